@@ -1,0 +1,77 @@
+"""Every field there is, with its reason or unit. The other cards say only how they differ from this one.
+
+Fields marked (machine) may change between a run and its resumption; all others decide the result, and a workdir
+refuses to go on under other values. Lists are comma-separated strings, so that they can be given on the command line.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The paper's network, recipe and data layout (Krizhevsky, Sutskever and Hinton 2012)."""
+    config = ConfigDict()
+    config.name = 'paper'  # how this run is called in logs and pictures
+    config.seed = 0  # decides initial weights, order of examples, crops, flips, lighting and dropout
+
+    config.network = ConfigDict()
+    config.network.preset = 'paper'  # a name in alexnet_jax/network/architecture.py
+    config.network.classes = 0  # 0: as many as the dataset has
+    config.network.crop = 0  # pixels; 0: the preset's own (224 in the paper, which needs prepare.side 256)
+    config.network.initialisation = 'paper'  # paper: N(0, 0.01^2); source2012: 0.03 in conv3-5; he: sqrt(2 / fan-in)
+    config.network.plain = False  # (machine) True: no gradients of our own, for forward-mode and second derivatives
+
+    config.data = ConfigDict()
+    config.data.directory = ''  # (machine) a prepared dataset; empty: <workdir>/dataset
+    config.data.threads = 2  # (machine) threads that decode; the batches do not depend on it
+    config.data.ahead = 2  # (machine) batches that wait on the device
+
+    config.prepare = ConfigDict()
+    config.prepare.source = 'folder'  # cutouts: made from scikit-image's photographs; folder; tar
+    config.prepare.path = ''  # the folder or archive
+    config.prepare.side = 256  # pixels; shorter side, then the centre square (paper, section 2)
+    config.prepare.encoding = 'jpeg'  # jpeg: small; raw: uint8 pixels, faster to read, about six times larger
+    config.prepare.quality = 95  # of JPEG, 1 to 100
+    config.prepare.validation_share = 0.1  # of the training images, where the source has no split of its own
+    config.prepare.test_share = 0.1  # likewise
+    config.prepare.counts = '8000,1000,1000'  # cutouts alone: images to make for train, validation, test
+    config.prepare.workers = 1  # (machine) processes; the bytes written do not depend on it
+    config.prepare.seed = 0  # decides seeded splits and the cut-outs
+
+    config.augment = ConfigDict()
+    config.augment.mirror = True  # horizontal flips with probability a half
+    config.augment.lighting = 'eigenvalues'  # eigenvalues: the paper's formula; deviations: the 2012 source's; none
+    config.augment.lighting_deviation = 0.1  # of the three normal draws, one triple per image and presentation
+
+    config.train = ConfigDict()
+    config.train.batch = 128  # images per step, over all devices
+    config.train.epochs = 90.0  # passes over the training images
+    config.train.rate = 0.01  # the paper's epsilon
+    config.train.momentum = 0.9
+    config.train.decay = 0.0005  # multiplied by the rate, as in the paper's update rule
+    config.train.schedule = 'drops'  # drops: divided by ten at given epochs; cosine: to zero; both after the warm-up
+    config.train.drops = '30,60,80'  # epochs; the paper divided by hand, three times
+    config.train.warmup_epochs = 0.0  # the rate rises linearly from zero over these
+    config.train.layer_rates = ''  # factors by layer, such as 'conv1=0.1,fc8=2'; 0 freezes a layer
+
+    config.evaluate = ConfigDict()
+    config.evaluate.every_epochs = 1.0  # centre view on the validation split; 0: only at the end
+    config.evaluate.views = 10  # at the end: 10 is the paper's, 1 the centre view
+    config.evaluate.split = 'test'  # what the last figure is measured on, where it exists
+    config.evaluate.batch = 128  # (machine) images per step
+    config.evaluate.checkpoint = 'final'  # final; best: lowest centre-view error on validation; or a step number
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every_steps = 1000  # (machine) 0: only at the end of epochs that are evaluated
+    config.checkpoint.keep_every_steps = 0  # (machine) keep each N-th for ever; 0: newest and best alone
+
+    config.log = ConfigDict()
+    config.log.every_steps = 20  # (machine)
+    config.log.tensorboard = True  # (machine)
+
+    config.mesh = 'auto'  # (machine) 'data,column' such as '4,2'; auto: column 2 where it fits, data takes the rest
+
+    config.machine = ConfigDict()
+    config.machine.cpu_devices = 1  # (machine) CPU devices to make where there is no accelerator
+    config.machine.keep_memory = True  # (machine) glibc: keep freed pages instead of faulting them in at every step
+    config.machine.dots_only = True  # (machine) CPU: YNNPACK for matrix products alone, not for convolutions
+    return config
