@@ -1,0 +1,28 @@
+"""Layers with gradients of their own, and the table that says which platform uses which.
+
+Each is equal to its plain formulation in `layers` in value and gradient (tests/test_kernels.py), and is chosen only
+where it was measured to win inside the whole training step; elsewhere the plain one runs. The figures are step time
+of the plain formulation over this one's, everything else being equal (benchmarks/).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from alexnet_jax.network import layers
+from alexnet_jax.network.kernels import normalisation, pooling
+
+Kernels = Mapping[str, Callable[..., Any]]
+
+PLAIN: Kernels = {'response_normalisation': layers.response_normalisation, 'max_pooling': layers.max_pooling}
+WINS: Mapping[str, Kernels] = {
+    'cpu': {'response_normalisation': normalisation.response_normalisation, 'max_pooling': pooling.max_pooling},
+}
+
+
+@functools.cache
+def chosen(platform: str, plain: bool = False) -> Kernels:
+    """The formulation of each layer on that platform ('cpu', 'gpu', 'tpu'); `plain` asks for the reference."""
+    return PLAIN if plain else dict(PLAIN) | dict(WINS.get(platform, {}))

@@ -1,0 +1,169 @@
+"""AlexNet: walks an architecture and returns the logits and every named point. No files, no config.
+
+One forward pass for every use; under jit what nobody asks for is never computed. Where columns meet is `exchange`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+from alexnet_jax.network import exchange, initialisation, kernels, layers
+from alexnet_jax.network.architecture import (
+    Activation,
+    Architecture,
+    Convolution,
+    Dense,
+    Dropout,
+    Pooling,
+    ResponseNormalisation,
+)
+
+Masks = Mapping[str, jax.Array]
+Weights = Mapping[str, tuple[jax.Array, jax.Array]]
+
+
+class Parameters(nnx.Module):
+    """Kernel (columns, ..., out) and bias (columns, out) of one layer, float32."""
+
+    def __init__(self, kernel: jax.Array, bias: jax.Array):
+        self.kernel = nnx.Param(kernel)
+        self.bias = nnx.Param(bias)
+
+
+class AlexNet(nnx.Module):
+    """The network of an `Architecture`, after Krizhevsky, Sutskever and Hinton (2012), section 3.
+
+    `key` decides the first weights by the named `initialisation`; `plain=True` keeps to formulations that any order of
+    differentiation goes through. Parameters lie in `layers[name].kernel` and `.bias`, with the column as first axis.
+    """
+
+    def __init__(
+        self, architecture: Architecture, *, key: jax.Array, initialisation: str = 'paper', plain: bool = False
+    ):
+        self.architecture = architecture
+        self.plain = plain
+        self.layers = nnx.Dict(
+            {
+                name: Parameters(*initialisation_of(name, shape, architecture.columns, key, initialisation))
+                for name, shape in architecture.kernel_shapes().items()
+            }
+        )
+
+    def __call__(
+        self, images: jax.Array, masks: Masks | None = None, mesh: Mesh | None = None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Logits (batch, classes) and the named points, each (batch, ...) with all columns' maps side by side.
+
+        `images` is float32 (batch, crop, crop, 3), the mean already subtracted; column a comes first in every point.
+        `masks` (from `dropout_masks`) makes this a training pass; None is the test pass. On a `mesh` with the axes
+        `data` and `column` the batch is split over the one and the columns over the other; the size of `column`
+        divides the number of columns, that of `data` the batch, else jax raises ValueError.
+        """
+        crop = self.architecture.crop
+        if images.shape[1:] != (crop, crop, self.architecture.channels):
+            raise ValueError(
+                f'{self.architecture.name} takes images of shape (batch, {crop}, {crop}, '
+                f'{self.architecture.channels}), and {images.shape} came.'
+            )
+        platform = mesh.devices.flat[0].platform if mesh is not None else jax.default_backend()
+        body = functools.partial(
+            walk, self.architecture, kernels.chosen(platform, self.plain), mesh is not None and mesh.shape['column'] > 1
+        )
+        weights = {name: (each.kernel[...], each.bias[...]) for name, each in self.layers.items()}
+        if mesh is not None:
+            ranks = {name: len(shape) + 1 for name, shape in self.architecture.points().items() if name != 'prob'}
+            body = exchange.over_mesh(body, mesh, ranks)
+        points = body(weights, images, dict(masks or {}))
+        last = self.architecture.layers[-1].name
+        # Classes that do not share evenly among the columns were padded with units that are dropped here.
+        logits = points[last] = points[last][:, : self.architecture.classes]
+        points['prob'] = jax.nn.softmax(logits)
+        return logits, points
+
+
+initialisation_of = initialisation.kernel_and_bias
+
+
+def dropout_masks(architecture: Architecture, key: jax.Array, batch: int) -> dict[str, jax.Array]:
+    """Masks of ones and zeros, (columns, batch, ...) bool for each dropout layer, from `key` alone.
+
+    Drawn over the whole batch and all columns, outside the mesh, so that they are the same on any mesh.
+    """
+    masks, points = {}, architecture.points()
+    for number, layer in enumerate(each for each in architecture.layers if isinstance(each, Dropout)):
+        *space, maps = points[layer.name]
+        shape = (architecture.columns, batch, *space, maps // architecture.columns)
+        masks[layer.name] = jax.random.bernoulli(jax.random.fold_in(key, number), layer.keep, shape)
+    return masks
+
+
+def walk(
+    architecture: Architecture,
+    formulations: kernels.Kernels,
+    on_mesh: bool,
+    weights: Weights,
+    images: jax.Array,
+    masks: Masks,
+) -> dict[str, jax.Array]:
+    """One device's forward pass over its own columns: every point, its columns side by side."""
+    mine = len(next(iter(weights.values()))[0])
+    x: exchange.Columns = (images,)
+    points = {}
+    for layer in architecture.layers:
+        if isinstance(layer, Convolution):
+            x = _convolve(layer, architecture, x, *weights[layer.name], on_mesh)
+        elif isinstance(layer, Dense):
+            seen = (exchange.between_columns(x, on_mesh=on_mesh),) * mine if layer.sees == 'all' else x
+            kernel, bias = weights[layer.name]
+            x = tuple(layers.dense(seen[c], kernel[c], bias[c]) for c in range(mine))
+        elif isinstance(layer, Dropout):
+            mask = masks[layer.name] if masks else (None,) * mine
+            x = tuple(layers.dropout(x[c], mask[c], keep=layer.keep, inverted=layer.inverted) for c in range(mine))
+        else:
+            x = tuple(_alone(layer, architecture, formulations, column) for column in x)
+        points[layer.name] = exchange.beside(x)
+    return points
+
+
+def _alone(
+    layer: Activation | ResponseNormalisation | Pooling,
+    architecture: Architecture,
+    formulations: kernels.Kernels,
+    x: jax.Array,
+) -> jax.Array:
+    """A layer without weights, which never looks beyond its own column."""
+    if isinstance(layer, Activation):
+        return layers.ACTIVATIONS[layer.function](x)
+    if isinstance(layer, Pooling):
+        return formulations['max_pooling'](
+            x, window=layer.window, stride=layer.stride, edges=architecture.edges(layer)
+        )
+    alpha = layer.alpha / layer.n if layer.divided else layer.alpha
+    return formulations['response_normalisation'](x, k=layer.k, n=layer.n, alpha=alpha, beta=layer.beta)
+
+
+def _convolve(
+    layer: Convolution, architecture: Architecture, x: exchange.Columns, kernel: jax.Array, bias: jax.Array, on_mesh: bool
+) -> exchange.Columns:
+    """One convolution for each column and group; a single one where all columns of this device see the same input."""
+    mine = len(kernel)
+    convolve = functools.partial(layers.convolution, stride=layer.stride, edges=architecture.edges(layer))
+    if layer.sees == 'own':
+        return tuple(_grouped(convolve, x[c], kernel[c], bias[c], layer.groups) for c in range(mine))
+    seen = exchange.between_columns(x, on_mesh=on_mesh) if layer.sees == 'all' else x[0]
+    wide = jnp.concatenate(tuple(kernel[c] for c in range(mine)), axis=-1) if mine > 1 else kernel[0]
+    return exchange.apart(convolve(seen, wide, bias.reshape(-1)), mine)
+
+
+def _grouped(convolve, x: jax.Array, kernel: jax.Array, bias: jax.Array, groups: int) -> jax.Array:
+    """Separate convolutions of the groups: a grouped one costs XLA several times as much on CPU."""
+    if groups == 1:
+        return convolve(x, kernel, bias)
+    parts = (jnp.split(each, groups, axis=-1) for each in (x, kernel, bias))
+    return jnp.concatenate([convolve(*part) for part in zip(*parts, strict=True)], axis=-1)

@@ -1,0 +1,54 @@
+"""Layers in their plain formulation: the reference for value and gradient. One column at a time, no devices.
+
+Arrays: B batch, H height, W width, C maps. Kernels are (height, width, in, out), dense ones (inputs, units).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Edges = tuple[tuple[int, int], tuple[int, int]]
+
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {'relu': lambda x: jnp.maximum(x, 0)}
+
+
+def convolution(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, stride: int, edges: Edges) -> jax.Array:
+    """Cross-correlation, (B, H, W, C) to (B, H', W', out); `edges` are zeros around the input (negative: cut off)."""
+    out = lax.conv_general_dilated(x, kernel, (stride, stride), edges, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    return out + bias.reshape(1, 1, 1, -1)
+
+
+def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """(B, ...) to (B, units); the input is flattened in the order height, width, maps."""
+    return x.reshape(x.shape[0], -1) @ kernel + bias.reshape(1, -1)
+
+
+def response_normalisation(x: jax.Array, *, k: float, n: int, alpha: float, beta: float) -> jax.Array:
+    """x / (k + alpha * sum of x^2 over n neighbouring maps) ** beta (paper, section 3.3); windows clipped at the ends.
+
+    `alpha` is what multiplies the sum: who divides it by n does so before.
+    """
+    ends = ((0, 0),) * (x.ndim - 1) + ((n // 2, (n - 1) // 2),)
+    total = lax.reduce_window(x * x, jnp.zeros((), x.dtype), lax.add, (1,) * (x.ndim - 1) + (n,), (1,) * x.ndim, ends)
+    return x * (k + alpha * total) ** -beta
+
+
+def max_pooling(x: jax.Array, *, window: int, stride: int, edges: Edges) -> jax.Array:
+    """Largest number of each window, (B, H, W, C) to (B, H', W', C); past the edges there is nothing."""
+    lowest = jnp.array(-jnp.inf, x.dtype)
+    return lax.reduce_window(x, lowest, lax.max, (1, window, window, 1), (1, stride, stride, 1), ((0, 0), *edges, (0, 0)))
+
+
+def dropout(x: jax.Array, mask: jax.Array | None, *, keep: float, inverted: bool) -> jax.Array:
+    """In training (a mask of ones and zeros is given) x * mask; at test x * keep: the paper's scaling, section 4.2.
+
+    Inverted: x * mask / keep in training and x at test, the same in expectation.
+    """
+    if mask is None:
+        return x if inverted else x * keep
+    kept = x * mask.astype(x.dtype)
+    return kept / keep if inverted else kept
