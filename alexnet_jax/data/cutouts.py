@@ -18,8 +18,8 @@ from PIL import Image
 
 CLASSES = ('disc', 'square', 'triangle', 'star', 'cross', 'ring', 'crescent', 'heart', 'arrow', 'semicircle')
 PHOTOGRAPHS = {
-    'train': ('astronaut', 'brick', 'chelsea', 'clock', 'grass', 'hubble_deep_field', 'immunohistochemistry'),
-    'validation': ('coins', 'rocket'),
+    'train': ('astronaut', 'chelsea', 'clock', 'coins', 'grass', 'hubble_deep_field', 'immunohistochemistry'),
+    'validation': ('brick', 'rocket'),
     'test': ('camera', 'coffee', 'gravel', 'retina'),
 }
 SCALES = (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8)  # a photograph's shorter edge, in sides of the image
