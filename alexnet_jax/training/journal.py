@@ -1,0 +1,187 @@
+"""The journal: what a run writes down as it goes, for people, for TensorBoard and for who comes after.
+
+`metrics.jsonl` holds only what config and seed decide, so that two runs of the same can be compared byte by
+byte; clock readings go to `timings.jsonl`. One JSON object on a line, with its `step`. Knows nothing of
+what the numbers mean.
+"""
+
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from alexnet_jax.mistakes import Mistake
+
+METRICS, TIMINGS, TENSORBOARD = 'metrics.jsonl', 'timings.jsonl', 'tensorboard'
+NOT_FINITE = ('NaN', 'Infinity', '-Infinity')  # as strings: JSON has no such numbers
+
+
+def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
+    """The entries of metrics.jsonl in their order, each with its `step`; none where there is no file.
+
+    A last line that was torn by a kill is passed over. A damaged line elsewhere is a Mistake that names it.
+    """
+    return [entry for entry, _ in _entries(Path(workdir) / METRICS)]
+
+
+def read_timings(workdir: str | Path) -> list[dict[str, Any]]:
+    """The entries of timings.jsonl. See `read_metrics`."""
+    return [entry for entry, _ in _entries(Path(workdir) / TIMINGS)]
+
+
+class Journal:
+    """Writes into `workdir`, and prints. Where `writer` is false (all processes but one) it does neither."""
+
+    def __init__(self, workdir: str | Path, *, tensorboard: bool, writer: bool = True):
+        self._directory, self._writer = Path(workdir), writer
+        self._tensorboard = tensorboard and writer
+        self._purge_step: int | None = None
+        self._events: Any = None
+        self._files: dict[str, Any] = {}
+        self._bar: Any = None
+
+    def metrics(self, step: int, **numbers: Any) -> None:
+        """Append numbers (Python's, NumPy's or JAX's scalars) that config and seed decide."""
+        self._append(METRICS, step, numbers)
+
+    def timings(self, step: int, **numbers: Any) -> None:
+        """Append numbers that depend on the machine and its clock."""
+        self._append(TIMINGS, step, numbers)
+
+    def line(self, text: str) -> None:
+        """Print a line to standard output; a bar on the terminal steps aside for it."""
+        if self._writer:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+    def bar(self, done: int, total: int, *, what: str = '', **shown: Any) -> None:
+        """On a terminal, draw on standard error how far `what` is, with `shown` behind; elsewhere nothing.
+
+        Another `total` or `what` begins another bar.
+        """
+        if not (self._writer and sys.stderr.isatty()):
+            return
+        if self._bar is None or (self._bar.total, self._what) != (total, what):
+            self.no_bar()
+            self._what = what
+            self._bar = tqdm(total=total, initial=done, desc=what or None, leave=False, dynamic_ncols=True)
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def no_bar(self) -> None:
+        """Take the bar off the terminal, if there is one."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def cut_back(self, step: int) -> None:
+        """Keep only what was written up to `step`, in both files and for TensorBoard, before a run goes on.
+
+        Each file is replaced in one move: it is always the old one or the new one, whole.
+        """
+        if not self._writer:
+            return
+        self.close()
+        self._purge_step = step + 1
+        for name in (METRICS, TIMINGS):
+            path = self._directory / name
+            if path.exists():
+                _replace(path, [line for entry, line in _entries(path) if entry['step'] <= step])
+
+    def flush(self) -> None:
+        """Return when all that was written lies on the disk: before a checkpoint that counts on it."""
+        for file in self._files.values():
+            os.fsync(file.fileno())
+        if self._events is not None:
+            self._events.flush()
+
+    def close(self) -> None:
+        """Close the files and take the bar away. Writing again opens them again."""
+        self.no_bar()
+        for file in self._files.values():
+            file.close()
+        self._files = {}
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+    def __enter__(self) -> 'Journal':
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def _append(self, name: str, step: int, numbers: dict[str, Any]) -> None:
+        if not self._writer:
+            return
+        plain = {key: _plain(value) for key, value in numbers.items()}
+        written = {key: _written(value) for key, value in plain.items()}
+        if name not in self._files:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._files[name] = open(self._directory / name, 'a', encoding='utf-8')  # noqa: SIM115, kept open
+        self._files[name].write(json.dumps({'step': int(step), **written}, allow_nan=False) + '\n')
+        self._files[name].flush()
+        if self._tensorboard:
+            self._scalars(step, plain)
+
+    def _scalars(self, step: int, numbers: dict[str, Any]) -> None:
+        if self._events is None:
+            import tensorboardX  # here: a third of a second, and only where it is wanted
+
+            directory = str(self._directory / TENSORBOARD)
+            self._events = tensorboardX.SummaryWriter(directory, purge_step=self._purge_step, flush_secs=10)
+        for key, value in numbers.items():
+            self._events.add_scalar(key, value, step)
+
+
+def _plain(value: Any) -> bool | int | float:
+    """A scalar of whatever library as Python's own number, of exactly its value."""
+    plain = np.asarray(value).item()
+    if not isinstance(plain, bool | int | float):
+        raise TypeError(f'The journal takes numbers, not {value!r}.')
+    return plain
+
+
+def _written(number: bool | int | float) -> bool | int | float | str:
+    """As it goes into JSON, which writes a float with as many digits as bring it back exactly."""
+    return number if math.isfinite(number) else json.dumps(number)
+
+
+def _entries(path: Path) -> list[tuple[dict[str, Any], str]]:
+    """The entries of a file with the lines they came from, without a torn last line."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().splitlines()
+    entries = []
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            entry['step'] + 0
+        except (ValueError, TypeError, KeyError) as error:
+            if number == len(lines):
+                break
+            raise Mistake(
+                f'Line {number} of {path} is damaged: expected a JSON object with its step; remove that line.'
+            ) from error
+        restored = {k: float(v) if isinstance(v, str) and v in NOT_FINITE else v for k, v in entry.items()}
+        entries.append((restored, line.decode()))
+    return entries
+
+
+def _replace(path: Path, lines: list[str]) -> None:
+    aside = path.with_name(path.name + '.new')
+    with open(aside, 'w', encoding='utf-8') as file:
+        file.writelines(line + '\n' for line in lines)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # the new name itself
+    finally:
+        os.close(directory)

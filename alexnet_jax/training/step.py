@@ -1,0 +1,124 @@
+"""One training step: a pure function, jitted with its state donated. No input, no output, no clock.
+
+State is {'parameters', 'velocity'}, each {layer: {'kernel', 'bias'}} with the column as first axis of every array: the
+two things that a checkpoint must hold. All else that a step needs follows from its number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import lax
+from jax.sharding import Mesh
+
+from alexnet_jax.evaluation import scores
+from alexnet_jax.network import exchange
+from alexnet_jax.network.alexnet import AlexNet, dropout_masks
+from alexnet_jax.training import optimizer
+
+Parameters = dict[str, dict[str, jax.Array]]
+State = dict[str, Parameters]
+Batch = Mapping[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Jitted:
+    """A jitted step with the arrays that stay the same for the whole run; `lower` is for who reads the program."""
+
+    function: Any
+    constants: tuple[jax.Array, ...]
+
+    def __call__(self, *arguments: Any) -> tuple[State, dict[str, jax.Array]]:
+        """One step: (state, batch, rates, number) to (state, sums)."""
+        return self.function(*arguments, *self.constants)
+
+    def lower(self, *arguments: Any) -> Any:
+        """The step's program for arguments of these shapes."""
+        return self.function.lower(*arguments, *self.constants)
+
+
+def parameters_of(network: AlexNet) -> Parameters:
+    """The network's parameters as plain arrays by layer."""
+    return {name: {'kernel': each.kernel[...], 'bias': each.bias[...]} for name, each in network.layers.items()}
+
+
+def with_parameters(network: AlexNet, parameters: Parameters) -> AlexNet:
+    """A network of the same architecture that holds other parameters; the one given stays as it is."""
+    graph, held = nnx.split(network)
+    layers = {
+        name: {part: held['layers'][name][part].replace(array) for part, array in parts.items()}
+        for name, parts in parameters.items()
+    }
+    return nnx.merge(graph, nnx.State({'layers': layers}))
+
+
+def first_state(network: AlexNet, mesh: Mesh) -> State:
+    """The state before the first step: the network's parameters, copied, and a velocity of zeros, laid out on `mesh`."""
+    parameters = parameters_of(network)
+    state = {
+        'parameters': jax.tree.map(np.asarray, parameters),
+        'velocity': jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), parameters),
+    }
+    # Through NumPy: a device_put of device arrays may alias them, and the donating step would delete the network's own.
+    sharding = exchange.weights_sharding(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), state)
+
+
+def finish(batch: Batch, mean: jax.Array) -> jax.Array:
+    """Crops uint8 (B, crop, crop, 3) to what the network sees: plus the lighting shift, minus the mean image.
+
+    `mean` (side, side, 3) is cropped and mirrored as each image was (paper, section 2: per-pixel mean).
+    """
+    crop = batch['image'].shape[1]
+
+    def cropped(top: jax.Array, left: jax.Array, mirror: jax.Array) -> jax.Array:
+        piece = lax.dynamic_slice(mean, (top, left, 0), (crop, crop, mean.shape[-1]))
+        return jnp.where(mirror, piece[:, ::-1], piece)
+
+    means = jax.vmap(cropped)(batch['top'], batch['left'], batch['mirror'])
+    return batch['image'].astype(jnp.float32) + batch['lighting'][:, None, None, :] - means
+
+
+def make(
+    network: AlexNet,
+    chain: optax.GradientTransformationExtraArgs,
+    mesh: Mesh,
+    *,
+    mean: np.ndarray,
+    key: jax.Array,
+    compiler_options: Mapping[str, Any] | None = None,
+) -> Jitted:
+    """`step(state, batch, rates, number) -> (state, sums)` for that network, optimizer chain and mesh.
+
+    `batch` as data.pipeline delivers it, split over `data`; `rates` float32 (layers, 2); `number` counts the steps done
+    before and alone decides the dropout masks (with `key`). `sums` are those of scores.score plus 'gradient_norm'.
+    The gradient is that of the mean loss over the batch, as in the paper.
+    """
+    architecture = network.architecture
+    mean = jax.device_put(mean, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+
+    def step(state, batch, rates, number, mean, key):
+        images = finish(batch, mean)
+        drawn = dropout_masks(architecture, jax.random.fold_in(key, number), len(images))
+        masks = lax.with_sharding_constraint(drawn, exchange.masks_sharding(mesh))
+
+        def loss(parameters):
+            logits, _ = with_parameters(network, parameters)(images, masks, mesh)
+            sums = scores.score(logits, batch['label'], batch['real'])
+            return sums['loss'] / sums['images'], sums
+
+        gradients, sums = jax.grad(loss, has_aux=True)(state['parameters'])
+        held = optimizer.with_velocity(chain.init(state['parameters']), state['velocity'])
+        updates, held = chain.update(gradients, held, state['parameters'], rates=rates)
+        parameters = optax.apply_updates(state['parameters'], updates)
+        sums = {**sums, 'gradient_norm': optax.global_norm(gradients)}
+        return {'parameters': parameters, 'velocity': optimizer.velocity(held)}, sums
+
+    return Jitted(jax.jit(step, donate_argnums=0, compiler_options=dict(compiler_options or {})), (mean, key))

@@ -1,0 +1,149 @@
+"""The whole network against two witnesses: plain NumPy in float64, and one column with grouped convolutions."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import witness
+from jax import lax
+
+from alexnet_jax.network import architecture, initialisation
+from alexnet_jax.network.alexnet import AlexNet, dropout_masks
+from alexnet_jax.training import step
+
+RNG = np.random.default_rng(5)
+
+
+def weights_of(net):
+    return {
+        name: (np.asarray(each['kernel'], np.float64), np.asarray(each['bias'], np.float64))
+        for name, each in step.parameters_of(net).items()
+    }
+
+
+@pytest.mark.parametrize('crop', [224, 227])
+def test_the_paper_network_equals_plain_numpy(crop):
+    net = AlexNet(architecture.get('paper', crop=crop), key=jax.random.key(0), initialisation='he')
+    images = 50 * RNG.normal(size=(1, crop, crop, 3))
+    logits, _ = jax.jit(lambda x: net(x))(jnp.asarray(images, jnp.float32))
+    expected = witness.alexnet(weights_of(net), images, stride=4, overhang=227 - crop)
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize('plain', [True, False])
+@pytest.mark.parametrize('training', [True, False])
+def test_the_miniature_and_its_gradient_equal_plain_numpy(plain, training):
+    shape = architecture.get('miniature')
+    with jax.enable_x64(True):
+        net = AlexNet(shape, key=jax.random.key(1), initialisation='he', plain=plain)
+        parameters = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), step.parameters_of(net))
+        images, labels = 30 * RNG.normal(size=(3, 56, 56, 3)), np.array([2, 0, 9])
+        masks = dropout_masks(shape, jax.random.key(2), 3) if training else None
+
+        def loss(parameters):
+            logits, _ = step.with_parameters(net, parameters)(jnp.asarray(images), masks)
+            return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(3), labels])
+
+        value, gradients = jax.jit(jax.value_and_grad(loss))(parameters)
+        gradients = jax.device_get(gradients)
+
+    def plainly(weights):
+        kept = {name: np.asarray(mask, np.float64) for name, mask in masks.items()} if training else None
+        logits = witness.alexnet(weights, images, stride=2, overhang=1, ceil=(1, 0, 1), masks=kept)
+        return witness.cross_entropy(logits, labels)
+
+    weights = {name: (np.asarray(p['kernel']), np.asarray(p['bias'])) for name, p in jax.device_get(parameters).items()}
+    assert value == pytest.approx(plainly(weights), rel=1e-9)
+    for layer, (kernel, bias) in weights.items():
+        towards = RNG.normal(size=kernel.shape), RNG.normal(size=bias.shape)
+
+        def moved(size, layer=layer, kernel=kernel, bias=bias, towards=towards):
+            return plainly(weights | {layer: (kernel + size * towards[0], bias + size * towards[1])})
+
+        expected = (moved(1e-7) - moved(-1e-7)) / 2e-7
+        found = np.sum(gradients[layer]['kernel'] * towards[0]) + np.sum(gradients[layer]['bias'] * towards[1])
+        assert found == pytest.approx(expected, rel=2e-4, abs=1e-6), layer
+
+
+def test_two_columns_equal_one_with_grouped_convolutions():
+    shape = architecture.get('miniature')
+    net = AlexNet(shape, key=jax.random.key(4), initialisation='he')
+    images = jnp.asarray(30 * RNG.normal(size=(2, 56, 56, 3)), jnp.float32)
+    np.testing.assert_allclose(jax.jit(lambda x: net(x)[0])(images), grouped(net, images), rtol=1e-4, atol=1e-4)
+
+
+def grouped(net, x):
+    """The same network as one column: feature_group_count where columns are apart, normalisation column by column."""
+
+    def convolve(x, layer, groups, stride=1, pads=(0, 0)):
+        parameters = net.layers[layer]
+        kernel = jnp.concatenate(list(parameters.kernel[...]), axis=-1)
+        out = lax.conv_general_dilated(
+            x, kernel, (stride, stride), (pads, pads), dimension_numbers=('NHWC', 'HWIO', 'NHWC'), feature_group_count=groups
+        )
+        return jax.nn.relu(out + parameters.bias[...].reshape(1, 1, 1, -1))
+
+    def normalise(x):
+        squares = jnp.stack(jnp.split(x * x, 2, axis=-1), axis=-2)
+        near = jnp.abs(jnp.arange(squares.shape[-1])[:, None] - jnp.arange(squares.shape[-1])[None]) <= 2
+        return x / (2 + 1e-4 * (squares @ near.astype(x.dtype)).reshape(x.shape)) ** 0.75
+
+    def pool(x, overhang=0):
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (0, overhang), (0, overhang), (0, 0)))
+
+    def units(x, layer):
+        parameters = net.layers[layer]
+        kernel = jnp.concatenate(list(parameters.kernel[...]), axis=-1)
+        return x.reshape(len(x), -1) @ kernel + parameters.bias[...].reshape(1, -1)
+
+    x = pool(normalise(convolve(x, 'conv1', 1, 2, (0, 1))), 1)
+    x = pool(normalise(convolve(x, 'conv2', 2, 1, (2, 2))))
+    x = convolve(x, 'conv3', 1, 1, (1, 1))
+    x = convolve(convolve(x, 'conv4', 2, 1, (1, 1)), 'conv5', 2, 1, (1, 1))
+    x = jax.nn.relu(units(pool(x, 1), 'fc6')) / 2
+    return units(jax.nn.relu(units(x, 'fc7')) / 2, 'fc8')
+
+
+def test_images_of_another_size_are_an_error_with_both_sizes():
+    net = AlexNet(architecture.get('miniature'), key=jax.random.key(0))
+    with pytest.raises(ValueError, match=r'\(batch, 56, 56, 3\), and \(1, 64, 64, 3\) came'):
+        net(jnp.zeros((1, 64, 64, 3)))
+
+
+def test_the_gradient_to_the_image_is_there_for_who_asks():
+    net = AlexNet(architecture.get('miniature'), key=jax.random.key(0), initialisation='he')
+    images = jnp.asarray(30 * RNG.normal(size=(1, 56, 56, 3)), jnp.float32)
+    logit = jax.jit(lambda x: net(x)[0][0, 3])
+    gradient = np.asarray(jax.grad(logit)(images), np.float64)
+    towards = RNG.normal(size=images.shape)
+    slope = (float(logit(images + 0.01 * towards)) - float(logit(images - 0.01 * towards))) / 0.02
+    assert np.sum(gradient * towards) == pytest.approx(slope, rel=0.05)
+
+
+@functools.cache
+def drawn(initialisation):
+    return step.parameters_of(AlexNet(architecture.PAPER, key=jax.random.key(0), initialisation=initialisation))
+
+
+@pytest.mark.parametrize(
+    ('name', 'deviations', 'ones'),
+    [
+        ('paper', dict.fromkeys(architecture.PAPER.parameters(), 0.01), {'conv2', 'conv4', 'conv5', 'fc6', 'fc7'}),
+        (
+            'source2012',
+            dict.fromkeys(architecture.PAPER.parameters(), 0.01) | dict.fromkeys(('conv3', 'conv4', 'conv5'), 0.03),
+            {'conv2', 'conv4', 'conv5', 'fc6', 'fc7'},
+        ),
+        ('he', {'conv1': np.sqrt(2 / 363), 'conv4': np.sqrt(2 / 1728), 'fc8': np.sqrt(2 / 4096)}, set()),
+    ],
+)
+def test_first_weights_are_those_of_the_named_source(name, deviations, ones):
+    assert name in initialisation.INITIALISATIONS
+    parameters = drawn(name)
+    for layer, deviation in deviations.items():
+        kernel = np.asarray(parameters[layer]['kernel'], np.float64)
+        assert kernel.std() == pytest.approx(deviation, rel=5 / np.sqrt(2 * kernel.size))
+        assert abs(kernel.mean()) < 5 * deviation / np.sqrt(kernel.size)
+        assert np.all(np.asarray(parameters[layer]['bias']) == float(layer in ones))

@@ -1,0 +1,166 @@
+"""Checkpoints: what was saved comes back to the bit on any mesh, and what is damaged is named and never used."""
+
+import logging
+import signal
+import subprocess
+import sys
+import textwrap
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from alexnet_jax.mistakes import Mistake
+from alexnet_jax.training.checkpoints import Checkpoints
+
+RNG = np.random.default_rng(0)
+
+
+def placed(tree, shape=(1, 2)):
+    devices = jax.devices()[: shape[0] * shape[1]]
+    mesh = jax.make_mesh(shape, ('data', 'column'), (AxisType.Auto,) * 2, devices=devices)
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec('column')))
+
+
+def state(seed=0, width=300):
+    rng = np.random.default_rng(seed)
+    return {
+        'parameters': {'conv1': {'kernel': rng.normal(size=(2, 9, width)).astype(np.float32), 'bias': np.ones((2, 4), np.float32)}},
+        'velocity': {'conv1': {'kernel': rng.normal(size=(2, 9, width)).astype(np.float32), 'bias': np.zeros((2, 4), np.float32)}},
+    }
+
+
+def same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(a), jax.device_get(b))
+
+
+def saved(directory, *steps, keep_every=0, errors=()):
+    checkpoints = Checkpoints(directory, keep_every=keep_every)
+    for step, error in zip(steps, errors or (None,) * len(steps), strict=True):
+        checkpoints.save(step, placed(state(step)), {'seen': step / 3}, top1_error=error)
+    checkpoints.wait()
+    return checkpoints
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 2), (2, 2), (8, 1)])
+def test_a_checkpoint_comes_back_to_the_bit_on_any_mesh(tmp_path, shape):
+    saved(tmp_path, 7).close()
+    checkpoints = Checkpoints(tmp_path)
+    step, restored, record = checkpoints.restore(placed(state(99), shape))
+    assert (step, record) == (7, {'seen': 7 / 3})
+    same(restored, state(7))
+    assert restored['velocity']['conv1']['kernel'].sharding.mesh.shape == dict(zip(('data', 'column'), shape))
+
+
+def test_a_save_is_of_the_moment_even_when_the_next_step_donates_its_arrays(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    arrays = placed(state(1))
+    checkpoints.save(1, arrays, {})
+    overwritten = jax.jit(lambda tree: jax.tree.map(lambda x: x * 0, tree), donate_argnums=0)(arrays)
+    jax.block_until_ready(overwritten)
+    checkpoints.wait()
+    same(checkpoints.restore(placed(state(0)))[1], state(1))
+
+
+def test_the_newest_two_the_best_and_every_fifth_are_kept(tmp_path):
+    checkpoints = saved(tmp_path, *range(1, 10), keep_every=5, errors=(0.9, 0.5, 0.3, 0.4, 0.6, 0.7, 0.5, 0.5, 0.8))
+    assert checkpoints.steps() == [3, 5, 8, 9]
+    assert checkpoints.best() == 3
+    checkpoints.close()
+    again = saved(tmp_path, 10, keep_every=5, errors=(0.9,))  # a new process knows the best of the one before
+    assert again.steps() == [3, 5, 9, 10]
+    assert again.best() == 3
+
+
+def test_of_equal_errors_the_latest_is_the_best(tmp_path):
+    assert saved(tmp_path, 1, 2, 3, errors=(0.2, 0.2, 0.4)).best() == 2
+
+
+def test_a_checkpoint_without_a_figure_is_not_the_best_and_goes_in_its_turn(tmp_path):
+    checkpoints = saved(tmp_path, 1, 2, 3, 4, errors=(None, 0.4, None, None))
+    assert checkpoints.steps() == [2, 3, 4]
+    assert checkpoints.best() == 2
+
+
+def flip_a_bit(path, place):
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= 1 << int(RNG.integers(8))
+    path.write_bytes(content)
+
+
+def array_files(directory):
+    files = [path for path in directory.rglob('*') if path.is_file() and path.parent.name == 'd']
+    return max(files, key=lambda path: path.stat().st_size)
+
+
+@pytest.mark.parametrize('place', [2_000, 7_777, 20_000])
+def test_one_flipped_bit_in_the_arrays_is_noticed_and_the_checkpoint_before_is_used(tmp_path, place, caplog):
+    saved(tmp_path, 1, 2).close()
+    flip_a_bit(array_files(tmp_path / '2'), place)
+    checkpoints = Checkpoints(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        step, restored, _ = checkpoints.restore(placed(state(0)))
+    assert step == 1
+    same(restored, state(1))
+    assert 'step 2 is damaged' in caplog.text
+    assert (tmp_path / '2.damaged').exists()
+    checkpoints.save(2, placed(state(2)), {})  # the run reaches that step again
+    checkpoints.wait()
+    assert checkpoints.steps() == [1, 2]
+
+
+def test_damage_to_the_only_checkpoint_is_a_sentence(tmp_path):
+    saved(tmp_path, 1).close()
+    array_files(tmp_path / '1').write_bytes(b'')
+    with pytest.raises(Mistake, match='No whole checkpoint is left'):
+        Checkpoints(tmp_path).restore(placed(state(0)))
+
+
+def test_a_step_that_was_asked_for_is_not_replaced_by_another(tmp_path):
+    saved(tmp_path, 1, 2).close()
+    flip_a_bit(array_files(tmp_path / '2'), 7_777)
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(Mistake, match='step 2 .* is damaged'):
+        checkpoints.restore(placed(state(0)), 2)
+    with pytest.raises(Mistake, match='no checkpoint of step 5 .* there are: 1, 2'):
+        checkpoints.restore(placed(state(0)), 5)
+
+
+def test_a_checkpoint_of_another_network_is_refused_with_the_difference(tmp_path):
+    saved(tmp_path, 1).close()
+    with pytest.raises(Mistake, match=r'another network: parameters/conv1/kernel is \(\[2, 9, 300\], .* \(\[2, 9, 301\]'):
+        Checkpoints(tmp_path).restore(placed(state(0, width=301)))
+
+
+def test_another_dtype_is_refused_and_not_cast(tmp_path):
+    saved(tmp_path, 1).close()
+    half = jax.tree.map(lambda x: x.astype(np.float16), state(0))
+    with pytest.raises(Mistake, match=r"'float32'\) there and .*'float16'\) here"):
+        Checkpoints(tmp_path).restore(placed(half))
+
+
+def test_a_save_killed_midway_leaves_the_one_before_and_no_rubbish(tmp_path):
+    script = textwrap.dedent(f"""
+        import os, signal, sys, threading
+        sys.path.insert(0, 'tests')
+        import jax
+        jax.config.update('jax_num_cpu_devices', 2)
+        import test_checkpoints as t
+        checkpoints = t.saved({str(tmp_path)!r}, 1)
+        import orbax.checkpoint as ocp
+        original = os.rename
+        def killed(source, *rest, **named):  # at the moment before the folder gets its name
+            if os.path.basename(source).startswith('2.orbax'):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(source, *rest, **named)
+        os.rename = killed
+        checkpoints.save(2, t.placed(t.state(2, width=30_000)), {{}})
+        checkpoints.wait()
+    """)
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    assert list(tmp_path.glob('2.orbax-checkpoint-tmp*'))
+    checkpoints = Checkpoints(tmp_path)
+    assert not list(tmp_path.glob('*.orbax-checkpoint-tmp*'))
+    assert checkpoints.restore(placed(state(0)))[0] == 1

@@ -1,0 +1,190 @@
+"""Columns on any mesh: the same loss, gradients and masks; and the compiled program moves what the paper moves."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from alexnet_jax.network import architecture, exchange
+from alexnet_jax.network.alexnet import AlexNet, dropout_masks
+from alexnet_jax.training import optimizer, step
+
+MESHES = [(1, 1), (1, 2), (2, 2), (4, 2), (8, 1), (2, 1)]
+BATCH = 16
+
+
+def mesh_of(shape):
+    return jax.make_mesh(shape, ('data', 'column'), (AxisType.Auto,) * 2, devices=jax.devices()[: shape[0] * shape[1]])
+
+
+@functools.cache
+def network(classes=10, plain=False):
+    shape = architecture.get('miniature', classes=classes)
+    return AlexNet(shape, key=jax.random.key(3), initialisation='he', plain=plain)
+
+
+def images(crop=56):
+    return jnp.asarray(40 * np.random.default_rng(0).normal(size=(BATCH, crop, crop, 3)), jnp.float32)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def loss_and_gradients(classes, parameters, x, mesh):
+    net = network(classes)
+    labels = jnp.arange(BATCH) % classes
+    masks = dropout_masks(net.architecture, jax.random.key(7), BATCH)
+
+    def loss(parameters):
+        logits, _ = step.with_parameters(net, parameters)(x, masks, mesh)
+        chosen = labels[:, None] == jnp.arange(classes)[None]
+        return -jnp.mean(jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits), 0), axis=-1))
+
+    return (*jax.value_and_grad(loss)(parameters), masks)
+
+
+@pytest.mark.parametrize('classes', [10, 5])  # 5 do not share evenly between two columns
+@pytest.mark.parametrize('shape', MESHES)
+def test_every_mesh_gives_the_loss_gradients_and_masks_of_one_device(shape, classes):
+    parameters = step.parameters_of(network(classes))
+    loss, gradients, masks = jax.device_get(loss_and_gradients(classes, parameters, images(), None))
+    on_mesh, gradients_on_mesh, masks_on_mesh = jax.device_get(
+        loss_and_gradients(classes, parameters, images(), mesh_of(shape))
+    )
+    assert abs(on_mesh - loss) / abs(loss) < 1e-5
+    for layer, parts in gradients.items():
+        for part, expected in parts.items():
+            difference = np.abs(gradients_on_mesh[layer][part] - expected).max() / np.abs(expected).max()
+            assert difference < 1e-5, (layer, part, difference)
+    for layer, mask in masks.items():
+        np.testing.assert_array_equal(masks_on_mesh[layer], mask)
+        assert 0.4 < mask.mean() < 0.6
+
+
+def test_named_points_come_out_of_a_mesh_as_from_one_device():
+    net = network()
+    logits, points = jax.jit(lambda x: net(x))(images())
+    on_mesh, points_on_mesh = jax.jit(lambda x: net(x, mesh=mesh_of((4, 2))))(images())
+    assert list(points) == list(net.architecture.points())
+    for name, shape in net.architecture.points().items():
+        assert points[name].shape == points_on_mesh[name].shape == (BATCH, *shape)
+        np.testing.assert_allclose(points_on_mesh[name], points[name], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(on_mesh, logits, rtol=1e-4, atol=1e-4)
+
+
+def test_a_mesh_whose_column_axis_does_not_divide_the_columns_is_an_error():
+    with pytest.raises(ValueError, match='divisible'):
+        network()(images(), mesh=mesh_of((1, 4)))
+
+
+# What the compiled program moves.
+
+OPERATION = re.compile(
+    r'= (?P<shape>\(.*?\)|\S+) (?P<kind>all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(-start)?\('
+)
+
+
+def crossings(text, shape):
+    """[(kind, numbers in its result, axes crossed)] of the collectives of a compiled program on a mesh of that shape."""
+    found = []
+    for line in text.splitlines():
+        if match := OPERATION.search(line):
+            numbers = sum(
+                int(np.prod([int(size) for size in sizes.split(',') if size] or [1]))
+                for sizes in re.findall(r'\w\d+\[([\d,]*)\]', match['shape'])
+            )
+            found.append((match['kind'], numbers, axes_crossed(line, shape)))
+    return found
+
+
+def axes_crossed(line, shape):
+    """Which of the mesh's axes a collective's groups span, whichever way they are printed."""
+    if named := re.search(r"replica_groups=mesh\['axis_0'=(\d+),'axis_1'=(\d+)\] \{([^}]*)\}", line):
+        return {'axis_0': 'data', 'axis_1': 'column'}[named[3].strip("'")] if "','" not in named[3] else 'both'
+    if iota := re.search(r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?', line):
+        groups, source, order = ([int(n) for n in part.split(',')] if part else None for part in iota.groups())
+        members = np.arange(np.prod(source)).reshape(source)
+        rows = (members.transpose(order) if order else members).reshape(groups)
+    else:
+        rows = [
+            [int(n) for n in group.split(',')]
+            for group in re.findall(r'\{([\d,]+)\}', re.search(r'replica_groups=\{(.*?)\}(?:,|$| )', line + ' ')[0])
+        ]
+    places = [np.unravel_index(list(row), shape) for row in rows]
+    data, column = (any(len(set(place[axis])) > 1 for place in places) for axis in (0, 1))
+    return {(False, False): None, (True, False): 'data', (False, True): 'column', (True, True): 'both'}[data, column]
+
+
+def forward_program(net, mesh, batch):
+    crop = net.architecture.crop
+    x = jax.ShapeDtypeStruct((batch, crop, crop, 3), jnp.float32, sharding=NamedSharding(mesh, exchange.IMAGES))
+    parameters = abstract(step.parameters_of(net), exchange.weights_sharding(mesh))
+    forward = jax.jit(lambda parameters, x: step.with_parameters(net, parameters)(x, mesh=mesh)[0])
+    return forward.lower(parameters, x).compile().as_text()
+
+
+def abstract(tree, sharding):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
+@functools.cache
+def paper():
+    return AlexNet(architecture.PAPER, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize('shape', [(1, 2), (2, 2)])
+def test_the_papers_forward_pass_moves_30336_numbers_per_image_and_direction_and_nothing_else(shape):
+    per_device = 2
+    found = crossings(forward_program(paper(), mesh_of(shape), per_device * shape[0]), shape)
+    # A gather's result holds both columns' numbers: half of it came from the other column.
+    assert sorted(numbers // 2 // per_device for kind, numbers, axes in found if axes == 'column') == sorted(
+        architecture.PAPER.exchanged().values()
+    )
+    assert {kind for kind, _, axes in found if axes == 'column'} == {'all-gather'}
+    assert [each for each in found if each[2] not in ('column', None)] == []
+
+
+@pytest.mark.parametrize('shape', [(1, 2), (2, 2)])
+def test_the_papers_train_step_mirrors_them_and_reduces_gradients_over_data_alone(shape):
+    net, mesh, per_device = paper(), mesh_of(shape), 2
+    text = train_program(net, mesh, per_device * shape[0])
+    found = [each for each in crossings(text, shape) if each[2]]
+    exchanged = architecture.PAPER.exchanged()
+    gathered = [n // 2 // per_device for kind, n, axes in found if (kind, axes) == ('all-gather', 'column')]
+    scattered = [n // per_device for kind, n, axes in found if (kind, axes) == ('reduce-scatter', 'column')]
+    assert sorted(gathered) == sorted(scattered) == sorted(exchanged.values())
+    assert sum(gathered) == sum(scattered) == 30_336
+    rest = [each for each in found if each[0] not in ('all-gather', 'reduce-scatter')]
+    assert {kind for kind, _, _ in rest} == {'all-reduce'}
+    # Across the columns only loss, errors and the gradient's norm: a few numbers per image.
+    assert sum(n for _, n, axes in rest if axes != 'data') <= 8 * per_device + 16
+    over_data = sum(n for _, n, axes in rest if axes == 'data')
+    mine = 60_965_224 // 2
+    assert over_data == 0 if shape[0] == 1 else mine <= over_data <= mine + 8
+
+
+def train_program(net, mesh, batch):
+    chain = optimizer.paper_sgd(tuple(net.architecture.parameters()), momentum=0.9, decay=5e-4)
+    crop = net.architecture.crop
+    mean = np.zeros((crop + 32, crop + 32, 3), np.float32)
+    made = step.make(net, chain, mesh, mean=mean, key=jax.random.key(1))
+    over_data = NamedSharding(mesh, PartitionSpec('data'))
+    fields = {
+        'image': ((crop, crop, 3), jnp.uint8),
+        'label': ((), jnp.int32),
+        'id': ((), jnp.int32),
+        'top': ((), jnp.int32),
+        'left': ((), jnp.int32),
+        'mirror': ((), jnp.bool_),
+        'lighting': ((3,), jnp.float32),
+        'real': ((), jnp.bool_),
+    }
+    examples = {
+        name: jax.ShapeDtypeStruct((batch, *shape), dtype, sharding=over_data) for name, (shape, dtype) in fields.items()
+    }
+    parameters = abstract(step.parameters_of(net), exchange.weights_sharding(mesh))
+    state = {'parameters': parameters, 'velocity': parameters}
+    rates = np.zeros((len(net.architecture.parameters()), 2), np.float32)
+    return made.lower(state, examples, rates, np.uint32(0)).compile().as_text()

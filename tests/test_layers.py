@@ -1,0 +1,92 @@
+"""Each layer, plain and with its own gradient, against NumPy in float64: value, and slope along random directions."""
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import witness
+
+from alexnet_jax.network import kernels, layers
+
+PLATFORMS = {'plain': kernels.PLAIN} | {platform: kernels.chosen(platform) for platform in kernels.WINS}
+few = hypothesis.settings(max_examples=6, deadline=None)
+
+
+def check(function, reference, *arrays, seed=0):
+    """Value and gradient of `function` equal those of the NumPy `reference`, both in float64."""
+    rng = np.random.default_rng(seed)
+    expected = reference(*arrays)
+    weights = rng.normal(size=expected.shape)
+    with jax.enable_x64(True):
+        given = [jnp.asarray(array) for array in arrays]
+        np.testing.assert_allclose(function(*given), expected, rtol=1e-10, atol=1e-12)
+        gradients = jax.grad(lambda *xs: jnp.sum(function(*xs) * weights), argnums=tuple(range(len(arrays))))(*given)
+    for place, gradient in enumerate(gradients):
+        direction = rng.normal(size=arrays[place].shape)
+
+        def along(x, place=place):
+            return np.sum(weights * reference(*arrays[:place], x, *arrays[place + 1 :]))
+
+        expected_slope = witness.slope(along, arrays[place], direction)
+        assert np.sum(np.asarray(gradient) * direction) == pytest.approx(expected_slope, rel=1e-5, abs=1e-6)
+
+
+@few
+@hypothesis.given(
+    size=st.integers(5, 9), kernel=st.integers(1, 4), stride=st.integers(1, 3), pad=st.integers(0, 2), overhang=st.integers(0, 2)
+)
+def test_convolution(size, kernel, stride, pad, overhang):
+    rng = np.random.default_rng(size)
+    arrays = rng.normal(size=(2, size, size, 3)), rng.normal(size=(kernel, kernel, 3, 4)), rng.normal(size=4)
+    edges = ((pad, pad + overhang),) * 2
+    check(
+        lambda x, w, b: layers.convolution(x, w, b, stride=stride, edges=edges),
+        lambda x, w, b: witness.correlate(x, w, b, stride, pad, pad + overhang),
+        *arrays,
+    )
+
+
+def test_dense_flattens_rows_then_columns_then_maps():
+    rng = np.random.default_rng(0)
+    arrays = rng.normal(size=(3, 2, 4, 5)), rng.normal(size=(40, 6)), rng.normal(size=6)
+    check(layers.dense, lambda x, w, b: x.reshape(3, 40) @ w + b, *arrays)
+
+
+@pytest.mark.parametrize('platform', PLATFORMS)
+@few
+@hypothesis.given(
+    maps=st.integers(1, 9), n=st.sampled_from([1, 3, 5]), k=st.floats(0.5, 2), alpha=st.floats(1e-4, 1), beta=st.sampled_from([0.5, 0.75, 1.0])
+)
+def test_response_normalisation(platform, maps, n, k, alpha, beta):
+    x = np.random.default_rng(maps).normal(size=(2, 3, 2, maps))
+    normalise = PLATFORMS[platform]['response_normalisation']
+    check(
+        lambda x: normalise(x, k=k, n=n, alpha=alpha, beta=beta), lambda x: witness.normalise(x, k, n, alpha, beta), x
+    )
+
+
+@pytest.mark.parametrize('platform', PLATFORMS)
+@few
+@hypothesis.given(size=st.integers(3, 9), window=st.integers(1, 3), skip=st.integers(0, 2))
+def test_max_pooling(platform, size, window, skip):
+    stride = max(1, window - skip)  # windows touch or overlap
+    # Numbers without ties, so that the slope is defined; ties have a test of their own.
+    x = np.random.default_rng(size).permutation(2 * size * size * 3).reshape(2, size, size, 3) / 7.0
+    overhang = -(size - window) % stride
+    edges = ((0, overhang),) * 2
+    pooling = PLATFORMS[platform]['max_pooling']
+    check(
+        lambda x: pooling(x, window=window, stride=stride, edges=edges),
+        lambda x: witness.pool(x, window, stride, overhang),
+        x,
+    )
+
+
+def test_dropout_keeps_the_papers_scaling():
+    x, mask = jnp.arange(6.0).reshape(2, 3), jnp.array([[True, False, True], [False, True, True]])
+    np.testing.assert_array_equal(layers.dropout(x, mask, keep=0.5, inverted=False), [[0, 0, 2], [0, 4, 5]])
+    np.testing.assert_array_equal(layers.dropout(x, None, keep=0.5, inverted=False), x / 2)
+    np.testing.assert_array_equal(layers.dropout(x, mask, keep=0.5, inverted=True), [[0, 0, 4], [0, 8, 10]])
+    np.testing.assert_array_equal(layers.dropout(x, None, keep=0.5, inverted=True), x)

@@ -1,0 +1,50 @@
+"""The chain is the paper's rule, step by step, with rates that change and layers that are frozen."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from alexnet_jax.training import optimizer
+
+LAYERS = ('conv1', 'fc8')
+
+
+def random_tree(rng):
+    return {
+        name: {'kernel': rng.normal(size=(2, 3, 4)).astype(np.float32), 'bias': rng.normal(size=(2, 4)).astype(np.float32)}
+        for name in LAYERS
+    }
+
+
+def test_ten_steps_with_changing_rates_equal_the_rule_written_by_hand():
+    rng = np.random.default_rng(0)
+    momentum, decay = 0.9, 0.0005
+    chain = optimizer.paper_sgd(LAYERS, momentum=momentum, decay=decay)
+    parameters = random_tree(rng)
+    state = chain.init(jax.tree.map(jnp.asarray, parameters))
+    w = {(layer, part): np.float64(parameters[layer][part]) for layer in LAYERS for part in ('kernel', 'bias')}
+    v = {name: np.zeros_like(each) for name, each in w.items()}
+    held = jax.tree.map(jnp.asarray, parameters)
+    for number in range(10):
+        rate = 0.1 if number < 4 else 0.01  # a drop: the velocity keeps what the old rate put in
+        rates = np.array([[rate, 2 * rate], [0.0 if number > 6 else rate, rate]], np.float32)
+        gradients = random_tree(rng)
+        updates, state = chain.update(jax.tree.map(jnp.asarray, gradients), state, held, rates=rates)
+        held = optax.apply_updates(held, updates)
+        for row, layer in enumerate(LAYERS):
+            for column, part in enumerate(('kernel', 'bias')):
+                epsilon, name = float(rates[row, column]), (layer, part)
+                v[name] = momentum * v[name] - decay * epsilon * w[name] - epsilon * gradients[layer][part]
+                w[name] = w[name] + v[name]
+    velocity = optimizer.velocity(state)
+    for layer, part in w:
+        np.testing.assert_allclose(held[layer][part], w[layer, part], rtol=2e-6, atol=1e-6)
+        np.testing.assert_allclose(velocity[layer][part], v[layer, part], rtol=2e-5, atol=1e-6)
+
+
+def test_a_velocity_can_be_taken_out_and_put_back():
+    chain = optimizer.paper_sgd(LAYERS, momentum=0.9, decay=0.0)
+    tree = jax.tree.map(jnp.asarray, random_tree(np.random.default_rng(1)))
+    state = optimizer.with_velocity(chain.init(tree), tree)
+    jax.tree.map(np.testing.assert_array_equal, optimizer.velocity(state), tree)

@@ -1,0 +1,98 @@
+"""A second AlexNet in plain NumPy, float64, written from the paper's section 3.5 and sharing no code with the package.
+
+Arrays are (images, rows, columns, maps). Each function says in loops what its layer means; nothing here is fast.
+"""
+
+import numpy as np
+
+
+def correlate(x, kernel, bias, stride, before, after):
+    """Windows of x (zeros added on the edges) times the kernel (rows, columns, in, out), plus the bias."""
+    rows, columns = kernel.shape[:2]
+    x = np.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
+    high, wide = ((size - window) // stride + 1 for size, window in zip(x.shape[1:3], (rows, columns)))
+    out = np.zeros((len(x), high, wide, kernel.shape[3]))
+    for i in range(rows):
+        for j in range(columns):
+            seen = x[:, i : i + (high - 1) * stride + 1 : stride, j : j + (wide - 1) * stride + 1 : stride]
+            out += np.tensordot(seen, kernel[i, j], axes=(3, 0))
+    return out + bias
+
+
+def normalise(x, k, n, alpha, beta):
+    """Section 3.3: each number over a power of k plus alpha times the squares of its neighbours in n maps."""
+    out = np.empty_like(x)
+    maps = x.shape[-1]
+    for i in range(maps):
+        low, high = max(0, i - n // 2), min(maps - 1, i + n // 2)
+        out[..., i] = x[..., i] / (k + alpha * np.sum(x[..., low : high + 1] ** 2, axis=-1)) ** beta
+    return out
+
+
+def pool(x, window, stride, overhang=0):
+    """The largest number of each window; windows may hang over the bottom and right edges."""
+    x = np.pad(x, ((0, 0), (0, overhang), (0, overhang), (0, 0)), constant_values=-np.inf)
+    high, wide = ((size - window) // stride + 1 for size in x.shape[1:3])
+    out = np.empty((len(x), high, wide, x.shape[3]))
+    for i in range(high):
+        for j in range(wide):
+            out[:, i, j] = x[:, i * stride : i * stride + window, j * stride : j * stride + window].max((1, 2))
+    return out
+
+
+def relu(x):
+    return np.where(x > 0, x, 0)
+
+
+def alexnet(weights, images, *, stride, overhang, ceil=(0, 0, 0), masks=None):
+    """Logits of the two-column network. `weights[layer]` is (kernel, bias), each with the column first.
+
+    `overhang`: zeros right and below conv1; `ceil`: how far the last window of each pooling hangs over.
+    """
+
+    def columns(layer, inputs, function):
+        kernel, bias = weights[layer]
+        return [function(x, kernel[c], bias[c]) for c, x in enumerate(inputs)]
+
+    def each(xs, function):
+        return [function(x) for x in xs]
+
+    def norm(x):
+        return normalise(x, 2, 5, 1e-4, 0.75)
+
+    def padded(pad):
+        return lambda x, kernel, bias: correlate(x, kernel, bias, 1, pad, pad)
+
+    def units(xs, layer):
+        together = np.concatenate(xs, axis=-1).reshape(len(images), -1)
+        return columns(layer, [together, together], lambda x, kernel, bias: x @ kernel + bias)
+
+    def drop(xs, layer):
+        if masks is None:
+            return each(xs, lambda x: 0.5 * x)
+        return [x * mask for x, mask in zip(xs, masks[layer])]
+
+    x = columns('conv1', [images, images], lambda x, w, b: correlate(x, w, b, stride, 0, overhang))
+    x = each(each(each(x, relu), norm), lambda x: pool(x, 3, 2, ceil[0]))
+    x = columns('conv2', x, padded(2))
+    x = each(each(each(x, relu), norm), lambda x: pool(x, 3, 2, ceil[1]))
+    both = np.concatenate(x, axis=-1)  # the first exchange
+    x = each(columns('conv3', [both, both], padded(1)), relu)
+    x = each(columns('conv4', x, padded(1)), relu)
+    x = each(columns('conv5', x, padded(1)), relu)
+    x = each(x, lambda x: pool(x, 3, 2, ceil[2]))
+    x = drop(each(units(x, 'fc6'), relu), 'drop6')
+    x = drop(each(units(x, 'fc7'), relu), 'drop7')
+    return np.concatenate(units(x, 'fc8'), axis=-1)
+
+
+def cross_entropy(logits, labels):
+    """Mean negative log-probability of the labels."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    picked = shifted[np.arange(len(labels)), labels]
+    return np.mean(np.log(np.sum(np.exp(shifted), axis=1)) - picked)
+
+
+def slope(function, x, direction, step=1e-6):
+    """Central difference of a scalar function along a direction."""
+    return (function(x + step * direction) - function(x - step * direction)) / (2 * step)
