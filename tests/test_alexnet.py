@@ -10,8 +10,7 @@ import witness
 from jax import lax
 
 from alexnet_jax.network import architecture, initialisation
-from alexnet_jax.network.alexnet import AlexNet, dropout_masks
-from alexnet_jax.training import step
+from alexnet_jax.network.alexnet import AlexNet, dropout_masks, parameters_of, with_parameters
 
 RNG = np.random.default_rng(5)
 
@@ -19,7 +18,7 @@ RNG = np.random.default_rng(5)
 def weights_of(net):
     return {
         name: (np.asarray(each['kernel'], np.float64), np.asarray(each['bias'], np.float64))
-        for name, each in step.parameters_of(net).items()
+        for name, each in parameters_of(net).items()
     }
 
 
@@ -38,12 +37,12 @@ def test_the_miniature_and_its_gradient_equal_plain_numpy(plain, training):
     shape = architecture.get('miniature')
     with jax.enable_x64(True):
         net = AlexNet(shape, key=jax.random.key(1), initialisation='he', plain=plain)
-        parameters = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), step.parameters_of(net))
+        parameters = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), parameters_of(net))
         images, labels = 30 * RNG.normal(size=(3, 56, 56, 3)), np.array([2, 0, 9])
         masks = dropout_masks(shape, jax.random.key(2), 3) if training else None
 
         def loss(parameters):
-            logits, _ = step.with_parameters(net, parameters)(jnp.asarray(images), masks)
+            logits, _ = with_parameters(net, parameters)(jnp.asarray(images), masks)
             return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(3), labels])
 
         value, gradients = jax.jit(jax.value_and_grad(loss))(parameters)
@@ -113,18 +112,18 @@ def test_images_of_another_size_are_an_error_with_both_sizes():
 
 
 def test_the_gradient_to_the_image_is_there_for_who_asks():
-    net = AlexNet(architecture.get('miniature'), key=jax.random.key(0), initialisation='he')
-    images = jnp.asarray(30 * RNG.normal(size=(1, 56, 56, 3)), jnp.float32)
-    logit = jax.jit(lambda x: net(x)[0][0, 3])
-    gradient = np.asarray(jax.grad(logit)(images), np.float64)
-    towards = RNG.normal(size=images.shape)
-    slope = (float(logit(images + 0.01 * towards)) - float(logit(images - 0.01 * towards))) / 0.02
-    assert np.sum(gradient * towards) == pytest.approx(slope, rel=0.05)
+    with jax.enable_x64(True):
+        net = AlexNet(architecture.get('miniature'), key=jax.random.key(0), initialisation='he')
+        images, towards = 30 * RNG.normal(size=(1, 56, 56, 3)), RNG.normal(size=(1, 56, 56, 3))
+        logit = jax.jit(lambda x: net(x)[0][0, 3])
+        gradient = np.asarray(jax.grad(logit)(images))
+        expected = witness.slope(lambda x: float(logit(x)), images, towards)
+    assert np.sum(gradient * towards) == pytest.approx(expected, rel=1e-5)
 
 
 @functools.cache
 def drawn(initialisation):
-    return step.parameters_of(AlexNet(architecture.PAPER, key=jax.random.key(0), initialisation=initialisation))
+    return parameters_of(AlexNet(architecture.PAPER, key=jax.random.key(0), initialisation=initialisation))
 
 
 @pytest.mark.parametrize(

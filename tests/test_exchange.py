@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from alexnet_jax.network import architecture, exchange
-from alexnet_jax.network.alexnet import AlexNet, dropout_masks
+from alexnet_jax.network.alexnet import AlexNet, dropout_masks, parameters_of, with_parameters
 from alexnet_jax.training import optimizer, step
 
 MESHES = [(1, 1), (1, 2), (2, 2), (4, 2), (8, 1), (2, 1)]
@@ -38,7 +38,7 @@ def loss_and_gradients(classes, parameters, x, mesh):
     masks = dropout_masks(net.architecture, jax.random.key(7), BATCH)
 
     def loss(parameters):
-        logits, _ = step.with_parameters(net, parameters)(x, masks, mesh)
+        logits, _ = with_parameters(net, parameters)(x, masks, mesh)
         chosen = labels[:, None] == jnp.arange(classes)[None]
         return -jnp.mean(jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits), 0), axis=-1))
 
@@ -48,7 +48,7 @@ def loss_and_gradients(classes, parameters, x, mesh):
 @pytest.mark.parametrize('classes', [10, 5])  # 5 do not share evenly between two columns
 @pytest.mark.parametrize('shape', MESHES)
 def test_every_mesh_gives_the_loss_gradients_and_masks_of_one_device(shape, classes):
-    parameters = step.parameters_of(network(classes))
+    parameters = parameters_of(network(classes))
     loss, gradients, masks = jax.device_get(loss_and_gradients(classes, parameters, images(), None))
     on_mesh, gradients_on_mesh, masks_on_mesh = jax.device_get(
         loss_and_gradients(classes, parameters, images(), mesh_of(shape))
@@ -67,7 +67,7 @@ def test_named_points_come_out_of_a_mesh_as_from_one_device():
     net = network()
     logits, points = jax.jit(lambda x: net(x))(images())
     on_mesh, points_on_mesh = jax.jit(lambda x: net(x, mesh=mesh_of((4, 2))))(images())
-    assert list(points) == list(net.architecture.points())
+    assert points.keys() == net.architecture.points().keys()
     for name, shape in net.architecture.points().items():
         assert points[name].shape == points_on_mesh[name].shape == (BATCH, *shape)
         np.testing.assert_allclose(points_on_mesh[name], points[name], rtol=1e-4, atol=1e-4)
@@ -101,27 +101,32 @@ def crossings(text, shape):
 
 def axes_crossed(line, shape):
     """Which of the mesh's axes a collective's groups span, whichever way they are printed."""
-    if named := re.search(r"replica_groups=mesh\['axis_0'=(\d+),'axis_1'=(\d+)\] \{([^}]*)\}", line):
-        return {'axis_0': 'data', 'axis_1': 'column'}[named[3].strip("'")] if "','" not in named[3] else 'both'
-    if iota := re.search(r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?', line):
-        groups, source, order = ([int(n) for n in part.split(',')] if part else None for part in iota.groups())
-        members = np.arange(np.prod(source)).reshape(source)
-        rows = (members.transpose(order) if order else members).reshape(groups)
+    if named := re.search(r"replica_groups=mesh\[(.*?)\](?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{(.*?)\}", line):
+        sizes = [int(size) for size in re.findall(r'=(\d+)', named[1])]
+        members = arranged(named[2] or ','.join(map(str, sizes)), named[3]).reshape(sizes)
+        crossed = [int(axis) for axis in re.findall(r'axis_(\d+)', named[4])]
+        rows = np.moveaxis(members, crossed, range(-len(crossed), 0)).reshape(-1, np.prod([sizes[a] for a in crossed]))
+    elif iota := re.search(r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?', line):
+        rows = arranged(iota[2], iota[3]).reshape([int(n) for n in iota[1].split(',')])
     else:
-        rows = [
-            [int(n) for n in group.split(',')]
-            for group in re.findall(r'\{([\d,]+)\}', re.search(r'replica_groups=\{(.*?)\}(?:,|$| )', line + ' ')[0])
-        ]
+        groups = re.search(r'(?:replica_groups|source_target_pairs)=\{((?:\{[\d,]+\},?)*)\}', line)[1]
+        rows = [[int(n) for n in group.split(',')] for group in re.findall(r'\{([\d,]+)\}', groups)]
     places = [np.unravel_index(list(row), shape) for row in rows]
     data, column = (any(len(set(place[axis])) > 1 for place in places) for axis in (0, 1))
     return {(False, False): None, (True, False): 'data', (False, True): 'column', (True, True): 'both'}[data, column]
 
 
+def arranged(sizes, order):
+    """Devices in their order, as an array of these sizes, its axes in that order: XLA's iota notation."""
+    members = np.arange(np.prod([int(n) for n in sizes.split(',')])).reshape([int(n) for n in sizes.split(',')])
+    return members.transpose([int(n) for n in order.split(',')]) if order else members
+
+
 def forward_program(net, mesh, batch):
     crop = net.architecture.crop
     x = jax.ShapeDtypeStruct((batch, crop, crop, 3), jnp.float32, sharding=NamedSharding(mesh, exchange.IMAGES))
-    parameters = abstract(step.parameters_of(net), exchange.weights_sharding(mesh))
-    forward = jax.jit(lambda parameters, x: step.with_parameters(net, parameters)(x, mesh=mesh)[0])
+    parameters = abstract(parameters_of(net), exchange.weights_sharding(mesh))
+    forward = jax.jit(lambda parameters, x: with_parameters(net, parameters)(x, mesh=mesh)[0])
     return forward.lower(parameters, x).compile().as_text()
 
 
@@ -184,7 +189,7 @@ def train_program(net, mesh, batch):
     examples = {
         name: jax.ShapeDtypeStruct((batch, *shape), dtype, sharding=over_data) for name, (shape, dtype) in fields.items()
     }
-    parameters = abstract(step.parameters_of(net), exchange.weights_sharding(mesh))
+    parameters = abstract(parameters_of(net), exchange.weights_sharding(mesh))
     state = {'parameters': parameters, 'velocity': parameters}
     rates = np.zeros((len(net.architecture.parameters()), 2), np.float32)
     return made.lower(state, examples, rates, np.uint32(0)).compile().as_text()

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from alexnet_jax.network import exchange, initialisation, kernels, layers
+from alexnet_jax.network import exchange, kernels, layers
 from alexnet_jax.network.architecture import (
     Activation,
     Architecture,
@@ -23,12 +23,13 @@ from alexnet_jax.network.architecture import (
     Pooling,
     ResponseNormalisation,
 )
+from alexnet_jax.network.initialisation import kernel_and_bias
 
 Masks = Mapping[str, jax.Array]
-Weights = Mapping[str, tuple[jax.Array, jax.Array]]
+Parameters = dict[str, dict[str, jax.Array]]  # {layer: {'kernel', 'bias'}}, the column first in every array
 
 
-class Parameters(nnx.Module):
+class Weighted(nnx.Module):
     """Kernel (columns, ..., out) and bias (columns, out) of one layer, float32."""
 
     def __init__(self, kernel: jax.Array, bias: jax.Array):
@@ -50,7 +51,7 @@ class AlexNet(nnx.Module):
         self.plain = plain
         self.layers = nnx.Dict(
             {
-                name: Parameters(*initialisation_of(name, shape, architecture.columns, key, initialisation))
+                name: Weighted(*kernel_and_bias(name, shape, architecture.columns, key, initialisation))
                 for name, shape in architecture.kernel_shapes().items()
             }
         )
@@ -60,7 +61,8 @@ class AlexNet(nnx.Module):
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Logits (batch, classes) and the named points, each (batch, ...) with all columns' maps side by side.
 
-        `images` is float32 (batch, crop, crop, 3), the mean already subtracted; column a comes first in every point.
+        `images` is (batch, crop, crop, 3), the mean already subtracted; its dtype is that of the whole computation, the
+        parameters being cast to it. Column a comes first in every point.
         `masks` (from `dropout_masks`) makes this a training pass; None is the test pass. On a `mesh` with the axes
         `data` and `column` the batch is split over the one and the columns over the other; the size of `column`
         divides the number of columns, that of `data` the batch, else jax raises ValueError.
@@ -75,11 +77,11 @@ class AlexNet(nnx.Module):
         body = functools.partial(
             walk, self.architecture, kernels.chosen(platform, self.plain), mesh is not None and mesh.shape['column'] > 1
         )
-        weights = {name: (each.kernel[...], each.bias[...]) for name, each in self.layers.items()}
+        parameters = parameters_of(self)
         if mesh is not None:
             ranks = {name: len(shape) + 1 for name, shape in self.architecture.points().items() if name != 'prob'}
             body = exchange.over_mesh(body, mesh, ranks)
-        points = body(weights, images, dict(masks or {}))
+        points = body(parameters, images, dict(masks or {}))
         last = self.architecture.layers[-1].name
         # Classes that do not share evenly among the columns were padded with units that are dropped here.
         logits = points[last] = points[last][:, : self.architecture.classes]
@@ -87,7 +89,19 @@ class AlexNet(nnx.Module):
         return logits, points
 
 
-initialisation_of = initialisation.kernel_and_bias
+def parameters_of(network: AlexNet) -> Parameters:
+    """The network's parameters as plain arrays by layer."""
+    return {name: {'kernel': each.kernel[...], 'bias': each.bias[...]} for name, each in network.layers.items()}
+
+
+def with_parameters(network: AlexNet, parameters: Parameters) -> AlexNet:
+    """A network of the same architecture that holds other parameters; the one given stays as it is."""
+    graph, held = nnx.split(network)
+    layers = {
+        name: {part: held['layers'][name][part].replace(array) for part, array in parts.items()}
+        for name, parts in parameters.items()
+    }
+    return nnx.merge(graph, nnx.State({'layers': layers}))
 
 
 def dropout_masks(architecture: Architecture, key: jax.Array, batch: int) -> dict[str, jax.Array]:
@@ -107,20 +121,21 @@ def walk(
     architecture: Architecture,
     formulations: kernels.Kernels,
     on_mesh: bool,
-    weights: Weights,
+    parameters: Parameters,
     images: jax.Array,
     masks: Masks,
 ) -> dict[str, jax.Array]:
     """One device's forward pass over its own columns: every point, its columns side by side."""
-    mine = len(next(iter(weights.values()))[0])
+    mine = len(next(iter(parameters.values()))['bias'])
+    parameters = jax.tree.map(lambda each: each.astype(images.dtype), parameters)
     x: exchange.Columns = (images,)
     points = {}
     for layer in architecture.layers:
         if isinstance(layer, Convolution):
-            x = _convolve(layer, architecture, x, *weights[layer.name], on_mesh)
+            x = _convolve(layer, architecture, x, **parameters[layer.name], on_mesh=on_mesh)
         elif isinstance(layer, Dense):
             seen = (exchange.between_columns(x, on_mesh=on_mesh),) * mine if layer.sees == 'all' else x
-            kernel, bias = weights[layer.name]
+            kernel, bias = parameters[layer.name]['kernel'], parameters[layer.name]['bias']
             x = tuple(layers.dense(seen[c], kernel[c], bias[c]) for c in range(mine))
         elif isinstance(layer, Dropout):
             mask = masks[layer.name] if masks else (None,) * mine

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 Edges = tuple[tuple[int, int], tuple[int, int]]
@@ -33,13 +34,13 @@ def response_normalisation(x: jax.Array, *, k: float, n: int, alpha: float, beta
     `alpha` is what multiplies the sum: who divides it by n does so before.
     """
     ends = ((0, 0),) * (x.ndim - 1) + ((n // 2, (n - 1) // 2),)
-    total = lax.reduce_window(x * x, jnp.zeros((), x.dtype), lax.add, (1,) * (x.ndim - 1) + (n,), (1,) * x.ndim, ends)
+    total = lax.reduce_window(x * x, np.zeros((), x.dtype), lax.add, (1,) * (x.ndim - 1) + (n,), (1,) * x.ndim, ends)
     return x * (k + alpha * total) ** -beta
 
 
 def max_pooling(x: jax.Array, *, window: int, stride: int, edges: Edges) -> jax.Array:
     """Largest number of each window, (B, H, W, C) to (B, H', W', C); past the edges there is nothing."""
-    lowest = jnp.array(-jnp.inf, x.dtype)
+    lowest = np.array(-np.inf, x.dtype)  # concrete even while tracing: jax differentiates the known reductions alone
     return lax.reduce_window(x, lowest, lax.max, (1, window, window, 1), (1, stride, stride, 1), ((0, 0), *edges, (0, 0)))
 
 

@@ -14,16 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 from jax import lax
 from jax.sharding import Mesh
 
 from alexnet_jax.evaluation import scores
 from alexnet_jax.network import exchange
-from alexnet_jax.network.alexnet import AlexNet, dropout_masks
+from alexnet_jax.network.alexnet import AlexNet, Parameters, dropout_masks, parameters_of, with_parameters
 from alexnet_jax.training import optimizer
 
-Parameters = dict[str, dict[str, jax.Array]]
 State = dict[str, Parameters]
 Batch = Mapping[str, jax.Array]
 
@@ -42,21 +40,6 @@ class Jitted:
     def lower(self, *arguments: Any) -> Any:
         """The step's program for arguments of these shapes."""
         return self.function.lower(*arguments, *self.constants)
-
-
-def parameters_of(network: AlexNet) -> Parameters:
-    """The network's parameters as plain arrays by layer."""
-    return {name: {'kernel': each.kernel[...], 'bias': each.bias[...]} for name, each in network.layers.items()}
-
-
-def with_parameters(network: AlexNet, parameters: Parameters) -> AlexNet:
-    """A network of the same architecture that holds other parameters; the one given stays as it is."""
-    graph, held = nnx.split(network)
-    layers = {
-        name: {part: held['layers'][name][part].replace(array) for part, array in parts.items()}
-        for name, parts in parameters.items()
-    }
-    return nnx.merge(graph, nnx.State({'layers': layers}))
 
 
 def first_state(network: AlexNet, mesh: Mesh) -> State:
