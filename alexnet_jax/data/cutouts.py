@@ -22,11 +22,27 @@ PHOTOGRAPHS = {
     'validation': ('brick', 'rocket'),
     'test': ('camera', 'coffee', 'gravel', 'retina'),
 }
-SCALES = (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8)  # a photograph's shorter edge, in sides of the image
+SCALES = (
+    1,
+    1.25,
+    1.5,
+    1.75,
+    2,
+    2.5,
+    3,
+    3.5,
+    4,
+    5,
+    6,
+    7,
+    8,
+)  # a photograph's shorter edge, in sides of the image
 RADIUS = (0.22, 0.38)  # of the circle about the shape, in sides: no shape fills the image, none is a speck
 MARGIN = 1 / 16  # sides that stay free of the figure: a random crop of 7/8 does not cut it
 TURN = 0.2217  # tan(25 degrees / 2): shapes turn up to 25 degrees either way
-CONTRAST = 30  # grey levels between the mean colours of figure and ground in one channel, so that a person sees it
+CONTRAST = (
+    30  # grey levels between the mean colours of figure and ground in one channel, so that a person sees it
+)
 REACH = 1.3  # the distance tables cover [-REACH, REACH] squared, the shapes about the unit circle
 OPAQUE = 128  # covered pixels count from 0 to this; differences of two pixels times it fit 16 bits
 
@@ -41,7 +57,10 @@ def example(split: str, index: int, seed: int, side: int) -> tuple[np.ndarray, i
     first, last = radius + MARGIN * side, side - radius - MARGIN * side
     row, column = first + row * (last - first), first + column * (last - first)
     # The same square for every class: were it the shape itself, what is refused would tell of the class.
-    around = slice(round(row - radius), round(row + radius)), slice(round(column - radius), round(column + radius))
+    around = (
+        slice(round(row - radius), round(row + radius)),
+        slice(round(column - radius), round(column + radius)),
+    )
     while True:
         ground, figure = _piece(split, side, chance), _piece(split, side, chance)
         if _differ(ground[around], figure[around]):
@@ -71,7 +90,9 @@ def _scales(name: str, side: int) -> tuple[np.ndarray, ...]:
     picture = Image.fromarray(pixels)
     shorter = min(picture.size)
     # Enlarging adds no detail: only where the photograph is smaller than the image must it be.
-    factors = [scale * side / shorter for scale in SCALES if scale * side <= shorter] or [1.25 * side / shorter]
+    factors = [scale * side / shorter for scale in SCALES if scale * side <= shorter] or [
+        1.25 * side / shorter
+    ]
     sizes = [tuple(max(side, round(edge * factor)) for edge in picture.size) for factor in factors]
     return tuple(np.asarray(picture.resize(size, Image.Resampling.BICUBIC)) for size in sizes)
 

@@ -12,9 +12,16 @@ from PIL import Image, UnidentifiedImageError
 
 from alexnet_jax.mistakes import Mistake
 
-ENDINGS = ('.jpg', '.jpeg', '.png', '.webp')  # what sources.py takes for an image; decode goes by content alone
+ENDINGS = (
+    '.jpg',
+    '.jpeg',
+    '.png',
+    '.webp',
+)  # what sources.py takes for an image; decode goes by content alone
 LARGEST_FILE = 64 * 2**20  # bytes
-LARGEST_IMAGE = 64 * 10**6  # pixels: 192 MB decoded, beyond any camera's and far below what exhausts a machine
+LARGEST_IMAGE = (
+    64 * 10**6
+)  # pixels: 192 MB decoded, beyond any camera's and far below what exhausts a machine
 ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -31,10 +38,14 @@ def decode(data: bytes, *, name: str = 'image', upright: bool = False) -> np.nda
     one of more than 64 MiB, or one whose header announces more than 64 million pixels (refused before decoding).
     """
     if len(data) > LARGEST_FILE:
-        raise Unreadable(f'{name}: {len(data):,} bytes, more than the {LARGEST_FILE:,} that an image may have.')
+        raise Unreadable(
+            f'{name}: {len(data):,} bytes, more than the {LARGEST_FILE:,} that an image may have.'
+        )
     form = _form(data)
     if form is None:
-        raise Unreadable(f'{name}: neither JPEG, PNG nor WebP ({_beginning(data)}); convert it to one of them.')
+        raise Unreadable(
+            f'{name}: neither JPEG, PNG nor WebP ({_beginning(data)}); convert it to one of them.'
+        )
     try:
         image = _with_simplejpeg(data, name) if form == 'JPEG' else None
         if image is None:
@@ -65,7 +76,9 @@ def _beginning(data: bytes) -> str:
 
 def _refuse_giants(height: int, width: int, name: str) -> None:
     if height * width > LARGEST_IMAGE:
-        raise Unreadable(f'{name}: {width} x {height} pixels, more than the {LARGEST_IMAGE:,} that an image may have.')
+        raise Unreadable(
+            f'{name}: {width} x {height} pixels, more than the {LARGEST_IMAGE:,} that an image may have.'
+        )
 
 
 def _with_simplejpeg(data: bytes, name: str) -> np.ndarray | None:
