@@ -1,0 +1,145 @@
+"""Augmentation: what chance decides about one presentation of one image, and what that does to its pixels.
+
+Knows neither files nor the order of records. Every draw is a function of (seed, epoch, record) alone, so any
+example can be made again by itself. Only Philox's raw words are used: NumPy promises those from release to
+release, and does not promise what `Generator.normal` and its like make of them.
+
+N draws, C colours (red, green, blue), K principal components.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtri
+
+from alexnet_jax.mistakes import Mistake
+
+LIGHTINGS = ('eigenvalues', 'deviations', 'none')
+WORDS = 6  # of 64 bits per draw: top, left, mirror and one normal for each component
+
+
+class Draw(NamedTuple):
+    """Where the crop begins, in pixels; whether it is mirrored; the RGB shift in grey levels of 0..255."""
+
+    top: int
+    left: int
+    mirror: bool
+    lighting: np.ndarray  # float32 (3,)
+
+
+class Draws(NamedTuple):
+    """N draws side by side."""
+
+    top: np.ndarray  # int32 (N,)
+    left: np.ndarray  # int32 (N,)
+    mirror: np.ndarray  # bool (N,)
+    lighting: np.ndarray  # float32 (N, 3)
+
+    def one(self, i: int) -> Draw:
+        """The i-th of them."""
+        return Draw(int(self.top[i]), int(self.left[i]), bool(self.mirror[i]), self.lighting[i])
+
+
+def draws(
+    seed: int,
+    epochs: np.ndarray,
+    records: np.ndarray,
+    *,
+    side: int,
+    crop: int,
+    mirror: bool,
+    lighting: str,
+    deviation: float,
+    eigenvalues: np.ndarray,
+    eigenvectors: np.ndarray,
+) -> Draws:
+    """The draws of N presentations, `records[i]` in `epochs[i]`, each as it would come out alone.
+
+    Offsets are uniform on 0 .. side - crop inclusive: 33 each way for 256 and 224, as in the 2012 source
+    (the paper's text counts 32). Lighting is section 4.1's shift, once per image and presentation, of
+    normal draws with this `deviation`; `eigenvalues` (3,) and `eigenvectors` (3, 3), as columns, are those
+    of the RGB covariance of pixels in 0..255. A lighting unknown to LIGHTINGS, or a crop that does not fit,
+    is a Mistake.
+    """
+    if not 0 < crop <= side:
+        raise Mistake(f'A crop of {crop} pixels does not fit into images of {side} pixels; give 1 to {side}.')
+    words_NW = _words(seed, epochs, records)
+    offsets_N2 = ((words_NW[:, :2] >> np.uint64(32)) * np.uint64(side - crop + 1)) >> np.uint64(32)
+    top_N, left_N = np.ascontiguousarray(offsets_N2.T.astype(np.int32))
+    mirror_N = (words_NW[:, 2] >> np.uint64(63)).astype(bool) & mirror
+    components_CK = deviation * components(lighting, eigenvalues, eigenvectors)
+    return Draws(top_N, left_N, mirror_N, _shift(_normal(words_NW[:, 3:]), components_CK))
+
+
+def draw(seed: int, epoch: int, record: int, **augmentation) -> Draw:
+    """One draw alone, with the keywords of `draws`: equal to its row in any batch."""
+    return draws(seed, np.array([epoch]), np.array([record]), **augmentation).one(0)
+
+
+def components(lighting: str, eigenvalues: np.ndarray, eigenvectors: np.ndarray) -> np.ndarray:
+    """(C, K): the RGB shift in grey levels that a draw of one along each principal component makes.
+
+    `eigenvalues` is the paper's formula, which only makes sense for pixels in [0, 1]: the shift is reckoned
+    there and brought back to 0..255. `deviations` is the 2012 source's: square roots, about twice as
+    strong.
+    """
+    if lighting not in LIGHTINGS:
+        raise Mistake(f'No lighting is called {lighting!r}; there are {", ".join(LIGHTINGS)}.')
+    variances_K = np.maximum(np.asarray(eigenvalues, np.float64), 0.0)  # rounding can leave -1e-13
+    size_K = {
+        'eigenvalues': variances_K / 255.0**2 * 255.0,
+        'deviations': np.sqrt(variances_K),
+        'none': np.zeros(3),
+    }[lighting]
+    return np.asarray(eigenvectors, np.float64) * size_K[None, :]
+
+
+def cut(image: np.ndarray, top: int, left: int, mirror: bool, out: np.ndarray) -> np.ndarray:
+    """Write the crop of `image` (side, side, 3) there, mirrored or not, into `out` (crop, crop, 3)."""
+    crop = out.shape[0]
+    window = image[top : top + crop, left : left + crop]
+    if mirror:
+        window = window[:, ::-1]
+        for colour in range(3):  # by colour: three times faster than reversed rows of three-byte pixels
+            out[..., colour] = window[..., colour]
+    else:
+        out[...] = window
+    return out
+
+
+def apply(image: np.ndarray, draw: Draw, mean: np.ndarray, *, crop: int) -> np.ndarray:
+    """One finished example, float32 (crop, crop, 3): cut from `image` (side, side, 3), lit, free of the mean.
+
+    `mean` (side, side, 3) is cut and mirrored as the image is. The shift is added first and the mean
+    subtracted then, in float32, which is the training step's order: both give the same numbers to the bit.
+    """
+    top, left, mirror, shift = draw
+    pixels = cut(image, top, left, mirror, out=np.empty((crop, crop, 3), np.float32))
+    background = cut(mean, top, left, mirror, out=np.empty((crop, crop, 3), np.float32))
+    return pixels + shift[None, None, :] - background
+
+
+def _words(seed: int, epochs: np.ndarray, records: np.ndarray) -> np.ndarray:
+    """uint64 (N, WORDS): Philox under the key (seed, epoch), its counter's second word being the record."""
+    epochs_N, records_N = np.asarray(epochs).tolist(), np.asarray(records).tolist()
+    words_NW = np.empty((len(records_N), WORDS), np.uint64)
+    philox = np.random.Philox(key=0)
+    state = philox.state  # setting the state of one generator costs a fifth of making one for each record
+    counter, key = state['state']['counter'], state['state']['key']
+    key[0] = seed
+    for i, (epoch, record) in enumerate(zip(epochs_N, records_N, strict=True)):
+        key[1], counter[1] = epoch, record
+        philox.state = state
+        words_NW[i] = philox.random_raw(WORDS)
+    return words_NW
+
+
+def _normal(words: np.ndarray) -> np.ndarray:
+    """Standard normal float64 of the same shape: the quantile at the middle of one of 2^52 equal steps."""
+    return ndtri(((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
+
+
+def _shift(normal_NK: np.ndarray, components_CK: np.ndarray) -> np.ndarray:
+    """float32 (N, C). Summed term by term: a matrix product may round differently with the number of rows."""
+    terms = [normal_NK[:, k, None] * components_CK[None, :, k] for k in range(3)]
+    return (terms[0] + terms[1] + terms[2]).astype(np.float32)

@@ -1,0 +1,150 @@
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+
+from alexnet_jax.data import augment
+from alexnet_jax.mistakes import Mistake
+
+# The 2012 source's own figures, in units of 0..255: standard deviations, and eigenvectors as columns.
+DEVIATIONS = np.array([19.721, 37.094, 121.780])
+EIGENVECTORS = np.array(
+    [[0.41796, -0.71258, -0.56351], [-0.81698, -0.02354, -0.57618], [0.39731, 0.70120, -0.59200]]
+)
+PAPER = {
+    'side': 256,
+    'crop': 224,
+    'mirror': True,
+    'lighting': 'eigenvalues',
+    'deviation': 0.1,
+    'eigenvalues': DEVIATIONS**2,
+    'eigenvectors': EIGENVECTORS,
+}
+few = hypothesis.settings(deadline=None, max_examples=25)
+
+
+def many(count, seed=5, **changes):
+    return augment.draws(seed, np.zeros(count, int), np.arange(count), **(PAPER | changes))
+
+
+@few
+@hypothesis.given(
+    seed=st.integers(0, 2**64 - 1),
+    presentations=st.lists(
+        st.tuples(st.integers(0, 10**6), st.integers(0, 2**31 - 1)), min_size=1, max_size=9
+    ),
+    lighting=st.sampled_from(augment.LIGHTINGS),
+)
+def test_a_draw_in_a_batch_equals_the_draw_alone(seed, presentations, lighting):
+    changed = PAPER | {'lighting': lighting}
+    batch = augment.draws(seed, *np.array(presentations).T, **changed)
+    for i, (epoch, record) in enumerate(presentations):
+        alone = augment.draw(seed, epoch, record, **changed)
+        assert alone[:3] == batch.one(i)[:3] == (batch.top[i], batch.left[i], batch.mirror[i])
+        np.testing.assert_array_equal(alone.lighting, batch.lighting[i])
+
+
+def test_seed_epoch_and_record_each_change_the_draw():
+    def one(*place):
+        return augment.draw(*place, **PAPER).lighting.tolist()
+
+    draws = [one(1, 2, 3), one(2, 2, 3), one(1, 3, 3), one(1, 2, 4), one(3, 2, 1), one(2, 1, 3)]
+    assert len({tuple(draw) for draw in draws}) == len(draws)
+
+
+def test_draws_come_from_philox_keyed_by_seed_and_epoch_with_the_record_in_its_counter():
+    words = np.random.Philox(key=[7, 11], counter=[0, 13, 0, 0]).random_raw(6).tolist()
+    draw = augment.draw(7, 11, 13, **PAPER)
+    assert draw.top == (words[0] >> 32) * 33 >> 32
+    assert draw.left == (words[1] >> 32) * 33 >> 32
+    assert draw.mirror == words[2] >> 63
+
+
+def test_all_33_offsets_come_up_each_way_and_equally_often():
+    draws = many(20_000)
+    for offsets in (draws.top, draws.left):
+        counts = np.bincount(offsets, minlength=33)
+        assert len(counts) == 33
+        chi_squared = np.sum((counts - 20_000 / 33) ** 2) / (20_000 / 33)
+        assert chi_squared < 62.5  # exceeded once in a thousand, for 32 degrees of freedom
+    assert abs(np.corrcoef(draws.top, draws.left)[0, 1]) < 0.03
+
+
+def test_a_crop_as_large_as_the_image_has_one_place():
+    draws = many(50, side=56, crop=56)
+    assert not draws.top.any() and not draws.left.any()
+
+
+def test_half_of_the_images_are_mirrored_and_none_where_it_is_switched_off():
+    assert abs(many(20_000).mirror.mean() - 0.5) < 0.015
+    assert not many(200, mirror=False).mirror.any()
+
+
+def test_switching_the_mirror_or_the_lighting_off_leaves_the_other_draws_as_they_were():
+    whole, plain = many(100), many(100, mirror=False, lighting='none')
+    np.testing.assert_array_equal(whole.top, plain.top)
+    np.testing.assert_array_equal(whole.left, plain.left)
+
+
+@pytest.mark.parametrize(
+    'lighting, size',
+    [('eigenvalues', 255 * DEVIATIONS**2 / 255**2), ('deviations', DEVIATIONS)],
+)
+def test_lighting_has_the_covariance_of_its_formula(lighting, size):
+    shifts = many(40_000, lighting=lighting).lighting.astype(np.float64)
+    assert shifts.shape == (40_000, 3)
+    along = shifts @ EIGENVECTORS
+    np.testing.assert_allclose(along.std(axis=0), 0.1 * size, rtol=0.02)
+    np.testing.assert_allclose(along.mean(axis=0) / along.std(axis=0), 0, atol=0.02)
+    np.testing.assert_allclose(np.corrcoef(along.T), np.eye(3), atol=0.02)
+    fourth = np.mean((along / along.std(axis=0)) ** 4, axis=0)
+    np.testing.assert_allclose(fourth, 3, atol=0.15)  # as a normal's
+
+
+def test_along_the_bright_axis_the_paper_shifts_5_8_grey_levels_and_the_source_12_2():
+    def bright(lighting):
+        return 0.1 * np.linalg.norm(augment.components(lighting, DEVIATIONS**2, EIGENVECTORS)[:, 2])
+
+    assert bright('eigenvalues') == pytest.approx(5.8, abs=0.05)
+    assert bright('deviations') == pytest.approx(12.18, abs=0.01)
+
+
+def test_lighting_none_is_no_shift():
+    assert not many(20, lighting='none').lighting.any()
+
+
+def test_the_rarest_words_still_give_finite_normals():
+    words = np.array([[0, 2**64 - 1, 2**63]], np.uint64)
+    normal = augment._normal(words)[0]
+    np.testing.assert_allclose(normal, [-8.2095, 8.2095, 0], atol=1e-3)
+
+
+@few
+@hypothesis.given(
+    side=st.integers(1, 12),
+    cut=st.integers(0, 11),
+    mirror=st.booleans(),
+    place=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_an_example_is_cropped_mirrored_lit_and_freed_of_the_mean_as_numpy_does_it(side, cut, mirror, place):
+    crop = max(1, side - cut)
+    top, left = (round(x * (side - crop)) for x in place)
+    chance = np.random.default_rng(side)
+    image = chance.integers(0, 256, (side, side, 3), dtype=np.uint8)
+    mean = chance.uniform(0, 255, (side, side, 3)).astype(np.float32)
+    shift = chance.normal(size=3).astype(np.float32)
+    got = augment.apply(image, augment.Draw(top, left, mirror, shift), mean, crop=crop)
+    expected = np.empty((crop, crop, 3))
+    for row in range(crop):
+        for column in range(crop):
+            y, x = top + row, left + (crop - 1 - column if mirror else column)
+            expected[row, column] = image[y, x].astype(float) + shift - mean[y, x]
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_a_crop_that_does_not_fit_and_an_unknown_lighting_are_told():
+    with pytest.raises(Mistake, match='crop of 65 pixels .* 64 pixels'):
+        many(1, side=64, crop=65)
+    with pytest.raises(Mistake, match="'bright'.*eigenvalues, deviations, none"):
+        many(1, lighting='bright')
