@@ -1,0 +1,307 @@
+import hashlib
+import threading
+import time
+
+import grain
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+
+from alexnet_jax.data import augment, pipeline
+from alexnet_jax.mistakes import Mistake
+
+few = hypothesis.settings(deadline=None, max_examples=15)
+LIGHT = {
+    'lighting': 'eigenvalues',
+    'deviation': 0.1,
+    'eigenvalues': np.array([389.0, 1376.0, 14830.0]),
+    'eigenvectors': np.array([[0.8, 0.6, 0.0], [-0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]),
+}
+
+SMALL = {'seed': 3, 'batch': 8, 'crop': 7, 'mirror': True} | LIGHT
+
+
+class Records:
+    """Small images of chance, made at once."""
+
+    def __init__(self, length, side=9):
+        words = np.random.Philox(key=length).random_raw(length * side * side * 3)
+        self.images = (words >> np.uint64(56)).astype(np.uint8).reshape(length, side, side, 3)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, record):
+        return self.images[record], record % 7, f'record {record}'
+
+
+def training(length=37, **changes):
+    return pipeline.Training(Records(length), **(SMALL | changes))
+
+
+def same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        assert a[name].dtype == b[name].dtype
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def grain_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith('grain-prefetch')]
+
+
+def test_a_batch_has_the_names_shapes_and_types_that_the_step_expects():
+    batch = training().batch(0)
+    assert {name: (array.shape, array.dtype.name) for name, array in batch.items()} == {
+        'image': ((8, 7, 7, 3), 'uint8'),
+        'label': ((8,), 'int32'),
+        'id': ((8,), 'int32'),
+        'top': ((8,), 'int32'),
+        'left': ((8,), 'int32'),
+        'mirror': ((8,), 'bool'),
+        'lighting': ((8, 3), 'float32'),
+        'real': ((8,), 'bool'),
+    }
+    assert batch['real'].all()
+
+
+@pytest.mark.parametrize('threads', [0, 1, 3])
+@pytest.mark.parametrize('first', [0, 4])
+def test_the_batch_of_a_step_depends_on_seed_and_step_alone(threads, first):
+    expected = training()
+    batches = training(threads=threads).batches(first, 9)
+    numbers = range(first, 9)
+    for step, batch in zip(numbers, batches, strict=True):
+        same(batch, expected.batch(step))
+
+
+def test_batches_stay_in_order_when_reading_takes_unequal_times():
+    class Slow(Records):
+        def __getitem__(self, record):
+            time.sleep(0.003 * (record % 5))
+            return super().__getitem__(record)
+
+    slow = pipeline.Training(Slow(37), **(SMALL | {'threads': 4}))
+    for step, batch in enumerate(slow.batches(0, 8)):
+        same(batch, slow.batch(step))
+
+
+def test_without_a_last_step_the_stream_has_no_end():
+    batches = training(threads=0).batches(10**12)
+    same(next(batches), training().batch(10**12))
+
+
+def test_another_seed_gives_another_order_in_every_epoch():
+    orders = {
+        tuple(pipeline.order(seed, np.full(37, epoch), np.arange(37), 37))
+        for seed in range(4)
+        for epoch in range(4)
+    }
+    assert len(orders) == 16
+
+
+@few
+@hypothesis.given(length=st.integers(1, 300), seed=st.integers(0, 2**63), epoch=st.integers(0, 10**6))
+def test_each_epoch_is_a_permutation(length, seed, epoch):
+    records = pipeline.order(seed, np.full(length, epoch), np.arange(length), length)
+    assert sorted(records) == list(range(length))
+
+
+def test_the_order_is_grains_own_shuffle():
+    length, seed, epoch = 5000, 3, 2
+    shuffled = grain.MapDataset.range(length).shuffle(seed=pipeline._shuffle_seed(seed, epoch))
+    records = pipeline.order(seed, np.full(length, epoch), np.arange(length), length)
+    assert [shuffled[i] for i in range(length)] == records.tolist()
+
+
+def test_every_place_of_an_epoch_is_as_good_as_any_other():
+    # Where record 0 comes to stand over many epochs: chi-squared over eight stretches of the epoch.
+    places = [int(np.argmin(pipeline.order(1, np.full(64, e), np.arange(64), 64))) for e in range(40)]
+    counts = np.bincount(np.array(places) // 8, minlength=8)
+    assert np.sum((counts - 5) ** 2) / 5 < 24.3  # once in a thousand, for 7 degrees of freedom
+
+
+def test_batches_cross_epoch_borders_and_lose_nothing():
+    stream = training(length=37, batch=8)
+    ids = np.concatenate([stream.batch(step)['id'] for step in range(14)])
+    for epoch in range(3):
+        assert sorted(ids[37 * epoch : 37 * (epoch + 1)]) == list(range(37))
+    assert stream.epoch(0) == 0 and stream.epoch(37) == 8
+    assert stream.position(5) == 40
+
+
+def test_a_batch_larger_than_the_dataset_holds_it_several_times():
+    ids = training(length=5, batch=20).batch(0)['id']
+    assert np.bincount(ids).tolist() == [4] * 5
+
+
+def test_an_image_seen_again_is_drawn_anew():
+    stream = training(length=5, batch=5)
+    first, second = stream.batch(0), stream.batch(1)
+    where = [second['id'].tolist().index(i) for i in first['id']]
+    assert not np.array_equal(first['lighting'], second['lighting'][where])
+
+
+@pytest.mark.parametrize('processes', [2, 4])
+def test_the_shares_of_the_processes_in_order_are_the_global_batch(processes):
+    whole = training().batch(4)
+    shares = [training(process_index=i, process_count=processes).batch(4) for i in range(processes)]
+    same(whole, {name: np.concatenate([share[name] for share in shares]) for name in whole})
+
+
+def test_pixels_are_cut_from_the_record_where_the_draw_says_and_belong_to_their_label():
+    records, batch = Records(37), training().batch(2)
+    for i, record in enumerate(batch['id']):
+        image, label, _ = records[record]
+        top, left = batch['top'][i], batch['left'][i]
+        window = image[top : top + 7, left : left + 7]
+        np.testing.assert_array_equal(batch['image'][i], window[:, ::-1] if batch['mirror'][i] else window)
+        assert batch['label'][i] == label
+    assert batch['mirror'].any() and not batch['mirror'].all()
+
+
+def test_an_example_is_its_batch_row_lit_and_freed_of_the_mean():
+    stream = training()
+    mean = np.random.default_rng(0).uniform(0, 255, (9, 9, 3)).astype(np.float32)
+    for step in (0, 6):  # step 6 is in the second epoch
+        batch = stream.batch(step)
+        for i in range(8):
+            top, left = batch['top'][i], batch['left'][i]
+            piece = mean[top : top + 7, left : left + 7]
+            piece = piece[:, ::-1] if batch['mirror'][i] else piece
+            expected = batch['image'][i].astype(np.float32) + batch['lighting'][i][None, None] - piece
+            example = stream.example(stream.position(step) + i, mean)
+            assert example.dtype == np.float32
+            np.testing.assert_array_equal(example, expected)
+
+
+def test_the_first_batches_are_those_they_have_always_been():
+    stream = training(length=37, seed=2012)
+    digest = hashlib.sha256()
+    for step in range(6):
+        batch = stream.batch(step)
+        for name in ('id', 'label', 'top', 'left', 'mirror', 'image'):
+            digest.update(batch[name].astype(batch[name].dtype.newbyteorder('<')).tobytes())
+    assert stream.batch(0)['id'].tolist() == [19, 1, 21, 22, 8, 27, 5, 17]
+    assert digest.hexdigest() == '23ac209adf36ba7c4ecde5084c0d32ee7557a91dbf419d37c97e89aeb28b49eb'
+    np.testing.assert_allclose(
+        stream.batch(5)['lighting'][0], [-0.27439934, -0.053074785, 2.8854301], rtol=1e-6
+    )
+
+
+def test_a_closed_iterator_leaves_no_threads():
+    before = set(grain_threads())
+    batches = training(threads=3).batches()
+    next(batches)
+    assert set(grain_threads()) - before
+    batches.close()
+    deadline = time.monotonic() + 5
+    while set(grain_threads()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not set(grain_threads()) - before
+
+
+def test_closing_waits_for_the_reading_that_is_under_way():
+    class Watched(Records):
+        reading = 0
+
+        def __getitem__(self, record):
+            Watched.reading += 1
+            time.sleep(0.01)
+            Watched.reading -= 1
+            return super().__getitem__(record)
+
+    batches = pipeline.Training(Watched(37), **SMALL).batches()
+    next(batches)
+    batches.close()
+    assert Watched.reading == 0
+
+
+@pytest.mark.parametrize('threads', [0, 2])
+def test_an_error_of_a_record_comes_out_where_the_batch_is_asked_for(threads):
+    class Damaged(Records):
+        def __getitem__(self, record):
+            if record == 20:
+                raise Mistake('record 20 cannot be read')
+            return super().__getitem__(record)
+
+    stream = pipeline.Training(Damaged(37), **SMALL, threads=threads)
+    bad = next(step for step in range(5) if 20 in training().batch(step)['id'])
+    batches = stream.batches()
+    for _ in range(bad):
+        next(batches)
+    with pytest.raises(Mistake, match='record 20 cannot be read'):
+        next(batches)
+
+
+@few
+@hypothesis.given(
+    images=st.integers(1, 40), share=st.integers(1, 9), processes=st.integers(1, 4), limit=st.integers(0, 45)
+)
+def test_scoring_counts_each_image_exactly_once(images, share, processes, limit):
+    records, whole = Records(images, side=2), share * processes
+    hosts = [
+        pipeline.Scoring(records, batch=whole, process_index=i, process_count=processes, limit=limit)
+        for i in range(processes)
+    ]
+    expected = min(limit, images) if limit else images
+    assert {len(host) for host in hosts} == {-(-expected // whole)}
+    counted = []
+    for host in hosts:
+        for number in range(len(host)):
+            batch = host.batch(number)
+            assert batch['image'].shape == (share, 2, 2, 3)
+            assert {array.shape[0] for array in batch.values()} == {share}
+            for image, label, record, real in zip(*batch.values(), strict=True):
+                if real:
+                    counted.append(int(record))
+                    np.testing.assert_array_equal(image, records.images[record])
+                    assert label == record % 7
+                else:
+                    assert record == -1 and label == 0 and not image.any()
+    assert len(counted) == len(set(counted)) == expected
+
+
+def test_a_limit_takes_images_from_all_of_the_records():
+    scoring = pipeline.Scoring(Records(100, side=2), batch=10, limit=10)
+    assert scoring.batch(0)['id'].tolist() == list(range(0, 100, 10))
+
+
+@pytest.mark.parametrize('threads', [0, 2])
+def test_scoring_reads_ahead_the_same_batches_from_any_number(threads):
+    scoring = pipeline.Scoring(Records(23), batch=4, threads=threads)
+    for first in (0, 3):
+        batches = list(scoring.batches(first))
+        assert len(batches) == len(scoring) - first
+        for number, batch in enumerate(batches, first):
+            same(batch, scoring.batch(number))
+    with pytest.raises(IndexError):
+        scoring.batch(len(scoring))
+
+
+def test_what_cannot_be_is_told_at_once():
+    with pytest.raises(Mistake, match='no training images'):
+        training(length=0)
+    with pytest.raises(Mistake, match='batch of 8 .* 3 processes'):
+        training(process_count=3)
+    with pytest.raises(Mistake, match='crop of 10 pixels .* 9 pixels'):
+        training(crop=10)
+    with pytest.raises(Mistake, match='lighting'):
+        training(lighting='sun')
+    with pytest.raises(Mistake, match='no images to score'):
+        pipeline.Scoring(Records(0), batch=4)
+
+
+def test_drawn_words_are_a_function_of_seed_and_record_not_of_the_batch_size():
+    small, large = training(batch=4), training(batch=16)
+    joined = [small.batch(step) for step in range(4)]
+    same(large.batch(0), {name: np.concatenate([batch[name] for batch in joined]) for name in joined[0]})
+
+
+def test_the_draws_are_augments():
+    batch = training().batch(0)
+    for i, record in enumerate(batch['id'].tolist()):
+        draw = augment.draw(3, 0, record, side=9, crop=7, mirror=True, **LIGHT)
+        assert draw[:3] == (batch['top'][i], batch['left'][i], batch['mirror'][i])
+        np.testing.assert_array_equal(draw.lighting, batch['lighting'][i])
