@@ -44,6 +44,7 @@ class Journal:
         self._events: Any = None
         self._files: dict[str, Any] = {}
         self._bar: Any = None
+        self._what = ''
 
     def metrics(self, step: int, **numbers: Any) -> None:
         """Append numbers (Python's, NumPy's or JAX's scalars) that config and seed decide."""
