@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     """The paper's network, recipe and data layout (Krizhevsky, Sutskever and Hinton 2012)."""
     config = ConfigDict()
-    config.name = 'paper'  # how this run is called in logs and pictures
+    config.name = 'paper'  # (machine) how this run is called in logs and pictures
     config.seed = 0  # decides initial weights, order of examples, crops, flips, lighting and dropout
 
     config.network = ConfigDict()
@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
     config.train.batch = 128  # images per step, over all devices
     config.train.epochs = 90.0  # passes over the training images
     config.train.rate = 0.01  # the paper's epsilon
-    config.train.momentum = 0.9
+    config.train.momentum = 0.9  # the share of the last update that is kept (paper, section 5)
     config.train.decay = 0.0005  # multiplied by the rate, as in the paper's update rule
     config.train.schedule = 'drops'  # drops: divided by ten at given epochs; cosine: to zero; both after the warm-up
     config.train.drops = '30,60,80'  # epochs; the paper divided by hand, three times
@@ -60,13 +60,16 @@ def get_config() -> ConfigDict:
     config.evaluate.batch = 128  # (machine) images per step
     config.evaluate.checkpoint = 'final'  # final; best: lowest centre-view error on validation; or a step number
 
+    config.predict = ConfigDict()
+    config.predict.images = ''  # (machine) what --images gives: images and folders to classify
+
     config.checkpoint = ConfigDict()
     config.checkpoint.every_steps = 1000  # (machine) 0: only at the end of epochs that are evaluated
     config.checkpoint.keep_every_steps = 0  # (machine) keep each N-th for ever; 0: newest and best alone
 
     config.log = ConfigDict()
-    config.log.every_steps = 20  # (machine)
-    config.log.tensorboard = True  # (machine)
+    config.log.every_steps = 20  # (machine) between two lines of the log
+    config.log.tensorboard = True  # (machine) event files in the workdir, for `tensorboard --logdir`
 
     config.mesh = 'auto'  # (machine) 'data,column' such as '4,2'; auto: column 2 where it fits, data takes the rest
 

@@ -1,0 +1,122 @@
+"""Devices: the mesh of data and columns, how arrays lie on it, and which process writes. Knows no network and no files.
+
+Axes of the mesh: 'data', along which the images of a batch are shared out, and 'column', along which the columns are.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+
+import jax
+import jax.numpy as jnp
+import jaxlib
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from alexnet_jax.mistakes import Mistake
+
+AXES = ('data', 'column')
+SHOWN = 4  # devices of a column that are listed by name
+_DOTS_ONLY = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'}
+
+log = logging.getLogger(__name__)
+
+
+def mesh(shape: tuple[int, int] | None, *, columns: int, batch: int | None = None) -> Mesh:
+    """The mesh of `shape` = (data, column) over the devices of all processes; None chooses.
+
+    The choice is 2 along `column` where columns and devices are both even in number, else 1; the other devices go
+    along `data`. Axes are AxisType.Auto. Raises Mistake where there are too few devices, where the columns or the
+    images of a `batch` cannot be shared out evenly, and where one of several processes would be left without a part.
+    """
+    devices = jax.device_count()
+    if shape is None:
+        column = 2 if columns % 2 == 0 and devices % 2 == 0 else 1
+        shape = (devices // column, column)
+    if math.prod(shape) > devices:
+        raise Mistake(
+            f'A mesh of {shape[0]} x {shape[1]} needs {math.prod(shape)} devices and there are {devices}; {_remedy()}.'
+        )
+    if columns % shape[1]:
+        raise Mistake(
+            f'{columns} columns cannot be shared evenly by {shape[1]} devices; give another second number of the mesh.'
+        )
+    if jax.process_count() > 1 and math.prod(shape) != devices:
+        raise Mistake(
+            f'With several processes the mesh must take all {devices} devices, and {shape[0]} x {shape[1]} does not.'
+        )
+    chosen = jax.make_mesh(
+        shape, AXES, axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[: math.prod(shape)]
+    )
+    if batch is not None:
+        share(batch, chosen)
+    return chosen
+
+
+def share(batch: int, mesh: Mesh, *, field: str = 'config.train.batch') -> int:
+    """Images of a batch that each device along `data` takes. Raises Mistake where that is no whole number."""
+    parts = mesh.shape['data']
+    if batch % parts:
+        raise Mistake(
+            f'A batch of {batch} images cannot be shared evenly by {parts} devices; make {field} a multiple of {parts}.'
+        )
+    return batch // parts
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Arrays whose first axis is the batch: its images are shared out along `data`, each column has them all."""
+    return NamedSharding(mesh, PartitionSpec('data'))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Arrays that every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def writer() -> bool:
+    """Whether this process is the one that writes files and words."""
+    return jax.process_index() == 0
+
+
+def describe(mesh: Mesh, *, columns: int) -> str:
+    """Which column lives on which devices, in a line: 'column a on cpu:0, column b on cpu:1'."""
+    names = [chr(ord('a') + column) for column in range(columns)]
+    each = columns // mesh.shape['column']
+    parts = []
+    for place in range(mesh.shape['column']):
+        lived = names[place * each : (place + 1) * each]
+        holders = [f'{device.platform}:{device.id}' for device in mesh.devices[:, place]]
+        more = f', ... ({len(holders)} in all)' if len(holders) > SHOWN else ''
+        parts.append(f'column{"s" * (each > 1)} {" and ".join(lived)} on {", ".join(holders[:SHOWN])}{more}')
+    return '; '.join(parts)
+
+
+def compiler_options(dots_only: bool) -> dict[str, str]:
+    """What to hand to jax.jit(compiler_options=...): on CPU, YNNPACK for matrix products and not for convolutions.
+
+    Empty on other devices, where `dots_only` is False, and, with a line in the log, where this jaxlib does not know the
+    option, which is experimental. Rounding may differ, the mathematics does not.
+    """
+    wanted = dots_only and jax.default_backend() == 'cpu'
+    return dict(_DOTS_ONLY) if wanted and _known(tuple(_DOTS_ONLY.items())) else {}
+
+
+@functools.cache
+def _known(options: tuple[tuple[str, str], ...]) -> bool:
+    """Whether this jaxlib compiles with the options; tried once on next to nothing."""
+    try:
+        jax.jit(lambda x: x + 1, compiler_options=dict(options)).lower(jnp.zeros(())).compile()
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).partition('\n')[0]
+        log.warning(
+            'machine.dots_only: left out, jaxlib %s does not take it (%s)', jaxlib.__version__, reason
+        )
+        return False
+    return True
+
+
+def _remedy() -> str:
+    if jax.default_backend() == 'cpu':
+        return 'give a smaller config.mesh, or as many CPU devices by config.machine.cpu_devices'
+    return 'give a smaller config.mesh'

@@ -1,0 +1,120 @@
+"""Every field of a config: what it may hold, and whether it decides the result or only concerns the machine.
+
+The words of a choice are not here but in the room that offers them; recipe.py asks for them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+LARGEST = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """What a field may hold: a kind, and for numbers the range."""
+
+    kind: type
+    low: float = -math.inf
+    high: float = math.inf
+    words: tuple = ()  # where the choice is not a room's
+    above: bool = False  # low itself is out
+    below: bool = False  # high itself is out
+
+    def admits(self, value) -> bool:
+        """Whether the value is of the kind and in the range; a whole number does for a float, True for no number."""
+        kinds = (int, float) if self.kind is float else self.kind
+        if not isinstance(value, kinds) or (isinstance(value, bool) and self.kind is not bool):
+            return False
+        if self.words:
+            return value in self.words
+        if self.kind in (bool, str):
+            return True
+        return (
+            math.isfinite(value)
+            and (self.low < value if self.above else self.low <= value)
+            and (value < self.high if self.below else value <= self.high)
+        )
+
+    def __str__(self) -> str:
+        if self.words:
+            return 'one of ' + ', '.join(map(str, self.words))
+        if self.kind in (bool, str):
+            return 'True or False' if self.kind is bool else 'text'
+        noun = 'a whole number' if self.kind is int else 'a number'
+        low = f'{"above" if self.above else "from"} {self.low:g}'
+        high = (
+            ''
+            if self.high in (math.inf, LARGEST)
+            else f' {"and below" if self.below else "to"} {self.high:.10g}'
+        )
+        return f'{noun} {low}{high}'
+
+
+def _whole(low: int, high: int = LARGEST) -> Field:
+    return Field(int, low, high)
+
+
+_TEXT, _YES, _SEED = (
+    Field(str),
+    Field(bool),
+    _whole(0, 2**32 - 1),
+)  # seeds: what JAX, NumPy and grain take alike
+_SHARE = Field(float, 0, 1, below=True)
+
+# Fields that decide the result: a workdir refuses to go on under other values.
+DECIDING: Mapping[str, Field] = {
+    'seed': _SEED,
+    'network.preset': _TEXT,
+    'network.classes': _whole(0),
+    'network.crop': _whole(0),
+    'network.initialisation': _TEXT,
+    'prepare.source': _TEXT,
+    'prepare.path': _TEXT,
+    'prepare.side': _whole(8, 8192),
+    'prepare.encoding': _TEXT,
+    'prepare.quality': _whole(1, 100),
+    'prepare.validation_share': _SHARE,
+    'prepare.test_share': _SHARE,
+    'prepare.counts': _TEXT,
+    'prepare.seed': _SEED,
+    'augment.mirror': _YES,
+    'augment.lighting': _TEXT,
+    'augment.lighting_deviation': Field(float, 0),
+    'train.batch': _whole(1),
+    'train.epochs': Field(float, 0, above=True),
+    'train.rate': Field(float, 0, above=True),
+    'train.momentum': _SHARE,
+    'train.decay': Field(float, 0),
+    'train.schedule': _TEXT,
+    'train.drops': _TEXT,
+    'train.warmup_epochs': Field(float, 0),
+    'train.layer_rates': _TEXT,
+    'evaluate.every_epochs': Field(float, 0),
+    'evaluate.views': Field(int, words=(1, 10)),
+    'evaluate.split': Field(str, words=('train', 'validation', 'test')),
+    'evaluate.checkpoint': _TEXT,
+}
+
+# Fields of the machine, of cadence and of logging: marked (machine) in configs/default.py, free to change on resuming.
+MACHINE: Mapping[str, Field] = {
+    'name': _TEXT,
+    'network.plain': _YES,
+    'data.directory': _TEXT,
+    'data.threads': _whole(1, 1024),
+    'data.ahead': _whole(1, 1024),
+    'prepare.workers': _whole(1, 1024),
+    'evaluate.batch': _whole(1),
+    'predict.images': _TEXT,
+    'checkpoint.every_steps': _whole(0),
+    'checkpoint.keep_every_steps': _whole(0),
+    'log.every_steps': _whole(1),
+    'log.tensorboard': _YES,
+    'mesh': _TEXT,
+    'machine.cpu_devices': _whole(1, 1024),
+    'machine.keep_memory': _YES,
+    'machine.dots_only': _YES,
+}
+FIELDS: Mapping[str, Field] = {**DECIDING, **MACHINE}

@@ -1,0 +1,293 @@
+"""Checks a run once, at the door: the fields of its config, the words of the rooms, and what contradicts what.
+
+Also reads what the config writes as text (drops, factors by layer, counts, the mesh). Rooms never see the config: they
+take plain arguments. Nothing heavy is imported until the words of the rooms are asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import os
+import re
+import runpy
+import traceback
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.fields import DECIDING, FIELDS, MACHINE
+from alexnet_jax.mistakes import Mistake
+
+
+def try_card(card: str) -> None:
+    """Runs a config file by itself. Raises Mistake with file and line, which config_flags would lose."""
+    if not os.path.isfile(card):
+        raise Mistake(f'There is no config file {card}; give one such as configs/imagenet.py.')
+    try:
+        config = runpy.run_path(card).get('get_config', lambda: None)()
+    except Exception as error:
+        lines = [
+            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == card
+        ]
+        where, why = [card, *lines[-1:]], error.args[0] if error.args else ''
+        if isinstance(error, SyntaxError):
+            where, why = [error.filename, error.lineno], error.msg
+        raise Mistake(
+            f'{", line ".join(map(str, where))}: {type(error).__name__}: {" ".join(str(why).split())}.'
+        ) from error
+    if not isinstance(config, ConfigDict):
+        raise Mistake(
+            f'{card} needs a get_config() that returns the config of configs/default.py, changed; it gave {config!r}.'
+        )
+
+
+def check_names(words: Iterable[str]) -> None:
+    """Every --config.<field> among the words of a command line names a field. Raises Mistake."""
+    for word in words:
+        name = re.match(r'--?(?:no)?config\.([^=]*)', word)
+        if name and name[1] not in FIELDS:
+            raise Mistake(unknown(name[1]))
+
+
+def check_workdir(workdir: str, mode: Callable) -> None:
+    """The folder is there for a mode whose `workdir` has no default, and can be written or made. Raises Mistake."""
+    if not workdir and inspect.signature(mode).parameters['workdir'].default is inspect.Parameter.empty:
+        raise Mistake('This mode writes to a folder of its own; give one such as --workdir=/tmp/alexnet.')
+    there = Path(workdir).absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    if workdir and not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise Mistake(
+            f'--workdir={workdir} cannot be written, since {there} is no folder that you may write to; give another.'
+        )
+
+
+def check(config: ConfigDict) -> None:
+    """Everything that can be known before any work: values, the rooms' words, contradictions. Raises Mistake."""
+    check_values(config)
+    values = flat(config)
+    for field, words in _words().items():
+        if values[field] not in words:
+            raise _wrong(field, values[field], 'one of ' + ', '.join(words))
+    _check_network(config)
+    for wrong, sentence in _contradictions(config):
+        if wrong:
+            raise Mistake(sentence)
+
+
+def check_values(config: ConfigDict) -> None:
+    """The part that needs no room: all fields are there, and none but they; types, ranges, lists. Imports no jax."""
+    values = flat(config)
+    for field in values:
+        if field not in FIELDS:
+            raise Mistake(unknown(field))
+    for field, expected in FIELDS.items():
+        if field not in values:
+            raise Mistake(
+                f'config.{field} is missing; a card begins with default.get_config() of configs/default.py.'
+            )
+        if not expected.admits(values[field]):
+            raise _wrong(field, values[field], expected)
+    step = config.evaluate.checkpoint
+    if step not in ('final', 'best') and not step.isdecimal():
+        raise _wrong('evaluate.checkpoint', step, 'final, best or the number of a step')
+    for read in (drops, layer_rates, counts, mesh_shape):
+        read(config)
+
+
+def flat(config: ConfigDict) -> dict[str, object]:
+    """The fields with their sections before them: {'train.batch': 128, ...}."""
+
+    def walk(section: Mapping, before: str):
+        for name, value in section.items():
+            if isinstance(value, Mapping):
+                yield from walk(value, f'{before}{name}.')
+            else:
+                yield f'{before}{name}', value
+
+    return dict(walk(config.to_dict(), ''))
+
+
+def deciding(config: ConfigDict) -> dict[str, object]:
+    """The fields that decide the result, flat: what a workdir keeps and compares."""
+    return {field: value for field, value in flat(config).items() if field in DECIDING}
+
+
+def machine_fields() -> frozenset[str]:
+    """The fields that may change between a run and its resumption."""
+    return frozenset(MACHINE)
+
+
+def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """A sentence for each field in which two results of `deciding` differ, in the order of the new one."""
+    sentences = []
+    for field in [*new, *(field for field in old if field not in new)]:
+        if field not in old:
+            sentences.append(f'config.{field} was not there and is now {new[field]!r}.')
+        elif field not in new:
+            sentences.append(f'config.{field} was {old[field]!r} and is there no more.')
+        elif old[field] != new[field]:
+            sentences.append(f'config.{field} was {old[field]!r} and is now {new[field]!r}.')
+    return sentences
+
+
+def unknown(name: str) -> str:
+    """The sentence about a field that does not exist, with the names that come near."""
+    own = [field for field in FIELDS if field.startswith(f'{name}.')]
+    if own:
+        return f'config.{name} is a section and not a field; its fields are {", ".join(own)}.'
+    near = [field for field in FIELDS if field.rpartition('.')[2] == name.rpartition('.')[2]]
+    near = near or difflib.get_close_matches(name, FIELDS, 2)
+    hint = (
+        f'did you mean {" or ".join(f"config.{field}" for field in near)}?'
+        if near
+        else 'configs/default.py has them all.'
+    )
+    return f'There is no field config.{name}; {hint}'
+
+
+def flag_mistake(error: Exception) -> Mistake:
+    """absl's complaint about the command line as a Mistake, with what the field expects where it is about a field."""
+    if isinstance(error, Mistake):
+        return error
+    field = re.match(r'flag --(?:no)?config\.([\w.]+)=(.*?): ', str(error), re.DOTALL)
+    return (
+        _wrong(field[1], field[2], FIELDS[field[1]])
+        if field
+        else Mistake(f'{error} (--help lists the flags).')
+    )
+
+
+def drops(config: ConfigDict) -> tuple[float, ...]:
+    """Epochs at which the rate is divided by ten, rising: '30,60,80' is (30.0, 60.0, 80.0)."""
+    epochs = _numbers('train.drops', config.train.drops, float, 'epochs that rise, such as 30,60,80')
+    if any(a >= b for a, b in zip((0.0, *epochs), epochs, strict=False)):
+        raise _wrong('train.drops', config.train.drops, 'epochs that rise, such as 30,60,80')
+    return epochs
+
+
+def layer_rates(config: ConfigDict) -> dict[str, float]:
+    """Factors by layer: 'conv1=0.1,fc8=2' is {'conv1': 0.1, 'fc8': 2.0}."""
+    text, factors, expected = (
+        config.train.layer_rates,
+        {},
+        "factors by layer such as 'conv1=0.1,fc8=2', from 0 up",
+    )
+    for part in filter(None, text.split(',')):
+        name, _, number = part.partition('=')
+        factor, layer = _numbers('train.layer_rates', number, float, expected, text), name.strip()
+        if not layer or layer in factors or len(factor) != 1 or factor[0] < 0:
+            raise _wrong('train.layer_rates', text, expected)
+        factors[layer] = factor[0]
+    return factors
+
+
+def counts(config: ConfigDict) -> tuple[int, int, int]:
+    """How many cut-outs to make: '8000,1000,1000' is (8000, 1000, 1000) for train, validation and test."""
+    expected = 'three whole numbers from 1 for train, validation and test, such as 8000,1000,1000'
+    numbers = _numbers('prepare.counts', config.prepare.counts, int, expected)
+    if len(numbers) != 3 or min(numbers) < 1:
+        raise _wrong('prepare.counts', config.prepare.counts, expected)
+    return numbers
+
+
+def mesh_shape(config: ConfigDict) -> tuple[int, int] | None:
+    """Devices along data and column: '4,2' is (4, 2), 'auto' is None."""
+    if config.mesh == 'auto':
+        return None
+    expected = "auto, or the numbers of devices along data and column such as '4,2'"
+    numbers = _numbers('mesh', config.mesh, int, expected)
+    if len(numbers) != 2 or min(numbers) < 1:
+        raise _wrong('mesh', config.mesh, expected)
+    return numbers
+
+
+def _numbers(field: str, text: str, kind: Callable[[str], float], expected: str, whole: str = '') -> tuple:
+    """A comma-separated list as numbers; an empty one is ()."""
+    try:
+        numbers = tuple(kind(part) for part in text.split(',')) if text.strip() else ()
+    except ValueError:
+        raise _wrong(field, whole or text, expected) from None
+    if not all(map(math.isfinite, numbers)):
+        raise _wrong(field, whole or text, expected)
+    return numbers
+
+
+def _wrong(field: str, value: object, expected: object) -> Mistake:
+    return Mistake(f'config.{field} is {value!r}; expected was {expected}.')
+
+
+def _words() -> dict[str, Collection[str]]:
+    """The words that the rooms offer. Imported here: types and ranges are checked without waiting for jax."""
+    from alexnet_jax.data import augment, preparation, sources
+    from alexnet_jax.network import architecture, initialisation
+    from alexnet_jax.training import schedule
+
+    return {
+        'network.preset': architecture.PRESETS,
+        'network.initialisation': initialisation.INITIALISATIONS,
+        'prepare.source': sources.KINDS,
+        'prepare.encoding': preparation.ENCODINGS,
+        'augment.lighting': augment.LIGHTINGS,
+        'train.schedule': schedule.SCHEDULES,
+    }
+
+
+def _check_network(config: ConfigDict) -> None:
+    """The crop fits the layers, the factors name layers, the mesh divides the columns."""
+    from alexnet_jax.network import architecture
+
+    network = config.network
+    shape = architecture.get(network.preset, classes=network.classes or 2, crop=network.crop)
+    for layer in layer_rates(config):
+        if layer not in shape.parameters():
+            known = ', '.join(shape.parameters())
+            raise _wrong(
+                'train.layer_rates', config.train.layer_rates, f'factors of layers with weights: {known}'
+            )
+    if not config.data.directory and shape.crop > config.prepare.side:
+        raise Mistake(
+            f'Crops of {shape.crop} pixels cannot be taken from images of {config.prepare.side}; '
+            'raise config.prepare.side or lower config.network.crop.'
+        )
+    column = (mesh_shape(config) or (1, 1))[1]
+    if shape.columns % column:
+        raise _wrong(
+            'mesh', config.mesh, f'a column axis that divides the {shape.columns} columns of {shape.name}'
+        )
+
+
+def _contradictions(config: ConfigDict) -> list[tuple[bool, str]]:
+    """Pairs of fields that cannot both be meant, each with its sentence."""
+    prepare, train, every = config.prepare, config.train, config.checkpoint.every_steps
+    data, keep = (mesh_shape(config) or (1, 1))[0], config.checkpoint.keep_every_steps
+    return [
+        (
+            prepare.validation_share + prepare.test_share >= 1,
+            f'config.prepare.validation_share {prepare.validation_share} and test_share {prepare.test_share} leave '
+            'nothing to train on; their sum must be below 1.',
+        ),
+        (
+            prepare.source == 'cutouts' and bool(prepare.path),
+            f'config.prepare.path is {prepare.path!r}, but cutouts are made and not read; '
+            'give config.prepare.source=folder or tar, or no path.',
+        ),
+        (
+            train.warmup_epochs >= train.epochs,
+            f'config.train.warmup_epochs is {train.warmup_epochs}, which is no less than the {train.epochs} epochs '
+            'of the run; shorten the warm-up.',
+        ),
+        (
+            train.batch % data != 0,
+            f'A batch of {train.batch} images cannot be shared evenly by the {data} devices along data of '
+            f'config.mesh {config.mesh!r}; give config.train.batch as a multiple of {data}.',
+        ),
+        (
+            keep > 0 and (every == 0 or keep % every != 0),
+            f'config.checkpoint.keep_every_steps is {keep}, but checkpoints are written every {every} steps; '
+            'give a multiple of config.checkpoint.every_steps.',
+        ),
+    ]

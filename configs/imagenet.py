@@ -1,0 +1,35 @@
+"""The paper: two columns on ImageNet (ILSVRC 2012), 1.28 million images of 1,000 classes, about 90 epochs.
+
+    python main.py --config=configs/imagenet.py --workdir=/data/alexnet --config.prepare.path=/data/ilsvrc2012
+
+The folder (or a tar of it, with --config.prepare.source=tar) holds train/<class>/*.JPEG and val/<class>/*.JPEG.
+As ILSVRC keeps its test labels to itself, one in a hundred of the training images steers as validation, and the
+official validation images are what is reported, once.
+
+Cost: unknown on today's devices; the paper's two GTX 580 took five to six days. Prepared as JPEG about 30 GB.
+Expected: 40.7 % top-1 and 18.2 % top-5 error on the validation images for one network, ten views (paper, table 2).
+What this code reaches: unknown.
+
+Batch 128 is the whole batch, over all devices, and not a share of one. With two columns and mesh 'auto' half of the
+devices go along `column`, so that each pair takes 128 / (devices / 2) images of a step:
+    8 devices (4,2): 32 images a pair. Small, but columns move little: worth it.
+    64 devices (32,2): 4 images a pair. Mostly waiting for one another; a larger batch is the better use.
+    256 devices (128,2): 1 image a pair, the most that batch 128 can be split; 512 devices are refused.
+A larger batch is another recipe: its rate and warm-up have to be found, and its figure is not the paper's.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    """The paper's network, rule and data layout are the defaults; here is what ImageNet itself asks for."""
+    config = default.get_config()
+    config.name = 'imagenet'
+    config.network.classes = 1000  # a folder that lacks some of them is refused
+    config.prepare.validation_share = (
+        0.01  # about 12,800 images that the paper trained on; enough to steer by
+    )
+    config.data.threads = 8  # a device that waits for photographs is the usual bottleneck
+    return config

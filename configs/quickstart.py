@@ -1,0 +1,29 @@
+"""The first run: the miniature on cut-outs of scikit-image's photographs. A first run, not a result.
+
+    python main.py --workdir=/tmp/alexnet
+
+Cost: unknown
+Expected: unknown
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    """Which of ten shapes was cut out of one photograph and laid on another; no download."""
+    config = default.get_config()
+    config.name = 'quickstart'
+    config.network.preset = 'miniature'
+    config.network.initialisation = 'he'  # the paper's deviation of 0.01 leaves so small a network at chance
+    config.prepare.source = 'cutouts'
+    config.prepare.side = 64  # pixels; 56 of them are seen at a time
+    config.prepare.encoding = 'raw'  # 12 KB an image: no decoding in a run that two cores must carry
+    config.train.epochs = 20.0
+    config.train.rate = 0.05  # for He's weights; the paper's 0.01 needs more epochs than a first run has
+    config.train.schedule = 'cosine'
+    config.train.warmup_epochs = 0.5
+    config.evaluate.every_epochs = 2.0
+    config.machine.cpu_devices = 2  # so that even the first run has its two columns on two devices
+    return config

@@ -1,0 +1,67 @@
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from alexnet_jax import fields, recipe
+from configs import default, imagenet
+
+CONFIGS = Path(default.__file__).parent
+CARDS = sorted(path.stem for path in CONFIGS.glob('[!_]*.py'))
+LINE = re.compile(
+    r'^    config\.([a-z0-9_.]+) = (?!ConfigDict\(\)).*?(?:  # (\(machine\))? ?(.*))?$', re.MULTILINE
+)
+
+
+def card(name):
+    return importlib.import_module(f'configs.{name}')
+
+
+def test_every_field_has_its_reason_or_unit_and_none_is_left_out():
+    lines = LINE.findall((CONFIGS / 'default.py').read_text())
+    assert sorted(field for field, _, _ in lines) == sorted(recipe.flat(default.get_config()))
+    assert [field for field, _, reason in lines if len(reason) < 4] == []
+
+
+def test_fields_marked_machine_are_those_that_may_change():
+    lines = LINE.findall((CONFIGS / 'default.py').read_text())
+    assert {field for field, mark, _ in lines if mark} == set(fields.MACHINE)
+    assert {field for field, mark, _ in lines if not mark} == set(fields.DECIDING)
+
+
+@pytest.mark.parametrize('name', CARDS)
+def test_a_card_is_accepted_at_the_door(name):
+    config = card(name).get_config()
+    recipe.check(config)
+    assert set(recipe.flat(config)) == set(fields.FIELDS)
+
+
+@pytest.mark.parametrize('name', [name for name in CARDS if name != 'default'])
+def test_a_card_opens_with_its_command_its_cost_and_the_expected_figure(name):
+    words = card(name).__doc__
+    command = (
+        'python main.py --workdir='
+        if name == 'quickstart'
+        else f'python main.py --config=configs/{name}.py --workdir='
+    )
+    assert command in words and '\nCost: ' in words and '\nExpected: ' in words
+
+
+@pytest.mark.parametrize('name', [name for name in CARDS if name != 'default'])
+def test_a_card_says_only_how_it_differs(name):
+    own, whole = recipe.flat(card(name).get_config()), recipe.flat(default.get_config())
+    assert own['name'] == name
+    text = (CONFIGS / f'{name}.py').read_text()
+    repeated = [
+        field
+        for field in re.findall(r'^    config\.([a-z0-9_.]+) = ', text, re.MULTILINE)
+        if own[field] == whole[field]
+    ]
+    assert repeated == []
+
+
+def test_imagenet_is_trained_as_in_the_paper():
+    train = imagenet.get_config().train
+    assert (train.batch, train.rate, train.momentum, train.decay) == (128, 0.01, 0.9, 0.0005)
+    assert 85 <= train.epochs <= 95 and len(recipe.drops(imagenet.get_config())) == 3

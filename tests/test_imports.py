@@ -1,0 +1,139 @@
+"""Imports go downward only, and importing the package sets nothing and pulls in nothing heavy."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# A file imports from lower levels and its own room; neighbours on one level are strangers.
+LEVELS = {
+    'mistakes': 0,
+    'devices': 1,
+    'data': 2,
+    'network': 2,
+    'weights': 3,
+    'evaluation': 4,
+    'training': 5,
+    'analysis': 6,
+    'fields': 7,
+    'recipe': 8,
+    'modes': 9,  # reads the config through recipe
+    '': 10,  # alexnet_jax/__init__.py
+    'main': 11,
+}
+BANNED = {'tensorflow', 'torch', 'clu', 'pickle', 'cloudpickle', 'dill'}
+HEAVY = {
+    'tensorflow_datasets',
+    'orbax',
+    'matplotlib',
+    'skimage',
+    'grain',
+    'tensorboardX',
+    'PIL',
+    'simplejpeg',
+    'scipy',
+}
+FILES = [ROOT / 'main.py', *sorted((ROOT / 'alexnet_jax').rglob('*.py'))]
+
+
+def room(file: Path) -> str:
+    """The room of a file: 'network' for alexnet_jax/network/layers.py, 'devices' for alexnet_jax/devices.py."""
+    parts = file.relative_to(ROOT).with_suffix('').parts
+    return parts[0] if parts[0] != 'alexnet_jax' else parts[1].replace('__init__', '')
+
+
+def imported(source: str) -> list[str]:
+    """Every module that the source imports, anywhere in it, by its full name as far as the syntax tells."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f'{"." * node.level}{node.module or ""}.{alias.name}' for alias in node.names]
+    return names
+
+
+def wrong_arrows(source: str, own: str) -> list[str]:
+    """Imports of our own that do not go downward, relative ones included, as they hide where they go."""
+    wrong = [name for name in imported(source) if name.startswith('.')]
+    for name in imported(source):
+        package, *rest = name.split('.')
+        if package in ('main', 'configs'):
+            wrong.append(name)
+        elif package == 'alexnet_jax':
+            other = rest[0] if rest and rest[0] in LEVELS else ''
+            if other != own and LEVELS[other] >= LEVELS[own]:
+                wrong.append(name)
+    return wrong
+
+
+@pytest.mark.parametrize('file', FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_go_downward_only(file):
+    assert room(file) in LEVELS, f'{file} is in no known room'
+    assert wrong_arrows(file.read_text(), room(file)) == []
+
+
+@pytest.mark.parametrize(
+    'source, own',
+    [
+        ('from alexnet_jax.training import loop', 'evaluation'),
+        ('def late():\n    from alexnet_jax.data import images', 'network'),
+        ('import alexnet_jax.modes', 'recipe'),
+        ('from alexnet_jax import recipe', 'training'),
+        ('from . import layers', 'network'),
+        ('import alexnet_jax', 'data'),
+        ('from configs import default', 'recipe'),
+    ],
+)
+def test_an_upward_or_sideways_arrow_is_found(source, own):
+    assert wrong_arrows(source, own)
+
+
+@pytest.mark.parametrize(
+    'file', [*FILES, *sorted((ROOT / 'configs').glob('*.py'))], ids=lambda file: str(file.relative_to(ROOT))
+)
+def test_no_file_needs_another_framework_or_pickles(file):
+    assert not BANNED & {name.split('.')[0] for name in imported(file.read_text())}
+
+
+def fresh(code: str):
+    """What the code prints, as JSON, in a Python of its own."""
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_importing_the_package_pulls_in_nothing_heavy():
+    loaded = fresh(
+        'import json, sys, alexnet_jax; print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))'
+    )
+    # what jax and flax bring along themselves is not our doing
+    brought = fresh(
+        'import json, sys, flax.nnx; print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))'
+    )
+    assert not HEAVY & (set(loaded) - set(brought))
+
+
+def test_starting_imports_no_jax_before_the_settings_are_made():
+    assert fresh('import json, sys, main; print(json.dumps("jax" in sys.modules))') is False
+
+
+def test_importing_every_module_sets_nothing_for_the_process():
+    changed = fresh("""
+import importlib, json, logging, os, pkgutil
+import jax, flax.nnx, optax
+import alexnet_jax
+def state():
+    loggers = {name: logging.getLogger(name).level for name in ('', 'alexnet_jax', 'absl', 'jax')}
+    return {**os.environ, **loggers, **{name: repr(value) for name, value in jax.config.values.items()}}
+before = state()
+for module in pkgutil.walk_packages(alexnet_jax.__path__, 'alexnet_jax.'):
+    importlib.import_module(module.name)
+after = state()
+print(json.dumps(sorted(name for name in after if after[name] != before.get(name))))
+""")
+    assert changed == []

@@ -1,0 +1,231 @@
+import functools
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import alexnet_jax
+import main
+from alexnet_jax import recipe
+from alexnet_jax.mistakes import Mistake
+from alexnet_jax.training import loop, signals
+
+ROOT = Path(main.__file__).resolve().parent
+BEGIN = 'from configs import default\n\ndef get_config():\n    config = default.get_config()\n'
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """What the modes were called with. They stand in for the real ones, and nothing is set for this process."""
+    calls = []
+
+    def train(config, workdir):
+        calls.append((config, workdir))
+        return {}
+
+    def summary(config, workdir=''):
+        calls.append((config, workdir))
+        return {}
+
+    monkeypatch.setattr(
+        alexnet_jax, 'modes', SimpleNamespace(MODES={'train': train, 'summary': summary}), raising=False
+    )
+    monkeypatch.setitem(sys.modules, 'alexnet_jax.modes', alexnet_jax.modes)
+    monkeypatch.setattr(main, 'settings', lambda machine: [])
+    return calls
+
+
+def run(*words) -> int:
+    return main.main(['main.py', *map(str, words)])
+
+
+def refused(capsys, *words) -> str:
+    """The sentence with which the words are refused: alone on stderr, in one line, with status 2."""
+    assert run(*words) == 2
+    said = capsys.readouterr()
+    assert said.err.count('\n') == 1 and 'Traceback' not in said.err and said.out == ''
+    return said.err
+
+
+def test_a_mode_gets_the_config_with_its_overrides_and_the_workdir(called, tmp_path):
+    card = ROOT / 'configs' / 'imagenet.py'
+    words = [
+        '--config',
+        card,
+        '--config.train.batch',
+        64,
+        '--config.train.rate=1',
+        '--noconfig.augment.mirror',
+    ]
+    assert run(*words, f'--workdir={tmp_path}') == 0
+    ((config, workdir),) = called
+    assert (config.name, config.train.batch, config.train.rate, config.augment.mirror) == (
+        'imagenet',
+        64,
+        1.0,
+        False,
+    )
+    assert workdir == str(tmp_path)
+
+
+def test_the_quickstart_is_the_default_wherever_one_stands(called, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run('--workdir=here') == 0
+    assert called[0][0].name == 'quickstart'
+
+
+def test_images_set_the_field_of_their_section(called):
+    assert run('--mode=summary', '--images=a.jpg,photographs') == 0
+    assert called[0][0].predict.images == 'a.jpg,photographs'
+
+
+@pytest.mark.parametrize(
+    'words, sentence',
+    [
+        (['--mod=train'], 'Did you mean: mode'),
+        (['--mode=fly'], "There is no mode 'fly'; the modes are train, summary"),
+        (['train'], "'train' has no meaning here"),
+        (['--mode=train'], 'This mode writes to a folder of its own; give one such as --workdir='),
+        (['--workdir=/dev/null/run'], '/dev/null is no folder'),
+        (['--config.train.bach=3'], 'no field config.train.bach; did you mean config.train.batch'),
+        (['--config.train=3'], 'config.train is a section'),
+        (['--config.train.batch=1.5'], "config.train.batch is '1.5'; expected was a whole number from 1"),
+        (['--config.augment.mirror=maybe'], "config.augment.mirror is 'maybe'; expected was True or False"),
+        (['--noconfig.augment.mirror=1'], 'does not take an argument'),
+        (['--config.train.batch'], 'Missing value'),
+        (['--config.train.batch=3', f'--config={ROOT}/configs/imagenet.py'], 'before a value for --config'),
+        (['--config.train.batch=0'], 'config.train.batch is 0; expected was a whole number from 1'),
+        (['--config.network.preset=papers'], 'one of paper, miniature'),
+        (['--config.train.epochs=1', '--config.train.warmup_epochs=2'], 'shorten the warm-up'),
+        (['--config=/nowhere.py'], 'There is no config file /nowhere.py'),
+        (['--config=/nowhere.py', '--config.train.batch=3'], 'There is no config file /nowhere.py'),
+        (['--flagfile=/nowhere'], 'Unable to open flagfile'),
+    ],
+)
+def test_a_mistake_of_the_flags_gets_one_sentence_and_no_work_is_done(called, capsys, words, sentence):
+    said = refused(capsys, *words)
+    assert sentence in said
+    assert not called
+
+
+@pytest.mark.parametrize(
+    'source, sentence',
+    [
+        ('def get_config(:', 'card.py, line 1: SyntaxError: invalid syntax'),
+        ('import nothing_like_it', "card.py, line 1: ModuleNotFoundError: No module named 'nothing_like_it'"),
+        (BEGIN + "    config.train.batch = 'many'\n    return config", 'card.py, line 5: TypeError'),
+        (BEGIN + '    config.trian.batch = 3\n    return config', 'Did you mean "train"'),
+        (BEGIN + '    config.train.bach = 3\n    return config', 'did you mean config.train.batch'),
+        (BEGIN + '    raise ValueError("tired")', 'card.py, line 5: ValueError: tired'),
+        (BEGIN, 'needs a get_config() that returns the config of configs/default.py, changed; it gave None'),
+        ('x = 1', 'needs a get_config()'),
+        (
+            'from ml_collections import ConfigDict\nget_config = ConfigDict',
+            'is missing; a card begins with default',
+        ),
+    ],
+)
+def test_a_mistake_in_a_config_file_is_told_with_file_and_line(called, capsys, tmp_path, source, sentence):
+    card = tmp_path / 'card.py'
+    card.write_text(source)
+    assert sentence in refused(capsys, f'--config={card}', f'--workdir={tmp_path}')
+    assert not called
+
+
+@pytest.mark.parametrize(
+    'end, status',
+    [
+        (lambda: Mistake('too few images'), 2),
+        (lambda: signals.Stopped('stopped at step 7'), 3),
+        (lambda: loop.NotFinite('loss is nan at step 7'), 4),
+    ],
+)
+def test_what_ends_a_run_has_its_exit_status_and_one_sentence(called, capsys, tmp_path, end, status):
+    def train(config, workdir):
+        raise end()
+
+    alexnet_jax.modes.MODES['train'] = train
+    assert run(f'--workdir={tmp_path}') == status
+    assert capsys.readouterr().err == f'{end()}\n'
+
+
+def test_a_bug_of_ours_keeps_its_traceback(called, tmp_path):
+    def train(config, workdir):
+        raise KeyError('ours')
+
+    alexnet_jax.modes.MODES['train'] = train
+    with pytest.raises(KeyError):
+        run(f'--workdir={tmp_path}')
+
+
+def test_help_lists_the_flags(called, capsys):
+    assert run('--help') == 0
+    said = capsys.readouterr().out
+    assert all(flag in said for flag in ('--mode', '--config', '--workdir', '--images'))
+    assert not called
+
+
+def python(*words, **environment) -> subprocess.CompletedProcess:
+    """A Python of its own, started from another folder."""
+    environment = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT), **environment}
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        cwd='/',
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_script_ends_with_status_2_and_one_sentence():
+    done = python(ROOT / 'main.py', '--config.train.rate=0')
+    assert done.returncode == 2
+    assert done.stderr == 'config.train.rate is 0.0; expected was a number above 0.\n'
+
+
+def test_settings_are_made_before_jax_is_imported_and_named():
+    done = python(
+        '-c',
+        """
+import sys, main
+config = main.read(['main.py', '--config.machine.cpu_devices=3']).config
+lines = main.settings(config.machine)
+assert 'jax' not in sys.modules
+import jax
+print(jax.device_count(), *lines, sep='\\n')
+""",
+    )
+    assert done.returncode == 0, done.stderr
+    count, *lines = done.stdout.splitlines()
+    assert count == '3'
+    assert [line.split(':')[0] for line in lines] == [
+        'machine.cpu_devices',
+        'machine.keep_memory',
+        'log level',
+    ]
+
+
+@pytest.mark.parametrize(
+    'libc, wanted, words', [('musl', True, 'left out'), ('glibc', False, 'off'), ('glibc', True, 'on')]
+)
+def test_the_allocator_is_set_where_there_is_glibc_and_it_is_wanted(
+    monkeypatch, request, libc, wanted, words
+):
+    made = []
+    monkeypatch.setattr(main.platform, 'libc_ver', lambda: (libc, '2.36'))
+    monkeypatch.setattr(
+        main.ctypes, 'CDLL', lambda name: SimpleNamespace(mallopt=lambda *option: made.append(option) or 1)
+    )
+    monkeypatch.setattr(main.os, 'environ', {})
+    for name in ('alexnet_jax', 'absl'):
+        request.addfinalizer(
+            functools.partial(logging.getLogger(name).setLevel, logging.getLogger(name).level)
+        )
+    machine = recipe.ConfigDict({'cpu_devices': 1, 'keep_memory': wanted})
+    assert words in main.settings(machine)[1]
+    assert len(made) == (3 if words == 'on' else 0)
