@@ -1,20 +1,21 @@
 """Cut-outs, the embedded dataset: which shape was cut out of one photograph and laid on another?
 
-A fresh machine has no images, so the first run makes its own from thirteen photographs that scikit-image's wheel
-carries (each public domain, CC0 or without known restriction by its docstring). Figure and ground are pieces of
-photographs at random place and scale, the shape has random size, place and turn: colour and texture say nothing of the
-class, only form does. Training, validation and test images come from different photographs.
+A fresh machine has no images, so the first run makes its own from thirteen photographs that scikit-image's
+wheel carries (each public domain, CC0 or without known restriction by its docstring). Figure and ground are
+pieces of photographs at random place and scale, the shape has random size, place and turn: colour and texture
+say nothing of the class, only form does. Training, validation and test images come from different photographs.
 
-Every image is a pure function of (split, index, seed, side): uniform draws from a counter-based generator, and only
-arithmetic that IEEE 754 and integers fix (no sines, no sums in an order of the machine's choosing), so the bytes are
-the same on every machine. Knows neither files nor datasets.
+Every image is a pure function of (split, index, seed, side): uniform draws from a counter-based generator, then
+only arithmetic that IEEE 754 fixes (no sines, no floating sums in an order of the machine's choosing), so that
+the bytes are the same on every machine. Knows neither files nor datasets.
 """
 
 import functools
 
 import numpy as np
 import skimage.data
-from PIL import Image
+
+from alexnet_jax.data import images
 
 CLASSES = ('disc', 'square', 'triangle', 'star', 'cross', 'ring', 'crescent', 'heart', 'arrow', 'semicircle')
 PHOTOGRAPHS = {
@@ -48,7 +49,7 @@ OPAQUE = 128  # covered pixels count from 0 to this; differences of two pixels t
 
 
 def example(split: str, index: int, seed: int, side: int) -> tuple[np.ndarray, int]:
-    """Image number `index` of a split: uint8 (side, side, 3) and its label, index % 10, which balances the classes."""
+    """Image number `index` of a split, uint8 (side, side, 3), and its label, index % 10: balanced classes."""
     label = index % len(CLASSES)
     number = len(PHOTOGRAPHS) * index + tuple(PHOTOGRAPHS).index(split)
     chance = np.random.Generator(np.random.Philox(key=[seed, number]))
@@ -83,22 +84,21 @@ def _piece(split: str, side: int, chance: np.random.Generator) -> np.ndarray:
 
 @functools.cache
 def _scales(name: str, side: int) -> tuple[np.ndarray, ...]:
-    """A photograph at all its scales, smallest first, uint8 (height, width, 3): taking a piece is then a slice."""
+    """A photograph at its scales, smallest first, uint8 (height, width, 3): to take a piece is then a slice."""
     pixels = getattr(skimage.data, name)()
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-    picture = Image.fromarray(pixels)
-    shorter = min(picture.size)
+    shorter = min(pixels.shape[:2])
     # Enlarging adds no detail: only where the photograph is smaller than the image must it be.
     factors = [scale * side / shorter for scale in SCALES if scale * side <= shorter] or [
         1.25 * side / shorter
     ]
-    sizes = [tuple(max(side, round(edge * factor)) for edge in picture.size) for factor in factors]
-    return tuple(np.asarray(picture.resize(size, Image.Resampling.BICUBIC)) for size in sizes)
+    sizes = [[max(side, round(edge * factor)) for edge in pixels.shape[:2]] for factor in factors]
+    return tuple(images.resize(pixels, *size) for size in sizes)
 
 
 def _differ(ground: np.ndarray, figure: np.ndarray) -> bool:
-    """Whether the mean colours are CONTRAST apart in some channel, (height, width, 3) each; exact, by whole sums."""
+    """Whether mean colours are CONTRAST apart in some channel, of (height, width, 3) each; in whole numbers."""
     sums = [piece.sum(axis=(0, 1), dtype=np.int64) for piece in (ground, figure)]
     return bool(np.abs(sums[0] - sums[1]).max() >= CONTRAST * ground.shape[0] * ground.shape[1])
 
@@ -112,8 +112,8 @@ def _laid_on(ground: np.ndarray, figure: np.ndarray, cover: np.ndarray) -> np.nd
 def _cover(label: int, side: int, row: float, column: float, radius: float, tangent: float) -> np.ndarray:
     """How much of each pixel the shape covers, 0 to OPAQUE, int16 (side, side, 1).
 
-    Half a pixel inside the edge is covered, half a pixel outside is not: the distance to the edge is the antialiasing.
-    `tangent` is that of half the angle, which gives sine and cosine without either.
+    A pixel's centre half a pixel inside the edge is covered, half a pixel outside it is not: the distance is the
+    antialiasing. `tangent` is that of half the angle, which gives sine and cosine without either.
     """
     table = _distances(label, _cells(side))
     cells = len(table)
@@ -129,19 +129,19 @@ def _cover(label: int, side: int, row: float, column: float, radius: float, tang
 
 
 def _cells(side: int) -> int:
-    """Cells along a distance table: fine enough that looking up the nearest one is a tenth of a pixel off at most."""
+    """Cells along a distance table: so many that the nearest one is a tenth of a pixel off at most."""
     return 4 * side + 256
 
 
 @functools.cache
 def _distances(label: int, cells: int) -> np.ndarray:
-    """Signed distance of each cell's centre from the shape's edge, negative inside: float32 (cells, cells)."""
+    """Signed distance of each cell's centre from the shape's edge, negative inside, float32 (cells, cells)."""
     places = ((np.arange(cells) + 0.5) / cells * 2 - 1) * REACH
     return SHAPES[CLASSES[label]](places[None, :], places[:, None]).astype(np.float32)
 
 
-# The shapes, as signed distances at x (rightwards) and y (downwards). Where shapes are joined or cut, the distance is
-# right near the edge, which is where it is used.
+# The shapes, as signed distances at x (rightwards) and y (downwards). Where shapes are joined or cut, the distance
+# is right near the edge, which is where it is used.
 
 
 def _disc(x, y, radius, right=0.0, down=0.0):
@@ -161,7 +161,7 @@ def _polygon(x, y, corners):
 
 
 def _mirrored(right):
-    """A closed outline, symmetric about the vertical: the right half from top to bottom, then back up on the left."""
+    """A closed outline, symmetric about the vertical: its right half from top to bottom, then back on the left."""
     return tuple(right) + tuple((-x, y) for x, y in reversed(right) if x)
 
 

@@ -1,7 +1,7 @@
 """A prepared dataset: its records, counts, class names and statistics; whether it is whole and sound.
 
-Datasets are made by preparation.py and lie in a directory that any TFDS reader opens. Knows how they are read and
-checked, not how they come about, and nothing of batches.
+A dataset lies in a directory that any TFDS reader opens; this is the only file that speaks with TFDS. Knows how
+datasets are described, read and checked, not how they come about, and nothing of batches.
 """
 
 import dataclasses
@@ -17,12 +17,7 @@ from alexnet_jax.mistakes import Mistake
 
 MANIFEST = 'manifest.json'
 STATISTICS = 'statistics.npz'
-OTHER_FILES = (
-    'dataset_info.json',
-    'features.json',
-    'label.labels.txt',
-    STATISTICS,
-)  # all but shards and manifest
+DESCRIPTION = ('dataset_info.json', 'features.json', 'label.labels.txt')  # what TFDS wants beside the shards
 FORMAT = 1  # of manifest and records; a dataset of another one is refused
 SMALL = 2**24  # bytes: files up to this are checked whole at every opening, shards by their size
 
@@ -45,7 +40,7 @@ class Dataset:
     checksum: str  # SHA-256 over the manifest, which holds those of all files: the dataset's identity
 
     def split(self, name: str) -> 'Records':
-        """The records of a split. Raises Mistake where there is no such split or its files cannot be opened."""
+        """The records of a split. Raises Mistake where there is none of the name or its files do not open."""
         if name not in self.counts:
             raise Mistake(f'{self.directory} has no split {name!r}; it has {", ".join(self.counts)}.')
         return Records(self.directory, name, self.side, self.encoding)
@@ -66,7 +61,7 @@ class Records:
             self._source = builder.as_data_source(
                 split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
             )
-            # The records are taken apart here, in a quarter of the time that TFDS needs; it has to agree on what they say.
+            # Taking records apart here costs a tenth of what it costs TFDS, which has to agree on what they say.
             theirs = builder.as_data_source(split, decoders=None if self._is_raw else undecoded)[0]
             image, label, name = records.unpack(self._source[0])
         except Exception as error:  # TFDS and ArrayRecord answer damage with many kinds of exceptions
@@ -80,7 +75,10 @@ class Records:
         return len(self._source)
 
     def __getitem__(self, record: int) -> tuple[np.ndarray, int, str]:
-        """Image, uint8 (side, side, 3) and perhaps read-only; label; id. Raises IndexError, or Mistake on damage."""
+        """Image, uint8 (side, side, 3), read-only where it is stored raw; label; id.
+
+        Raises IndexError beyond the last record (and below 0), Mistake where the record is damaged.
+        """
         data, label, name = self._unpacked(record)
         if self._is_raw:
             if len(data) != self._shape[0] * self._shape[1] * 3:
@@ -136,7 +134,7 @@ def open_dataset(directory: str | os.PathLike) -> Dataset:
 
 
 def verify(directory: str | os.PathLike) -> list[str]:
-    """A sentence for everything that is wrong with a prepared dataset, every byte of it read; none where it is sound."""
+    """A sentence for each file of a prepared dataset that is wrong; reads all of them. Empty: it is sound."""
     directory = os.path.abspath(directory)
     try:
         manifest = read_manifest(directory)
@@ -147,7 +145,7 @@ def verify(directory: str | os.PathLike) -> list[str]:
 
 
 def read_manifest(directory: str | os.PathLike) -> dict:
-    """The manifest of a whole dataset. Raises Mistake where there is none, or where it is damaged or of another format."""
+    """The manifest of a whole dataset. Raises Mistake where there is none, or a damaged or foreign one."""
     path = Path(directory, MANIFEST)
     if not path.exists():
         state = 'holds no whole dataset' if path.parent.exists() else 'does not exist'
@@ -189,7 +187,7 @@ def describe(
     shard_lengths: dict[str, list[int]],
     payloads: dict[str, int],
 ) -> None:
-    """Writes what TFDS wants to find beside the shards: features, classes, and how many records lie in each shard."""
+    """Writes DESCRIPTION: features, classes, how many records each shard has and how many bytes each split."""
     import tensorflow_datasets as tfds
 
     image = {

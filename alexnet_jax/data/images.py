@@ -1,7 +1,7 @@
 """Images: bytes to pixels, pixels to squares, squares to JPEG. No chance in here, no files, no datasets.
 
-An image is a uint8 array (height, width, 3), RGB. The only file that knows the decoders: simplejpeg, which frees the
-GIL and is twice as fast, for JPEG; Pillow for PNG, WebP and the JPEGs that simplejpeg refuses.
+An image is a uint8 array (height, width, 3), RGB. The only file that knows the decoders: simplejpeg, which frees
+the GIL and is twice as fast, for JPEG; Pillow for PNG, WebP and the JPEGs that simplejpeg refuses.
 """
 
 import io
@@ -33,9 +33,9 @@ def decode(data: bytes, *, name: str = 'image', upright: bool = False) -> np.nda
     """The pixels of a JPEG, PNG or WebP, recognised by its content: uint8 (height, width, 3).
 
     Grey and CMYK become RGB, transparent pixels lie on white, of an animation the first picture is taken.
-    `upright` turns the image as its EXIF orientation asks (a person's own photographs; ImageNet's are used as stored,
-    as everybody does). Raises Unreadable, with `name`, for anything else: another format, a truncated or damaged file,
-    one of more than 64 MiB, or one whose header announces more than 64 million pixels (refused before decoding).
+    `upright` turns the image as its EXIF orientation asks: for a person's own photographs; ImageNet's are used as
+    they are stored. Raises Unreadable, with `name`, for anything else: another format, a truncated or damaged
+    file, more than 64 MiB, or a header that announces more than 64 million pixels (refused before decoding).
     """
     if len(data) > LARGEST_FILE:
         raise Unreadable(
@@ -82,7 +82,7 @@ def _refuse_giants(height: int, width: int, name: str) -> None:
 
 
 def _with_simplejpeg(data: bytes, name: str) -> np.ndarray | None:
-    """None where Pillow should have a try: CMYK, whose inks Adobe stores inverted, and odd files it may still read."""
+    """None where Pillow should have a try: CMYK, whose inks Adobe stores inverted, and odd files."""
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
@@ -116,7 +116,7 @@ def _orientation(data: bytes, form: str) -> int:
 
 
 def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
-    """The image as the camera was held; the table is TIFF 6.0's (tag 274), rows and columns of the stored pixels."""
+    """The image as the camera was held, by the table of TIFF 6.0 (tag 274)."""
     if orientation >= 5:  # the stored rows are the picture's columns
         image = image.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):
@@ -129,8 +129,8 @@ def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
 def resize_and_crop(image: np.ndarray, side: int) -> np.ndarray:
     """The centre square, its side resized to `side` pixels: uint8 (side, side, 3).
 
-    The paper (section 2): rescale so that the shorter side has length 256, take the central 256 x 256. Pillow's
-    bicubic filter, which widens when it shrinks, so nothing aliases; the filter sees beyond the square's edge.
+    The paper (section 2): rescale so that the shorter side has length 256, take the central 256 x 256. By Pillow's
+    bicubic filter, which widens as it shrinks, so that nothing aliases; it sees beyond the square's edge.
     """
     height, width, _ = image.shape
     shorter = min(height, width)
@@ -139,6 +139,11 @@ def resize_and_crop(image: np.ndarray, side: int) -> np.ndarray:
         return np.ascontiguousarray(crop(image, top, left, side))
     box = (left, top, left + shorter, top + shorter)
     return np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC, box=box))
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The whole image in another size, by the same filter: uint8 (height, width, 3)."""
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:

@@ -1,8 +1,8 @@
 """Preparation: a source becomes a dataset, in shards that are each written aside, synced and renamed.
 
-Killed at any moment and started again, it goes on with the shards that are missing; the bytes depend neither on that
-nor on the number of processes. The manifest comes last: before it is there, nothing takes the directory for a dataset.
-Joins sources, shards and statistics; training knows nothing of it.
+Killed at any moment and started again, it goes on with the shards that are missing; the bytes depend neither
+on that nor on the number of processes. The manifest comes last: before it is there, nothing takes the
+directory for a dataset. Joins sources, shards and statistics; training knows nothing of it.
 """
 
 import contextlib
@@ -11,33 +11,26 @@ import fcntl
 import hashlib
 import importlib.metadata
 import json
-import multiprocessing
 import os
 import re
 import shutil
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent import futures
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import tqdm
 
-from alexnet_jax.data import dataset, shards
+from alexnet_jax.data import dataset, labour, shards, statistics
 from alexnet_jax.data.sources import SPLITS, Item, Source
 from alexnet_jax.mistakes import Mistake
 
 ENCODINGS = ('jpeg', 'raw')
 SHARD = 1024  # images; more where a split would otherwise have more than so many shards
-ASIDE = '.preparing'  # accounts of whole shards and the lock; gone when the dataset is whole
-SHARDS = re.compile(r'\w+-\w+\.array_record-\d{5,}-of-\d{5,}')
-OURS = re.compile(
-    rf'({SHARDS.pattern}|{"|".join(map(re.escape, dataset.OTHER_FILES))})({re.escape(shards.PARTIAL)})?'
-)
+ASIDE = '.preparing'  # a folder for the accounts of whole shards and the lock; gone when the dataset is whole
+LOCK = 'lock'
+OTHERS = (*dataset.DESCRIPTION, dataset.STATISTICS)
+NAMES = rf'\w+-\w+\.array_record-\d{{5,}}-of-\d{{5,}}|{"|".join(map(re.escape, (*OTHERS, dataset.MANIFEST)))}'
+OURS = re.compile(rf'({NAMES})({re.escape(shards.PARTIAL)})?')
 PACKAGES = (
     'alexnet_jax',
     'array_record',
@@ -47,7 +40,6 @@ PACKAGES = (
     'simplejpeg',
     'tensorflow-datasets',
 )
-LINE_SECONDS = 10  # between lines of progress where there is no terminal
 LISTED = 10  # unreadable images that are named one by one
 
 
@@ -61,27 +53,29 @@ def prepare(
     workers: int = 1,
     progress: bool = True,
 ) -> dict:
-    """Writes the dataset into `directory`: {'train': images, ..., 'classes': n, 'side': pixels, 'seconds': s}.
+    """Writes a dataset into `directory`: {'train': images, ..., 'classes': n, 'side': pixels, 'seconds': s}.
 
-    Every image's centre square, `side` pixels, as JPEG of that quality or raw; the mean image and the colours'
-    covariance of what is stored. `workers` processes; one is this very process. Where the same dataset lies there
-    already, nothing is done. Raises Mistake for another dataset, foreign files, or images that cannot be read: these
-    are all named at the end, and what was made of the others is kept for the next time.
+    Of every image the centre square, `side` pixels, as JPEG of that quality or raw; over the training split the
+    mean image and the covariance of the colours, of the pixels as they are stored. One of the `workers` is this
+    very process. Where the same dataset lies already, nothing is done.
+    Raises Mistake where another dataset or foreign files lie there, while another process prepares it, and for
+    images that cannot be read: all of them are named at the end, and what was made is kept for the next time.
     """
     began = time.monotonic()
     _check(source, side, encoding, quality, workers)
     directory = Path(directory).absolute()
     settings = _settings(source, side, encoding, quality)
-    _claim(directory)
-    with _alone(directory):
-        if (directory / dataset.MANIFEST).exists():
-            manifest = _same(directory, settings)
-        else:
+    manifest = _same(directory, settings)
+    if manifest is None:
+        _claim(directory)
+        with _alone(directory):
             jobs = _jobs(source, directory, side, encoding, quality)
             _clear(directory, jobs)
-            _refuse_unreadable(_made(jobs, workers, progress))
+            _refuse_unreadable(
+                labour.make([job for split in jobs.values() for job in split], workers, progress)
+            )
             manifest = _finished(directory, source, settings, jobs)
-        shutil.rmtree(directory / ASIDE)
+    shutil.rmtree(directory / ASIDE, ignore_errors=True)  # also what a kill at this very place left
     seconds = time.monotonic() - began
     return {**manifest['counts'], 'classes': len(manifest['classes']), 'side': side, 'seconds': seconds}
 
@@ -91,7 +85,7 @@ def _check(source: Source, side: int, encoding: str, quality: int, workers: int)
         raise Mistake(f'Unknown encoding {encoding!r}; there are: {", ".join(ENCODINGS)}.')
     if side < 1 or workers < 1 or not 1 <= quality <= 100:
         raise Mistake(
-            f'The side ({side}) and the workers ({workers}) must be at least 1, the quality ({quality}) 1 to 100.'
+            f'Side ({side}) and workers ({workers}) must be at least 1, the quality ({quality}) 1 to 100.'
         )
     if not source.splits.get('train'):
         raise Mistake(f'The source {source.name!r} has no training images.')
@@ -118,42 +112,45 @@ def _settings(source: Source, side: int, encoding: str, quality: int) -> dict:
 # The directory
 
 
-def _claim(directory: Path) -> None:
-    """Makes the directory ours, unless it is somebody's."""
-    if directory.exists() and not (directory / ASIDE).exists():
-        foreign = sorted(name for name in os.listdir(directory) if not OURS.fullmatch(name))
-        if foreign:
-            raise Mistake(
-                f'{directory} holds other things, such as {foreign[0]!r}; give an empty or a new directory.'
-            )
-    (directory / ASIDE).mkdir(parents=True, exist_ok=True)
-
-
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Holds the directory against a second preparation; the system lets go of it when this process ends, however."""
-    with open(directory / ASIDE / 'lock', 'w') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Mistake(f'{directory} is being prepared by another process; wait for it.') from None
-        yield
-
-
-def _same(directory: Path, settings: dict) -> dict:
-    """The manifest of the dataset that is there, which has to be whole and the one that was asked for."""
+def _same(directory: Path, settings: dict) -> dict | None:
+    """The manifest of the dataset that is there, if one is: it has to be sound and the one that was asked for."""
+    if not (directory / dataset.MANIFEST).exists():
+        return None
     dataset.open_dataset(directory)
     manifest = dataset.read_manifest(directory)
     different = [key for key, value in settings.items() if manifest[key] != value]
     if different:
-        shown = ', '.join(
-            f'{key} {manifest[key]} (asked for: {settings[key]})' for key in different if key != 'listing'
-        )
+        shown = [f'{key} {manifest[key]}, not {settings[key]}' for key in different if key != 'listing']
         raise Mistake(
-            f'{directory} holds another dataset: {shown or "of other images"}; '
+            f'{directory} holds another dataset ({"; ".join(shown) or "other images"}); '
             'give another directory, or delete this one to prepare it anew.'
         )
     return manifest
+
+
+def _claim(directory: Path) -> None:
+    """Makes the directory ours, unless it is somebody's."""
+    try:
+        if directory.exists() and not (directory / ASIDE).exists():
+            foreign = sorted(name for name in os.listdir(directory) if not OURS.fullmatch(name))
+            if foreign:
+                raise Mistake(
+                    f'{directory} holds other things, such as {foreign[0]!r}; give an empty or a new directory.'
+                )
+        (directory / ASIDE).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Mistake(f'{directory} cannot become a dataset ({error}); give another directory.') from error
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Holds the directory against a second preparation; however this process ends, the system lets go of it."""
+    with open(directory / ASIDE / LOCK, 'w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Mistake(f'{directory} is being prepared by another process; wait for it to end.') from None
+        yield
 
 
 def _clear(directory: Path, jobs: dict[str, list[shards.Job]]) -> None:
@@ -161,7 +158,7 @@ def _clear(directory: Path, jobs: dict[str, list[shards.Job]]) -> None:
     wanted = {path for split in jobs.values() for job in split for path in (job.path, job.account)}
     for folder in (directory, directory / ASIDE):
         for path in folder.iterdir():
-            ours = OURS.fullmatch(path.name) if folder == directory else path.name != 'lock'
+            ours = OURS.fullmatch(path.name) if folder == directory else path.name != LOCK
             if ours and str(path) not in wanted:
                 path.unlink()
 
@@ -199,94 +196,10 @@ def _parts(items: tuple[Item, ...]) -> list[tuple[Item, ...]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _made(jobs: dict[str, list[shards.Job]], workers: int, progress: bool) -> list[str]:
-    """Makes all shards; the answer names the images that cannot be read."""
-    in_order = [job for split in jobs.values() for job in split]
-    with _counted(sum(len(job.items) for job in in_order), progress) as count:
-        if workers == 1:
-            return [sentence for job in in_order for sentence in shards.make(job, count)]
-        return _made_by(workers, in_order, count)
-
-
-def _made_by(workers: int, jobs: list[shards.Job], count: Callable[[int], None]) -> list[str]:
-    """The same by several processes, started afresh: a fork would copy threads that hold locks."""
-    context = multiprocessing.get_context('spawn')
-    done = context.Value('q', 0)
-    shown = 0
-    pool = futures.ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (done,))
-    try:
-        made = [pool.submit(_make, job) for job in jobs]
-        waiting = set(made)
-        while waiting:
-            _, waiting = futures.wait(waiting, timeout=0.2, return_when=futures.FIRST_EXCEPTION)
-            count(done.value - shown)
-            shown = done.value
-            if any(future.done() and future.exception() for future in made):
-                break
-        return [sentence for future in made for sentence in future.result()]
-    except BrokenProcessPool as error:
-        raise Mistake(
-            'A worker process died, perhaps for want of memory; run it again, if need be with fewer '
-            '--config.prepare.workers: it goes on where it was.'
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin(done) -> None:
-    """In a worker: where to count, and an eye on the parent, without which it would wait for work for ever."""
-    global _done
-    _done = done
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
-
-
-def _make(job: shards.Job) -> list[str]:
-    return shards.make(job, _tick)
-
-
-def _tick(number: int) -> None:
-    with _done.get_lock():
-        _done.value += number
-
-
 def _refuse_unreadable(sentences: list[str]) -> None:
     if sentences:
         more = [f'... and {len(sentences) - LISTED} more.'] if len(sentences) > LISTED else []
         raise Mistake('\n'.join([f'{len(sentences)} images cannot be read:', *sentences[:LISTED], *more]))
-
-
-@contextlib.contextmanager
-def _counted(total: int, progress: bool) -> Iterator[Callable[[int], None]]:
-    """Shows how many images are done: a bar on a terminal, plain lines elsewhere."""
-    if not progress:
-        yield lambda number: None
-        return
-    if sys.stderr.isatty():
-        with tqdm.tqdm(total=total, desc='preparing', unit=' images') as bar:
-            yield bar.update
-        return
-    began = last = time.monotonic()
-    done = 0
-
-    def line(number: int) -> None:
-        nonlocal done, last
-        done += number
-        now = time.monotonic()
-        if done == total or now - last >= LINE_SECONDS:
-            last = now
-            rate = done / max(now - began, 1e-9)
-            left = (total - done) / max(rate, 1e-9)
-            print(
-                f'prepared {done:,} of {total:,} images, {rate:,.0f} a second, {left:,.0f} s left',
-                file=sys.stderr,
-            )
-
-    yield line
 
 
 # The end
@@ -295,8 +208,10 @@ def _counted(total: int, progress: bool) -> Iterator[Callable[[int], None]]:
 def _finished(directory: Path, source: Source, settings: dict, jobs: dict[str, list[shards.Job]]) -> dict:
     """Statistics, TFDS's description, and last the manifest."""
     accounts = {split: [shards.read_account(job.account) for job in jobs[split]] for split in jobs}
+    total = np.sum([account.total for account in accounts['train']], axis=0)
+    products = np.sum([account.products for account in accounts['train']], axis=0)
     with shards.whole(directory / dataset.STATISTICS) as file:
-        np.savez(file, **_statistics(accounts['train'], settings['counts']['train']))
+        np.savez(file, **statistics.from_sums(total, products, settings['counts']['train']))
     dataset.describe(
         directory,
         name=source.name,
@@ -313,7 +228,7 @@ def _finished(directory: Path, source: Source, settings: dict, jobs: dict[str, l
         for job, account in zip(jobs[split], accounts[split], strict=True)
     }
     for path in sorted(directory.iterdir()):
-        if path.is_file() and path.name in dataset.OTHER_FILES:
+        if path.is_file() and path.name in OTHERS:
             shards.sync(path)
             files[path.name] = {'bytes': path.stat().st_size, 'sha256': dataset.file_checksum(path)}
     versions = {package: _version(package) for package in PACKAGES}
@@ -335,25 +250,3 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return ''  # not installed, as this package itself in a plain clone
-
-
-def _statistics(accounts: list[shards.Account], images: int) -> dict[str, np.ndarray]:
-    """Mean image, covariance of the colours over all pixels, its eigenvalues (ascending) and eigenvectors (columns)."""
-    total = sum(account.total for account in accounts)
-    products = sum(account.products for account in accounts)
-    sums = total.sum(axis=(0, 1))
-    pixels = images * total.shape[0] * total.shape[1]
-    # In Python's whole numbers, divided once: exact but for the last rounding.
-    covariance = np.array(
-        [
-            [(pixels * int(products[a, b]) - int(sums[a]) * int(sums[b])) / pixels**2 for b in range(3)]
-            for a in range(3)
-        ]
-    )
-    eigenvalues, eigenvectors = np.linalg.eigh(covariance)
-    largest = np.abs(eigenvectors).argmax(axis=0)
-    eigenvectors *= np.sign(
-        eigenvectors[largest, range(3)]
-    )  # either sign is right: the largest entry is positive
-    mean = (total / images).astype(np.float32)
-    return {'mean': mean, 'covariance': covariance, 'eigenvalues': eigenvalues, 'eigenvectors': eigenvectors}

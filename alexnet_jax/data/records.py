@@ -1,11 +1,11 @@
 """The wire form of a record: a tf.train.Example of 'id' (bytes), 'image' (bytes) and 'label' (int64).
 
-Written here because protobuf serialises maps in no fixed order, and datasets are to have the same bytes on every run;
-read here because TFDS's own way costs several times the reading of the record. dataset.py holds it against TFDS's
-parser whenever it opens a dataset. Knows neither files nor what the image bytes mean.
+Written here because protobuf serialises maps in no fixed order, and datasets are to have the same bytes on
+every run; read here because TFDS's own way costs several times the reading of the record. dataset.py holds it
+against TFDS's whenever it opens a split. Knows neither files nor what the image's bytes mean.
 
-An Example is Features in field 1; Features are map entries in field 1, each a key in field 1 and a Feature in field 2;
-a Feature is a BytesList in field 1 or an Int64List in field 3, each with its values in field 1.
+An Example has Features in field 1; Features have map entries in field 1, each a key in field 1 and a Feature in
+field 2; a Feature is a BytesList in field 1 or an Int64List in field 3, each with its values in field 1.
 """
 
 FIRST, SECOND, THIRD = (
@@ -27,7 +27,7 @@ def pack(image: bytes, label: int, name: str) -> bytes:
 
 
 def unpack(record: bytes) -> tuple[memoryview, int, str]:
-    """Image bytes (a view, nothing is copied), label and id. Raises ValueError where the record is of another form."""
+    """Image bytes (a view, not a copy), label and id. Raises ValueError where the record is of another form."""
     image = label = name = None
     at, end = _opened(record, 0, FIRST)
     if end != len(record):

@@ -1,4 +1,4 @@
-"""One shard: images in, an ArrayRecord file out, with sums for the statistics and an account that it is whole.
+"""One shard: images in, an ArrayRecord file out, with sums for the statistics and an account of it.
 
 Made by any process, in any order, any number of times: the same bytes. Knows nothing of other shards.
 """
@@ -15,9 +15,10 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from alexnet_jax.data import dataset, images, records
 from alexnet_jax.data.sources import Item, Source
+from alexnet_jax.mistakes import Mistake
 
-PARTIAL = '.partial'  # the ending of what is being written; what lies about with it was left by a killed preparation
-# Single records can be read; photographs hardly shrink, and unpacking them would take longer than reading them.
+PARTIAL = '.partial'  # the ending of what is being written; killed preparations leave such files behind
+# Records can be read one by one; photographs hardly shrink, and unpacking would take longer than reading.
 OPTIONS = 'group_size:1,uncompressed'
 
 
@@ -42,7 +43,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Account:
-    """What is known of a whole shard. The sums are whole numbers, so the order of adding them does not matter."""
+    """What is known of a whole shard. The sums are whole numbers: in which order they are added is the same."""
 
     fingerprint: str
     bytes: int
@@ -64,7 +65,7 @@ def make(job: Job, tick: Callable[[int], None]) -> list[str]:
     partial = job.path + PARTIAL
     payload, total, products = 0, np.zeros((job.side, job.side, 3), np.int64), np.zeros((3, 3), np.int64)
     unreadable = []
-    with contextlib.closing(ArrayRecordWriter(partial, OPTIONS)) as writer:
+    with _written(partial) as write:
         for item in job.items:
             try:
                 stored, image = _image(job, item)
@@ -72,7 +73,7 @@ def make(job: Job, tick: Callable[[int], None]) -> list[str]:
                 unreadable.append(str(mistake))
             else:
                 record = records.pack(stored, item.label, item.id)
-                writer.write(record)
+                write(record)
                 payload += len(record)
                 total += image
                 colours = image.reshape(-1, 3).astype(np.float64)
@@ -85,6 +86,21 @@ def make(job: Job, tick: Callable[[int], None]) -> list[str]:
     put_in_place(partial, job.path)
     _write_account(job.account, Account(fingerprint, size, checksum, payload, total, products))
     return []
+
+
+@contextlib.contextmanager
+def _written(path: str) -> Iterator[Callable[[bytes], object]]:
+    """Takes the records of an ArrayRecord file; what goes wrong leaves no file behind."""
+    writer = ArrayRecordWriter(path, OPTIONS)
+    try:
+        yield writer.write
+        writer.close()  # a full disk is often noticed only here
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        if isinstance(error, (OSError, RuntimeError)):
+            raise Mistake(f'{path} cannot be written ({error}); make room and run it again.') from error
+        raise
 
 
 def _image(job: Job, item: Item) -> tuple[bytes, np.ndarray]:

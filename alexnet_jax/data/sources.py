@@ -1,12 +1,11 @@
-"""Sources: where images come from, as classes, splits and items in a fixed order; the bytes are read one by one.
+"""Sources: where images come from, as classes, splits and items in a fixed order, read one by one.
 
 Knows the embedded cut-outs, folders and tar archives; neither decodes, resizes nor writes anything.
 """
 
-import collections
 import dataclasses
 import functools
-import hashlib
+import gzip
 import os
 import re
 import tarfile
@@ -18,26 +17,8 @@ from typing import BinaryIO
 import numpy as np
 
 from alexnet_jax.data import images
+from alexnet_jax.data.arrangement import SPLITS, Item, arrange, passed_over
 from alexnet_jax.mistakes import Mistake
-
-SPLITS = ('train', 'validation', 'test')
-FOLDERS = {
-    'train': 'train',
-    'val': 'validation',
-    'valid': 'validation',
-    'validation': 'validation',
-    'test': 'test',
-}
-FORMS = 'split/class/image (the splits train, val and test) or class/image, the images JPEG, PNG or WebP'
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Item:
-    """One image: its id, unique in the source and stable; its label; where its source's reader finds it."""
-
-    id: str
-    label: int
-    where: tuple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,13 +57,14 @@ def open_source(
     """The source of a kind (KINDS) at a path.
 
     cutouts: made here (cutouts.py), `side` pixels, so many for train, validation and test as `counts` says.
-    folder, tar (also gzipped): split/class/image or class/image. What splits are missing are made from the training
-    images, each image by a hash of `seed` and its id, so that it stays where it is when others are added; where there
-    are train and val but no test (Imagenette), val becomes the test split and validation is made.
+    folder, tar (also gzipped): split/class/image or class/image; arrangement.py tells what becomes of them, and to
+    which images `seed` and the two shares apply.
     Raises Mistake where there is nothing to be found, and tells what was expected.
     """
     if kind not in KINDS:
         raise Mistake(f'Unknown source {kind!r}; there are: {", ".join(KINDS)}.')
+    if seed < 0:
+        raise Mistake(f'The seed (--config.prepare.seed) must be at least 0, not {seed}.')
     if kind == 'cutouts':
         return _cutouts(side, seed, counts)
     if not path or not os.path.exists(path):
@@ -92,7 +74,7 @@ def open_source(
             f'The shares {validation_share} for validation and {test_share} for test must be at least 0 and '
             'together less than 1.'
         )
-    return KINDS[kind](Path(path).absolute(), seed, {'validation': validation_share, 'test': test_share})
+    return AT_PATH[kind](Path(path).absolute(), seed, {'validation': validation_share, 'test': test_share})
 
 
 # Cut-outs
@@ -114,7 +96,7 @@ def _cutouts(side: int, seed: int, counts: tuple[int, int, int]) -> Source:
 
     if len(counts) != len(SPLITS) or counts[0] < 1 or min(counts) < 0:
         raise Mistake(
-            f'The counts of cut-outs must be three, the first at least 1 and none negative, not {counts}.'
+            f'The counts of cut-outs must be three, none negative and the first not 0, not {counts}.'
         )
     splits = {
         split: tuple(
@@ -144,14 +126,19 @@ def _folder(root: Path, seed: int, shares: dict[str, float]) -> Source:
     if not root.is_dir():
         raise Mistake(f'{root} is no folder; for an archive choose --config.prepare.source=tar.')
     found, others = {}, []
-    for path, entry in _files(root, ()):
+    try:
+        entries = list(_files(root, ()))
+    except OSError as error:
+        raise Mistake(f'{root} cannot be read ({error}); mend it or leave it out.') from error
+    for path, entry in entries:
         if path.lower().endswith(images.ENDINGS) and entry.is_file():
             status = entry.stat()
-            # Size and time are read by nobody: they tell a preparation that goes on whether the file is still the same.
+            # Size and time tell whether the file is still the same when a preparation goes on.
             found[path] = (path, status.st_size, status.st_mtime_ns)
         else:
             others.append(path)
-    return _arranged(root, found, others, seed, shares, reader=_InFolder(str(root)), upright=True)
+    found = {path: found[path] for path in sorted(found)}
+    return _arranged(root, found, others, seed, shares, _InFolder(str(root)), upright=True)
 
 
 def _files(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[str, os.DirEntry]]:
@@ -180,16 +167,12 @@ def _hidden(name: str) -> bool:
 class _InArchive:
     path: str
     packed: bool  # gzipped
-    version: tuple[
-        int, int
-    ]  # size and time, which tell a preparation that goes on whether it is still the same
+    version: tuple[int, int]  # size and time: whether it is still the same when a preparation goes on
 
     def __call__(self, item: Item) -> bytes:
         offset, size = item.where
         file = _opened(self.path, self.packed)
-        file.seek(
-            offset
-        )  # in a gzipped file this reads on to there: cheap in the archive's order, which items have
+        file.seek(offset)  # where it is packed this reads on to there, so items have the archive's order then
         data = file.read(min(size, images.LARGEST_FILE + 1))
         if len(data) < min(size, images.LARGEST_FILE + 1):
             raise EOFError('the archive ends within it')
@@ -199,8 +182,6 @@ class _InArchive:
 @functools.lru_cache(maxsize=1)
 def _opened(path: str, packed: bool) -> BinaryIO:
     """The archive's bytes, unpacked on the way; opened once in each process."""
-    import gzip
-
     return gzip.open(path, 'rb') if packed else open(path, 'rb')
 
 
@@ -211,13 +192,15 @@ def _tar(path: Path, seed: int, shares: dict[str, float]) -> Source:
         packed = file.read(2) == b'\x1f\x8b'
     try:
         found, others = _members(path, packed)
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise Mistake(
-            f'{path} is no whole tar or tar.gz archive ({error}); fetch or make it again.'
-        ) from error
+    except Mistake:
+        raise
+    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise Mistake(f'{path} is no whole tar or tar.gz archive ({error}); fetch it again.') from error
     status = path.stat()
     reader = _InArchive(str(path), packed, (status.st_size, status.st_mtime_ns))
-    return _arranged(path, found, others, seed, shares, reader=reader, in_order=packed)
+    if not packed:  # there the archive's own order is the one in which it can be read
+        found = {name: found[name] for name in sorted(found)}
+    return _arranged(path, found, others, seed, shares, reader, upright=False)
 
 
 def _members(path: Path, packed: bool) -> tuple[dict[str, tuple], list[str]]:
@@ -226,12 +209,8 @@ def _members(path: Path, packed: bool) -> tuple[dict[str, tuple], list[str]]:
     with tarfile.open(path, 'r:gz' if packed else 'r:') as archive:
         for member in archive:
             name = PurePosixPath(member.name)
-            if (
-                name.is_absolute()
-                or '..' in name.parts
-                or not (member.isdir() or member.isreg())
-                or member.issparse()
-            ):
+            is_plain = (member.isdir() or member.isreg()) and not member.issparse()
+            if not is_plain or name.is_absolute() or '..' in name.parts:
                 raise Mistake(
                     f'{path} holds {member.name!r}, which is a link, a device, or leads out of it; '
                     'make it again with plain files alone.'
@@ -248,121 +227,20 @@ def _members(path: Path, packed: bool) -> tuple[dict[str, tuple], list[str]]:
     return found, others
 
 
-# What folders and archives have in common: paths into classes and splits
-
-
-def _arranged(path, found, others, seed, shares, *, reader, upright=False, in_order=False) -> Source:
-    """The source of the images `found` (path -> where); `in_order` keeps the order in which they were found."""
-    if not found:
-        raise Mistake(f'{path} holds no image; expected was {FORMS}.')
-    parts = _without_wrapper({name: tuple(name.split('/')) for name in found})
-    named = {name: FOLDERS.get(part[0].lower()) for name, part in parts.items()}
-    has_splits = _has_splits(path, parts, named)
-    classes = tuple(sorted({part[1 if has_splits else 0] for part in parts.values()}))
-    labels = {name: label for label, name in enumerate(classes)}
-    items = collections.defaultdict(list)
-    for name in found if in_order else sorted(found):
-        part = parts[name]
-        identity = '/'.join(part)
-        if not identity.isprintable() or any('\ud800' <= letter <= '\udfff' for letter in identity):
-            raise Mistake(f'{path}: the name {identity!r} is not plain text in UTF-8; rename it.')
-        item = Item(identity, labels[part[1 if has_splits else 0]], found[name])
-        items[named[name] if has_splits else 'train'].append(item)
-    splits, note = _split(items, has_splits, seed, shares)
-    _check(path, classes, splits, shares)
-    if others:
-        endings = collections.Counter(
-            PurePosixPath(name).suffix.lower() or 'without ending' for name in others
-        )
-        kinds = ', '.join(f'{ending} {count}' for ending, count in sorted(endings.items()))
-        note += f' Passed over, being neither JPEG, PNG nor WebP by name: {kinds}.'
-    name = re.sub(r'\W+', '_', path.name.split('.')[0].lower(), flags=re.ASCII).strip('_') or 'images'
+def _arranged(path: Path, found, others, seed, shares, reader, *, upright: bool) -> Source:
+    """The source of images found in a folder or archive (path -> where), in the order in which they come."""
+    arrangement = arrange(found, origin=str(path), seed=seed, shares=shares)
+    name = re.sub(r'\W+', '_', path.name.split('.')[0].lower(), flags=re.ASCII).strip('_')
     return Source(
-        name if name[0].isalpha() else f'images_{name}', classes, splits, note, seed, reader, upright
+        name=name if name[:1].isalpha() else f'images_{name}'.strip('_'),
+        classes=arrangement.classes,
+        splits=arrangement.splits,
+        note=arrangement.note + passed_over(others),
+        seed=seed,
+        reader=reader,
+        upright=upright,
     )
 
 
-def _without_wrapper(parts: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Paths without the folders that all have in common, such as imagenette2/ above train/ and val/."""
-    while True:
-        first = next(iter(parts.values()))[0]
-        if first.lower() in FOLDERS or any(part[0] != first or len(part) < 3 for part in parts.values()):
-            return parts
-        parts = {name: part[1:] for name, part in parts.items()}
-
-
-def _has_splits(path: Path, parts: dict[str, tuple[str, ...]], named: dict[str, str | None]) -> bool:
-    """Whether the first folder names the split; a class may be called train, but then stands beside other classes."""
-    for name, part in parts.items():
-        if len(part) < 2:
-            raise Mistake(f'{path}: the image {name} lies in no class folder; expected was {FORMS}.')
-    splits = [name for name, split in named.items() if split]
-    if len(splits) == len(parts):
-        shallow = next((name for name in splits if len(parts[name]) < 3), None)
-        if shallow is None:
-            return True
-        raise Mistake(
-            f'{path}: the image {shallow} lies in no class folder within its split; expected was {FORMS}.'
-        )
-    if any(len(parts[name]) > 2 for name in splits):
-        other = next(name for name, split in named.items() if not split)
-        raise Mistake(f'{path}: {other} lies beside the splits, in none of them; expected was {FORMS}.')
-    return False
-
-
-def _split(items, has_splits, seed, shares) -> tuple[dict[str, tuple[Item, ...]], str]:
-    """The splits there are, those that can be made, and the sentence that tells which is which."""
-    splits = {split: tuple(items[split]) for split in SPLITS if items[split]}
-    note = f'As the source has them: {", ".join(splits)}.' if has_splits else 'The source has no splits.'
-    if 'validation' in splits and 'test' not in splits:
-        splits['test'] = splits.pop('validation')
-        note += " The source's validation split is the test split here."
-    wanted = {
-        split: share for split, share in shares.items() if split not in splits and share and 'train' in splits
-    }
-    if wanted:
-        chances = {item: _chance(seed, item.id) for item in splits['train']}
-        start = 0.0
-        made = {}
-        for split, share in wanted.items():
-            made[split] = tuple(item for item, chance in chances.items() if start <= chance < start + share)
-            start += share
-        splits['train'] = tuple(item for item, chance in chances.items() if chance >= start)
-        splits |= made
-        shared = ' and '.join(f'{share:.0%} to {split}' for split, share in wanted.items())
-        note += f' Of the training images {shared}, by a hash of seed {seed} and the id.'
-    return {split: splits[split] for split in SPLITS if split in splits}, note
-
-
-def _chance(seed: int, identity: str) -> float:
-    """A number in [0, 1) that depends on the seed and the id alone."""
-    digest = hashlib.blake2b(f'{seed}:{identity}'.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, 'big') / 2**64
-
-
-def _check(
-    path: Path, classes: tuple[str, ...], splits: dict[str, tuple[Item, ...]], shares: dict[str, float]
-) -> None:
-    """Raises Mistake unless there is something to learn and, where shares were asked for, something to test."""
-    if len(classes) < 2:
-        raise Mistake(
-            f'{path} holds one class alone, {classes[0]!r}; a classifier needs two. Expected was {FORMS}.'
-        )
-    if not splits.get('train'):
-        raise Mistake(f'{path} holds no training images; expected was {FORMS}.')
-    for split, share in shares.items():
-        if share and not splits.get(split):
-            raise Mistake(
-                f'{path}: none of the images fell to {split}; give more images, another --config.prepare.seed, '
-                f'or a larger share than {share} (0 for no such split).'
-            )
-    trained = {item.label for item in splits['train']}
-    missing = [name for label, name in enumerate(classes) if label not in trained]
-    if missing:
-        raise Mistake(
-            f'{path}: of the classes {", ".join(missing[:5])} ({len(missing)} in all) there is no training image; '
-            'add some, or remove the classes.'
-        )
-
-
-KINDS: dict[str, Callable] = {'cutouts': _cutouts, 'folder': _folder, 'tar': _tar}
+AT_PATH = {'folder': _folder, 'tar': _tar}
+KINDS = ('cutouts', *AT_PATH)

@@ -1,0 +1,161 @@
+"""Arrangement: the paths of images, as folders and archives have them, into classes and splits. Opens no file."""
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from alexnet_jax.mistakes import Mistake
+
+SPLITS = ('train', 'validation', 'test')
+NAMED = {
+    'train': 'train',
+    'val': 'validation',
+    'valid': 'validation',
+    'validation': 'validation',
+    'test': 'test',
+}
+FORMS = 'expected was split/class/image (the splits train, val and test) or class/image, each image JPEG, PNG or WebP'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Item:
+    """One image: its id, unique in its source and stable; its label; where its source's reader finds it."""
+
+    id: str
+    label: int
+    where: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrangement:
+    """Which image is of which class and in which split, and how that came about."""
+
+    classes: tuple[str, ...]  # label -> name
+    splits: dict[str, tuple[Item, ...]]  # of SPLITS those that exist, in that order
+    note: str
+
+
+def arrange(found: dict[str, tuple], *, origin: str, seed: int, shares: dict[str, float]) -> Arrangement:
+    """The images `found` (path, with '/' -> where), in the order in which they come.
+
+    The first folder is the split where it is called so everywhere (train; val, valid or validation; test), the next
+    one the class; folders about everything are passed through. Where the splits do not exist, `shares` of the
+    training images become 'validation' and 'test', each image by a hash of `seed` and its id: it stays where it is
+    when others come or go. Where there is a validation but no test split (Imagenette), it becomes the test split.
+    Raises Mistake, about `origin`, where that gives nothing to learn or to test.
+    """
+    if not found:
+        raise Mistake(f'{origin} holds no image; {FORMS}.')
+    parts = _within({path: tuple(path.split('/')) for path in found})
+    depth = 1 if _has_splits(origin, parts) else 0
+    classes = _classes(origin, {part[depth] for part in parts.values()})
+    labels = {name: label for label, name in enumerate(classes)}
+    items = collections.defaultdict(list)
+    for path, part in parts.items():
+        split = NAMED[part[0].lower()] if depth else 'train'
+        items[split].append(Item(_identity(origin, part), labels[part[depth]], found[path]))
+    given = {split: tuple(items[split]) for split in SPLITS if items[split]}
+    splits, note = _completed(given, bool(depth), seed, shares)
+    _check(origin, classes, splits, shares)
+    return Arrangement(classes, splits, note)
+
+
+def _within(parts: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Without the folders that all have in common, such as imagenette2/ about train/ and val/."""
+    while True:
+        first = next(iter(parts.values()))[0]
+        if first.lower() in NAMED or any(part[0] != first or len(part) < 3 for part in parts.values()):
+            return parts
+        parts = {path: part[1:] for path, part in parts.items()}
+
+
+def _has_splits(origin: str, parts: dict[str, tuple[str, ...]]) -> bool:
+    """Whether the first folder names the split. A class may be called train, but not have folders of its own."""
+    for path, part in parts.items():
+        if len(part) < 2:
+            raise Mistake(f'{origin}: the image {path} lies in no class folder; {FORMS}.')
+    in_splits = {path: part for path, part in parts.items() if part[0].lower() in NAMED}
+    if len(in_splits) == len(parts):
+        shallow = [path for path, part in in_splits.items() if len(part) < 3]
+        if shallow:
+            raise Mistake(
+                f'{origin}: the image {shallow[0]} lies in no class folder within its split; {FORMS}.'
+            )
+        return True
+    if any(len(part) > 2 for part in in_splits.values()):
+        other = next(path for path in parts if path not in in_splits)
+        raise Mistake(f'{origin}: {other} lies in none of the splits that are beside it; {FORMS}.')
+    return False
+
+
+def _classes(origin: str, names: Iterable[str]) -> tuple[str, ...]:
+    classes = tuple(sorted(names))
+    if len(classes) < 2:
+        raise Mistake(f'{origin} holds one class alone, {classes[0]!r}, and a classifier needs two; {FORMS}.')
+    return classes
+
+
+def _identity(origin: str, part: tuple[str, ...]) -> str:
+    """The id. Class names stand in a text file by lines, ids in records as UTF-8."""
+    identity = '/'.join(part)
+    try:
+        identity.encode()
+    except UnicodeEncodeError:
+        raise Mistake(f'{origin}: the name {identity!r} is not UTF-8; rename it.') from None
+    if len(identity.splitlines()) > 1:
+        raise Mistake(f'{origin}: the name {identity!r} goes over several lines; rename it.')
+    return identity
+
+
+def _completed(splits, has_splits, seed, shares) -> tuple[dict[str, tuple[Item, ...]], str]:
+    """The splits there are and those that can be made, and the sentences that tell which is which."""
+    note = f'The splits are as found: {", ".join(splits)}.' if has_splits else 'No splits were found.'
+    if 'validation' in splits and 'test' not in splits:
+        splits['test'] = splits.pop('validation')
+        note += ' What is called validation there is the test split here.'
+    made = {split: share for split, share in shares.items() if share and split not in splits}
+    if made and 'train' in splits:
+        chances = {item: _chance(seed, item.id) for item in splits['train']}
+        low = 0.0
+        for split, share in made.items():
+            high = low + share
+            splits[split] = tuple(item for item, chance in chances.items() if low <= chance < high)
+            low = high
+        splits['train'] = tuple(item for item, chance in chances.items() if chance >= low)
+        parts = ' and '.join(f'{100 * share:g} % to {split}' for split, share in made.items())
+        note += f' Of the training images {parts}, by a hash of seed {seed} and the id.'
+    return {split: splits[split] for split in SPLITS if split in splits}, note
+
+
+def _chance(seed: int, identity: str) -> float:
+    """A number in [0, 1) that depends on the seed and the id alone."""
+    digest = hashlib.blake2b(f'{seed}:{identity}'.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, 'big') / 2**64
+
+
+def _check(origin: str, classes, splits, shares) -> None:
+    """Raises Mistake unless every class can be learnt and the splits that were asked for have images."""
+    if not splits.get('train'):
+        raise Mistake(f'{origin} holds no training images; {FORMS}.')
+    for split, share in shares.items():
+        if share and not splits.get(split):
+            raise Mistake(
+                f'{origin}: none of the images fell to {split}; give more images, another --config.prepare.seed, '
+                f'or another share than {share} (0 for no such split).'
+            )
+    trained = {item.label for item in splits['train']}
+    missing = [name for label, name in enumerate(classes) if label not in trained]
+    if missing:
+        raise Mistake(
+            f'{origin}: of {len(missing)} classes there is no training image ({", ".join(missing[:5])}); '
+            'add some, or remove these classes.'
+        )
+
+
+def passed_over(paths: Iterable[str]) -> str:
+    """A sentence about files that are no images by their names; empty where there are none."""
+    endings = collections.Counter(PurePosixPath(path).suffix.lower() or 'no ending' for path in paths)
+    kinds = ', '.join(f'{ending} {count}' for ending, count in sorted(endings.items()))
+    return f' Passed over, as neither JPEG, PNG nor WebP by name: {kinds}.' if kinds else ''

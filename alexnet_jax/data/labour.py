@@ -1,0 +1,113 @@
+"""Labour: shards made by one process or several, and how far they are shown. Knows nothing of their use."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
+
+import tqdm
+
+from alexnet_jax.data import shards
+from alexnet_jax.mistakes import Mistake
+
+LINE_SECONDS = 10  # between lines of progress where there is no terminal
+LOOK_SECONDS = 0.2  # between two looks at how far the workers are
+
+
+def make(jobs: Sequence[shards.Job], workers: int, progress: bool) -> list[str]:
+    """Makes all shards; the answer is a sentence for each image that cannot be read.
+
+    One worker is this very process. An error in any of several stops the others.
+    """
+    with _shown(sum(len(job.items) for job in jobs), progress) as count:
+        if workers == 1:
+            return [sentence for job in jobs for sentence in shards.make(job, count)]
+        return _make_by(min(workers, len(jobs)), jobs, count)
+
+
+def _make_by(workers: int, jobs: Sequence[shards.Job], count: Callable[[int], object]) -> list[str]:
+    """By processes that are started afresh: a fork would copy threads in the middle of what they do."""
+    context = multiprocessing.get_context('spawn')
+    done, stop = context.Value('q', 0), context.Event()
+    pool = futures.ProcessPoolExecutor(workers, context, _begin, (done, stop))
+    try:
+        made = [pool.submit(_make, job) for job in jobs]
+        waiting, counted = set(made), 0
+        while waiting:
+            ended, waiting = futures.wait(waiting, LOOK_SECONDS, futures.FIRST_EXCEPTION)
+            for future in ended:
+                future.result()  # raises what was raised there
+            now = done.value
+            count(now - counted)
+            counted = now
+        return [sentence for future in made for sentence in future.result()]
+    except BrokenProcessPool as error:
+        raise Mistake(
+            'A worker process died, perhaps for want of memory; run it again, if need be with fewer '
+            '--config.prepare.workers: it goes on where it was.'
+        ) from error
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+class _Stopped(Exception):
+    """The parent has given up."""
+
+
+def _begin(done, stop) -> None:
+    """In a worker, before anything else."""
+    global _done, _stop
+    _done, _stop = done, stop
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a terminal interrupts all of us; the parent tells when to stop
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Where the parent is killed, the pool's workers would wait for work for ever."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+def _make(job: shards.Job) -> list[str]:
+    return shards.make(job, _tick)
+
+
+def _tick(number: int) -> None:
+    if _stop.is_set():
+        raise _Stopped
+    with _done.get_lock():
+        _done.value += number
+
+
+@contextlib.contextmanager
+def _shown(total: int, progress: bool) -> Iterator[Callable[[int], object]]:
+    """Shows how many images are done: a bar on a terminal, a line now and then elsewhere."""
+    if progress and sys.stderr.isatty():
+        with tqdm.tqdm(total=total, desc='preparing', unit=' images') as bar:
+            yield bar.update
+        return
+    began = last = time.monotonic()
+    done = 0
+
+    def line(number: int) -> None:
+        nonlocal done, last
+        done += number
+        now = time.monotonic()
+        if progress and (now - last >= LINE_SECONDS or done == total and number):
+            last = now
+            rate = done / (now - began + 1e-9)
+            left = (total - done) / (rate + 1e-9)
+            text = f'prepared {done:,} of {total:,} images, {rate:,.0f} a second, {left:,.0f} s left'
+            print(text, file=sys.stderr, flush=True)
+
+    yield line
