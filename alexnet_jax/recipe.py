@@ -125,12 +125,13 @@ def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[st
     """A sentence for each field in which two results of `deciding` differ, in the order of the new one."""
     sentences = []
     for field in [*new, *(field for field in old if field not in new)]:
+        name = f'config.{field}' if field in FIELDS else field
         if field not in old:
-            sentences.append(f'config.{field} was not there and is now {new[field]!r}.')
+            sentences.append(f'{name} was not there and is now {new[field]!r}.')
         elif field not in new:
-            sentences.append(f'config.{field} was {old[field]!r} and is there no more.')
+            sentences.append(f'{name} was {old[field]!r} and is there no more.')
         elif old[field] != new[field]:
-            sentences.append(f'config.{field} was {old[field]!r} and is now {new[field]!r}.')
+            sentences.append(f'{name} was {old[field]!r} and is now {new[field]!r}.')
     return sentences
 
 

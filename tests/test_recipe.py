@@ -212,6 +212,7 @@ def test_differences_are_told_field_by_field_with_both_values():
         'config.seed was not there and is now 0.',
         'config.train.rate was 1 and is there no more.',
     ]
+    assert recipe.differences({'dataset': 'a'}, {'dataset': 'b'}) == ["dataset was 'a' and is now 'b'."]
 
 
 def test_a_folder_that_cannot_be_written_is_refused_and_none_is_made(tmp_path):
