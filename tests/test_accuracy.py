@@ -1,0 +1,148 @@
+"""Accuracy: a linear network on uneven splits, against NumPy in float64, on one device and on eight."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from alexnet_jax.data import pipeline
+from alexnet_jax.evaluation import accuracy
+from alexnet_jax.mistakes import Mistake
+
+SIDE, CROP, CLASSES = 9, 6, 7
+MESHES = [None, (1, 1), (8, 1), (4, 2)]
+
+
+class Records:
+    """Images of chance, with labels that a fitting network often gets right."""
+
+    def __init__(self, images: int):
+        chance = np.random.default_rng(images)
+        self.images = chance.integers(0, 256, (images, SIDE, SIDE, 3), np.uint8)
+        self.labels = chance.integers(0, CLASSES, images)
+        self.mean = chance.uniform(90, 140, (SIDE, SIDE, 3)).astype(np.float32)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, record):
+        return self.images[record], int(self.labels[record]), f'image {record}'
+
+
+def weights():
+    return np.random.default_rng(1).normal(size=(CROP * CROP * 3, CLASSES)).astype(np.float32) / 300
+
+
+def forward(parameters, images):
+    return images.reshape(len(images), -1) @ parameters
+
+
+def mesh_of(shape):
+    if shape is None:
+        return None
+    devices = jax.devices()[: shape[0] * shape[1]]
+    types = (jax.sharding.AxisType.Auto,) * 2
+    return jax.make_mesh(shape, ('data', 'column'), axis_types=types, devices=devices)
+
+
+def evaluator(records, *, views=10, batch=8, mesh=None, forward=forward):
+    return accuracy.Evaluator(forward, records.mean, crop=CROP, views=views, batch=batch, mesh=mesh)
+
+
+def witness(records, views):
+    """Averaged probabilities of every image, float64, view by view with plain slices."""
+    far, middle = SIDE - CROP, (SIDE - CROP) // 2
+    places = [(0, 0), (0, far), (middle, middle), (far, 0), (far, far)] if views == 10 else [(middle, middle)]
+    total = 0
+    for mirrored in (False, True) if views == 10 else (False,):
+        for top, left in places:
+            window = np.s_[..., top : top + CROP, left : left + CROP, :]
+            pixels = records.images[window].astype(np.float64) - records.mean[window]
+            pixels = pixels[:, :, ::-1] if mirrored else pixels
+            logits = pixels.reshape(len(pixels), -1) @ weights().astype(np.float64)
+            exponential = np.exp(logits - logits.max(axis=1, keepdims=True))
+            total = total + exponential / exponential.sum(axis=1, keepdims=True)
+    return total / (10 if views == 10 else 1)
+
+
+@pytest.mark.parametrize('shape', MESHES)
+@pytest.mark.parametrize(('images', 'views'), [(1, 10), (23, 10), (23, 1), (16, 1)])
+def test_every_image_is_scored_once_on_any_number_of_devices(shape, images, views):
+    records = Records(images)
+    scoring = pipeline.Scoring(records, batch=8)
+    rates = evaluator(records, views=views, mesh=mesh_of(shape)).rates(weights(), scoring)
+    probabilities = witness(records, views)
+    ranks = (probabilities > probabilities[np.arange(images), records.labels][:, None]).sum(axis=1)
+    assert rates['images'] == images
+    assert rates['top1_error'] == np.sum(ranks >= 1) / images
+    assert rates['top5_error'] == np.sum(ranks >= 5) / images
+    loss = -np.log(probabilities[np.arange(images), records.labels]).mean()
+    np.testing.assert_allclose(rates['loss'], loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize('shape', [None, (8, 1)])
+def test_outcomes_tell_of_each_image_once_in_order(shape):
+    records = Records(21)
+    scoring = pipeline.Scoring(records, batch=8)
+    rates, outcomes = evaluator(records, mesh=mesh_of(shape)).outcomes(weights(), scoring)
+    probabilities = witness(records, 10)
+    np.testing.assert_array_equal(outcomes.id, np.arange(21))
+    np.testing.assert_array_equal(outcomes.label, records.labels)
+    np.testing.assert_array_equal(outcomes.predicted, probabilities.argmax(axis=1))
+    np.testing.assert_allclose(outcomes.probability, probabilities.max(axis=1), rtol=1e-5)
+    assert rates['top1_error'] == np.mean(outcomes.predicted != outcomes.label)
+
+
+def test_the_hosts_shares_together_are_the_whole():
+    records = Records(21)
+    whole = evaluator(records).rates(weights(), pipeline.Scoring(records, batch=8))
+    shares = [pipeline.Scoring(records, batch=8, process_index=host, process_count=2) for host in (0, 1)]
+    each = [evaluator(records, batch=4).rates(weights(), share) for share in shares]
+    assert sum(rates['images'] for rates in each) == 21
+    errors = sum(rates['images'] * rates['top1_error'] for rates in each)
+    np.testing.assert_allclose(errors, 21 * whole['top1_error'])
+
+
+@pytest.mark.parametrize('shape', [None, (4, 2)])
+def test_probabilities_of_a_few_images_are_the_averaged_ones(shape):
+    records = Records(5)
+    found = evaluator(records, mesh=mesh_of(shape)).probabilities(weights(), records.images)
+    assert found.shape == (5, CLASSES)
+    np.testing.assert_allclose(found, witness(records, 10), rtol=1e-5)
+
+
+def test_views_follow_one_another_and_nothing_is_compiled_twice():
+    records, seen = Records(23), []
+
+    def watched(parameters, images):
+        seen.append(images.shape)
+        return forward(parameters, images)
+
+    tested = evaluator(records, forward=watched)
+    for _ in range(2):
+        tested.rates(weights(), pipeline.Scoring(records, batch=8))
+    assert seen == [(8, CROP, CROP, 3)]
+
+
+def test_a_network_that_is_not_finite_is_wrong_about_every_image():
+    records = Records(5)
+    broken = weights() * np.nan
+    rates = evaluator(records).rates(broken, pipeline.Scoring(records, batch=8))
+    assert (rates['top1_error'], rates['top5_error'], rates['images']) == (1.0, 1.0, 5)
+    assert np.isnan(rates['loss'])
+
+
+def test_images_stay_where_they_are_when_views_are_cut():
+    mesh, records = mesh_of((8, 1)), Records(8)
+    tested = evaluator(records, mesh=mesh)
+    batch = pipeline.Scoring(records, batch=8).batch(0)
+    placed = tested._placed(batch)
+    assert placed['image'].sharding.shard_shape(placed['image'].shape) == (1, SIDE, SIDE, 3)
+    text = tested._score.lower(jnp.asarray(weights()), placed, tested._mean, each=False).compile().as_text()
+    assert 'all-reduce' in text
+    assert not any(word in text for word in ('all-gather', 'all-to-all', 'collective-permute'))
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_with_both_numbers():
+    with pytest.raises(Mistake, match=r'evaluate.batch is 12, .* 8 devices'):
+        evaluator(Records(3), batch=12, mesh=mesh_of((8, 1)))

@@ -1,0 +1,69 @@
+"""Views: the centre and each of the ten against slices written by hand."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alexnet_jax.evaluation import views
+from alexnet_jax.mistakes import Mistake
+
+
+def by_hand(image, crop):
+    """The paper's ten views of one image, in the 2012 source's order: TL, TR, centre, BL, BR, then mirrored."""
+    side = image.shape[0]
+    far, middle = side - crop, (side - crop) // 2
+    five = [
+        image[:crop, :crop],
+        image[:crop, far:],
+        image[middle : middle + crop, middle : middle + crop],
+        image[far:, :crop],
+        image[far:, far:],
+    ]
+    return five + [np.fliplr(view) for view in five]
+
+
+@settings(max_examples=15, deadline=None)
+@given(side=st.integers(2, 9), less=st.integers(0, 4), dtype=st.sampled_from([np.uint8, np.float32]))
+def test_each_of_ten_views_is_the_slice_written_by_hand(side, less, dtype):
+    crop = max(1, side - less)
+    images = np.random.default_rng(side).integers(0, 256, (3, side, side, 3)).astype(dtype)
+    expected = [by_hand(image, crop) for image in images]
+    ten = views.views(10, side, crop)
+    assert len(ten) == 10
+    for number, view in enumerate(ten):
+        found = views.cut(images, view, crop)
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, np.stack([each[number] for each in expected]))
+
+
+def test_the_one_view_is_the_centre_unmirrored():
+    images = np.random.default_rng(0).integers(0, 256, (2, 10, 10, 3), np.uint8)
+    (view,) = views.views(1, 10, 7)
+    np.testing.assert_array_equal(views.cut(images, view, 7), images[:, 1:8, 1:8])
+
+
+def test_places_of_the_paper():
+    ten = views.views(10, 256, 224)
+    assert [(view.top, view.left) for view in ten[:5]] == [(0, 0), (0, 32), (16, 16), (32, 0), (32, 32)]
+    assert [view.mirror for view in ten] == [False] * 5 + [True] * 5
+    assert views.views(1, 256, 224) == (views.View(16, 16, False),)
+
+
+def test_a_traced_view_is_the_same_view():
+    images = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), np.uint8)
+    view = views.View(1, 2, True)
+    traced = jax.jit(lambda view: views.cut(images, view, 4))(view)
+    np.testing.assert_array_equal(traced, images[:, 1:5, 2:6][:, :, ::-1])
+
+
+@pytest.mark.parametrize('number', [0, 2, 5, 20])
+def test_other_numbers_of_views_are_refused(number):
+    with pytest.raises(Mistake, match=f'not {number}'):
+        views.views(number, 8, 6)
+
+
+def test_a_crop_larger_than_the_image_is_refused_with_both_numbers():
+    with pytest.raises(Mistake, match=r'227 pixels .* 224 pixels'):
+        views.views(10, 224, 227)
