@@ -1,0 +1,110 @@
+"""Predictions: files and folders in, the most probable classes out, in order, each problem a sentence."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_jax.evaluation import accuracy, predictions
+from alexnet_jax.mistakes import Mistake
+
+SIDE, CROP = 8, 6
+CLASSES = ('red', 'green', 'blue')
+
+
+def brightest_colour(parameters, images):
+    """A network of three classes: how much of each colour there is."""
+    return images.mean(axis=(1, 2)) * parameters
+
+
+@pytest.fixture
+def evaluator():
+    mean = np.full((SIDE, SIDE, 3), 100, np.float32)
+    return accuracy.Evaluator(brightest_colour, mean, crop=CROP, views=10, batch=2)
+
+
+def write(file, colour, size=(12, 10), **options):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', size, colour).save(file, **options)
+    return str(file)
+
+
+def predict(evaluator, files, **options):
+    return list(predictions.predict(evaluator, np.float32(0.05), files, CLASSES, side=SIDE, **options))
+
+
+def test_each_file_gets_its_classes_most_probable_first_in_the_order_given(tmp_path, evaluator):
+    colours = ['green', 'red', 'blue', 'red', 'lime']  # an uneven number of batches of two
+    files = [write(tmp_path / f'{number}.png', colour) for number, colour in enumerate(colours)]
+    found = predict(evaluator, files)
+    assert [each.file for each in found] == files
+    assert [each.choices[0][0] for each in found] == ['green', 'red', 'blue', 'red', 'green']
+    for each in found:
+        probabilities = [probability for _, probability in each.choices]
+        assert {name for name, _ in each.choices} == set(CLASSES)
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert sum(probabilities) == pytest.approx(1, rel=1e-5)
+    # green is (0, 128, 0): 128 grey levels of it less the mean's 100, times 0.05
+    logits = 0.05 * (np.array([0, 128, 0]) - 100)
+    assert found[0].choices[0][1] == pytest.approx(np.exp(logits[1]) / np.exp(logits).sum(), rel=1e-4)
+
+
+def test_no_more_classes_than_asked_for(tmp_path, evaluator):
+    (found,) = predict(evaluator, [write(tmp_path / 'one.png', 'red')], top=2)
+    assert len(found.choices) == 2
+
+
+def test_what_cannot_be_read_gets_a_sentence_and_the_others_their_answer(tmp_path, evaluator):
+    good = [write(tmp_path / 'a.png', 'red'), write(tmp_path / 'z.jpg', 'blue')]
+    text, gone = tmp_path / 'text.jpg', tmp_path / 'gone.png'
+    text.write_text('not an image')
+    found = predict(evaluator, [good[0], str(text), str(gone), good[1]])
+    assert [bool(each.problem) for each in found] == [False, True, True, False]
+    assert found[1].choices == () and str(text) in found[1].problem
+    assert str(gone) in found[2].problem
+    assert [found[place].choices[0][0] for place in (0, 3)] == ['red', 'blue']
+
+
+def test_photographs_are_turned_upright(tmp_path):
+    """Left half red and right half blue as stored; held upright, the red half is on top."""
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    pixels[:, :20, 0] = pixels[:, 20:, 2] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise to see it upright
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, 'JPEG', exif=exif, quality=95)
+    file = tmp_path / 'turned.jpg'
+    file.write_bytes(data.getvalue())
+
+    def upper_half(parameters, images):
+        return images[:, :2].mean(axis=(1, 2)) * parameters
+
+    mean = np.zeros((SIDE, SIDE, 3), np.float32)
+    evaluator = accuracy.Evaluator(upper_half, mean, crop=CROP, views=1, batch=1)
+    (found,) = predict(evaluator, [str(file)])
+    assert found.choices[0][0] == 'red'
+
+
+def test_a_folder_gives_the_images_in_it_and_below_sorted(tmp_path):
+    images = [write(tmp_path / name, 'red') for name in ('b/2.png', 'a.JPG', 'b/1.jpeg', 'c.webp')]
+    for other in ('notes.txt', '.hidden.png', '._a.jpg', '.cache/x.png'):
+        (tmp_path / other).parent.mkdir(exist_ok=True)
+        (tmp_path / other).write_bytes(b'')
+    assert predictions.files([str(tmp_path)]) == sorted(images)
+    assert predictions.files([images[0], str(tmp_path / 'b')]) == [images[0], images[2], images[0]]
+
+
+def test_a_file_named_outright_is_taken_whatever_its_name(tmp_path):
+    file = tmp_path / 'photograph'
+    file.write_bytes(b'')
+    assert predictions.files([str(file)]) == [str(file)]
+
+
+def test_what_names_no_image_is_refused_by_its_name(tmp_path):
+    with pytest.raises(Mistake, match=r'nowhere.jpg does not exist'):
+        predictions.files([str(tmp_path / 'nowhere.jpg')])
+    with pytest.raises(Mistake, match='holds no images'):
+        predictions.files([str(tmp_path)])
+    with pytest.raises(Mistake, match='No images were named'):
+        predictions.files([])
