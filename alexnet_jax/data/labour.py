@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
+from typing import Any
 
 import tqdm
 
@@ -19,6 +20,8 @@ from alexnet_jax.mistakes import Mistake
 
 LINE_SECONDS = 10  # between lines of progress where there is no terminal
 LOOK_SECONDS = 0.2  # between two looks at how far the workers are
+_done: Any = None  # in a worker: the images that all of them have dealt with
+_stop: Any = None  # in a worker: set when the parent has given up
 
 
 def make(jobs: Sequence[shards.Job], workers: int, progress: bool) -> list[str]:

@@ -31,15 +31,7 @@ LOCK = 'lock'
 OTHERS = (*dataset.DESCRIPTION, dataset.STATISTICS)
 NAMES = rf'\w+-\w+\.array_record-\d{{5,}}-of-\d{{5,}}|{"|".join(map(re.escape, (*OTHERS, dataset.MANIFEST)))}'
 OURS = re.compile(rf'({NAMES})({re.escape(shards.PARTIAL)})?')
-PACKAGES = (
-    'alexnet_jax',
-    'array_record',
-    'numpy',
-    'pillow',
-    'scikit-image',
-    'simplejpeg',
-    'tensorflow-datasets',
-)
+PACKAGES = ('array_record', 'numpy', 'pillow', 'scikit-image', 'simplejpeg', 'tensorflow-datasets')
 LISTED = 10  # unreadable images that are named one by one
 
 
@@ -70,11 +62,10 @@ def prepare(
         _claim(directory)
         with _alone(directory):
             jobs = _jobs(source, directory, side, encoding, quality)
-            _clear(directory, jobs)
-            _refuse_unreadable(
-                labour.make([job for split in jobs.values() for job in split], workers, progress)
+            # Another process may have ended it between our look and our lock.
+            manifest = _same(directory, settings) or _made(
+                directory, source, settings, jobs, workers, progress
             )
-            manifest = _finished(directory, source, settings, jobs)
     shutil.rmtree(directory / ASIDE, ignore_errors=True)  # also what a kill at this very place left
     seconds = time.monotonic() - began
     return {**manifest['counts'], 'classes': len(manifest['classes']), 'side': side, 'seconds': seconds}
@@ -196,10 +187,14 @@ def _parts(items: tuple[Item, ...]) -> list[tuple[Item, ...]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _refuse_unreadable(sentences: list[str]) -> None:
-    if sentences:
-        more = [f'... and {len(sentences) - LISTED} more.'] if len(sentences) > LISTED else []
-        raise Mistake('\n'.join([f'{len(sentences)} images cannot be read:', *sentences[:LISTED], *more]))
+def _made(directory: Path, source: Source, settings: dict, jobs: dict, workers: int, progress: bool) -> dict:
+    """The manifest, after all that it speaks of."""
+    _clear(directory, jobs)
+    unreadable = labour.make([job for split in jobs.values() for job in split], workers, progress)
+    if unreadable:
+        more = [f'... and {len(unreadable) - LISTED} more.'] if len(unreadable) > LISTED else []
+        raise Mistake('\n'.join([f'{len(unreadable)} images cannot be read:', *unreadable[:LISTED], *more]))
+    return _finished(directory, source, settings, jobs)
 
 
 # The end
@@ -231,7 +226,7 @@ def _finished(directory: Path, source: Source, settings: dict, jobs: dict[str, l
         if path.is_file() and path.name in OTHERS:
             shards.sync(path)
             files[path.name] = {'bytes': path.stat().st_size, 'sha256': dataset.file_checksum(path)}
-    versions = {package: _version(package) for package in PACKAGES}
+    versions = {package: importlib.metadata.version(package) for package in PACKAGES}
     manifest = {
         'format': dataset.FORMAT,
         **settings,
@@ -243,10 +238,3 @@ def _finished(directory: Path, source: Source, settings: dict, jobs: dict[str, l
     with shards.whole(directory / dataset.MANIFEST) as file:
         file.write(json.dumps(manifest, indent=1).encode())
     return manifest
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ''  # not installed, as this package itself in a plain clone

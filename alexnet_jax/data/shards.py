@@ -76,8 +76,7 @@ def make(job: Job, tick: Callable[[int], None]) -> list[str]:
                 write(record)
                 payload += len(record)
                 total += image
-                colours = image.reshape(-1, 3).astype(np.float64)
-                products += (colours.T @ colours).astype(np.int64)  # exact: whole numbers far below 2 ** 53
+                products += _products(image)
             tick(1)
     if unreadable:
         os.unlink(partial)
@@ -113,6 +112,13 @@ def _image(job: Job, item: Item) -> tuple[bytes, np.ndarray]:
         return square.tobytes(), square
     stored = images.encode_jpeg(square, job.quality)
     return stored, images.decode(stored)
+
+
+def _products(image: np.ndarray) -> np.ndarray:
+    """Colour times colour over the pixels of an image, int64 (3, 3). Exact: whole numbers far below 2 ** 53."""
+    planes = np.ascontiguousarray(image.reshape(-1, 3).T, dtype=np.float64)
+    # Nine dot products take half the time of one thin matrix product.
+    return np.array([[np.dot(a, b) for b in planes] for a in planes]).astype(np.int64)
 
 
 def _is_whole(job: Job, fingerprint: str) -> bool:

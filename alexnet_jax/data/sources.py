@@ -12,7 +12,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -88,7 +88,8 @@ class _Drawn:
     def __call__(self, item: Item) -> np.ndarray:
         from alexnet_jax.data import cutouts  # scikit-image, which no other source needs
 
-        return cutouts.example(*item.where, self.seed, self.side)[0]
+        split, number = item.where
+        return cutouts.example(split, number, self.seed, self.side)[0]
 
 
 def _cutouts(side: int, seed: int, counts: tuple[int, int, int]) -> Source:
@@ -180,7 +181,7 @@ class _InArchive:
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(path: str, packed: bool) -> BinaryIO:
+def _opened(path: str, packed: bool) -> gzip.GzipFile | IO[bytes]:
     """The archive's bytes, unpacked on the way; opened once in each process."""
     return gzip.open(path, 'rb') if packed else open(path, 'rb')
 
@@ -223,7 +224,12 @@ def _members(path: Path, packed: bool) -> tuple[dict[str, tuple], list[str]]:
                 raise Mistake(f'{path} holds {member.name!r} twice; make it again.')
             else:
                 found[str(name)] = (member.offset_data, member.size)
-            archive.members = []  # tarfile would keep a record of each member
+            archive.members = []  # type: ignore[attr-defined]  # where tarfile would keep every member
+        # To tarfile a damaged or cut header is the end like any other; the true one is a block of zeros.
+        assert archive.fileobj is not None
+        archive.fileobj.seek(archive.offset)
+        if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError(f'damaged or cut off at byte {archive.offset:,}')
     return found, others
 
 

@@ -1,0 +1,138 @@
+"""Arrangement: which image is of which class and in which split, and what is no arrangement at all."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alexnet_jax.data import arrangement
+from alexnet_jax.mistakes import Mistake
+
+few = settings(deadline=None, max_examples=30)
+
+
+def arrange(paths, seed=0, validation=0.0, test=0.0):
+    found = {path: (number,) for number, path in enumerate(paths)}
+    return arrangement.arrange(
+        found, origin='here', seed=seed, shares={'validation': validation, 'test': test}
+    )
+
+
+def ids(arranged):
+    return {split: [item.id for item in items] for split, items in arranged.splits.items()}
+
+
+THREE = ['train/cat/1.jpg', 'train/dog/1.jpg', 'val/cat/2.jpg', 'test/dog/3.jpg']
+MANY = [f'{name}/{number}.jpg' for name in ('cat', 'dog', 'emu') for number in range(100)]
+
+
+@pytest.mark.parametrize('word', ['val', 'valid', 'validation', 'VAL'])
+def test_splits_are_taken_as_they_are_found_however_validation_is_called(word):
+    arranged = arrange([path.replace('val', word) for path in THREE], validation=0.1, test=0.1)
+    assert ids(arranged) == {
+        'train': ['train/cat/1.jpg', 'train/dog/1.jpg'],
+        'validation': [f'{word}/cat/2.jpg'],
+        'test': ['test/dog/3.jpg'],
+    }
+    assert arranged.classes == ('cat', 'dog')
+    assert [item.label for item in arranged.splits['train']] == [0, 1]
+    assert [item.where for item in arranged.splits['test']] == [(3,)]
+
+
+def test_folders_about_everything_are_passed_through():
+    assert ids(arrange([f'download/imagenette2/{path}' for path in THREE])) == ids(arrange(THREE))
+    assert ids(arrange([f'pets/{path}' for path in MANY])) == ids(arrange(MANY))
+
+
+def test_folders_within_a_class_belong_to_it():
+    arranged = arrange(['cat/home/1.jpg', 'cat/away/1.jpg', 'dog/1.jpg'])
+    assert [(item.id, item.label) for item in arranged.splits['train']] == [
+        ('cat/home/1.jpg', 0),
+        ('cat/away/1.jpg', 0),
+        ('dog/1.jpg', 1),
+    ]
+
+
+def test_a_class_may_be_called_train_beside_other_classes():
+    assert arrange(['train/1.jpg', 'plane/1.jpg']).classes == ('plane', 'train')
+
+
+def test_where_there_is_no_test_split_validation_becomes_it_and_a_part_of_training_validation():
+    paths = [f'train/{path}' for path in MANY] + [f'val/{name}/x.jpg' for name in ('cat', 'dog', 'emu')]
+    arranged = arrange(paths, validation=0.2, test=0.2)
+    assert ids(arranged)['test'] == paths[300:]
+    assert 30 < len(arranged.splits['validation']) < 90
+    assert (
+        'validation there is the test split here' in arranged.note and '20 % to validation' in arranged.note
+    )
+
+
+def test_where_there_is_no_validation_split_a_part_of_training_becomes_it():
+    paths = [f'train/{path}' for path in MANY] + ['test/cat/x.jpg']
+    arranged = arrange(paths, validation=0.2, test=0.2)
+    assert ids(arranged)['test'] == ['test/cat/x.jpg']
+    assert 30 < len(arranged.splits['validation']) < 90
+
+
+def test_without_shares_nothing_is_split_off():
+    assert list(arrange(MANY).splits) == ['train']
+    assert list(arrange([path for path in THREE if 'val' not in path]).splits) == ['train', 'test']
+
+
+@few
+@given(st.integers(0, 1000), st.floats(0.05, 0.4), st.floats(0.05, 0.4))
+def test_made_splits_are_disjoint_whole_and_about_as_large_as_asked_for(seed, validation, test):
+    arranged = arrange(MANY, seed, validation, test)
+    parts = ids(arranged)
+    assert sorted(sum(parts.values(), [])) == sorted(MANY)
+    for split, share in (('validation', validation), ('test', test)):
+        assert abs(len(parts[split]) - 300 * share) < 5 * (300 * share * (1 - share)) ** 0.5
+
+
+@few
+@given(st.integers(0, 1000), st.sets(st.sampled_from(MANY), max_size=100))
+def test_an_image_stays_in_its_split_when_others_come_or_go(seed, gone):
+    before, after = (
+        ids(arrange(MANY, seed, 0.2, 0.2)),
+        ids(arrange([p for p in MANY if p not in gone], seed, 0.2, 0.2)),
+    )
+    for split, paths in before.items():
+        assert after[split] == [path for path in paths if path not in gone]
+
+
+def test_the_seed_decides_which_images_are_split_off():
+    assert ids(arrange(MANY, 0, 0.2)) != ids(arrange(MANY, 1, 0.2))
+
+
+@pytest.mark.parametrize(
+    'paths, sentence',
+    [
+        ([], 'holds no image'),
+        (['1.jpg', '2.jpg'], '1.jpg lies in no class folder'),
+        (['cat/1.jpg', 'dog/1.jpg', 'cover.jpg'], 'cover.jpg lies in no class folder'),
+        (['cat/1.jpg', 'cat/2.jpg'], "one class alone, 'cat'"),
+        (['train/cat/1.jpg', 'val/cat/1.jpg'], "one class alone, 'cat'"),
+        (['train/1.jpg', 'val/2.jpg'], 'train/1.jpg lies in no class folder within its split'),
+        (['train/cat/1.jpg', 'train/dog/1.jpg', 'extra/2.jpg'], 'extra/2.jpg lies in none of the splits'),
+        (['val/cat/1.jpg', 'val/dog/1.jpg'], 'no training images'),
+        (
+            ['train/cat/1.jpg', 'train/dog/1.jpg', 'test/emu/1.jpg', 'val/cat/1.jpg'],
+            r'no training image \(emu\)',
+        ),
+        (['cat/\ud800.jpg', 'dog/1.jpg'], 'not UTF-8'),
+        (['a\nb/1.jpg', 'dog/1.jpg'], 'several lines'),
+    ],
+)
+def test_what_gives_nothing_to_learn_gets_a_sentence(paths, sentence):
+    with pytest.raises(Mistake, match=sentence):
+        arrange(paths)
+
+
+def test_a_split_that_was_asked_for_and_came_out_empty_gets_a_sentence():
+    with pytest.raises(Mistake, match='none of the images fell to validation'):
+        arrange(['cat/1.jpg', 'dog/1.jpg'], validation=1e-9)
+
+
+def test_what_was_passed_over_is_counted_by_ending():
+    sentence = arrangement.passed_over(['cat/1.HEIC', 'cat/2.heic', 'README', 'labels.txt'])
+    assert '.heic 2, .txt 1, no ending 1' in sentence
+    assert arrangement.passed_over([]) == ''

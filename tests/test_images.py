@@ -1,0 +1,203 @@
+"""Images: what decodes, what is refused and with which words, and where pixels go."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from alexnet_jax.data import images
+
+few = settings(deadline=None, max_examples=40)
+
+
+def pixels(height=40, width=56, seed=0):
+    """A picture with smooth and rough parts, so that JPEG has something to do."""
+    down, right = np.mgrid[:height, :width]
+    smooth = np.stack([down * 4, right * 3, down + right * 2], axis=-1)
+    noise = np.random.default_rng(seed).integers(0, 40, (height, width, 3))
+    return (smooth + noise).astype(np.uint8)
+
+
+def encoded(image, form, **options):
+    file = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, form, **options)
+    return file.getvalue()
+
+
+JPEG = encoded(pixels(), 'JPEG', quality=90)
+PROGRESSIVE = encoded(pixels(), 'JPEG', quality=90, progressive=True)
+PNG = encoded(pixels(), 'PNG')
+WEBP = encoded(pixels(), 'WEBP', lossless=True)
+
+
+@pytest.mark.parametrize('data', [PNG, WEBP])
+def test_lossless_images_are_decoded_exactly(data):
+    image = images.decode(data)
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, pixels())
+
+
+@pytest.mark.parametrize('data', [JPEG, PROGRESSIVE])
+def test_jpeg_is_decoded_as_pillow_decodes_it(data):
+    np.testing.assert_array_equal(images.decode(data), np.asarray(Image.open(io.BytesIO(data))))
+
+
+@pytest.mark.parametrize('form', ['JPEG', 'PNG'])
+def test_grey_becomes_three_equal_channels(form):
+    grey = images.decode(encoded(Image.fromarray(pixels()).convert('L'), form))
+    assert grey.shape == (40, 56, 3)
+    assert (grey[..., 0] == grey[..., 1]).all() and (grey[..., 1] == grey[..., 2]).all()
+
+
+def test_inks_become_the_colours_they_print():
+    decoded = images.decode(encoded(Image.fromarray(pixels()).convert('CMYK'), 'JPEG', quality=98))
+    assert np.abs(decoded.astype(int) - pixels()).mean() < 4
+
+
+def test_sixteen_bits_of_grey_become_their_upper_eight():
+    grey = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    np.testing.assert_array_equal(images.decode(encoded(grey, 'PNG'))[..., 0].ravel(), np.arange(256))
+
+
+def test_transparent_pixels_lie_on_white():
+    picture = Image.fromarray(pixels()).convert('RGBA')
+    picture.putalpha(
+        Image.fromarray(np.where(np.arange(56) < 20, 0, 255).astype(np.uint8)[None].repeat(40, 0))
+    )
+    image = images.decode(encoded(picture, 'PNG'))
+    assert (image[:, :20] == 255).all()
+    np.testing.assert_array_equal(image[:, 20:], pixels()[:, 20:])
+
+
+def test_content_decides_and_not_the_name():
+    np.testing.assert_array_equal(images.decode(PNG, name='cat.jpg'), pixels())
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('form', ['JPEG', 'PNG', 'WEBP'])
+def test_upright_turns_as_exif_asks_and_else_nothing_is_turned(orientation, form):
+    exif = Image.Exif()
+    exif[images.ORIENTATION] = orientation
+    data = encoded(pixels(), form, exif=exif)
+    stored = Image.open(io.BytesIO(data))
+    turned = np.asarray(ImageOps.exif_transpose(stored).convert('RGB'))
+    np.testing.assert_array_equal(images.decode(data, upright=True), turned)
+    np.testing.assert_array_equal(images.decode(data), np.asarray(stored.convert('RGB')))
+
+
+@few
+@given(st.sampled_from([JPEG, PROGRESSIVE, PNG, WEBP]), st.floats(0, 1))
+def test_what_is_cut_off_is_refused_unless_no_pixel_is_missing(data, share):
+    cut = data[: int(share * len(data))]
+    try:
+        image = images.decode(cut, name='holiday.jpg')
+    except images.Unreadable as mistake:
+        assert 'holiday.jpg' in str(mistake)
+    else:
+        np.testing.assert_array_equal(image, images.decode(data))
+
+
+@few
+@given(
+    st.sampled_from([JPEG, PNG, WEBP]),
+    st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=8),
+)
+def test_damage_gives_an_image_or_a_sentence_and_nothing_else(data, changes):
+    damaged = bytearray(data)
+    for place, value in changes:
+        damaged[int(place * len(data))] = value
+    try:
+        image = images.decode(bytes(damaged), upright=True)
+    except images.Unreadable:
+        return
+    assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+
+
+@few
+@given(st.binary(max_size=60), st.sampled_from([b'', JPEG[:4], PNG[:16], WEBP[:16]]))
+def test_what_is_no_image_gets_a_sentence(data, start):
+    with pytest.raises(images.Unreadable, match='notes.txt'):
+        images.decode(start + data, name='notes.txt')
+
+
+def png_of(width, height):
+    """A PNG that announces its size and has no pixels."""
+
+    def chunk(kind, data):
+        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+
+    header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', b'') + chunk(b'IEND', b'')
+
+
+def test_giants_are_refused_by_their_header():
+    with pytest.raises(images.Unreadable, match='8001 x 8000 pixels'):
+        images.decode(png_of(8001, 8000))
+    announced = JPEG.replace(struct.pack('>HH', 40, 56), struct.pack('>HH', 60000, 60000))
+    with pytest.raises(images.Unreadable, match='60000 x 60000 pixels'):
+        images.decode(announced)
+
+
+def test_files_beyond_the_limit_are_refused(monkeypatch):
+    monkeypatch.setattr(images, 'LARGEST_FILE', len(PNG) - 1)
+    with pytest.raises(images.Unreadable, match=f'{len(PNG):,} bytes'):
+        images.decode(PNG)
+
+
+@few
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.integers(0, 255))
+def test_one_colour_of_any_size_becomes_a_square_of_that_colour(height, width, side, grey):
+    square = images.resize_and_crop(np.full((height, width, 3), grey, np.uint8), side)
+    assert square.shape == (side, side, 3) and square.dtype == np.uint8
+    assert (square == grey).all()
+
+
+@pytest.mark.parametrize('shape', [(40, 57), (57, 40), (40, 40)])
+def test_an_image_whose_shorter_side_fits_is_only_cropped(shape):
+    image = pixels(*shape)
+    height, width = shape
+    top, left = (height - 40) // 2, (width - 40) // 2
+    np.testing.assert_array_equal(images.resize_and_crop(image, 40), image[top : top + 40, left : left + 40])
+
+
+def test_a_wide_image_becomes_what_pillow_makes_of_the_whole_before_it_is_cropped():
+    image = pixels(64, 128)
+    whole = np.asarray(Image.fromarray(image).resize((64, 32), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(images.resize_and_crop(image, 32), whole[:, 16:48])
+    np.testing.assert_array_equal(images.resize(image, 32, 64), whole)
+
+
+def test_shrinking_does_not_alias():
+    stripes = np.zeros((120, 120, 3), np.uint8)
+    stripes[:, ::2] = 255
+    shrunk = images.resize_and_crop(stripes, 24)
+    assert np.abs(shrunk[2:-2, 2:-2].astype(int) - 127).max() <= 2
+
+
+def test_jpeg_comes_back_nearly_as_it_was_and_smaller_at_lower_quality():
+    image = images.resize(pixels(), 64, 64)
+    fine, coarse = images.encode_jpeg(image, 95), images.encode_jpeg(image, 30)
+    assert np.abs(images.decode(fine).astype(int) - image).mean() < 6
+    assert len(coarse) < len(fine)
+
+
+@few
+@given(st.data())
+def test_crop_centre_and_mirror_are_plain_indexing_on_images_and_batches(data):
+    height, width = data.draw(st.tuples(st.integers(3, 12), st.integers(3, 12)))
+    size = data.draw(st.integers(1, min(height, width)))
+    top, left = data.draw(st.integers(0, height - size)), data.draw(st.integers(0, width - size))
+    batch = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    for image in (batch, batch[0], batch[0].astype(np.float32)):
+        rows = np.arange(top, top + size)
+        columns = np.arange(left, left + size)
+        expected = image.take(rows, axis=-3).take(columns, axis=-2)
+        np.testing.assert_array_equal(images.crop(image, top, left, size), expected)
+        np.testing.assert_array_equal(images.mirror(image), np.flip(image, axis=-2))
+        above, before = (height - size) // 2, (width - size) // 2
+        np.testing.assert_array_equal(images.centre(image, size), images.crop(image, above, before, size))
