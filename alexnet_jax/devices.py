@@ -30,7 +30,10 @@ def mesh(shape: tuple[int, int] | None, *, columns: int, batch: int | None = Non
     along `data`. Axes are AxisType.Auto. Raises Mistake where there are too few devices, where the columns or the
     images of a `batch` cannot be shared out evenly, and where one of several processes would be left without a part.
     """
-    devices = jax.device_count()
+    try:
+        devices = jax.device_count()
+    except RuntimeError as error:  # no such backend, or it does not start: JAX_PLATFORMS, drivers
+        raise Mistake(f'JAX finds no device: {error}') from error
     if shape is None:
         column = 2 if columns % 2 == 0 and devices % 2 == 0 else 1
         shape = (devices // column, column)

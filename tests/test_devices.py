@@ -45,6 +45,15 @@ def test_several_processes_refuse_a_mesh_that_leaves_devices_out(monkeypatch):
         devices.mesh((2, 2), columns=2)
 
 
+def test_a_backend_that_does_not_start_is_no_traceback(monkeypatch):
+    def device_count():
+        raise RuntimeError("Unable to initialize backend 'cuda'")
+
+    monkeypatch.setattr(jax, 'device_count', device_count)
+    with pytest.raises(Mistake, match="JAX finds no device: Unable to initialize backend 'cuda'"):
+        devices.mesh(None, columns=2)
+
+
 def test_a_share_names_the_field_that_does_not_divide():
     mesh = devices.mesh((4, 2), columns=2)
     assert devices.share(128, mesh) == 32
