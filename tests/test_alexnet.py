@@ -135,7 +135,7 @@ def drawn(initialisation):
             dict.fromkeys(architecture.PAPER.parameters(), 0.01) | dict.fromkeys(('conv3', 'conv4', 'conv5'), 0.03),
             {'conv2', 'conv4', 'conv5', 'fc6', 'fc7'},
         ),
-        ('he', {'conv1': np.sqrt(2 / 363), 'conv4': np.sqrt(2 / 1728), 'fc8': np.sqrt(2 / 4096)}, set()),
+        ('he', {'conv1': np.sqrt(2 / 363) / 60, 'conv4': np.sqrt(2 / 1728), 'fc8': np.sqrt(2 / 4096)}, set()),
     ],
 )
 def test_first_weights_are_those_of_the_named_source(name, deviations, ones):

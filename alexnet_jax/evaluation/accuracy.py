@@ -7,6 +7,7 @@ B batch, V views, K classes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -51,12 +52,14 @@ class Evaluator:
         views: int,
         batch: int,
         mesh: Mesh | None = None,
+        compiler_options: Mapping[str, Any] | None = None,
     ):
         """`forward` takes float32 (B, crop, crop, 3) free of the mean and gives (B, K); `mean` is (side, side, 3).
 
         `views` is 1 (centre) or 10 (the paper's); they follow one another, so that memory is that of one. `batch` is
         the number of images over all hosts. On a `mesh` they are split over its axis `data`. Raises Mistake for a
-        batch that cannot be shared evenly, a crop that does not fit and another number of views.
+        batch that cannot be shared evenly, a crop that does not fit and another number of views. `compiler_options`
+        go to jax.jit.
         """
         self._forward, self._crop, self.batch, self._side = forward, crop, batch, len(mean)
         self._views = _views(views, len(mean), crop)
@@ -66,8 +69,9 @@ class Evaluator:
             self._split = NamedSharding(mesh, PartitionSpec('data'))
             self._whole = NamedSharding(mesh, PartitionSpec())
         self._mean = jax.device_put(np.asarray(mean, np.float32), self._whole)
-        self._score = jax.jit(self._scored, static_argnames='each', out_shardings=self._whole)
-        self._probable = jax.jit(lambda *given: jnp.exp(self._averaged(*given)), out_shardings=self._whole)
+        compiled = functools.partial(jax.jit, out_shardings=self._whole, compiler_options=dict(compiler_options or {}))
+        self._score = compiled(self._scored, static_argnames='each')
+        self._probable = compiled(lambda *given: jnp.exp(self._averaged(*given)))
 
     def rates(self, parameters: Any, scoring: Scoring) -> dict[str, float]:
         """'loss', 'top1_error', 'top5_error' and 'images' of all that is to be scored."""

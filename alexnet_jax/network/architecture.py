@@ -124,7 +124,7 @@ class Architecture:
 
     def kernel_shapes(self) -> dict[str, Shape]:
         """Shape of one column's kernel: (height, width, in, maps) or (inputs, units); the last layer unpadded."""
-        kernels = {}
+        kernels: dict[str, Shape] = {}
         for layer, (before, _) in zip(self.layers, self._shapes, strict=True):
             if isinstance(layer, Convolution):
                 channels = before[-1] if layer.sees != 'own' else before[-1] // self.columns

@@ -96,6 +96,8 @@ class Pace:
         now = time.perf_counter()
         seconds, steps = max(now - self._began, 1e-9), done - self._step
         numbers = {
+            'seconds': seconds,
+            'images': steps * batch,
             'images_per_second': steps * batch / seconds,
             'waiting': min((self._feed.waited - self._waited) / seconds, 1.0),
             'seconds_to_go': (last - done) * seconds / max(steps, 1),

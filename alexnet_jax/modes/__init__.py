@@ -1,0 +1,38 @@
+"""The modes by name: what `main.py --mode=...` can do. Each is (config, workdir) -> dict of numbers.
+
+Rooms are joined here and the config is read here; a mode is imported only when it is called, so that none waits for
+what it does not need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+Numbers = dict[str, Any]
+
+
+def train(config: ConfigDict, workdir: str) -> Numbers:
+    """Trains, or goes on training, evaluates at the end and draws the pictures; the content of result.json."""
+    from alexnet_jax.modes import training
+
+    return training.train(config, workdir)
+
+
+def prepare(config: ConfigDict, workdir: str = '') -> Numbers:
+    """Turns a source of images into a prepared dataset; counts by split."""
+    from alexnet_jax.modes import preparing
+
+    return preparing.prepare(config, workdir)
+
+
+def evaluate(config: ConfigDict, workdir: str) -> Numbers:
+    """Scores a checkpoint of the run in `workdir` on a split; errors, loss and counts."""
+    from alexnet_jax.modes import evaluating
+
+    return evaluating.evaluate(config, workdir)
+
+
+MODES: Mapping[str, Callable[..., Numbers]] = {each.__name__: each for each in (train, prepare, evaluate)}

@@ -1,0 +1,110 @@
+"""The end of a run: its figure, held against what needs no network, in a file, a sentence and four pictures."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from alexnet_jax import devices
+from alexnet_jax.analysis import pictures, report
+from alexnet_jax.data import dataset, pipeline
+from alexnet_jax.evaluation import baseline
+from alexnet_jax.evaluation.accuracy import Outcomes
+from alexnet_jax.modes import evaluating, rooms
+from alexnet_jax.network.alexnet import AlexNet
+from alexnet_jax.training import journal, step
+
+EXAMPLES, CURVES, KERNELS, ANSWERS = 'examples.png', 'curves.png', 'kernels.png', 'answers.png'
+SHOWN = 40  # pictures on a sheet
+
+log = logging.getLogger(__name__)
+
+
+def draw_examples(stream: pipeline.Training, data: dataset.Dataset, workdir: str) -> None:
+    """What the network will see in its first steps: crops, flips and lighting, the mean put back for the eye."""
+    size = stream.crop
+    edge = (data.side - size) // 2
+    mean = data.mean[edge : edge + size, edge : edge + size]
+    labels = stream.batch(0)['label'][:SHOWN]
+    seen = np.stack([stream.example(position, data.mean) + mean for position in range(len(labels))])
+    file = Path(workdir) / EXAMPLES
+    pictures.examples(np.clip(seen, 0, 255).astype(np.uint8), labels, data.classes, file)
+    log.info('What the network will see: %s', file)
+
+
+def conclude(
+    config: ConfigDict,
+    data: dataset.Dataset,
+    network: AlexNet,
+    mesh: jax.sharding.Mesh,
+    workdir: str,
+    parameters: step.Parameters,
+    done: int,
+    stream: pipeline.Training,
+) -> dict[str, Any]:
+    """Scores the network on the split that is reported, writes result.json and the pictures, says the sentence."""
+    split = evaluating.split_of(config, data.counts)
+    evaluator = rooms.evaluator_of(config, data, network, mesh, views=config.evaluate.views)
+    rates, outcomes = evaluator.outcomes(parameters, rooms.scoring_of(config, data, split))
+    timings = journal.read_timings(workdir)
+    seconds = sum(row.get('seconds', 0.0) for row in timings)
+    result = report.result(
+        rates,
+        split=split,
+        views=config.evaluate.views,
+        baseline=baseline.baseline(data.split('train'), data.split(split), seed=config.seed, threads=config.data.threads),
+        epochs=stream.epoch(done),
+        seconds=seconds,
+        images_per_second=sum(row.get('images', 0) for row in timings) / max(seconds, 1e-9),
+        checkpoint_step=done,
+        classes=len(data.classes),
+        note='' if split == 'test' else f'there is no test split, so this is the {split} split, which also steered the run',
+    )
+    if devices.writer():
+        report.write(workdir, result)
+        draw(data, parameters, outcomes, result, workdir, name=config.name)
+    log.info('%s', report.sentence(result))
+    log.info('Pictures and figures: %s', ', '.join(str(Path(workdir) / name) for name in (report.FILE, CURVES, KERNELS, ANSWERS)))
+    log.info('%s', next_command(config))
+    return result
+
+
+def draw(
+    data: dataset.Dataset,
+    parameters: step.Parameters,
+    outcomes: Outcomes,
+    result: dict[str, Any],
+    workdir: str,
+    *,
+    name: str,
+) -> None:
+    """curves.png, kernels.png and answers.png."""
+    folder, rows = Path(workdir), journal.read_metrics(workdir)
+    pictures.curves(rows, folder / CURVES, classes=len(data.classes), baseline=result['baseline']['best'], title=name)
+    pictures.kernels(jax.device_get(parameters['conv1']['kernel']), folder / KERNELS)
+    chosen = pictures.choose(outcomes.label, outcomes.predicted)
+    records = data.split(result['split'])
+    pictures.answers(
+        np.stack([records[int(outcomes.id[place])][0] for place in chosen]),
+        outcomes.label[chosen],
+        outcomes.predicted[chosen],
+        outcomes.probability[chosen],
+        data.classes,
+        folder / ANSWERS,
+        subtitle=f'Half of this sheet is wrong answers; of all {result["images"]:,} images {result["top1_error"]:.1%} are.',
+    )
+
+
+def next_command(config: ConfigDict) -> str:
+    """What to try next, as it is typed."""
+    if config.prepare.source == 'cutouts':
+        return (
+            'Next, your own photographs, a folder for each class: python main.py --config=configs/folder.py '
+            '--config.prepare.path=FOLDER --workdir=ANOTHER'
+        )
+    return 'Next, the same network scored again, or another split: python main.py --mode=evaluate with the same flags'

@@ -1,0 +1,67 @@
+"""Mode evaluate: a checkpoint of a run, scored on a split."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from alexnet_jax import devices
+from alexnet_jax.evaluation import scores
+from alexnet_jax.mistakes import Mistake
+from alexnet_jax.modes import rooms
+from alexnet_jax.modes import workdir as folder
+from alexnet_jax.training.checkpoints import Checkpoints
+
+log = logging.getLogger(__name__)
+
+
+def split_of(config: ConfigDict, counts: dict[str, int]) -> str:
+    """The split the last figure is measured on: the one asked for, else the one that there is, which the result tells."""
+    for split in (config.evaluate.split, 'test', 'validation'):
+        if split in counts:
+            return split
+    raise Mistake(f'The dataset has only {", ".join(counts)}; an honest figure needs images that were not trained on.')
+
+
+def step_of(config: ConfigDict, checkpoints: Checkpoints) -> int | None:
+    """The step that evaluate.checkpoint means; None: the newest whole one."""
+    wanted = config.evaluate.checkpoint
+    if wanted == 'final':
+        return None
+    if wanted == 'best':
+        if (best := checkpoints.best()) is None:
+            raise Mistake('No checkpoint was validated, so none is the best; give --config.evaluate.checkpoint=final.')
+        return best
+    return int(wanted)
+
+
+def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
+    """Errors with their interval, loss, split, views and checkpoint step; also written as evaluation.json."""
+    if folder.read(workdir) is None or not (Path(workdir) / folder.CHECKPOINTS).is_dir():
+        raise Mistake(f'{workdir} holds no trained run; train first: python main.py --workdir={workdir} with the same --config.')
+    data = rooms.open_dataset(config, workdir)
+    shape = rooms.architecture_of(config, data)
+    mesh = rooms.mesh_of(config, shape)
+    checkpoints = Checkpoints(Path(workdir) / folder.CHECKPOINTS)
+    step, state, _ = checkpoints.restore(rooms.abstract_state(shape, mesh), step_of(config, checkpoints))
+    checkpoints.close()
+    split = split_of(config, data.counts)
+    log.info('Scoring step %d on %s images of the split %s, %d views.', step, f'{data.counts[split]:,}', split, config.evaluate.views)
+    network = rooms.network_of(config, shape)
+    evaluator = rooms.evaluator_of(config, data, network, mesh, views=config.evaluate.views)
+    rates = evaluator.rates(state['parameters'], rooms.scoring_of(config, data, split))
+    low, high = scores.interval(round(rates['top1_error'] * rates['images']), int(rates['images']))
+    scored = {**rates, 'split': split, 'views': config.evaluate.views, 'checkpoint_step': step, 'interval': [low, high]}
+    if devices.writer():
+        folder.write_json(Path(workdir) / 'evaluation.json', scored)
+    log.info(
+        'Top-1 error %.2f %% (95 %% interval %.2f to %.2f %%), top-5 error %.2f %%, loss %.4f on %s %s images.',
+        *(100 * figure for figure in (rates['top1_error'], low, high, rates['top5_error'])),
+        rates['loss'],
+        f'{rates["images"]:,}',
+        split,
+    )
+    return scored

@@ -1,0 +1,137 @@
+"""What several modes need from the rooms, made from a config: dataset, network, mesh, pipelines, checkpoints."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from alexnet_jax import devices, recipe
+from alexnet_jax.data import dataset, pipeline
+from alexnet_jax.evaluation.accuracy import Evaluator
+from alexnet_jax.mistakes import Mistake
+from alexnet_jax.modes import preparing
+from alexnet_jax.network import architecture, exchange
+from alexnet_jax.network.alexnet import AlexNet, with_parameters
+
+log = logging.getLogger(__name__)
+
+
+def open_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset:
+    """The prepared dataset of a run; where there is none yet and the config says from what, it is prepared first."""
+    directory = preparing.directory(config, workdir)
+    if not (directory / dataset.MANIFEST).exists() and (config.prepare.source == 'cutouts' or config.prepare.path):
+        preparing.prepare(config, workdir)
+    return dataset.open_dataset(directory)
+
+
+def architecture_of(config: ConfigDict, data: dataset.Dataset) -> architecture.Architecture:
+    """The preset, for as many classes as the dataset has; what does not fit the dataset is refused."""
+    classes = config.network.classes or len(data.classes)
+    if classes != len(data.classes):
+        raise Mistake(
+            f'config.network.classes is {classes} and the dataset in {data.directory} has {len(data.classes)} classes; '
+            'leave the field at 0, or train on another dataset.'
+        )
+    shape = architecture.get(config.network.preset, classes=classes, crop=config.network.crop)
+    if shape.crop > data.side:
+        raise Mistake(
+            f'{shape.name} sees {shape.crop} pixels and the images in {data.directory} have {data.side}; prepare them '
+            f'again with --config.prepare.side={shape.crop} or more.'
+        )
+    return shape
+
+
+def network_of(config: ConfigDict, shape: architecture.Architecture, *, key: jax.Array | None = None) -> AlexNet:
+    """The network with its first weights drawn by `key`; without one only their shapes are there."""
+
+    def make() -> AlexNet:
+        first = jax.random.key(0) if key is None else key
+        return AlexNet(
+            shape, key=first, initialisation=config.network.initialisation, plain=config.network.plain
+        )
+
+    return nnx.eval_shape(make) if key is None else make()
+
+
+def mesh_of(config: ConfigDict, shape: architecture.Architecture) -> Mesh:
+    """The mesh the config asks for, on the devices there are."""
+    return devices.mesh(recipe.mesh_shape(config), columns=shape.columns, batch=config.train.batch)
+
+
+def abstract_state(shape: architecture.Architecture, mesh: Mesh) -> dict[str, Any]:
+    """What a checkpoint of that architecture holds, as shapes on `mesh`."""
+    sharding = exchange.weights_sharding(mesh)
+
+    def leaf(*sizes: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((shape.columns, *sizes), np.float32, sharding=sharding)
+
+    layers = {
+        name: {'kernel': leaf(*sizes), 'bias': leaf(sizes[-1])} for name, sizes in shape.kernel_shapes().items()
+    }
+    return {'parameters': layers, 'velocity': layers}
+
+
+def training_of(config: ConfigDict, data: dataset.Dataset, shape: architecture.Architecture) -> pipeline.Training:
+    """The stream of training batches, this host's share."""
+    return pipeline.Training(
+        data.split('train'),
+        seed=config.seed,
+        batch=config.train.batch,
+        crop=shape.crop,
+        mirror=config.augment.mirror,
+        lighting=config.augment.lighting,
+        deviation=config.augment.lighting_deviation,
+        eigenvalues=data.eigenvalues,
+        eigenvectors=data.eigenvectors,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        threads=config.data.threads,
+    )
+
+
+def scoring_of(config: ConfigDict, data: dataset.Dataset, split: str) -> pipeline.Scoring:
+    """Every image of a split once, this host's share."""
+    return pipeline.Scoring(
+        data.split(split),
+        batch=config.evaluate.batch,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        threads=config.data.threads,
+    )
+
+
+def evaluator_of(
+    config: ConfigDict, data: dataset.Dataset, network: AlexNet, mesh: Mesh, *, views: int
+) -> Evaluator:
+    """Scores splits with that network's forward pass, by the centre view or by ten."""
+
+    def forward(parameters, images):
+        return with_parameters(network, parameters)(images, mesh=mesh)[0]
+
+    return Evaluator(
+        forward,
+        data.mean,
+        crop=network.architecture.crop,
+        views=views,
+        batch=config.evaluate.batch,
+        mesh=mesh,
+        compiler_options=devices.compiler_options(config.machine.dots_only),
+    )
+
+
+def describe(shape: architecture.Architecture, mesh: Mesh) -> list[str]:
+    """Where each column lives, and what crosses between them: two lines."""
+    lines = [devices.describe(mesh, columns=shape.columns)]
+    crossing = shape.exchanged()
+    if crossing:
+        each = ', '.join(f'{name} {numbers:,}' for name, numbers in crossing.items())
+        moved = 'cross between devices' if mesh.shape['column'] > 1 else 'would cross, both columns being on one device'
+        lines.append(f'{sum(crossing.values()):,} numbers per image and direction {moved}: {each}')
+    return lines

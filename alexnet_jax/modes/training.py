@@ -1,0 +1,156 @@
+"""Mode train: from a config and a folder to a trained network, its figure and its pictures."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from alexnet_jax import devices, recipe
+from alexnet_jax.analysis import report
+from alexnet_jax.data import dataset, feed, pipeline
+from alexnet_jax.modes import concluding, evaluating, rooms
+from alexnet_jax.modes import workdir as folder
+from alexnet_jax.network.alexnet import AlexNet
+from alexnet_jax.training import loop, optimizer, schedule, signals, step
+from alexnet_jax.training.checkpoints import Checkpoints
+from alexnet_jax.training.journal import Journal
+
+log = logging.getLogger(__name__)
+
+
+def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
+    """Goes on with the run in `workdir` or begins it; the content of result.json.
+
+    A run continues from its own newest whole checkpoint, else it begins from weights drawn by its seed.
+    """
+    data = rooms.open_dataset(config, workdir)
+    shape = rooms.architecture_of(config, data)
+    mesh = rooms.mesh_of(config, shape)
+    stream = rooms.training_of(config, data, shape)
+    plan = plan_of(config, stream, shape.parameters())
+    if devices.writer():
+        folder.settle(workdir, config, dataset=data.checksum)
+    for line in announcement(config, data, shape, plan, workdir) + rooms.describe(shape, mesh):
+        log.info('%s', line)
+    run_key = jax.random.key(config.seed)
+    with (
+        signals.Stop() as stop,
+        Journal(workdir, tensorboard=config.log.tensorboard, writer=devices.writer()) as journal,
+    ):
+        checkpoints = Checkpoints(Path(workdir) / folder.CHECKPOINTS, keep_every=config.checkpoint.keep_every_steps)
+        network = rooms.network_of(config, shape)
+        first, state, tally = begin(config, checkpoints, network, mesh, journal, run_key)
+        if devices.writer() and not (Path(workdir) / concluding.EXAMPLES).exists():
+            concluding.draw_examples(stream, data, workdir)
+        if first < plan.last:
+            state = go_on(config, data, stream, network, mesh, plan, journal, checkpoints, state, tally, first, stop, run_key)
+        checkpoints.wait()
+        journal.no_bar()
+        step_number, parameters = evaluated(config, checkpoints, shape, mesh, plan.last, state)
+        checkpoints.close()
+        return concluding.conclude(config, data, network, mesh, workdir, parameters, step_number, stream)
+
+
+def plan_of(config: ConfigDict, stream: pipeline.Training, layers: dict[str, int]) -> loop.Plan:
+    """Steps, cadences and rates of the whole run."""
+    per_epoch = len(stream.records) / config.train.batch
+    rates = schedule.Schedule(
+        config.train.schedule,
+        config.train.rate,
+        config.train.epochs,
+        drops=recipe.drops(config),
+        warmup=config.train.warmup_epochs,
+    )
+    names, factors = tuple(layers), recipe.layer_rates(config)
+    evaluates = config.evaluate.every_epochs
+    return loop.Plan(
+        last=max(1, round(config.train.epochs * per_epoch)),
+        log_every=config.log.every_steps,
+        evaluate_every=max(1, round(evaluates * per_epoch)) if evaluates else 0,
+        save_every=config.checkpoint.every_steps,
+        rate=lambda n: rates.at(stream.epoch(n)),
+        rates=lambda n: schedule.layer_rates(names, rates.at(stream.epoch(n)), factors),
+        epoch=stream.epoch,
+    )
+
+
+def announcement(config: ConfigDict, data: dataset.Dataset, shape: Any, plan: loop.Plan, workdir: str) -> list[str]:
+    """The first words: what is trained, on what, for how long, and where it goes."""
+    parameters = sum(shape.parameters().values())
+    return [
+        f'Training {config.name}: the network {shape.name}, {parameters:,} parameters in {shape.columns} column'
+        f'{"s" if shape.columns > 1 else ""}, {shape.crop}-pixel crops',
+        f'on {data.name}: {data.counts["train"]:,} images of {len(data.classes)} classes ({data.note})',
+        f'for {config.train.epochs:g} epochs, {plan.last:,} steps of {config.train.batch} images; all of it goes to {workdir}',
+    ]
+
+
+def begin(
+    config: ConfigDict, checkpoints: Checkpoints, network: AlexNet, mesh: jax.sharding.Mesh, journal: Journal, key: jax.Array
+) -> tuple[int, step.State, loop.Tally]:
+    """(steps done, state, sums since the last row): of the newest whole checkpoint, else of a fresh network."""
+    if checkpoints.steps():
+        done, state, record = checkpoints.restore(rooms.abstract_state(network.architecture, mesh))
+        journal.cut_back(done)
+        log.info('Going on from the checkpoint of step %d.', done)
+        return done, state, loop.Tally(**record['tally'])
+    journal.cut_back(0)
+    fresh = rooms.network_of(config, network.architecture, key=jax.random.fold_in(key, 0))
+    return 0, step.first_state(fresh, mesh), loop.Tally()
+
+
+def go_on(
+    config: ConfigDict,
+    data: dataset.Dataset,
+    stream: pipeline.Training,
+    network: AlexNet,
+    mesh: jax.sharding.Mesh,
+    plan: loop.Plan,
+    journal: Journal,
+    checkpoints: Checkpoints,
+    state: step.State,
+    tally: loop.Tally,
+    first: int,
+    stop: signals.Stop,
+    key: jax.Array,
+) -> step.State:
+    """The steps from `first` to the last."""
+    layers = tuple(network.architecture.parameters())
+    made = step.make(
+        network,
+        optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.decay),
+        mesh,
+        mean=data.mean,
+        key=jax.random.fold_in(key, 1),
+        compiler_options=devices.compiler_options(config.machine.dots_only),
+    )
+    centre = rooms.evaluator_of(config, data, network, mesh, views=1) if 'validation' in data.counts else None
+
+    def evaluate(state: step.State, done: int) -> dict[str, float] | None:
+        if centre is None:
+            return None
+        return centre.rates(state['parameters'], rooms.scoring_of(config, data, 'validation'))
+
+    def save(state: step.State, done: int, tally: loop.Tally, top1_error: float | None) -> None:
+        journal.flush()
+        checkpoints.save(done, state, {'tally': vars(tally)}, top1_error=top1_error)
+
+    with feed.feed(stream.batches(first, plan.last), devices.batch_sharding(mesh), ahead=config.data.ahead) as batches:
+        return loop.run(
+            made, state, batches, plan, journal, first=first, tally=tally, evaluate=evaluate, save=save, stop=stop
+        )
+
+
+def evaluated(
+    config: ConfigDict, checkpoints: Checkpoints, shape: Any, mesh: jax.sharding.Mesh, last: int, state: step.State
+) -> tuple[int, step.Parameters]:
+    """The step and the parameters that the last figure is of, as evaluate.checkpoint says."""
+    wanted = evaluating.step_of(config, checkpoints)
+    if wanted in (None, last):
+        return last, state['parameters']
+    number, restored, _ = checkpoints.restore(rooms.abstract_state(shape, mesh), wanted)
+    return number, restored['parameters']

@@ -1,0 +1,68 @@
+"""The folder of a run: its config, versions and commands, and the refusal to go on with another run's folder."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from alexnet_jax import recipe
+from alexnet_jax.mistakes import Mistake
+
+CONFIG, RUN, CHECKPOINTS = 'config.json', 'run.json', 'checkpoints'
+PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy')
+
+log = logging.getLogger(__name__)
+
+
+def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
+    """Begins a run in `workdir`, or goes on with the one there; Mistake where that one is another run.
+
+    `dataset` is the dataset's checksum: other images are another run. Other versions of the packages warn.
+    """
+    folder = Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    deciding = recipe.deciding(config) | {'dataset': dataset}
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES} | {'python': platform.python_version()}
+    begun = read(workdir)
+    if begun is not None:
+        if different := recipe.differences(begun['deciding'], deciding):
+            raise Mistake(
+                f'{workdir} holds another run: {" ".join(different)} Give another --workdir, or the same settings.'
+            )
+        changed = [f'{name} {old} is now {versions.get(name)}' for name, old in begun['versions'].items() if versions.get(name) != old]
+        if changed:
+            log.warning('Other versions than this run began with, so its numbers may differ: %s.', ', '.join(changed))
+    commands = (begun or {}).get('commands', []) + [[time.strftime('%Y-%m-%d %H:%M:%S'), ' '.join(sys.argv)]]
+    write_json(folder / RUN, {'deciding': deciding, 'versions': (begun or {}).get('versions', versions), 'commands': commands})
+    write_json(folder / CONFIG, recipe.flat(config))
+
+
+def read(workdir: str) -> dict[str, Any] | None:
+    """What is known of the run in a folder; None where none began."""
+    file = Path(workdir) / RUN
+    if not file.exists():
+        return None
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise Mistake(f'{file} is damaged ({error}); put it back from a copy, or begin in another --workdir.') from error
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Written aside, synced and renamed: the old file or the new one, never a half."""
+    aside = file.with_name(f'.{file.name}.{os.getpid()}')
+    with open(aside, 'w', encoding='utf-8') as stream:
+        json.dump(content, stream, indent=2, sort_keys=True)
+        stream.write('\n')
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(aside, file)
