@@ -5,7 +5,6 @@ import fcntl
 import io
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -168,33 +167,35 @@ class Killed(BaseException):
     """As if the process ended here, but for what `finally` does."""
 
 
+def killing(monkeypatch, happens):
+    """Ends the preparation when a file is about to be put in its place (path, False) or just was (path, True)."""
+    put = shards.put_in_place
+
+    def put_or_die(partial, path):
+        if happens(Path(path).name, False):
+            raise Killed
+        put(partial, path)
+        if happens(Path(path).name, True):
+            raise Killed
+
+    monkeypatch.setattr(shards, 'put_in_place', put_or_die)
+
+
 def test_killed_before_or_after_any_file_it_goes_on_to_the_same_bytes(unbroken, tmp_path, monkeypatch):
-    put, moments = shards.put_in_place, []
-    prepare_counting = lambda *given: moments.append(1) or put(*given)  # noqa: E731
-    monkeypatch.setattr(shards, 'put_in_place', prepare_counting)
-    prepare(tmp_path / 'counted')
-    assert len(moments) == 2 * 8 + 2  # shards with their accounts, statistics, manifest
+    moments = []
+    with monkeypatch.context() as patch:
+        killing(patch, lambda *moment: moments.append(moment))
+        prepare(tmp_path / 'counted')
+    assert len(moments) == 2 * (2 * 8 + 2)  # shards with their accounts, statistics, manifest
 
-    for moment in range(2 * len(moments)):
-        directory, left = tmp_path / f'd{moment}', moment
-
-        def kill(partial, path):
-            nonlocal left
-            left -= 1
-            if left < 0 and moment % 2:
-                raise Killed
-            put(partial, path)
-            if left < 0:
-                raise Killed
-
-        moment, left = moment, moment // 2
-        monkeypatch.setattr(shards, 'put_in_place', kill)
-        with contextlib.suppress(Killed):
+    for number, moment in enumerate(moments):
+        directory = tmp_path / str(number)
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            killing(patch, lambda *now, at=moment: now == at)
             prepare(directory)
-        if not (directory / dataset.MANIFEST).exists():
+        if moment != ('manifest.json', True):
             with pytest.raises(Mistake, match='holds no whole dataset'):
                 dataset.open_dataset(directory)
-        monkeypatch.setattr(shards, 'put_in_place', put)
         prepare(directory)
         assert content(directory) == unbroken, moment
         assert not (directory / preparation.ASIDE).exists()
@@ -207,7 +208,7 @@ from alexnet_jax.data import images, preparation, sources
 preparation.SHARD = {SMALL}
 resize = images.resize_and_crop
 def slowly(image, side):
-    time.sleep(0.01)
+    time.sleep(0.03)
     return resize(image, side)
 images.resize_and_crop = slowly
 if __name__ == '__main__':
@@ -248,8 +249,8 @@ def test_killed_by_the_system_it_leaves_no_orphans_and_goes_on_to_the_same_bytes
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     wait_until(lambda: not any(map(is_running, born)))
-    whole = [path for path in directory.glob('*of-0000?')]
-    assert 2 <= len(whole) < 8 and list(directory.glob('*.partial'))
+    whole = list(directory.glob('*of-0000?'))
+    assert 2 <= len(whole) < 8
     with pytest.raises(Mistake, match='holds no whole dataset'):
         dataset.open_dataset(directory)
     kept = {
@@ -264,18 +265,10 @@ def test_killed_by_the_system_it_leaves_no_orphans_and_goes_on_to_the_same_bytes
 
 
 def half(directory, monkeypatch, **options):
-    """A preparation that was killed before its last shard."""
-
-    def kill(partial, path):
-        if 'test' in str(path):
-            raise Killed
-        put(partial, path)
-
-    put = shards.put_in_place
-    with monkeypatch.context() as patch:
-        patch.setattr(shards, 'put_in_place', kill)
-        with pytest.raises(Killed):
-            prepare(directory, **options)
+    """A preparation that was killed when it had all shards and nothing else."""
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killing(patch, lambda name, after: name == dataset.STATISTICS)
+        prepare(directory, **options)
 
 
 def test_other_settings_over_a_half_dataset_start_clean(unbroken, tmp_path, monkeypatch):
@@ -289,8 +282,7 @@ def test_other_settings_over_a_half_dataset_start_clean(unbroken, tmp_path, monk
         )
     ):
         directory = tmp_path / f'd{number}'
-        with contextlib.suppress(BaseException):
-            half(directory, monkeypatch, **options)
+        half(directory, monkeypatch, **options)
         prepare(directory)
         assert content(directory) == unbroken, options
 
@@ -331,9 +323,11 @@ def test_leftovers_of_killed_preparations_are_cleared_and_only_those(tmp_path, m
     (directory / 'folder').mkdir()
     prepare(directory)
     assert {'notes.txt', 'mine.partial', 'folder'} < set(os.listdir(directory))
-    assert not [
-        name for name in os.listdir(directory) if re.search(r'old|json.partial|0.partial|5.partial', name)
-    ]
+    assert (
+        not list(directory.glob('old*'))
+        + list(directory.glob('cutouts*.partial'))
+        + list(directory.glob('m*.json.*'))
+    )
     assert dataset.verify(directory) == []
 
 
