@@ -53,7 +53,10 @@ def test_the_miniature_and_its_gradient_equal_plain_numpy(plain, training):
         logits = witness.alexnet(weights, images, stride=2, overhang=1, ceil=(1, 0, 1), masks=kept)
         return witness.cross_entropy(logits, labels)
 
-    weights = {name: (np.asarray(p['kernel']), np.asarray(p['bias'])) for name, p in jax.device_get(parameters).items()}
+    weights = {
+        name: (np.asarray(p['kernel']), np.asarray(p['bias']))
+        for name, p in jax.device_get(parameters).items()
+    }
     assert value == pytest.approx(plainly(weights), rel=1e-9)
     for layer, (kernel, bias) in weights.items():
         towards = RNG.normal(size=kernel.shape), RNG.normal(size=bias.shape)
@@ -62,7 +65,9 @@ def test_the_miniature_and_its_gradient_equal_plain_numpy(plain, training):
             return plainly(weights | {layer: (kernel + size * towards[0], bias + size * towards[1])})
 
         expected = (moved(1e-7) - moved(-1e-7)) / 2e-7
-        found = np.sum(gradients[layer]['kernel'] * towards[0]) + np.sum(gradients[layer]['bias'] * towards[1])
+        found = np.sum(gradients[layer]['kernel'] * towards[0]) + np.sum(
+            gradients[layer]['bias'] * towards[1]
+        )
         assert found == pytest.approx(expected, rel=2e-4, abs=1e-6), layer
 
 
@@ -70,7 +75,9 @@ def test_two_columns_equal_one_with_grouped_convolutions():
     shape = architecture.get('miniature')
     net = AlexNet(shape, key=jax.random.key(4), initialisation='he')
     images = jnp.asarray(30 * RNG.normal(size=(2, 56, 56, 3)), jnp.float32)
-    np.testing.assert_allclose(jax.jit(lambda x: net(x)[0])(images), grouped(net, images), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        jax.jit(lambda x: net(x)[0])(images), grouped(net, images), rtol=1e-4, atol=1e-4
+    )
 
 
 def grouped(net, x):
@@ -80,7 +87,12 @@ def grouped(net, x):
         parameters = net.layers[layer]
         kernel = jnp.concatenate(list(parameters.kernel[...]), axis=-1)
         out = lax.conv_general_dilated(
-            x, kernel, (stride, stride), (pads, pads), dimension_numbers=('NHWC', 'HWIO', 'NHWC'), feature_group_count=groups
+            x,
+            kernel,
+            (stride, stride),
+            (pads, pads),
+            dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+            feature_group_count=groups,
         )
         return jax.nn.relu(out + parameters.bias[...].reshape(1, 1, 1, -1))
 
@@ -90,7 +102,9 @@ def grouped(net, x):
         return x / (2 + 1e-4 * (squares @ near.astype(x.dtype)).reshape(x.shape)) ** 0.75
 
     def pool(x, overhang=0):
-        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (0, overhang), (0, overhang), (0, 0)))
+        return lax.reduce_window(
+            x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (0, overhang), (0, overhang), (0, 0))
+        )
 
     def units(x, layer):
         parameters = net.layers[layer]
@@ -129,10 +143,15 @@ def drawn(initialisation):
 @pytest.mark.parametrize(
     ('name', 'deviations', 'ones'),
     [
-        ('paper', dict.fromkeys(architecture.PAPER.parameters(), 0.01), {'conv2', 'conv4', 'conv5', 'fc6', 'fc7'}),
+        (
+            'paper',
+            dict.fromkeys(architecture.PAPER.parameters(), 0.01),
+            {'conv2', 'conv4', 'conv5', 'fc6', 'fc7'},
+        ),
         (
             'source2012',
-            dict.fromkeys(architecture.PAPER.parameters(), 0.01) | dict.fromkeys(('conv3', 'conv4', 'conv5'), 0.03),
+            dict.fromkeys(architecture.PAPER.parameters(), 0.01)
+            | dict.fromkeys(('conv3', 'conv4', 'conv5'), 0.03),
             {'conv2', 'conv4', 'conv5', 'fc6', 'fc7'},
         ),
         ('he', {'conv1': np.sqrt(2 / 363) / 60, 'conv4': np.sqrt(2 / 1728), 'fc8': np.sqrt(2 / 4096)}, set()),

@@ -33,7 +33,11 @@ MINIATURE_PARAMETERS = 371_146
 def test_the_miniature_has_the_parts_of_the_paper():
     names = [layer.name for layer in architecture.MINIATURE.layers]
     assert names == [layer.name for layer in architecture.PAPER.layers]
-    maps = [layer.maps // 2 for layer in architecture.MINIATURE.layers if isinstance(layer, architecture.Convolution)]
+    maps = [
+        layer.maps // 2
+        for layer in architecture.MINIATURE.layers
+        if isinstance(layer, architecture.Convolution)
+    ]
     assert all(mine >= least for mine, least in zip(maps, (16, 32, 48, 48, 32), strict=True))
 
 

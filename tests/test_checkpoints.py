@@ -26,8 +26,18 @@ def placed(tree, shape=(1, 2)):
 def state(seed=0, width=300):
     rng = np.random.default_rng(seed)
     return {
-        'parameters': {'conv1': {'kernel': rng.normal(size=(2, 9, width)).astype(np.float32), 'bias': np.ones((2, 4), np.float32)}},
-        'velocity': {'conv1': {'kernel': rng.normal(size=(2, 9, width)).astype(np.float32), 'bias': np.zeros((2, 4), np.float32)}},
+        'parameters': {
+            'conv1': {
+                'kernel': rng.normal(size=(2, 9, width)).astype(np.float32),
+                'bias': np.ones((2, 4), np.float32),
+            }
+        },
+        'velocity': {
+            'conv1': {
+                'kernel': rng.normal(size=(2, 9, width)).astype(np.float32),
+                'bias': np.zeros((2, 4), np.float32),
+            }
+        },
     }
 
 
@@ -50,7 +60,7 @@ def test_a_checkpoint_comes_back_to_the_bit_on_any_mesh(tmp_path, shape):
     step, restored, record = checkpoints.restore(placed(state(99), shape))
     assert (step, record) == (7, {'seen': 7 / 3})
     same(restored, state(7))
-    assert restored['velocity']['conv1']['kernel'].sharding.mesh.shape == dict(zip(('data', 'column'), shape))
+    assert restored['velocity']['conv1']['kernel'].sharding.mesh.shape == dict(data=shape[0], column=shape[1])
 
 
 def test_a_save_is_of_the_moment_even_when_the_next_step_donates_its_arrays(tmp_path):
@@ -64,7 +74,9 @@ def test_a_save_is_of_the_moment_even_when_the_next_step_donates_its_arrays(tmp_
 
 
 def test_the_newest_two_the_best_and_every_fifth_are_kept(tmp_path):
-    checkpoints = saved(tmp_path, *range(1, 10), keep_every=5, errors=(0.9, 0.5, 0.3, 0.4, 0.6, 0.7, 0.5, 0.5, 0.8))
+    checkpoints = saved(
+        tmp_path, *range(1, 10), keep_every=5, errors=(0.9, 0.5, 0.3, 0.4, 0.6, 0.7, 0.5, 0.5, 0.8)
+    )
     assert checkpoints.steps() == [3, 5, 8, 9]
     assert checkpoints.best() == 3
     checkpoints.close()
@@ -129,7 +141,9 @@ def test_a_step_that_was_asked_for_is_not_replaced_by_another(tmp_path):
 
 def test_a_checkpoint_of_another_network_is_refused_with_the_difference(tmp_path):
     saved(tmp_path, 1).close()
-    with pytest.raises(Mistake, match=r'another network: parameters/conv1/kernel is \(\[2, 9, 300\], .* \(\[2, 9, 301\]'):
+    with pytest.raises(
+        Mistake, match=r'another network: parameters/conv1/kernel is \(\[2, 9, 300\], .* \(\[2, 9, 301\]'
+    ):
         Checkpoints(tmp_path).restore(placed(state(0, width=301)))
 
 

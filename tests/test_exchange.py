@@ -18,7 +18,9 @@ BATCH = 16
 
 
 def mesh_of(shape):
-    return jax.make_mesh(shape, ('data', 'column'), (AxisType.Auto,) * 2, devices=jax.devices()[: shape[0] * shape[1]])
+    return jax.make_mesh(
+        shape, ('data', 'column'), (AxisType.Auto,) * 2, devices=jax.devices()[: shape[0] * shape[1]]
+    )
 
 
 @functools.cache
@@ -87,7 +89,7 @@ OPERATION = re.compile(
 
 
 def crossings(text, shape):
-    """[(kind, numbers in its result, axes crossed)] of the collectives of a compiled program on a mesh of that shape."""
+    """[(kind, numbers in its result, axes crossed)] of a compiled program's collectives on a mesh of that shape."""
     found = []
     for line in text.splitlines():
         if match := OPERATION.search(line):
@@ -101,11 +103,15 @@ def crossings(text, shape):
 
 def axes_crossed(line, shape):
     """Which of the mesh's axes a collective's groups span, whichever way they are printed."""
-    if named := re.search(r"replica_groups=mesh\[(.*?)\](?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{(.*?)\}", line):
+    if named := re.search(
+        r'replica_groups=mesh\[(.*?)\](?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{(.*?)\}', line
+    ):
         sizes = [int(size) for size in re.findall(r'=(\d+)', named[1])]
         members = arranged(named[2] or ','.join(map(str, sizes)), named[3]).reshape(sizes)
         crossed = [int(axis) for axis in re.findall(r'axis_(\d+)', named[4])]
-        rows = np.moveaxis(members, crossed, range(-len(crossed), 0)).reshape(-1, np.prod([sizes[a] for a in crossed]))
+        rows = np.moveaxis(members, crossed, range(-len(crossed), 0)).reshape(
+            -1, np.prod([sizes[a] for a in crossed])
+        )
     elif iota := re.search(r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?', line):
         rows = arranged(iota[2], iota[3]).reshape([int(n) for n in iota[1].split(',')])
     else:
@@ -113,18 +119,24 @@ def axes_crossed(line, shape):
         rows = [[int(n) for n in group.split(',')] for group in re.findall(r'\{([\d,]+)\}', groups)]
     places = [np.unravel_index(list(row), shape) for row in rows]
     data, column = (any(len(set(place[axis])) > 1 for place in places) for axis in (0, 1))
-    return {(False, False): None, (True, False): 'data', (False, True): 'column', (True, True): 'both'}[data, column]
+    return {(False, False): None, (True, False): 'data', (False, True): 'column', (True, True): 'both'}[
+        data, column
+    ]
 
 
 def arranged(sizes, order):
     """Devices in their order, as an array of these sizes, its axes in that order: XLA's iota notation."""
-    members = np.arange(np.prod([int(n) for n in sizes.split(',')])).reshape([int(n) for n in sizes.split(',')])
+    members = np.arange(np.prod([int(n) for n in sizes.split(',')])).reshape(
+        [int(n) for n in sizes.split(',')]
+    )
     return members.transpose([int(n) for n in order.split(',')]) if order else members
 
 
 def forward_program(net, mesh, batch):
     crop = net.architecture.crop
-    x = jax.ShapeDtypeStruct((batch, crop, crop, 3), jnp.float32, sharding=NamedSharding(mesh, exchange.IMAGES))
+    x = jax.ShapeDtypeStruct(
+        (batch, crop, crop, 3), jnp.float32, sharding=NamedSharding(mesh, exchange.IMAGES)
+    )
     parameters = abstract(parameters_of(net), exchange.weights_sharding(mesh))
     forward = jax.jit(lambda parameters, x: with_parameters(net, parameters)(x, mesh=mesh)[0])
     return forward.lower(parameters, x).compile().as_text()
@@ -187,7 +199,8 @@ def train_program(net, mesh, batch):
         'real': ((), jnp.bool_),
     }
     examples = {
-        name: jax.ShapeDtypeStruct((batch, *shape), dtype, sharding=over_data) for name, (shape, dtype) in fields.items()
+        name: jax.ShapeDtypeStruct((batch, *shape), dtype, sharding=over_data)
+        for name, (shape, dtype) in fields.items()
     }
     parameters = abstract(parameters_of(net), exchange.weights_sharding(mesh))
     state = {'parameters': parameters, 'velocity': parameters}

@@ -55,7 +55,13 @@ def test_pooling_passes_a_nan_on(place):
 def test_normalisation_in_float32(shape, beta, n):
     x = 30 * jax.random.normal(jax.random.key(0), shape)
     (value, gradient), (plain, reference) = both(
-        normalisation.response_normalisation, layers.response_normalisation, x, k=2.0, n=n, alpha=1e-2, beta=beta
+        normalisation.response_normalisation,
+        layers.response_normalisation,
+        x,
+        k=2.0,
+        n=n,
+        alpha=1e-2,
+        beta=beta,
     )
     np.testing.assert_allclose(value, plain, rtol=2e-6)
     np.testing.assert_allclose(gradient, reference, rtol=0, atol=2e-6 * np.abs(reference).max())

@@ -22,7 +22,9 @@ def check(function, reference, *arrays, seed=0):
     with jax.enable_x64(True):
         given = [jnp.asarray(array) for array in arrays]
         np.testing.assert_allclose(function(*given), expected, rtol=1e-10, atol=1e-12)
-        gradients = jax.grad(lambda *xs: jnp.sum(function(*xs) * weights), argnums=tuple(range(len(arrays))))(*given)
+        gradients = jax.grad(lambda *xs: jnp.sum(function(*xs) * weights), argnums=tuple(range(len(arrays))))(
+            *given
+        )
     for place, gradient in enumerate(gradients):
         direction = rng.normal(size=arrays[place].shape)
 
@@ -35,7 +37,11 @@ def check(function, reference, *arrays, seed=0):
 
 @few
 @hypothesis.given(
-    size=st.integers(5, 9), kernel=st.integers(1, 4), stride=st.integers(1, 3), pad=st.integers(0, 2), overhang=st.integers(0, 2)
+    size=st.integers(5, 9),
+    kernel=st.integers(1, 4),
+    stride=st.integers(1, 3),
+    pad=st.integers(0, 2),
+    overhang=st.integers(0, 2),
 )
 def test_convolution(size, kernel, stride, pad, overhang):
     rng = np.random.default_rng(size)
@@ -57,13 +63,19 @@ def test_dense_flattens_rows_then_columns_then_maps():
 @pytest.mark.parametrize('platform', PLATFORMS)
 @few
 @hypothesis.given(
-    maps=st.integers(1, 9), n=st.sampled_from([1, 3, 5]), k=st.floats(0.5, 2), alpha=st.floats(1e-4, 1), beta=st.sampled_from([0.5, 0.75, 1.0])
+    maps=st.integers(1, 9),
+    n=st.sampled_from([1, 3, 5]),
+    k=st.floats(0.5, 2),
+    alpha=st.floats(1e-4, 1),
+    beta=st.sampled_from([0.5, 0.75, 1.0]),
 )
 def test_response_normalisation(platform, maps, n, k, alpha, beta):
     x = np.random.default_rng(maps).normal(size=(2, 3, 2, maps))
     normalise = PLATFORMS[platform]['response_normalisation']
     check(
-        lambda x: normalise(x, k=k, n=n, alpha=alpha, beta=beta), lambda x: witness.normalise(x, k, n, alpha, beta), x
+        lambda x: normalise(x, k=k, n=n, alpha=alpha, beta=beta),
+        lambda x: witness.normalise(x, k, n, alpha, beta),
+        x,
     )
 
 

@@ -12,7 +12,10 @@ LAYERS = ('conv1', 'fc8')
 
 def random_tree(rng):
     return {
-        name: {'kernel': rng.normal(size=(2, 3, 4)).astype(np.float32), 'bias': rng.normal(size=(2, 4)).astype(np.float32)}
+        name: {
+            'kernel': rng.normal(size=(2, 3, 4)).astype(np.float32),
+            'bias': rng.normal(size=(2, 4)).astype(np.float32),
+        }
         for name in LAYERS
     }
 
@@ -23,7 +26,9 @@ def test_ten_steps_with_changing_rates_equal_the_rule_written_by_hand():
     chain = optimizer.paper_sgd(LAYERS, momentum=momentum, decay=decay)
     parameters = random_tree(rng)
     state = chain.init(jax.tree.map(jnp.asarray, parameters))
-    w = {(layer, part): np.float64(parameters[layer][part]) for layer in LAYERS for part in ('kernel', 'bias')}
+    w = {
+        (layer, part): np.float64(parameters[layer][part]) for layer in LAYERS for part in ('kernel', 'bias')
+    }
     v = {name: np.zeros_like(each) for name, each in w.items()}
     held = jax.tree.map(jnp.asarray, parameters)
     for number in range(10):

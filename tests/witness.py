@@ -10,7 +10,7 @@ def correlate(x, kernel, bias, stride, before, after):
     """Windows of x (zeros added on the edges) times the kernel (rows, columns, in, out), plus the bias."""
     rows, columns = kernel.shape[:2]
     x = np.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
-    high, wide = ((size - window) // stride + 1 for size, window in zip(x.shape[1:3], (rows, columns)))
+    high, wide = ((size - window) // stride + 1 for size, window in zip(x.shape[1:3], (rows, columns), strict=True))
     out = np.zeros((len(x), high, wide, kernel.shape[3]))
     for i in range(rows):
         for j in range(columns):
@@ -36,7 +36,9 @@ def pool(x, window, stride, overhang=0):
     out = np.empty((len(x), high, wide, x.shape[3]))
     for i in range(high):
         for j in range(wide):
-            out[:, i, j] = x[:, i * stride : i * stride + window, j * stride : j * stride + window].max((1, 2))
+            out[:, i, j] = x[:, i * stride : i * stride + window, j * stride : j * stride + window].max(
+                (1, 2)
+            )
     return out
 
 
@@ -70,7 +72,7 @@ def alexnet(weights, images, *, stride, overhang, ceil=(0, 0, 0), masks=None):
     def drop(xs, layer):
         if masks is None:
             return each(xs, lambda x: 0.5 * x)
-        return [x * mask for x, mask in zip(xs, masks[layer])]
+        return [x * mask for x, mask in zip(xs, masks[layer], strict=True)]
 
     x = columns('conv1', [images, images], lambda x, w, b: correlate(x, w, b, stride, 0, overhang))
     x = each(each(each(x, relu), norm), lambda x: pool(x, 3, 2, ceil[0]))

@@ -57,19 +57,26 @@ def conclude(
         rates,
         split=split,
         views=config.evaluate.views,
-        baseline=baseline.baseline(data.split('train'), data.split(split), seed=config.seed, threads=config.data.threads),
+        baseline=baseline.baseline(
+            data.split('train'), data.split(split), seed=config.seed, threads=config.data.threads
+        ),
         epochs=stream.epoch(done),
         seconds=seconds,
         images_per_second=sum(row.get('images', 0) for row in timings) / max(seconds, 1e-9),
         checkpoint_step=done,
         classes=len(data.classes),
-        note='' if split == 'test' else f'there is no test split, so this is the {split} split, which also steered the run',
+        note=''
+        if split == 'test'
+        else f'there is no test split, so this is the {split} split, which also steered the run',
     )
     if devices.writer():
         report.write(workdir, result)
         draw(data, parameters, outcomes, result, workdir, name=config.name)
     log.info('%s', report.sentence(result))
-    log.info('Pictures and figures: %s', ', '.join(str(Path(workdir) / name) for name in (report.FILE, CURVES, KERNELS, ANSWERS)))
+    log.info(
+        'Pictures and figures: %s',
+        ', '.join(str(Path(workdir) / name) for name in (report.FILE, CURVES, KERNELS, ANSWERS)),
+    )
     log.info('%s', next_command(config))
     return result
 
@@ -85,7 +92,9 @@ def draw(
 ) -> None:
     """curves.png, kernels.png and answers.png."""
     folder, rows = Path(workdir), journal.read_metrics(workdir)
-    pictures.curves(rows, folder / CURVES, classes=len(data.classes), baseline=result['baseline']['best'], title=name)
+    pictures.curves(
+        rows, folder / CURVES, classes=len(data.classes), baseline=result['baseline']['best'], title=name
+    )
     pictures.kernels(jax.device_get(parameters['conv1']['kernel']), folder / KERNELS)
     chosen = pictures.choose(outcomes.label, outcomes.predicted)
     records = data.split(result['split'])
@@ -96,7 +105,7 @@ def draw(
         outcomes.probability[chosen],
         data.classes,
         folder / ANSWERS,
-        subtitle=f'Half of this sheet is wrong answers; of all {result["images"]:,} images {result["top1_error"]:.1%} are.',
+        subtitle=f'half of this sheet is wrong answers; of all {result["images"]:,} it is {result["top1_error"]:.1%}',
     )
 
 

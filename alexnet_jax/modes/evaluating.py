@@ -19,11 +19,13 @@ log = logging.getLogger(__name__)
 
 
 def split_of(config: ConfigDict, counts: dict[str, int]) -> str:
-    """The split the last figure is measured on: the one asked for, else the one that there is, which the result tells."""
+    """The split the last figure is measured on: the one asked for, else the one that there is."""
     for split in (config.evaluate.split, 'test', 'validation'):
         if split in counts:
             return split
-    raise Mistake(f'The dataset has only {", ".join(counts)}; an honest figure needs images that were not trained on.')
+    raise Mistake(
+        f'The dataset has only {", ".join(counts)}; an honest figure needs images that were not trained on.'
+    )
 
 
 def step_of(config: ConfigDict, checkpoints: Checkpoints) -> int | None:
@@ -33,7 +35,9 @@ def step_of(config: ConfigDict, checkpoints: Checkpoints) -> int | None:
         return None
     if wanted == 'best':
         if (best := checkpoints.best()) is None:
-            raise Mistake('No checkpoint was validated, so none is the best; give --config.evaluate.checkpoint=final.')
+            raise Mistake(
+                'No checkpoint was validated, so none is the best; give --config.evaluate.checkpoint=final.'
+            )
         return best
     return int(wanted)
 
@@ -41,7 +45,9 @@ def step_of(config: ConfigDict, checkpoints: Checkpoints) -> int | None:
 def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Errors with their interval, loss, split, views and checkpoint step; also written as evaluation.json."""
     if folder.read(workdir) is None or not (Path(workdir) / folder.CHECKPOINTS).is_dir():
-        raise Mistake(f'{workdir} holds no trained run; train first: python main.py --workdir={workdir} with the same --config.')
+        raise Mistake(
+            f'{workdir} holds no trained run; train first: python main.py --workdir={workdir} with the same --config.'
+        )
     data = rooms.open_dataset(config, workdir)
     shape = rooms.architecture_of(config, data)
     mesh = rooms.mesh_of(config, shape)
@@ -49,12 +55,24 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     step, state, _ = checkpoints.restore(rooms.abstract_state(shape, mesh), step_of(config, checkpoints))
     checkpoints.close()
     split = split_of(config, data.counts)
-    log.info('Scoring step %d on %s images of the split %s, %d views.', step, f'{data.counts[split]:,}', split, config.evaluate.views)
+    log.info(
+        'Scoring step %d on %s images of the split %s, %d views.',
+        step,
+        f'{data.counts[split]:,}',
+        split,
+        config.evaluate.views,
+    )
     network = rooms.network_of(config, shape)
     evaluator = rooms.evaluator_of(config, data, network, mesh, views=config.evaluate.views)
     rates = evaluator.rates(state['parameters'], rooms.scoring_of(config, data, split))
     low, high = scores.interval(round(rates['top1_error'] * rates['images']), int(rates['images']))
-    scored = {**rates, 'split': split, 'views': config.evaluate.views, 'checkpoint_step': step, 'interval': [low, high]}
+    scored = {
+        **rates,
+        'split': split,
+        'views': config.evaluate.views,
+        'checkpoint_step': step,
+        'interval': [low, high],
+    }
     if devices.writer():
         folder.write_json(Path(workdir) / 'evaluation.json', scored)
     log.info(

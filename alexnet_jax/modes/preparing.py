@@ -19,7 +19,9 @@ def directory(config: ConfigDict, workdir: str) -> Path:
     if config.data.directory:
         return Path(config.data.directory)
     if not workdir:
-        raise Mistake('Nothing says where the dataset goes; give --config.data.directory=... or --workdir=...')
+        raise Mistake(
+            'Nothing says where the dataset goes; give --config.data.directory=... or --workdir=...'
+        )
     return Path(workdir) / 'dataset'
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,7 +25,9 @@ log = logging.getLogger(__name__)
 def open_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset:
     """The prepared dataset of a run; where there is none yet and the config says from what, it is prepared first."""
     directory = preparing.directory(config, workdir)
-    if not (directory / dataset.MANIFEST).exists() and (config.prepare.source == 'cutouts' or config.prepare.path):
+    if not (directory / dataset.MANIFEST).exists() and (
+        config.prepare.source == 'cutouts' or config.prepare.path
+    ):
         preparing.prepare(config, workdir)
     return dataset.open_dataset(directory)
 
@@ -48,7 +49,9 @@ def architecture_of(config: ConfigDict, data: dataset.Dataset) -> architecture.A
     return shape
 
 
-def network_of(config: ConfigDict, shape: architecture.Architecture, *, key: jax.Array | None = None) -> AlexNet:
+def network_of(
+    config: ConfigDict, shape: architecture.Architecture, *, key: jax.Array | None = None
+) -> AlexNet:
     """The network with its first weights drawn by `key`; without one only their shapes are there."""
 
     def make() -> AlexNet:
@@ -73,12 +76,15 @@ def abstract_state(shape: architecture.Architecture, mesh: Mesh) -> dict[str, An
         return jax.ShapeDtypeStruct((shape.columns, *sizes), np.float32, sharding=sharding)
 
     layers = {
-        name: {'kernel': leaf(*sizes), 'bias': leaf(sizes[-1])} for name, sizes in shape.kernel_shapes().items()
+        name: {'kernel': leaf(*sizes), 'bias': leaf(sizes[-1])}
+        for name, sizes in shape.kernel_shapes().items()
     }
     return {'parameters': layers, 'velocity': layers}
 
 
-def training_of(config: ConfigDict, data: dataset.Dataset, shape: architecture.Architecture) -> pipeline.Training:
+def training_of(
+    config: ConfigDict, data: dataset.Dataset, shape: architecture.Architecture
+) -> pipeline.Training:
     """The stream of training batches, this host's share."""
     return pipeline.Training(
         data.split('train'),
@@ -132,6 +138,10 @@ def describe(shape: architecture.Architecture, mesh: Mesh) -> list[str]:
     crossing = shape.exchanged()
     if crossing:
         each = ', '.join(f'{name} {numbers:,}' for name, numbers in crossing.items())
-        moved = 'cross between devices' if mesh.shape['column'] > 1 else 'would cross, both columns being on one device'
+        moved = (
+            'cross between devices'
+            if mesh.shape['column'] > 1
+            else 'would cross, both columns being on one device'
+        )
         lines.append(f'{sum(crossing.values()):,} numbers per image and direction {moved}: {each}')
     return lines

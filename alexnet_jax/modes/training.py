@@ -10,7 +10,6 @@ import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax import devices, recipe
-from alexnet_jax.analysis import report
 from alexnet_jax.data import dataset, feed, pipeline
 from alexnet_jax.modes import concluding, evaluating, rooms
 from alexnet_jax.modes import workdir as folder
@@ -41,13 +40,29 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         signals.Stop() as stop,
         Journal(workdir, tensorboard=config.log.tensorboard, writer=devices.writer()) as journal,
     ):
-        checkpoints = Checkpoints(Path(workdir) / folder.CHECKPOINTS, keep_every=config.checkpoint.keep_every_steps)
+        checkpoints = Checkpoints(
+            Path(workdir) / folder.CHECKPOINTS, keep_every=config.checkpoint.keep_every_steps
+        )
         network = rooms.network_of(config, shape)
         first, state, tally = begin(config, checkpoints, network, mesh, journal, run_key)
         if devices.writer() and not (Path(workdir) / concluding.EXAMPLES).exists():
             concluding.draw_examples(stream, data, workdir)
         if first < plan.last:
-            state = go_on(config, data, stream, network, mesh, plan, journal, checkpoints, state, tally, first, stop, run_key)
+            state = go_on(
+                config,
+                data,
+                stream,
+                network,
+                mesh,
+                plan,
+                journal,
+                checkpoints,
+                state,
+                tally,
+                first,
+                stop,
+                run_key,
+            )
         checkpoints.wait()
         journal.no_bar()
         step_number, parameters = evaluated(config, checkpoints, shape, mesh, plan.last, state)
@@ -78,19 +93,26 @@ def plan_of(config: ConfigDict, stream: pipeline.Training, layers: dict[str, int
     )
 
 
-def announcement(config: ConfigDict, data: dataset.Dataset, shape: Any, plan: loop.Plan, workdir: str) -> list[str]:
+def announcement(
+    config: ConfigDict, data: dataset.Dataset, shape: Any, plan: loop.Plan, workdir: str
+) -> list[str]:
     """The first words: what is trained, on what, for how long, and where it goes."""
     parameters = sum(shape.parameters().values())
     return [
         f'Training {config.name}: the network {shape.name}, {parameters:,} parameters in {shape.columns} column'
         f'{"s" if shape.columns > 1 else ""}, {shape.crop}-pixel crops',
         f'on {data.name}: {data.counts["train"]:,} images of {len(data.classes)} classes ({data.note})',
-        f'for {config.train.epochs:g} epochs, {plan.last:,} steps of {config.train.batch} images; all of it goes to {workdir}',
+        f'for {config.train.epochs:g} epochs, {plan.last:,} steps of {config.train.batch} images; into {workdir}',
     ]
 
 
 def begin(
-    config: ConfigDict, checkpoints: Checkpoints, network: AlexNet, mesh: jax.sharding.Mesh, journal: Journal, key: jax.Array
+    config: ConfigDict,
+    checkpoints: Checkpoints,
+    network: AlexNet,
+    mesh: jax.sharding.Mesh,
+    journal: Journal,
+    key: jax.Array,
 ) -> tuple[int, step.State, loop.Tally]:
     """(steps done, state, sums since the last row): of the newest whole checkpoint, else of a fresh network."""
     if checkpoints.steps():
@@ -139,14 +161,30 @@ def go_on(
         journal.flush()
         checkpoints.save(done, state, {'tally': vars(tally)}, top1_error=top1_error)
 
-    with feed.feed(stream.batches(first, plan.last), devices.batch_sharding(mesh), ahead=config.data.ahead) as batches:
+    with feed.feed(
+        stream.batches(first, plan.last), devices.batch_sharding(mesh), ahead=config.data.ahead
+    ) as batches:
         return loop.run(
-            made, state, batches, plan, journal, first=first, tally=tally, evaluate=evaluate, save=save, stop=stop
+            made,
+            state,
+            batches,
+            plan,
+            journal,
+            first=first,
+            tally=tally,
+            evaluate=evaluate,
+            save=save,
+            stop=stop,
         )
 
 
 def evaluated(
-    config: ConfigDict, checkpoints: Checkpoints, shape: Any, mesh: jax.sharding.Mesh, last: int, state: step.State
+    config: ConfigDict,
+    checkpoints: Checkpoints,
+    shape: Any,
+    mesh: jax.sharding.Mesh,
+    last: int,
+    state: step.State,
 ) -> tuple[int, step.Parameters]:
     """The step and the parameters that the last figure is of, as evaluate.checkpoint says."""
     wanted = evaluating.step_of(config, checkpoints)

@@ -31,18 +31,29 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
     folder = Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     deciding = recipe.deciding(config) | {'dataset': dataset}
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES} | {'python': platform.python_version()}
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES} | {
+        'python': platform.python_version()
+    }
     begun = read(workdir)
     if begun is not None:
         if different := recipe.differences(begun['deciding'], deciding):
             raise Mistake(
                 f'{workdir} holds another run: {" ".join(different)} Give another --workdir, or the same settings.'
             )
-        changed = [f'{name} {old} is now {versions.get(name)}' for name, old in begun['versions'].items() if versions.get(name) != old]
+        changed = [
+            f'{name} {old} is now {versions.get(name)}'
+            for name, old in begun['versions'].items()
+            if versions.get(name) != old
+        ]
         if changed:
-            log.warning('Other versions than this run began with, so its numbers may differ: %s.', ', '.join(changed))
+            log.warning(
+                'Other versions than this run began with, so its numbers may differ: %s.', ', '.join(changed)
+            )
     commands = (begun or {}).get('commands', []) + [[time.strftime('%Y-%m-%d %H:%M:%S'), ' '.join(sys.argv)]]
-    write_json(folder / RUN, {'deciding': deciding, 'versions': (begun or {}).get('versions', versions), 'commands': commands})
+    write_json(
+        folder / RUN,
+        {'deciding': deciding, 'versions': (begun or {}).get('versions', versions), 'commands': commands},
+    )
     write_json(folder / CONFIG, recipe.flat(config))
 
 
@@ -54,7 +65,9 @@ def read(workdir: str) -> dict[str, Any] | None:
     try:
         return json.loads(file.read_text())
     except ValueError as error:
-        raise Mistake(f'{file} is damaged ({error}); put it back from a copy, or begin in another --workdir.') from error
+        raise Mistake(
+            f'{file} is damaged ({error}); put it back from a copy, or begin in another --workdir.'
+        ) from error
 
 
 def write_json(file: Path, content: Any) -> None:

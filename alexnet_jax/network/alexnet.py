@@ -45,7 +45,12 @@ class AlexNet(nnx.Module):
     """
 
     def __init__(
-        self, architecture: Architecture, *, key: jax.Array, initialisation: str = 'paper', plain: bool = False
+        self,
+        architecture: Architecture,
+        *,
+        key: jax.Array,
+        initialisation: str = 'paper',
+        plain: bool = False,
     ):
         self.architecture = architecture
         self.plain = plain
@@ -75,11 +80,16 @@ class AlexNet(nnx.Module):
             )
         platform = mesh.devices.flat[0].platform if mesh is not None else jax.default_backend()
         body = functools.partial(
-            walk, self.architecture, kernels.chosen(platform, self.plain), mesh is not None and mesh.shape['column'] > 1
+            walk,
+            self.architecture,
+            kernels.chosen(platform, self.plain),
+            mesh is not None and mesh.shape['column'] > 1,
         )
         parameters = parameters_of(self)
         if mesh is not None:
-            ranks = {name: len(shape) + 1 for name, shape in self.architecture.points().items() if name != 'prob'}
+            ranks = {
+                name: len(shape) + 1 for name, shape in self.architecture.points().items() if name != 'prob'
+            }
             body = exchange.over_mesh(body, mesh, ranks)
         points = body(parameters, images, dict(masks or {}))
         last = self.architecture.layers[-1].name
@@ -91,7 +101,9 @@ class AlexNet(nnx.Module):
 
 def parameters_of(network: AlexNet) -> Parameters:
     """The network's parameters as plain arrays by layer."""
-    return {name: {'kernel': each.kernel[...], 'bias': each.bias[...]} for name, each in network.layers.items()}
+    return {
+        name: {'kernel': each.kernel[...], 'bias': each.bias[...]} for name, each in network.layers.items()
+    }
 
 
 def with_parameters(network: AlexNet, parameters: Parameters) -> AlexNet:
@@ -139,7 +151,9 @@ def walk(
             x = tuple(layers.dense(seen[c], kernel[c], bias[c]) for c in range(mine))
         elif isinstance(layer, Dropout):
             mask = masks[layer.name] if masks else (None,) * mine
-            x = tuple(layers.dropout(x[c], mask[c], keep=layer.keep, inverted=layer.inverted) for c in range(mine))
+            x = tuple(
+                layers.dropout(x[c], mask[c], keep=layer.keep, inverted=layer.inverted) for c in range(mine)
+            )
         else:
             x = tuple(_alone(layer, architecture, formulations, column) for column in x)
         points[layer.name] = exchange.beside(x)
@@ -164,7 +178,12 @@ def _alone(
 
 
 def _convolve(
-    layer: Convolution, architecture: Architecture, x: exchange.Columns, kernel: jax.Array, bias: jax.Array, on_mesh: bool
+    layer: Convolution,
+    architecture: Architecture,
+    x: exchange.Columns,
+    kernel: jax.Array,
+    bias: jax.Array,
+    on_mesh: bool,
 ) -> exchange.Columns:
     """One convolution for each column and group; a single one where all columns of this device see the same input."""
     mine = len(kernel)

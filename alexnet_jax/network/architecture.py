@@ -25,7 +25,9 @@ class Convolution:
     pad: int = 0  # zeros on each side
     sees: str = 'own'  # 'image', 'own' or 'all'
     groups: int = 1  # inside a column: separate convolutions of as many parts of its input (Caffe)
-    overhang: int = 0  # zeros that the last window may read past the bottom and right edges (2012 source, layer.py)
+    overhang: int = (
+        0  # zeros that the last window may read past the bottom and right edges (2012 source, layer.py)
+    )
     rounding: str = 'exact'  # 'floor' drops pixels that no window reaches (torch)
 
 
@@ -66,7 +68,9 @@ class Pooling:
     window: int = 3
     stride: int = 2
     kind: str = 'max'
-    rounding: str = 'exact'  # 'ceil': the last window may hang over the edge and reads nothing there (2012 source)
+    rounding: str = (
+        'exact'  # 'ceil': the last window may hang over the edge and reads nothing there (2012 source)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +79,9 @@ class Dropout:
 
     name: str
     keep: float = 0.5
-    inverted: bool = False  # True: divides by keep in training; False: multiplies by keep at test, as the paper
+    inverted: bool = (
+        False  # True: divides by keep in training; False: multiplies by keep at test, as the paper
+    )
 
 
 Layer = Convolution | Dense | Activation | ResponseNormalisation | Pooling | Dropout
@@ -104,7 +110,9 @@ class Architecture:
     def _last(self) -> Dense:
         last = self.layers[-1]
         if not isinstance(last, Dense):
-            raise Mistake(f'The last layer of {self.name} is {last.name}; it must be dense, with a unit for each class.')
+            raise Mistake(
+                f'The last layer of {self.name} is {last.name}; it must be dense, with a unit for each class.'
+            )
         return last
 
     @functools.cached_property
@@ -179,15 +187,21 @@ def _windows(layer: Convolution | Pooling, size: int) -> tuple[int, int]:
     steps, rest = divmod(room, layer.stride)
     over = (layer.stride - rest) % layer.stride
     if room < 0:
-        raise Mistake(f'{layer.name}: a window of {window} pixels does not fit into {size} + 2 x {pad}; give a larger crop.')
+        raise Mistake(
+            f'{layer.name}: a window of {window} pixels does not fit into {size} + 2 x {pad}; give a larger crop.'
+        )
     if rest == 0 or layer.rounding == 'floor':
         return steps + 1, -rest
     if layer.rounding == 'ceil' or (isinstance(layer, Convolution) and over == layer.overhang):
         return steps + 2, over
-    allowed = f' (or {layer.overhang} zeros past the edge)' if isinstance(layer, Convolution) and layer.overhang else ''
+    allowed = (
+        f' (or {layer.overhang} zeros past the edge)'
+        if isinstance(layer, Convolution) and layer.overhang
+        else ''
+    )
     raise Mistake(
-        f'{layer.name}: ({size} + 2 x {pad} - {window}) / {layer.stride} = {room / layer.stride:g} is not a whole number'
-        f'{allowed}, so its windows do not fit {size} pixels; give another crop.'
+        f'{layer.name}: ({size} + 2 x {pad} - {window}) / {layer.stride} = {room / layer.stride:g} is not a whole '
+        f'number{allowed}, so its windows do not fit {size} pixels; give another crop.'
     )
 
 
@@ -201,7 +215,9 @@ def _output(layer: Layer, shape: Shape) -> Shape:
         return (layer.units,)
     if isinstance(layer, Convolution | Pooling):
         if len(shape) != 3:
-            raise Mistake(f'{layer.name} needs maps of height and width, and what comes before it has the shape {shape}.')
+            raise Mistake(
+                f'{layer.name} needs maps of height and width, and what comes before it has the shape {shape}.'
+            )
         height, width = (_windows(layer, size)[0] for size in shape[:2])
         return height, width, layer.maps if isinstance(layer, Convolution) else shape[2]
     return shape
@@ -210,7 +226,11 @@ def _output(layer: Layer, shape: Shape) -> Shape:
 def _activations(names: str, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     """Puts a ReLU named relu1, relu2, ... behind each layer listed in `names`."""
     behind = dict(pair.split('>') for pair in names.split())
-    return tuple(part for layer in layers for part in ((layer, Activation(behind[layer.name])) if layer.name in behind else (layer,)))
+    return tuple(
+        part
+        for layer in layers
+        for part in ((layer, Activation(behind[layer.name])) if layer.name in behind else (layer,))
+    )
 
 
 _RELUS = 'conv1>relu1 conv2>relu2 conv3>relu3 conv4>relu4 conv5>relu5 fc6>relu6 fc7>relu7'

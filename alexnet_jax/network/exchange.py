@@ -45,7 +45,9 @@ def apart(x: jax.Array, columns: int) -> Columns:
     return tuple(jnp.split(x, columns, axis=-1)) if columns > 1 else (x,)
 
 
-def over_mesh(body: Callable[..., dict[str, jax.Array]], mesh: Mesh, ranks: dict[str, int]) -> Callable[..., Any]:
+def over_mesh(
+    body: Callable[..., dict[str, jax.Array]], mesh: Mesh, ranks: dict[str, int]
+) -> Callable[..., Any]:
     """`body(weights, images, masks) -> points` run by every device on its share.
 
     Weights come in by column and whole over `data`, so the transpose reduces their gradients over `data` alone;

@@ -13,7 +13,13 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-_ONES = {'conv2', 'conv4', 'conv5', 'fc6', 'fc7'}  # biases of one, so that their ReLUs begin alive (paper, section 5)
+_ONES = {
+    'conv2',
+    'conv4',
+    'conv5',
+    'fc6',
+    'fc7',
+}  # biases of one, so that their ReLUs begin alive (paper, section 5)
 
 _PIXELS = 60.0  # deviation of mean-free pixels of photographs, in grey levels
 
@@ -32,7 +38,7 @@ def _he(name: str, fan_in: int) -> tuple[float, float]:
     """He et al. 2015: keeps a variance of one through ReLUs; not the paper's, and named so.
 
     He assumes inputs that deviate by one, and pixels deviate by about 60, so conv1 begins that much smaller. Its
-    gradient is then as much larger: a rate factor of 1 / 60^2 for conv1 makes the whole as if pixels were divided by 60.
+    gradient is then as much larger: a rate factor of 1 / 60^2 for conv1 makes all as if pixels were divided by 60.
     """
     return math.sqrt(2.0 / fan_in) / (_PIXELS if name == 'conv1' else 1.0), 0.0
 

@@ -19,7 +19,9 @@ ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {'relu': lambda x:
 
 def convolution(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, stride: int, edges: Edges) -> jax.Array:
     """Cross-correlation, (B, H, W, C) to (B, H', W', out); `edges` are zeros around the input (negative: cut off)."""
-    out = lax.conv_general_dilated(x, kernel, (stride, stride), edges, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    out = lax.conv_general_dilated(
+        x, kernel, (stride, stride), edges, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
     return out + bias.reshape(1, 1, 1, -1)
 
 
@@ -34,14 +36,20 @@ def response_normalisation(x: jax.Array, *, k: float, n: int, alpha: float, beta
     `alpha` is what multiplies the sum: who divides it by n does so before.
     """
     ends = ((0, 0),) * (x.ndim - 1) + ((n // 2, (n - 1) // 2),)
-    total = lax.reduce_window(x * x, np.zeros((), x.dtype), lax.add, (1,) * (x.ndim - 1) + (n,), (1,) * x.ndim, ends)
+    total = lax.reduce_window(
+        x * x, np.zeros((), x.dtype), lax.add, (1,) * (x.ndim - 1) + (n,), (1,) * x.ndim, ends
+    )
     return x * (k + alpha * total) ** -beta
 
 
 def max_pooling(x: jax.Array, *, window: int, stride: int, edges: Edges) -> jax.Array:
     """Largest number of each window, (B, H, W, C) to (B, H', W', C); past the edges there is nothing."""
-    lowest = np.array(-np.inf, x.dtype)  # concrete even while tracing: jax differentiates the known reductions alone
-    return lax.reduce_window(x, lowest, lax.max, (1, window, window, 1), (1, stride, stride, 1), ((0, 0), *edges, (0, 0)))
+    lowest = np.array(
+        -np.inf, x.dtype
+    )  # concrete even while tracing: jax differentiates the known reductions alone
+    return lax.reduce_window(
+        x, lowest, lax.max, (1, window, window, 1), (1, stride, stride, 1), ((0, 0), *edges, (0, 0))
+    )
 
 
 def dropout(x: jax.Array, mask: jax.Array | None, *, keep: float, inverted: bool) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Checkpoints by orbax, with what it lacks: checksums of the values, a policy that never drops the newest, and tidiness.
+"""Checkpoints by orbax, with what it lacks: checksums of values, a policy that never drops the newest, tidiness.
 
 Orbax restores a flipped bit in array data without a word and casts dtypes silently. So every checkpoint holds, beside
 the arrays, the shape, dtype and SHA-256 of each parameter column; they are compared before anything is used. Digests
@@ -37,13 +37,17 @@ class Checkpoints:
         kept = [
             _POLICY.LatestN(2),  # two, so that damage to the newest costs one interval and not the run
             # Of equal errors the latest; BestN keeps the last of an ascending order.
-            _POLICY.BestN(get_metric_fn=lambda m: -m['top1_error'], n=1, keep_checkpoints_without_metrics=False),
+            _POLICY.BestN(
+                get_metric_fn=lambda m: -m['top1_error'], n=1, keep_checkpoints_without_metrics=False
+            ),
         ]
         if keep_every:
             kept.append(_POLICY.EveryNSteps(keep_every))
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_POLICY.AnyPreservationPolicy(kept),
-            best_fn=lambda metrics: metrics['top1_error'],  # the policy decides; without this orbax writes no metrics
+            best_fn=lambda metrics: metrics[
+                'top1_error'
+            ],  # the policy decides; without this orbax writes no metrics
             best_mode='min',
         )
         self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=('state', 'record'))
@@ -60,11 +64,15 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """The step with the lowest validation error, the latest of equals; None where nothing was validated."""
-        errors = {step: metrics['top1_error'] for step in self.steps() if (metrics := self._manager.metrics(step))}
+        errors = {
+            step: metrics['top1_error'] for step in self.steps() if (metrics := self._manager.metrics(step))
+        }
         return min(errors, key=lambda step: (errors[step], -step)) if errors else None
 
-    def save(self, step: int, state: Tree, record: dict[str, Any], *, top1_error: float | None = None) -> None:
-        """Begins to save `state` (arrays (columns, ...)) and the JSON `record`; an earlier save's failure is raised here."""
+    def save(
+        self, step: int, state: Tree, record: dict[str, Any], *, top1_error: float | None = None
+    ) -> None:
+        """Begins to save `state` (arrays (columns, ...)) and the JSON `record`; raises an earlier save's failure."""
         self._manager.check_for_errors()
         if step in self._manager.all_steps():
             return
@@ -74,12 +82,14 @@ class Checkpoints:
         )
         metrics = None if top1_error is None else {'top1_error': top1_error}
         if not self._manager.save(step, args=items, metrics=metrics):
-            raise RuntimeError(f'orbax declined to save step {step}; the newest it knows is {self._manager.latest_step()}.')
+            raise RuntimeError(
+                f'orbax declined to save step {step}; the newest it knows is {self._manager.latest_step()}.'
+            )
 
     def restore(self, like: Tree, step: int | None = None) -> tuple[int, Tree, dict[str, Any]]:
         """(step, state, record), laid out as `like`; the newest whole checkpoint, or the one of `step`.
 
-        A damaged one is named and set aside as '<step>.damaged', and the one before it is used; where a certain step was
+        A damaged one is named and set aside as '<step>.damaged', and the one before it is used; where one step was
         asked for, damage is a Mistake, as is a checkpoint of another network.
         """
         if step is not None and step not in self.steps():
@@ -90,8 +100,12 @@ class Checkpoints:
                 return candidate, *self._read(candidate, like)
             except Damaged as damage:
                 if step is not None:
-                    raise Mistake(f'The checkpoint of step {step} in {self.directory} is damaged: {damage}.') from damage
-                logging.warning('The checkpoint of step %d is damaged: %s. Using the one before it.', candidate, damage)
+                    raise Mistake(
+                        f'The checkpoint of step {step} in {self.directory} is damaged: {damage}.'
+                    ) from damage
+                logging.warning(
+                    'The checkpoint of step %d is damaged: %s. Using the one before it.', candidate, damage
+                )
                 self._set_aside(candidate)
         raise Mistake(f'No whole checkpoint is left in {self.directory}; train again in a fresh workdir.')
 
@@ -101,7 +115,9 @@ class Checkpoints:
                 return self._manager.restore(step, args=ocp.args.Composite(**{name: arguments}))[name]
             except Exception as error:  # what orbax raises depends on which byte is wrong
                 first = (str(error).splitlines() or [''])[0]
-                raise Damaged(f'its {name} can not be read ({type(error).__name__}: {first[:200]})') from error
+                raise Damaged(
+                    f'its {name} can not be read ({type(error).__name__}: {first[:200]})'
+                ) from error
 
         held = item('record', ocp.args.JsonRestore())
         if not isinstance(held, dict) or not {'record', 'leaves'} <= held.keys():
@@ -122,7 +138,7 @@ class Checkpoints:
         return state, held['record']
 
     def _set_aside(self, step: int) -> None:
-        """Out of orbax's sight, for else it would decline to save that step again; kept, for nothing is ours to lose."""
+        """Out of orbax's sight, for else it would decline to save that step again; kept, not deleted."""
         if jax.process_index() == 0:
             aside = self.directory / f'{step}.damaged'
             shutil.rmtree(aside, ignore_errors=True)
@@ -165,6 +181,10 @@ def describe(state: Tree) -> dict[str, dict[str, Any]]:
     if jax.process_count() > 1:  # a host knows its own columns alone
         digests = np.max(multihost_utils.process_allgather(digests), axis=0)
     return {
-        name: {'shape': list(leaf.shape), 'dtype': str(leaf.dtype), 'sha256': [row[c].tobytes().hex() for c in range(leaf.shape[0])]}
+        name: {
+            'shape': list(leaf.shape),
+            'dtype': str(leaf.dtype),
+            'sha256': [row[c].tobytes().hex() for c in range(leaf.shape[0])],
+        }
         for (name, leaf), row in zip(named, digests, strict=True)
     }

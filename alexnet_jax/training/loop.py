@@ -132,7 +132,7 @@ def run(
         values = jax.device_get(sums)
         if not (math.isfinite(values['loss']) and math.isfinite(values['gradient_norm'])):
             raise NotFinite(
-                f'At step {number + 1} the loss is {float(values["loss"] / values["images"])} and the norm of its gradient '
+                f"At step {number + 1} the loss is {float(values['loss'] / values['images'])} and its gradient's norm "
                 f'{float(values["gradient_norm"])} (rate {plan.rate(number):g}): nothing of it was saved; begin again '
                 'with a smaller train.rate or a longer train.warmup_epochs.'
             )
@@ -140,7 +140,14 @@ def run(
         batch = int(values['images'])
         if plan.logs(number + 1):
             row = {'epoch': plan.epoch(number + 1), 'rate': plan.rate(number), **tally.means()}
-            _log(journal, number + 1, plan, row, pace.read(number + 1, plan.last, batch), float(values['gradient_norm']))
+            _log(
+                journal,
+                number + 1,
+                plan,
+                row,
+                pace.read(number + 1, plan.last, batch),
+                float(values['gradient_norm']),
+            )
             tally.__init__()  # type: ignore[misc]
 
     for number in range(first, plan.last):
@@ -167,20 +174,27 @@ def run(
             pace.skip(time.perf_counter() - began)
         journal.bar(done, plan.last)
         if stop.asked and done < plan.last:
-            raise signals.Stopped(f'{stop.asked} came: everything up to step {done} is saved; run the same command to go on.')
+            raise signals.Stopped(
+                f'{stop.asked} came: everything up to step {done} is saved; run the same command to go on.'
+            )
     if pending:
         read(*pending)
     return state
 
 
 def _log(
-    journal: Journal, done: int, plan: Plan, row: dict[str, float], pace: dict[str, float], gradient_norm: float
+    journal: Journal,
+    done: int,
+    plan: Plan,
+    row: dict[str, float],
+    pace: dict[str, float],
+    gradient_norm: float,
 ) -> None:
     journal.metrics(done, **row, gradient_norm=gradient_norm)
     journal.timings(done, **pace)
     journal.line(
-        f'step {done}/{plan.last}  epoch {row["epoch"]:.2f}  loss {row["loss"]:.4f}  top-1 error {row["top1_error"]:.1%}  '
-        f'rate {row["rate"]:.2g}  {pace["images_per_second"]:.0f} images/s  waiting {pace["waiting"]:.0%}  '
+        f'step {done}/{plan.last}  epoch {row["epoch"]:.2f}  loss {row["loss"]:.4f}  '
+        f'top-1 error {row["top1_error"]:.1%}  rate {row["rate"]:.2g}  {pace["images_per_second"]:.0f} images/s  waiting {pace["waiting"]:.0%}  '
         f'{clock(pace["seconds_to_go"])} to go'
     )
 
@@ -191,4 +205,3 @@ def clock(seconds: float) -> str:
         return f'{seconds:.0f} s'
     minutes, rest = divmod(round(seconds), 60)
     return f'{minutes}:{rest:02d} min' if minutes < 60 else f'{minutes // 60}:{minutes % 60:02d} h'
-

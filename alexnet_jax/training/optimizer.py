@@ -14,12 +14,15 @@ import optax
 
 
 def scale_by_layer_rates(layers: tuple[str, ...]) -> optax.GradientTransformationExtraArgs:
-    """Multiplies each layer's updates by minus its rate: `update(..., rates=array (layers, 2))`, weights then biases."""
+    """Updates times minus the layer's rate: `update(..., rates=array (layers, 2))`, weights then biases."""
 
     def update(updates, state, params=None, *, rates, **extra):
         del params, extra
         scaled = {
-            name: {'kernel': -rates[i, 0] * updates[name]['kernel'], 'bias': -rates[i, 1] * updates[name]['bias']}
+            name: {
+                'kernel': -rates[i, 0] * updates[name]['kernel'],
+                'bias': -rates[i, 1] * updates[name]['bias'],
+            }
             for i, name in enumerate(layers)
         }
         return scaled, state
@@ -27,9 +30,13 @@ def scale_by_layer_rates(layers: tuple[str, ...]) -> optax.GradientTransformatio
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
-def paper_sgd(layers: tuple[str, ...], *, momentum: float, decay: float) -> optax.GradientTransformationExtraArgs:
+def paper_sgd(
+    layers: tuple[str, ...], *, momentum: float, decay: float
+) -> optax.GradientTransformationExtraArgs:
     """The rule above for parameters {layer: {'kernel', 'bias'}}; its state is one trace, the velocity v."""
-    return optax.chain(optax.add_decayed_weights(decay), scale_by_layer_rates(layers), optax.trace(decay=momentum))
+    return optax.chain(
+        optax.add_decayed_weights(decay), scale_by_layer_rates(layers), optax.trace(decay=momentum)
+    )
 
 
 def velocity(state: optax.OptState) -> dict[str, dict[str, jax.Array]]:

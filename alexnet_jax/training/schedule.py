@@ -1,4 +1,4 @@
-"""Rates: from how far the run is to a weight and a bias rate for each layer. Plain numbers on the host, no arrays of jax.
+"""Rates: from how far the run is to a weight and a bias rate for each layer. Plain numbers, no arrays of jax.
 
 Because the step takes rates as an argument, a change of schedule, a frozen layer or a drop compiles nothing anew.
 """

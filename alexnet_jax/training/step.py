@@ -43,7 +43,7 @@ class Jitted:
 
 
 def first_state(network: AlexNet, mesh: Mesh) -> State:
-    """The state before the first step: the network's parameters, copied, and a velocity of zeros, laid out on `mesh`."""
+    """The state before the first step, laid out on `mesh`: the network's parameters, copied, and no velocity."""
     parameters = parameters_of(network)
     state = {
         'parameters': jax.tree.map(np.asarray, parameters),
@@ -51,7 +51,9 @@ def first_state(network: AlexNet, mesh: Mesh) -> State:
     }
     # Through NumPy: a device_put of device arrays may alias them, and the donating step would delete the network's own.
     sharding = exchange.weights_sharding(mesh)
-    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), state)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), state
+    )
 
 
 def finish(batch: Batch, mean: jax.Array) -> jax.Array:

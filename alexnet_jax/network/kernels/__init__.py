@@ -18,7 +18,10 @@ Kernels = Mapping[str, Callable[..., Any]]
 
 PLAIN: Kernels = {'response_normalisation': layers.response_normalisation, 'max_pooling': layers.max_pooling}
 WINS: Mapping[str, Kernels] = {
-    'cpu': {'response_normalisation': normalisation.response_normalisation, 'max_pooling': pooling.max_pooling},
+    'cpu': {
+        'response_normalisation': normalisation.response_normalisation,
+        'max_pooling': pooling.max_pooling,
+    },
 }
 
 

@@ -33,7 +33,9 @@ def _outputs(size: int, edge: tuple[int, int], window: int, stride: int) -> int:
 def _forward(x, window, stride, edges):
     lowest = jnp.array(-jnp.inf, x.dtype)
     padded = lax.pad(x, lowest, ((0, 0, 0), *((low, high, 0) for low, high in edges), (0, 0, 0)))
-    height, width = (_outputs(size, edge, window, stride) for size, edge in zip(x.shape[1:3], edges, strict=True))
+    height, width = (
+        _outputs(size, edge, window, stride) for size, edge in zip(x.shape[1:3], edges, strict=True)
+    )
     best, winner = None, None
     for place in range(window * window):
         top, left = divmod(place, window)
@@ -59,7 +61,9 @@ def _backward(window, stride, edges, kept, g):
     winner = lax.optimization_barrier(lax.pad(winner, jnp.array(-1, jnp.int8), spread))
     total = None
     for place in range(window * window):
-        top, left = (window - 1 - offset + low for offset, (low, _) in zip(divmod(place, window), edges, strict=True))
+        top, left = (
+            window - 1 - offset + low for offset, (low, _) in zip(divmod(place, window), edges, strict=True)
+        )
         begin, end = (0, top, left, 0), (g.shape[0], top + sizes[0], left + sizes[1], g.shape[3])
         won = lax.slice(winner, begin, end) == place
         share = jnp.where(won, lax.slice(g, begin, end), jnp.zeros((), g.dtype))
