@@ -194,8 +194,8 @@ def _log(
     journal.timings(done, **pace)
     journal.line(
         f'step {done}/{plan.last}  epoch {row["epoch"]:.2f}  loss {row["loss"]:.4f}  '
-        f'top-1 error {row["top1_error"]:.1%}  rate {row["rate"]:.2g}  {pace["images_per_second"]:.0f} images/s  waiting {pace["waiting"]:.0%}  '
-        f'{clock(pace["seconds_to_go"])} to go'
+        f'top-1 error {row["top1_error"]:.1%}  rate {row["rate"]:.2g}  {pace["images_per_second"]:.0f} images/s  '
+        f'waiting {pace["waiting"]:.0%}  {clock(pace["seconds_to_go"])} to go'
     )
 
 
