@@ -17,7 +17,7 @@ ENDINGS = (
     '.jpeg',
     '.png',
     '.webp',
-)  # what sources.py takes for an image; decode goes by content alone
+)  # what sources take for an image; decode goes by content alone
 LARGEST_FILE = 64 * 2**20  # bytes
 LARGEST_IMAGE = (
     64 * 10**6

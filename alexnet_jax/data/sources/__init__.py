@@ -1,0 +1,55 @@
+"""Sources: where images come from, as classes, splits and items in a fixed order, read one by one.
+
+One file for each form in which people have their images; none decodes, resizes or writes anything.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from alexnet_jax.data.arrangement import SPLITS, Item
+from alexnet_jax.data.sources import drawn, folders, tars
+from alexnet_jax.data.sources.source import Source, Wanted
+from alexnet_jax.mistakes import Mistake
+
+__all__ = ['KINDS', 'SPLITS', 'Item', 'Source', 'open_source']
+
+AT_PATH: Mapping[str, Callable[[Path, Wanted], Source]] = {
+    'folder': folders.open_folder,
+    'tar': tars.open_tar,
+}
+KINDS = ('cutouts', *AT_PATH)
+
+
+def open_source(
+    kind: str,
+    path: str = '',
+    *,
+    side: int,
+    seed: int = 0,
+    validation_share: float = 0.1,
+    test_share: float = 0.1,
+    counts: tuple[int, int, int] = (8000, 1000, 1000),
+) -> Source:
+    """The source of a kind (KINDS) at a path.
+
+    cutouts: made here (cutouts.py), `side` pixels, so many for train, validation and test as `counts` says.
+    folder, tar (also gzipped): split/class/image or class/image; arrangement.py tells what becomes of them, and to
+    which images `seed` and the two shares apply.
+    Raises Mistake where there is nothing to be found, and tells what was expected.
+    """
+    if kind not in KINDS:
+        raise Mistake(f'Unknown source {kind!r}; there are: {", ".join(KINDS)}.')
+    if seed < 0:
+        raise Mistake(f'The seed (--config.prepare.seed) must be at least 0, not {seed}.')
+    if kind == 'cutouts':
+        return drawn.open_cutouts(side, seed, counts)
+    if not path or not os.path.exists(path):
+        raise Mistake(f'The source {kind!r} needs an existing path (--config.prepare.path), not {path!r}.')
+    if validation_share < 0 or test_share < 0 or validation_share + test_share >= 1:
+        raise Mistake(
+            f'The shares {validation_share} for validation and {test_share} for test must be at least 0 and '
+            'together less than 1.'
+        )
+    shares = {'validation': validation_share, 'test': test_share}
+    return AT_PATH[kind](Path(path).absolute(), Wanted(seed, shares))

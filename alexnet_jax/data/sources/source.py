@@ -1,0 +1,81 @@
+"""What every kind of source gives, and how one made of paths (folders, archives) is put together."""
+
+import dataclasses
+import re
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_jax.data import images
+from alexnet_jax.data.arrangement import Item, arrange, passed_over
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Images with labels, in splits. Everything is plain data, so that it can go to other processes."""
+
+    name: str  # letters, digits and underscores: datasets' files are called by it
+    classes: tuple[str, ...]  # label -> name
+    splits: dict[str, tuple[Item, ...]]  # of SPLITS those that exist
+    note: str  # how the splits came about, and what was passed over
+    seed: int  # that decided what was left to chance
+    reader: Callable[[Item], bytes | np.ndarray]
+    upright: bool = False  # whether images are turned as their EXIF orientation asks
+
+    def read(self, item: Item) -> bytes | np.ndarray:
+        """The file's bytes, or the pixels (uint8, height x width x 3) where there is no file.
+
+        Raises images.Unreadable, with the item's id, where the file has gone or cannot be read.
+        """
+        try:
+            return self.reader(item)
+        except (OSError, EOFError, zlib.error) as error:
+            raise images.Unreadable(f'{item.id}: cannot be read ({error}); mend or remove it.') from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What is asked of a source beside its path; each kind takes what concerns it."""
+
+    seed: int  # decides seeded splits
+    shares: Mapping[
+        str, float
+    ]  # of the training images, for the splits 'validation' and 'test' where there are none
+
+
+def arranged(
+    path: Path,
+    found: dict[str, tuple],
+    others: Iterable[str],
+    wanted: Wanted,
+    reader: Callable[[Item], bytes],
+    *,
+    upright: bool,
+) -> Source:
+    """The source of images found in a folder or archive (path -> where), in the order in which they come.
+
+    `others` are the paths of files that are no images, to be counted in the note.
+    """
+    arrangement = arrange(found, origin=str(path), seed=wanted.seed, shares=dict(wanted.shares))
+    return Source(
+        name=named(path),
+        classes=arrangement.classes,
+        splits=arrangement.splits,
+        note=arrangement.note + passed_over(others),
+        seed=wanted.seed,
+        reader=reader,
+        upright=upright,
+    )
+
+
+def named(path: Path) -> str:
+    """A source's name from that of its folder or archive."""
+    name = re.sub(r'\W+', '_', path.name.split('.')[0].lower(), flags=re.ASCII).strip('_')
+    return name if name[:1].isalpha() else f'images_{name}'.strip('_')
+
+
+def hidden(name: str) -> bool:
+    """What systems leave lying about: .DS_Store, ._cat.jpg, __MACOSX."""
+    return name.startswith('.') or name == '__MACOSX'
