@@ -23,27 +23,11 @@ PHOTOGRAPHS = {
     'validation': ('brick', 'rocket'),
     'test': ('camera', 'coffee', 'gravel', 'retina'),
 }
-SCALES = (
-    1,
-    1.25,
-    1.5,
-    1.75,
-    2,
-    2.5,
-    3,
-    3.5,
-    4,
-    5,
-    6,
-    7,
-    8,
-)  # a photograph's shorter edge, in sides of the image
+SCALES = (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8)  # of a photograph's shorter edge, in sides
 RADIUS = (0.22, 0.38)  # of the circle about the shape, in sides: no shape fills the image, none is a speck
 MARGIN = 1 / 16  # sides that stay free of the figure: a random crop of 7/8 does not cut it
 TURN = 0.2217  # tan(25 degrees / 2): shapes turn up to 25 degrees either way
-CONTRAST = (
-    30  # grey levels between the mean colours of figure and ground in one channel, so that a person sees it
-)
+CONTRAST = 30  # grey levels between the mean colours of figure and ground in one channel: a person sees it
 REACH = 1.3  # the distance tables cover [-REACH, REACH] squared, the shapes about the unit circle
 OPAQUE = 128  # covered pixels count from 0 to this; differences of two pixels times it fit 16 bits
 
@@ -58,10 +42,7 @@ def example(split: str, index: int, seed: int, side: int) -> tuple[np.ndarray, i
     first, last = radius + MARGIN * side, side - radius - MARGIN * side
     row, column = first + row * (last - first), first + column * (last - first)
     # The same square for every class: were it the shape itself, what is refused would tell of the class.
-    around = (
-        slice(round(row - radius), round(row + radius)),
-        slice(round(column - radius), round(column + radius)),
-    )
+    around = tuple(slice(round(centre - radius), round(centre + radius)) for centre in (row, column))
     while True:
         ground, figure = _piece(split, side, chance), _piece(split, side, chance)
         if _differ(ground[around], figure[around]):
@@ -90,10 +71,10 @@ def _scales(name: str, side: int) -> tuple[np.ndarray, ...]:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
     shorter = min(pixels.shape[:2])
     # Enlarging adds no detail: only where the photograph is smaller than the image must it be.
-    factors = [scale * side / shorter for scale in SCALES if scale * side <= shorter] or [
-        1.25 * side / shorter
+    scales = [scale for scale in SCALES if scale * side <= shorter] or [1.25]
+    sizes = [
+        [max(side, round(edge * scale * side / shorter)) for edge in pixels.shape[:2]] for scale in scales
     ]
-    sizes = [[max(side, round(edge * factor)) for edge in pixels.shape[:2]] for factor in factors]
     return tuple(images.resize(pixels, *size) for size in sizes)
 
 

@@ -48,8 +48,8 @@ def prepare(
     """Writes a dataset into `directory`: {'train': images, ..., 'classes': n, 'side': pixels, 'seconds': s}.
 
     Of every image the centre square, `side` pixels, as JPEG of that quality or raw; over the training split the
-    mean image and the covariance of the colours, of the pixels as they are stored. One of the `workers` is this
-    very process. Where the same dataset lies already, nothing is done.
+    mean image and the covariance of the colours, of the pixels as they are stored. By so many `workers`: one is
+    this very process, more are new ones. Where the same dataset lies already, nothing is done.
     Raises Mistake where another dataset or foreign files lie there, while another process prepares it, and for
     images that cannot be read: all of them are named at the end, and what was made is kept for the next time.
     """
@@ -63,9 +63,10 @@ def prepare(
         with _alone(directory):
             jobs = _jobs(source, directory, side, encoding, quality)
             # Another process may have ended it between our look and our lock.
-            manifest = _same(directory, settings) or _made(
-                directory, source, settings, jobs, workers, progress
-            )
+            manifest = _same(directory, settings)
+            if manifest is None:
+                _make(directory, jobs, workers, progress)
+                manifest = _finish(directory, source, settings, jobs)
     shutil.rmtree(directory / ASIDE, ignore_errors=True)  # also what a kill at this very place left
     seconds = time.monotonic() - began
     return {**manifest['counts'], 'classes': len(manifest['classes']), 'side': side, 'seconds': seconds}
@@ -187,24 +188,28 @@ def _parts(items: tuple[Item, ...]) -> list[tuple[Item, ...]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _made(directory: Path, source: Source, settings: dict, jobs: dict, workers: int, progress: bool) -> dict:
-    """The manifest, after all that it speaks of."""
+def _make(directory: Path, jobs: dict[str, list[shards.Job]], workers: int, progress: bool) -> None:
+    """Makes all shards that are not there yet. Raises Mistake where there are images that cannot be read."""
     _clear(directory, jobs)
     unreadable = labour.make([job for split in jobs.values() for job in split], workers, progress)
     if unreadable:
         more = [f'... and {len(unreadable) - LISTED} more.'] if len(unreadable) > LISTED else []
         raise Mistake('\n'.join([f'{len(unreadable)} images cannot be read:', *unreadable[:LISTED], *more]))
-    return _finished(directory, source, settings, jobs)
 
 
 # The end
 
 
-def _finished(directory: Path, source: Source, settings: dict, jobs: dict[str, list[shards.Job]]) -> dict:
-    """Statistics, TFDS's description, and last the manifest."""
-    accounts = {split: [shards.read_account(job.account) for job in jobs[split]] for split in jobs}
-    total = np.sum([account.total for account in accounts['train']], axis=0)
-    products = np.sum([account.products for account in accounts['train']], axis=0)
+def _finish(directory: Path, source: Source, settings: dict, jobs: dict[str, list[shards.Job]]) -> dict:
+    """Writes the statistics, TFDS's description, and last the manifest, which it gives back."""
+    files, payloads = {}, dict.fromkeys(jobs, 0)
+    total, products = np.int64(0), np.int64(0)  # of the training split
+    for split, job in [(split, job) for split, of_split in jobs.items() for job in of_split]:
+        account = shards.read_account(job.account)  # as large as an image, so one after the other
+        files[os.path.basename(job.path)] = {'bytes': account.bytes, 'sha256': account.sha256}
+        payloads[split] += account.payload
+        if split == 'train':
+            total, products = total + account.total, products + account.products
     with shards.whole(directory / dataset.STATISTICS) as file:
         np.savez(file, **statistics.from_sums(total, products, settings['counts']['train']))
     dataset.describe(
@@ -215,13 +220,8 @@ def _finished(directory: Path, source: Source, settings: dict, jobs: dict[str, l
         encoding=settings['encoding'],
         note=source.note,
         shard_lengths={split: [len(job.items) for job in jobs[split]] for split in jobs},
-        payloads={split: sum(account.payload for account in accounts[split]) for split in jobs},
+        payloads=payloads,
     )
-    files = {
-        os.path.basename(job.path): {'bytes': account.bytes, 'sha256': account.sha256}
-        for split in jobs
-        for job, account in zip(jobs[split], accounts[split], strict=True)
-    }
     for path in sorted(directory.iterdir()):
         if path.is_file() and path.name in OTHERS:
             shards.sync(path)
