@@ -73,6 +73,7 @@ def start(argv: list[str]) -> None:
 
     if (mode := modes.MODES.get(given.mode)) is None:
         raise Mistake(f'There is no mode {given.mode!r}; the modes are {", ".join(modes.MODES)}.')
+    recipe.check_images(given.images, given.mode, modes.WITH_IMAGES)
     recipe.check_workdir(given.workdir, mode)
     logging.getLogger('alexnet_jax').info('\n'.join(lines))
     mode(given.config, given.workdir)

@@ -65,6 +65,12 @@ def check_workdir(workdir: str, mode: Callable) -> None:
         )
 
 
+def check_images(images: str, mode: str, takers: Collection[str]) -> None:
+    """--images is given to a mode that takes images alone. Raises Mistake."""
+    if images and mode not in takers:
+        raise Mistake(f'--images is for --mode={" or ".join(takers)}; --mode={mode} takes none.')
+
+
 def check(config: ConfigDict) -> None:
     """Everything that can be known before any work: values, the rooms' words, contradictions. Raises Mistake."""
     check_values(config)

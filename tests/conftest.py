@@ -15,3 +15,35 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+def tiny():
+    """The quickstart in seconds: a few steps of the miniature on a few cut-outs."""
+    from configs import quickstart
+
+    config = quickstart.get_config()
+    config.update_from_flattened_dict(
+        {
+            'mesh': '1,2',
+            'prepare.counts': '48,16,20',
+            'train.batch': 8,
+            'train.epochs': 1.0,
+            'train.rate': 0.001,
+            'train.warmup_epochs': 0.0,
+            'evaluate.batch': 8,
+            'evaluate.views': 1,
+            'log.every_steps': 2,
+            'log.tensorboard': False,
+        }
+    )
+    return config
+
+
+@pytest.fixture(scope='session')
+def trained(tmp_path_factory):
+    """(config, workdir) of a tiny run that has ended; to be read, not to be changed."""
+    from alexnet_jax import modes
+
+    config, workdir = tiny(), str(tmp_path_factory.mktemp('trained'))
+    modes.train(config, workdir)
+    return config, workdir

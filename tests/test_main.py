@@ -32,7 +32,10 @@ def called(monkeypatch):
         return {}
 
     monkeypatch.setattr(
-        alexnet_jax, 'modes', SimpleNamespace(MODES={'train': train, 'summary': summary}), raising=False
+        alexnet_jax,
+        'modes',
+        SimpleNamespace(MODES={'train': train, 'summary': summary}, WITH_IMAGES=('summary',)),
+        raising=False,
     )
     monkeypatch.setitem(sys.modules, 'alexnet_jax.modes', alexnet_jax.modes)
     monkeypatch.setattr(main, 'settings', lambda machine: [])
@@ -103,6 +106,10 @@ def test_images_set_the_field_of_their_section(called):
         (['--config.train.epochs=1', '--config.train.warmup_epochs=2'], 'shorten the warm-up'),
         (['--config=/nowhere.py'], 'There is no config file /nowhere.py'),
         (['--config=/nowhere.py', '--config.train.batch=3'], 'There is no config file /nowhere.py'),
+        (
+            ['--images=a.jpg', '--workdir=/tmp'],
+            '--images is for --mode=summary; --mode=train takes none',
+        ),
         (['--flagfile=/nowhere'], 'Unable to open flagfile'),
     ],
 )

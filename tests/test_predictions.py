@@ -108,3 +108,10 @@ def test_what_names_no_image_is_refused_by_its_name(tmp_path):
         predictions.files([str(tmp_path)])
     with pytest.raises(Mistake, match='No images were named'):
         predictions.files([])
+
+
+def test_signs_that_a_shell_would_have_read_are_read_here(tmp_path, monkeypatch):
+    images = [write(tmp_path / name, 'red') for name in ('a.png', 'b.png', 'c[1].png')]
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert predictions.files(['~/[ab].png']) == images[:2]
+    assert predictions.files([images[2]]) == [images[2]]

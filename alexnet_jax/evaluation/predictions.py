@@ -7,6 +7,8 @@ answer.
 from __future__ import annotations
 
 import dataclasses
+import glob
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,9 +32,10 @@ class Prediction:
 def files(paths: Iterable[str]) -> list[str]:
     """The image files that `paths` name: a file is itself, a folder all images in it and below, sorted.
 
+    ~ and the signs * ? [] mean what they do to a shell, which does not see them in --images=*.jpg.
     Raises Mistake for a path that does not exist, a folder without images, and where no path is given at all.
     """
-    found = [file for path in paths for file in _under(Path(path))]
+    found = [file for path in paths for each in _matching(path) for file in _under(Path(each))]
     if not found:
         raise Mistake('No images were named; give images and folders, as in --images=cat.jpg,holiday.')
     return found
@@ -62,6 +65,11 @@ def predict(
                 yield Prediction(file, problem=each)
             else:
                 yield Prediction(file, choices=_best(next(answers), classes, top))
+
+
+def _matching(path: str) -> list[str]:
+    path = os.path.expanduser(path)
+    return [path] if os.path.lexists(path) else sorted(glob.glob(path)) or [path]
 
 
 def _under(path: Path) -> list[str]:

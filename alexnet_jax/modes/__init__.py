@@ -35,4 +35,14 @@ def evaluate(config: ConfigDict, workdir: str) -> Numbers:
     return evaluating.evaluate(config, workdir)
 
 
-MODES: Mapping[str, Callable[..., Numbers]] = {each.__name__: each for each in (train, prepare, evaluate)}
+def predict(config: ConfigDict, workdir: str) -> Numbers:
+    """Names the most probable classes of the images in predict.images; how many there were."""
+    from alexnet_jax.modes import predicting
+
+    return predicting.predict(config, workdir)
+
+
+MODES: Mapping[str, Callable[..., Numbers]] = {
+    each.__name__: each for each in (train, prepare, evaluate, predict)
+}
+WITH_IMAGES = ('predict',)  # the modes for which --images is meant

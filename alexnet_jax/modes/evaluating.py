@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax import devices
+from alexnet_jax.data import dataset
 from alexnet_jax.evaluation import scores
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import rooms
 from alexnet_jax.modes import workdir as folder
+from alexnet_jax.network.alexnet import AlexNet, Parameters
 from alexnet_jax.training.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
@@ -42,35 +45,56 @@ def step_of(config: ConfigDict, checkpoints: Checkpoints) -> int | None:
     return int(wanted)
 
 
-def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
-    """Errors with their interval, loss, split, views and checkpoint step; also written as evaluation.json."""
+class Run(NamedTuple):
+    """A trained run: its settings and its dataset, and one of its checkpoints on the mesh."""
+
+    config: ConfigDict
+    data: dataset.Dataset
+    network: AlexNet
+    mesh: jax.sharding.Mesh
+    step: int
+    parameters: Parameters
+
+
+def trained(config: ConfigDict, workdir: str) -> Run:
+    """The run in `workdir` at the checkpoint that evaluate.checkpoint means, on the machine that `config` describes.
+
+    What decided that run is read from its folder, so that nobody has to give its card again.
+    """
     if folder.read(workdir) is None or not (Path(workdir) / folder.CHECKPOINTS).is_dir():
         raise Mistake(
             f'{workdir} holds no trained run; train first: python main.py --workdir={workdir} with the same --config.'
         )
+    config = folder.as_begun(config, workdir)
     data = rooms.open_dataset(config, workdir)
     shape = rooms.architecture_of(config, data)
     mesh = rooms.mesh_of(config, shape)
     checkpoints = Checkpoints(Path(workdir) / folder.CHECKPOINTS)
     step, state, _ = checkpoints.restore(rooms.abstract_state(shape, mesh), step_of(config, checkpoints))
     checkpoints.close()
+    return Run(config, data, rooms.network_of(config, shape), mesh, step, state['parameters'])
+
+
+def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
+    """Errors with their interval, loss, split, views and checkpoint step; also written as evaluation.json."""
+    run = trained(config, workdir)
+    config, data = run.config, run.data
     split = split_of(config, data.counts)
     log.info(
         'Scoring step %d on %s images of the split %s, %d views.',
-        step,
+        run.step,
         f'{data.counts[split]:,}',
         split,
         config.evaluate.views,
     )
-    network = rooms.network_of(config, shape)
-    evaluator = rooms.evaluator_of(config, data, network, mesh, views=config.evaluate.views)
-    rates = evaluator.rates(state['parameters'], rooms.scoring_of(config, data, split))
+    evaluator = rooms.evaluator_of(config, data, run.network, run.mesh, views=config.evaluate.views)
+    rates = evaluator.rates(run.parameters, rooms.scoring_of(config, data, split))
     low, high = scores.interval(round(rates['top1_error'] * rates['images']), int(rates['images']))
     scored = {
         **rates,
         'split': split,
         'views': config.evaluate.views,
-        'checkpoint_step': step,
+        'checkpoint_step': run.step,
         'interval': [low, high],
     }
     if devices.writer():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 def directory(config: ConfigDict, workdir: str) -> Path:
     """Where the prepared dataset of a run lies: data.directory, else `dataset` in the workdir."""
     if config.data.directory:
-        return Path(config.data.directory)
+        return Path(config.data.directory).expanduser()
     if not workdir:
         raise Mistake(
             'Nothing says where the dataset goes; give --config.data.directory=... or --workdir=...'
@@ -33,7 +34,7 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     target = directory(config, workdir)
     source = sources.open_source(
         wanted.source,
-        wanted.path,
+        os.path.expanduser(wanted.path),
         side=wanted.side,
         seed=wanted.seed,
         validation_share=wanted.validation_share,

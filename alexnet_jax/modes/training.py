@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,11 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     with (
         signals.Stop() as stop,
         Journal(workdir, tensorboard=config.log.tensorboard, writer=devices.writer()) as journal,
+        # However the run ends, a save that was begun becomes whole before the process does.
+        contextlib.closing(
+            Checkpoints(Path(workdir) / folder.CHECKPOINTS, keep_every=config.checkpoint.keep_every_steps)
+        ) as checkpoints,
     ):
-        checkpoints = Checkpoints(
-            Path(workdir) / folder.CHECKPOINTS, keep_every=config.checkpoint.keep_every_steps
-        )
         network = rooms.network_of(config, shape)
         first, state, tally = begin(config, checkpoints, network, mesh, journal, run_key)
         if devices.writer() and not (Path(workdir) / concluding.EXAMPLES).exists():
@@ -66,7 +68,6 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         checkpoints.wait()
         journal.no_bar()
         step_number, parameters = evaluated(config, checkpoints, shape, mesh, plan.last, state)
-        checkpoints.close()
         return concluding.conclude(config, data, network, mesh, workdir, parameters, step_number, stream)
 
 

@@ -52,7 +52,13 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
     commands = (begun or {}).get('commands', []) + [[time.strftime('%Y-%m-%d %H:%M:%S'), ' '.join(sys.argv)]]
     write_json(
         folder / RUN,
-        {'deciding': deciding, 'versions': (begun or {}).get('versions', versions), 'commands': commands},
+        {
+            'deciding': deciding,
+            'data.directory': config.data.directory
+            and str(Path(config.data.directory).expanduser().absolute()),
+            'versions': (begun or {}).get('versions', versions),
+            'commands': commands,
+        },
     )
     write_json(folder / CONFIG, recipe.flat(config))
 
@@ -68,6 +74,26 @@ def read(workdir: str) -> dict[str, Any] | None:
         raise Mistake(
             f'{file} is damaged ({error}); put it back from a copy, or begin in another --workdir.'
         ) from error
+
+
+def as_begun(config: ConfigDict, workdir: str) -> ConfigDict:
+    """`config` with what decided the run in `workdir`, where its dataset lies too; its own are the machine and
+    the sections that say what is asked of the run (evaluate, predict). A line tells where that changes the network.
+    """
+    begun = read(workdir) or {'deciding': {}}
+    values = {
+        field: value
+        for field, value in begun['deciding'].items()
+        if field in recipe.FIELDS and not field.startswith('evaluate.')
+    }
+    if not config.data.directory:
+        values['data.directory'] = begun.get('data.directory', '')
+    given = recipe.flat(config)
+    if other := [f for f in values if f.startswith('network.') and values[f] != given[f]]:
+        log.info('As the run in %s was: %s.', workdir, ', '.join(f'{f} {values[f]!r}' for f in other))
+    config = ConfigDict(config.to_dict())
+    config.update_from_flattened_dict(values)
+    return config
 
 
 def write_json(file: Path, content: Any) -> None:

@@ -1,0 +1,85 @@
+"""Mode predict: a person's images, named one by one, by the run in a folder whatever config it is asked with."""
+
+import shutil
+
+import pytest
+from conftest import tiny
+from PIL import Image
+
+from alexnet_jax import modes
+from alexnet_jax.mistakes import Mistake
+from configs import default
+
+
+def picture(file, colour='red'):
+    Image.new('RGB', (80, 60), colour).save(file)
+    return str(file)
+
+
+@pytest.fixture
+def said(caplog):
+    """What was said so far, as lines."""
+    caplog.set_level('INFO', 'alexnet_jax')
+    return lambda: '\n'.join(caplog.messages).splitlines()
+
+
+def asked(config, *images):
+    config.predict.images = ','.join(map(str, images))
+    return config
+
+
+def test_each_image_gets_five_classes_with_their_probabilities(trained, tmp_path, said):
+    _, workdir = trained
+    files = [picture(tmp_path / f'{colour}.png', colour) for colour in ('red', 'blue')]
+    assert modes.predict(asked(tiny(), *files), workdir) == {'images': 2, 'unreadable': 0}
+    lines = said()[-12:]
+    for first, file in zip((0, 6), files, strict=True):
+        assert lines[first] == file
+        shares = [float(line.split()[0].rstrip('%')) for line in lines[first + 1 : first + 6]]
+        assert shares == sorted(shares, reverse=True) and 50 <= sum(shares) <= 100.01
+
+
+def test_what_cannot_be_read_is_named_and_counted_when_the_others_are_done(trained, tmp_path, said):
+    _, workdir = trained
+    broken = tmp_path / 'a.jpg'
+    broken.write_text('no image')
+    picture(tmp_path / 'b.png')
+    with pytest.raises(Mistake, match='^1 of 2 images could not be read and are named above'):
+        modes.predict(asked(tiny(), tmp_path), workdir)
+    lines = said()
+    assert lines[-7].startswith(f'{broken}: neither JPEG, PNG nor WebP')
+    assert lines[-6] == str(tmp_path / 'b.png') and '%' in lines[-5]
+
+
+def test_the_network_is_that_of_the_run_whatever_the_card(trained, tmp_path, said):
+    _, workdir = trained
+    config = asked(default.get_config(), picture(tmp_path / 'a.png'))
+    config.mesh, config.evaluate.batch = '1,2', 8
+    assert modes.predict(config, workdir)['images'] == 1
+    assert any("network.preset 'miniature'" in line for line in said())
+
+
+def test_the_dataset_is_found_where_the_run_had_it(trained, tmp_path, monkeypatch):
+    """Given once when training, relative to another folder than the present one."""
+    _, workdir = trained
+    shutil.copytree(workdir, tmp_path / 'run')
+    (tmp_path / 'run' / 'dataset').rename(tmp_path / 'elsewhere')
+    monkeypatch.chdir(tmp_path)
+    config = tiny()
+    config.data.directory = 'elsewhere'
+    modes.train(config, str(tmp_path / 'run'))  # already at its end
+    monkeypatch.chdir('/')
+    config = asked(tiny(), picture(tmp_path / 'a.png'))
+    assert modes.predict(config, str(tmp_path / 'run'))['images'] == 1
+    assert not (tmp_path / 'run' / 'dataset').exists()
+
+
+def test_images_are_looked_for_before_anything_is_read(tmp_path):
+    for images, words in [('', 'No images were named'), (str(tmp_path / 'no.jpg'), 'does not exist')]:
+        with pytest.raises(Mistake, match=words):
+            modes.predict(asked(tiny(), images), str(tmp_path / 'nowhere'))
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(Mistake, match='holds no trained run; train first'):
+        modes.predict(asked(tiny(), picture(tmp_path / 'a.png')), str(tmp_path))
