@@ -288,6 +288,11 @@ def _contradictions(config: ConfigDict) -> list[tuple[bool, str]]:
             'of the run; shorten the warm-up.',
         ),
         (
+            train.schedule == 'plateau' and config.evaluate.every_epochs == 0,
+            'config.train.schedule is plateau, which steers by the validation error, and config.evaluate.every_epochs '
+            'is 0, so that nothing is validated on the way; give it above 0, or train.schedule=drops.',
+        ),
+        (
             train.batch % data != 0,
             f'A batch of {train.batch} images cannot be shared evenly by the {data} devices along data of '
             f'config.mesh {config.mesh!r}; give config.train.batch as a multiple of {data}.',

@@ -48,9 +48,13 @@ def get_config() -> ConfigDict:
     config.train.rate = 0.01  # the paper's epsilon
     config.train.momentum = 0.9  # the share of the last update that is kept (paper, section 5)
     config.train.decay = 0.0005  # multiplied by the rate, as in the paper's update rule
-    config.train.schedule = 'drops'  # drops: divided by ten at given epochs; cosine: to zero; both after the warm-up
+    config.train.schedule = 'drops'  # drops: by ten at given epochs; cosine: to zero; plateau: by ten when it stalls
     config.train.drops = '30,60,80'  # epochs; the paper divided by hand, three times
+    config.train.patience = 5  # plateau: evaluations without improvement until the rate is divided; the 4th time ends
+    config.train.min_delta = 0.001  # plateau: fall of the top-1 validation error that is an improvement (0.1 %)
     config.train.warmup_epochs = 0.0  # the rate rises linearly from zero over these
+    config.train.decay_biases = True  # False: biases do not decay, as in the 2012 source and Caffe
+    config.train.bias_rate = 1.0  # factor on the rates of all biases; 2 in the 2012 source and Caffe
     config.train.layer_rates = ''  # factors by layer, such as 'conv1=0.1,fc8=2'; 0 freezes a layer
 
     config.evaluate = ConfigDict()

@@ -1,6 +1,9 @@
 """The laws of the suite: eight CPU devices, no silent broadcasting of ranks, no accelerator needed."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
@@ -10,6 +13,12 @@ import pytest
 
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+# The same programs are compiled by many tests: once for all of them, and forgotten at the end.
+CACHE = tempfile.mkdtemp(prefix='jax_cache_of_tests_')
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
+jax.config.update('jax_compilation_cache_dir', CACHE)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
+jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from alexnet_jax.training import optimizer
 
@@ -20,10 +21,11 @@ def random_tree(rng):
     }
 
 
-def test_ten_steps_with_changing_rates_equal_the_rule_written_by_hand():
+@pytest.mark.parametrize('decay_biases', [True, False])
+def test_ten_steps_with_changing_rates_equal_the_rule_written_by_hand(decay_biases):
     rng = np.random.default_rng(0)
-    momentum, decay = 0.9, 0.0005
-    chain = optimizer.paper_sgd(LAYERS, momentum=momentum, decay=decay)
+    momentum, decays = 0.9, {'kernel': 0.0005, 'bias': 0.0005 if decay_biases else 0.0}
+    chain = optimizer.paper_sgd(LAYERS, momentum=momentum, decay=0.0005, decay_biases=decay_biases)
     parameters = random_tree(rng)
     state = chain.init(jax.tree.map(jnp.asarray, parameters))
     w = {
@@ -40,7 +42,8 @@ def test_ten_steps_with_changing_rates_equal_the_rule_written_by_hand():
         for row, layer in enumerate(LAYERS):
             for column, part in enumerate(('kernel', 'bias')):
                 epsilon, name = float(rates[row, column]), (layer, part)
-                v[name] = momentum * v[name] - decay * epsilon * w[name] - epsilon * gradients[layer][part]
+                pull = decays[part] * w[name] + gradients[layer][part]
+                v[name] = momentum * v[name] - epsilon * pull
                 w[name] = w[name] + v[name]
     velocity = optimizer.velocity(state)
     for layer, part in w:

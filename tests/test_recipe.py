@@ -55,6 +55,9 @@ def test_the_default_config_is_accepted():
         ('train.drops', '0,30'),
         ('train.drops', '30,nan'),
         ('train.warmup_epochs', -1.0),
+        ('train.patience', 0),
+        ('train.min_delta', -0.1),
+        ('train.bias_rate', -1.0),
         ('train.layer_rates', 'conv1'),
         ('train.layer_rates', 'conv1=fast'),
         ('train.layer_rates', 'conv1=-1'),
@@ -92,7 +95,7 @@ def test_a_value_outside_its_range_is_refused_with_its_field_and_itself(field, v
         ('prepare.source', 'cutouts, folder, tar'),
         ('prepare.encoding', 'jpeg, raw'),
         ('augment.lighting', 'eigenvalues, deviations, none'),
-        ('train.schedule', 'drops, cosine'),
+        ('train.schedule', 'drops, cosine, plateau'),
     ],
 )
 def test_a_wrong_word_gets_the_words_of_its_room(field, words):
@@ -133,6 +136,7 @@ def test_a_range_admits_what_lies_in_it(low, high, value, above, below):
         ({'prepare__validation_share': 0.6, 'prepare__test_share': 0.4}, 'leave nothing to train on'),
         ({'prepare__source': 'cutouts', 'prepare__path': '/photographs'}, 'cutouts are made and not read'),
         ({'train__epochs': 1.0, 'train__warmup_epochs': 1.0}, 'shorten the warm-up'),
+        ({'train__schedule': 'plateau', 'evaluate__every_epochs': 0.0}, 'so that nothing is validated'),
         ({'mesh': '3,2'}, 'batch of 128 images cannot be shared evenly by the 3 devices'),
         ({'mesh': '1,4'}, 'divides the 2 columns of paper'),
         ({'checkpoint__keep_every_steps': 1500}, 'multiple of config.checkpoint.every_steps'),

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import devices, recipe
 from alexnet_jax.data import dataset, feed, pipeline
+from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import concluding, evaluating, rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.network.alexnet import AlexNet
@@ -31,7 +32,8 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     shape = rooms.architecture_of(config, data)
     mesh = rooms.mesh_of(config, shape)
     stream = rooms.training_of(config, data, shape)
-    plan = plan_of(config, stream, shape.parameters())
+    plateau = plateau_of(config, data.counts)
+    plan = plan_of(config, stream, shape.parameters(), plateau)
     if devices.writer():
         folder.settle(workdir, config, dataset=data.checksum)
     for line in announcement(config, data, shape, plan, workdir) + rooms.describe(shape, mesh):
@@ -46,11 +48,11 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         ) as checkpoints,
     ):
         network = rooms.network_of(config, shape)
-        first, state, tally = begin(config, checkpoints, network, mesh, journal, run_key)
+        done, state, tally = begin(config, checkpoints, network, mesh, journal, run_key, plateau)
         if devices.writer() and not (Path(workdir) / concluding.EXAMPLES).exists():
             concluding.draw_examples(stream, data, workdir)
-        if first < plan.last:
-            state = go_on(
+        if done < plan.last and not (plateau and plateau.over):
+            state, done = go_on(
                 config,
                 data,
                 stream,
@@ -61,17 +63,36 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
                 checkpoints,
                 state,
                 tally,
-                first,
+                done,
                 stop,
                 run_key,
+                plateau,
             )
         checkpoints.wait()
         journal.no_bar()
-        step_number, parameters = evaluated(config, checkpoints, shape, mesh, plan.last, state)
+        step_number, parameters = evaluated(config, checkpoints, shape, mesh, done, state)
         return concluding.conclude(config, data, network, mesh, workdir, parameters, step_number, stream)
 
 
-def plan_of(config: ConfigDict, stream: pipeline.Training, layers: dict[str, int]) -> loop.Plan:
+def plateau_of(config: ConfigDict, counts: dict[str, int]) -> schedule.Plateau | None:
+    """What steers by the validation error where the config asks for it; refused where nothing is validated."""
+    if config.train.schedule != 'plateau':
+        return None
+    if 'validation' not in counts:
+        raise Mistake(
+            f'config.train.schedule is plateau, which steers by a validation split, and the dataset has only '
+            f'{", ".join(counts)}; give --config.train.schedule=drops, or prepare it with --config.prepare.'
+            'validation_share above 0.'
+        )
+    return schedule.Plateau(config.train.patience, config.train.min_delta)
+
+
+def plan_of(
+    config: ConfigDict,
+    stream: pipeline.Training,
+    layers: dict[str, int],
+    plateau: schedule.Plateau | None = None,
+) -> loop.Plan:
     """Steps, cadences and rates of the whole run."""
     per_epoch = len(stream.records) / config.train.batch
     rates = schedule.Schedule(
@@ -83,13 +104,17 @@ def plan_of(config: ConfigDict, stream: pipeline.Training, layers: dict[str, int
     )
     names, factors = tuple(layers), recipe.layer_rates(config)
     evaluates = config.evaluate.every_epochs
+
+    def rate(done: int) -> float:
+        return rates.at(stream.epoch(done)) * (plateau.factor if plateau else 1.0)
+
     return loop.Plan(
         last=max(1, round(config.train.epochs * per_epoch)),
         log_every=config.log.every_steps,
         evaluate_every=max(1, round(evaluates * per_epoch)) if evaluates else 0,
         save_every=config.checkpoint.every_steps,
-        rate=lambda n: rates.at(stream.epoch(n)),
-        rates=lambda n: schedule.layer_rates(names, rates.at(stream.epoch(n)), factors),
+        rate=rate,
+        rates=lambda n: schedule.layer_rates(names, rate(n), factors, biases=config.train.bias_rate),
         epoch=stream.epoch,
     )
 
@@ -99,11 +124,12 @@ def announcement(
 ) -> list[str]:
     """The first words: what is trained, on what, for how long, and where it goes."""
     parameters = sum(shape.parameters().values())
+    most = 'at most ' if config.train.schedule == 'plateau' else ''
     return [
         f'Training {config.name}: the network {shape.name}, {parameters:,} parameters in {shape.columns} column'
         f'{"s" if shape.columns > 1 else ""}, {shape.crop}-pixel crops',
         f'on {data.name}: {data.counts["train"]:,} images of {len(data.classes)} classes ({data.note})',
-        f'for {config.train.epochs:g} epochs, {plan.last:,} steps of {config.train.batch} images; into {workdir}',
+        f'for {most}{config.train.epochs:g} epochs, {plan.last:,} steps of {config.train.batch} images; into {workdir}',
     ]
 
 
@@ -114,12 +140,18 @@ def begin(
     mesh: jax.sharding.Mesh,
     journal: Journal,
     key: jax.Array,
+    plateau: schedule.Plateau | None,
 ) -> tuple[int, step.State, loop.Tally]:
-    """(steps done, state, sums since the last row): of the newest whole checkpoint, else of a fresh network."""
+    """(steps done, state, sums since the last row): of the newest whole checkpoint, else of a fresh network.
+
+    The plateau is put where it was.
+    """
     if checkpoints.steps():
         done, state, record = checkpoints.restore(rooms.abstract_state(network.architecture, mesh))
         journal.cut_back(done)
         log.info('Going on from the checkpoint of step %d.', done)
+        if plateau:
+            vars(plateau).update(record['plateau'])
         return done, state, loop.Tally(**record['tally'])
     journal.cut_back(0)
     fresh = rooms.network_of(config, network.architecture, key=jax.random.fold_in(key, 0))
@@ -140,12 +172,18 @@ def go_on(
     first: int,
     stop: signals.Stop,
     key: jax.Array,
-) -> step.State:
-    """The steps from `first` to the last."""
+    plateau: schedule.Plateau | None,
+) -> tuple[step.State, int]:
+    """The steps from `first` to the last one, and its number."""
     layers = tuple(network.architecture.parameters())
     made = step.make(
         network,
-        optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.decay),
+        optimizer.paper_sgd(
+            layers,
+            momentum=config.train.momentum,
+            decay=config.train.decay,
+            decay_biases=config.train.decay_biases,
+        ),
         mesh,
         mean=data.mean,
         key=jax.random.fold_in(key, 1),
@@ -160,7 +198,8 @@ def go_on(
 
     def save(state: step.State, done: int, tally: loop.Tally, top1_error: float | None) -> None:
         journal.flush()
-        checkpoints.save(done, state, {'tally': vars(tally)}, top1_error=top1_error)
+        record = {'tally': vars(tally)} | ({'plateau': plateau.state()} if plateau else {})
+        checkpoints.save(done, state, record, top1_error=top1_error)
 
     with feed.feed(
         stream.batches(first, plan.last), devices.batch_sharding(mesh), ahead=config.data.ahead
@@ -176,6 +215,7 @@ def go_on(
             evaluate=evaluate,
             save=save,
             stop=stop,
+            plateau=plateau,
         )
 
 

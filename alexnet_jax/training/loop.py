@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from alexnet_jax.training import signals
+from alexnet_jax.training import schedule, signals
 from alexnet_jax.training.journal import Journal
 
 
@@ -118,8 +118,9 @@ def run(
     evaluate: Callable[[Any, int], dict[str, float] | None],
     save: Callable[[Any, int, Tally, float | None], None],
     stop: signals.Stop,
-) -> Any:
-    """Steps from `first` to `plan.last`; returns the last state.
+    plateau: schedule.Plateau | None = None,
+) -> tuple[Any, int]:
+    """Steps from `first` to `plan.last`, or to where the `plateau` ends the run; the last state and the steps done.
 
     Raises NotFinite before anything of a diverged state is saved, and signals.Stopped after a signal, everything saved.
     """
@@ -160,26 +161,39 @@ def run(
         if pending:
             read(*pending)
         pending, done = (number, sums), number + 1
-        if plan.saves(done) or stop.asked:
+        asked = stop.asked  # looked at once: a signal that comes from here on is heard after the next step
+        if plan.saves(done) or asked:
             read(*pending)
             pending = None
             began = time.perf_counter()
             numbers = None
             if plan.evaluates(done) and (numbers := evaluate(state, done)):
-                journal.metrics(done, **{f'validation_{name}': value for name, value in numbers.items()})
-                journal.line(
-                    f'step {done}  validation: top-1 error {numbers["top1_error"]:.2%}, loss {numbers["loss"]:.4f}'
-                )
+                _validated(journal, done, plan, numbers, plateau)
             save(state, done, tally, numbers['top1_error'] if numbers else None)
             pace.skip(time.perf_counter() - began)
         journal.bar(done, plan.last)
-        if stop.asked and done < plan.last:
+        if plateau and plateau.over:
+            return state, done
+        if asked and done < plan.last:
             raise signals.Stopped(
-                f'{stop.asked} came: everything up to step {done} is saved; run the same command to go on.'
+                f'{asked} came: everything up to step {done} is saved; run the same command to go on.'
             )
     if pending:
         read(*pending)
-    return state
+    return state, plan.last
+
+
+def _validated(
+    journal: Journal, done: int, plan: Plan, numbers: dict[str, float], plateau: schedule.Plateau | None
+) -> None:
+    """Writes down what validation gave, and the decision where it makes one."""
+    journal.metrics(done, **{f'validation_{name}': value for name, value in numbers.items()})
+    journal.line(
+        f'step {done}  validation: top-1 error {numbers["top1_error"]:.2%}, loss {numbers["loss"]:.4f}'
+    )
+    if plateau and done < plan.last and plateau.see(numbers['top1_error']):
+        journal.metrics(done, plateaus=plateau.found, next_rate=0.0 if plateau.over else plan.rate(done))
+        journal.line(f'step {done}  {plateau}')
 
 
 def _log(

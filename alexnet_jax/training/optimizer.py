@@ -31,11 +31,15 @@ def scale_by_layer_rates(layers: tuple[str, ...]) -> optax.GradientTransformatio
 
 
 def paper_sgd(
-    layers: tuple[str, ...], *, momentum: float, decay: float
+    layers: tuple[str, ...], *, momentum: float, decay: float, decay_biases: bool = True
 ) -> optax.GradientTransformationExtraArgs:
-    """The rule above for parameters {layer: {'kernel', 'bias'}}; its state is one trace, the velocity v."""
+    """The rule above for parameters {layer: {'kernel', 'bias'}}; its state is one trace, the velocity v.
+
+    The paper's rule speaks of weights and is taken for all parameters; without `decay_biases` as the 2012 source does.
+    """
+    decayed = {name: {'kernel': True, 'bias': decay_biases} for name in layers}
     return optax.chain(
-        optax.add_decayed_weights(decay), scale_by_layer_rates(layers), optax.trace(decay=momentum)
+        optax.add_decayed_weights(decay, decayed), scale_by_layer_rates(layers), optax.trace(decay=momentum)
     )
 
 

@@ -9,8 +9,11 @@ import bisect
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+
+DROPS = 3  # how often the paper's authors divided the rate (section 5)
 
 # Each word: (progress in epochs after the warm-up began, Schedule) -> factor on the base rate.
 SCHEDULES: Mapping[str, Callable[[float, Schedule], float]] = {
@@ -18,6 +21,8 @@ SCHEDULES: Mapping[str, Callable[[float, Schedule], float]] = {
     'drops': lambda epoch, schedule: 0.1 ** bisect.bisect_right(schedule.drops, epoch),
     # Half a cosine from the base rate to zero over what the warm-up leaves of the run.
     'cosine': lambda epoch, schedule: 0.5 + 0.5 * math.cos(math.pi * schedule.done(epoch)),
+    # The base rate; what a Plateau divides it by depends on validation and not on the epoch.
+    'plateau': lambda epoch, schedule: 1.0,
 }
 
 
@@ -42,9 +47,62 @@ class Schedule:
         return self.rate * SCHEDULES[self.kind](epoch, self)
 
 
+@dataclasses.dataclass
+class Plateau:
+    """The paper's heuristic by rule: at each of three plateaus of the validation error the rate is divided by ten
+    (section 5), and the fourth is the end. The last three fields are its state, which belongs into a checkpoint.
+    """
+
+    patience: int  # evaluations without improvement that make a plateau
+    min_delta: (
+        float  # how far an error must lie below the best one so far to be an improvement, as a share of one
+    )
+    best: float | None = None
+    waited: int = 0  # evaluations since the last improvement or plateau
+    found: int = 0  # plateaus
+
+    @property
+    def factor(self) -> float:
+        """What the base rate is multiplied by."""
+        return 0.1**self.found
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has come to its end."""
+        return self.found > DROPS
+
+    def see(self, error: float) -> bool:
+        """Takes the next validation error in; whether it made a plateau."""
+        fallen = math.inf if self.best is None else self.best - error
+        if fallen > 0 and fallen >= self.min_delta:
+            self.best, self.waited = error, 0
+            return False
+        self.waited += 1
+        if self.waited < self.patience:
+            return False
+        self.waited, self.found = 0, self.found + 1
+        return True
+
+    def __str__(self) -> str:
+        """The last plateau and what follows from it."""
+        follows = 'this is the end of the run' if self.over else 'the rate is divided by ten'
+        return (
+            f'plateau {self.found} of {DROPS + 1}: for {self.patience} evaluations the validation error has not '
+            f'fallen by {self.min_delta:.2%} below {self.best:.2%}, so {follows}'
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What `Plateau(patience, min_delta, **state)` goes on from."""
+        return {'best': self.best, 'waited': self.waited, 'found': self.found}
+
+
 def layer_rates(
-    layers: tuple[str, ...], rate: float, factors: Mapping[str, float] | None = None
+    layers: tuple[str, ...], rate: float, factors: Mapping[str, float] | None = None, *, biases: float = 1.0
 ) -> np.ndarray:
-    """Weight and bias rate of each layer, float32 (layers, 2); a factor of 0 freezes a layer."""
-    each = [[rate * (factors or {}).get(name, 1.0)] * 2 for name in layers]
+    """Weight and bias rate of each layer, float32 (layers, 2); a factor of 0 freezes a layer.
+
+    `biases` multiplies the rates of all biases: 1 is the paper's text, 2 the 2012 source's and Caffe's.
+    """
+    rates = [rate * (factors or {}).get(name, 1.0) for name in layers]
+    each = [[weights, weights * biases] for weights in rates]
     return np.array(each, np.float32)
