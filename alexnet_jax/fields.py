@@ -115,6 +115,7 @@ MACHINE: Mapping[str, Field] = {
     'checkpoint.every_steps': _whole(0),
     'checkpoint.keep_every_steps': _whole(0),
     'log.every_steps': _whole(1),
+    'log.standstill_steps': _whole(0),
     'log.tensorboard': _YES,
     'mesh': _TEXT,
     'machine.cpu_devices': _whole(1, 1024),

@@ -73,6 +73,7 @@ def get_config() -> ConfigDict:
 
     config.log = ConfigDict()
     config.log.every_steps = 20  # (machine) between two lines of the log
+    config.log.standstill_steps = 1000  # (machine) so long at the loss of guessing brings a warning; 0: never
     config.log.tensorboard = True  # (machine) event files in the workdir, for `tensorboard --logdir`
 
     config.mesh = 'auto'  # (machine) 'data,column' such as '4,2'; auto: column 2 where it fits, data takes the rest

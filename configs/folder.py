@@ -31,5 +31,6 @@ def get_config() -> ConfigDict:
     config.train.rate = 0.05
     config.train.schedule = 'cosine'
     config.train.warmup_epochs = 1.0
+    config.log.standstill_steps = 300
     config.machine.cpu_devices = 2
     return config

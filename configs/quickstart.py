@@ -25,5 +25,6 @@ def get_config() -> ConfigDict:
     config.train.schedule = 'cosine'
     config.train.warmup_epochs = 0.5
     config.evaluate.every_epochs = 2.0
+    config.log.standstill_steps = 300  # a quarter of this short run
     config.machine.cpu_devices = 2  # so that even the first run has its two columns on two devices
     return config

@@ -19,6 +19,7 @@ from alexnet_jax.network.alexnet import AlexNet
 from alexnet_jax.training import loop, optimizer, schedule, signals, step
 from alexnet_jax.training.checkpoints import Checkpoints
 from alexnet_jax.training.journal import Journal
+from alexnet_jax.training.standstill import Standstill
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,13 @@ def plateau_of(config: ConfigDict, counts: dict[str, int]) -> schedule.Plateau |
             'validation_share above 0.'
         )
     return schedule.Plateau(config.train.patience, config.train.min_delta)
+
+
+def standstill_of(config: ConfigDict, classes: int) -> Standstill | None:
+    """What warns of a loss that stays where guessing leaves it, unless log.standstill_steps is 0."""
+    if not config.log.standstill_steps:
+        return None
+    return Standstill(classes, config.log.standstill_steps, initialisation=config.network.initialisation)
 
 
 def plan_of(
@@ -216,6 +224,7 @@ def go_on(
             save=save,
             stop=stop,
             plateau=plateau,
+            standstill=standstill_of(config, len(data.classes)),
         )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from alexnet_jax.training import schedule, signals
 from alexnet_jax.training.journal import Journal
+from alexnet_jax.training.standstill import Standstill
 
 
 class NotFinite(Exception):
@@ -119,6 +120,7 @@ def run(
     save: Callable[[Any, int, Tally, float | None], None],
     stop: signals.Stop,
     plateau: schedule.Plateau | None = None,
+    standstill: Standstill | None = None,
 ) -> tuple[Any, int]:
     """Steps from `first` to `plan.last`, or to where the `plateau` ends the run; the last state and the steps done.
 
@@ -139,6 +141,8 @@ def run(
             )
         tally.add(values)
         batch = int(values['images'])
+        if standstill and standstill.see(float(values['loss']) / batch):
+            journal.line(f'step {number + 1}  {standstill}')
         if plan.logs(number + 1):
             row = {'epoch': plan.epoch(number + 1), 'rate': plan.rate(number), **tally.means()}
             _log(

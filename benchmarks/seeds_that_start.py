@@ -1,0 +1,189 @@
+"""How many of ten seeds leave the loss of guessing, and after how many steps, for each initialisation.
+
+    python benchmarks/seeds_that_start.py --results=benchmarks/results/seeds_that_start.jsonl
+
+Trains the miniature on the embedded cut-outs at a constant rate, as often as there are initialisations times seeds, and
+each time until the mean loss of ten steps lies 0.1 below ln 10: then it has started. Every run that ended is a line of
+the results file; the same command goes on with those that are missing. The last line printed is the figure.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import importlib.metadata
+import itertools
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import main
+from alexnet_jax import recipe
+from configs import quickstart
+
+BELOW = 0.1  # nats under ln 10
+OVER = 10  # steps over which the loss is averaged
+
+
+def arguments() -> argparse.Namespace:
+    """The words of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('--results', type=Path, default=Path('seeds_that_start.jsonl'))
+    parser.add_argument('--dataset', default=os.path.join(tempfile.gettempdir(), 'seeds_that_start'))
+    parser.add_argument('--seeds', type=int, default=10)
+    parser.add_argument('--steps', type=int, default=600, help='the most that a seed is given')
+    parser.add_argument('--rate', type=float, default=0.01, help="the paper's")
+    parser.add_argument('--batch', type=int, default=128)
+    parser.add_argument('--images', type=int, default=8000, help='to train on')
+    return parser.parse_args()
+
+
+def config_of(given: argparse.Namespace):
+    """The quickstart at a constant rate."""
+    config = quickstart.get_config()
+    config.data.directory = f'{given.dataset}_{given.images}'
+    config.prepare.counts = f'{given.images},10,10'
+    config.train.batch, config.train.rate = given.batch, given.rate
+    config.train.schedule, config.train.drops, config.train.warmup_epochs = 'drops', '', 0.0
+    main.settings(config.machine)  # before anything imports jax
+    recipe.check(config)
+    return config
+
+
+class Trials:
+    """The step, compiled once, and what each trial gives it anew: weights, order of the images and dropout."""
+
+    def __init__(self, config):
+        from alexnet_jax.modes import rooms
+        from alexnet_jax.training import optimizer, schedule, step
+
+        self._rooms, self._first_state = rooms, step.first_state
+        self._config, self._data = config, rooms.open_dataset(config, '')
+        self._shape = rooms.architecture_of(config, self._data)
+        self._mesh = rooms.mesh_of(config, self._shape)
+        layers = tuple(self._shape.parameters())
+        self._rates = schedule.layer_rates(layers, config.train.rate)
+        chain = optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.decay)
+        network = rooms.network_of(config, self._shape)
+        self._step = step.make(network, chain, self._mesh, mean=self._data.mean, key=self._keys(0)[1])
+
+    def _keys(self, seed: int):
+        import jax
+
+        key = jax.random.key(seed)
+        return jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+
+    def run(self, initialisation: str, seed: int, steps: int) -> dict:
+        """When that seed started: 'started' in steps, or None, and the mean of its last losses."""
+        import jax
+        import numpy as np
+
+        from alexnet_jax import devices
+        from alexnet_jax.data import feed
+
+        self._config.network.initialisation, self._config.seed = initialisation, seed
+        weights, dropout = self._keys(seed)
+        network = self._rooms.network_of(self._config, self._shape, key=weights)
+        one = dataclasses.replace(self._step, constants=(self._step.constants[0], dropout))
+        state, losses = self._first_state(network, self._mesh), []
+        stream = self._rooms.training_of(self._config, self._data, self._shape)
+        with feed.feed(stream.batches(0, steps), devices.batch_sharding(self._mesh)) as batches:
+            for number in range(steps):
+                state, sums = one(state, next(batches), self._rates, np.uint32(number))
+                sums = jax.device_get(sums)
+                losses.append(float(sums['loss'] / sums['images']))
+                mean = statistics.fmean(losses[-OVER:])
+                if not math.isfinite(mean) or (
+                    len(losses) >= OVER and mean < math.log(len(self._data.classes)) - BELOW
+                ):
+                    break
+        started = math.isfinite(mean) and mean < math.log(len(self._data.classes)) - BELOW
+        return {'started': len(losses) if started else None, 'loss': mean if math.isfinite(mean) else None}
+
+
+def known(results: Path) -> list[dict]:
+    """The lines of the results file, without one that a kill has torn."""
+    rows = []
+    for line in results.read_text().splitlines() if results.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def write(results: Path, row: dict) -> None:
+    """One more line, on the disk when this returns."""
+    results.parent.mkdir(parents=True, exist_ok=True)
+    torn = results.exists() and not results.read_bytes().endswith(b'\n')
+    with open(results, 'a') as file:
+        file.write('\n' * torn + json.dumps(row) + '\n')
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def about() -> dict:
+    """When, what and on which machine: a line of its own before the trials of this process."""
+    import jax
+
+    commit = subprocess.run(
+        ['git', 'rev-parse', 'HEAD'], capture_output=True, text=True, cwd=Path(__file__).parent
+    )
+    return {
+        'date': datetime.date.today().isoformat(),
+        'command': ' '.join(['python', *sys.argv]),
+        'commit': commit.stdout.strip(),
+        'versions': {name: importlib.metadata.version(name) for name in ('jax', 'jaxlib', 'flax', 'numpy')},
+        'devices': [device.device_kind for device in jax.devices()],
+        'machine': f'{platform.machine()}, {os.cpu_count()} cores',
+    }
+
+
+def figure(rows: list[dict], initialisations: list[str]) -> str:
+    """The last line: of how many seeds each initialisation starts, and when."""
+    parts = []
+    for name in initialisations:
+        steps = [row['started'] for row in rows if row['initialisation'] == name]
+        when = sorted(step for step in steps if step is not None)
+        text = f'{name}: {len(when)} of {len(steps)} start'
+        parts.append(
+            text
+            + (f' (after {when[0]} to {when[-1]} steps, median {statistics.median(when):g})' if when else '')
+        )
+    return '; '.join(parts)
+
+
+def run() -> None:
+    """All trials that are missing."""
+    given = arguments()
+    config = config_of(given)
+    from alexnet_jax.network import initialisation
+
+    wanted = {'rate': given.rate, 'batch': given.batch, 'images': given.images, 'steps': given.steps}
+    rows = [
+        row for row in known(given.results) if wanted.items() <= row.items() and row['seed'] < given.seeds
+    ]
+    done, trials = {(row['initialisation'], row['seed']) for row in rows}, None
+    names = list(initialisation.INITIALISATIONS)
+    for name, seed in itertools.product(names, range(given.seeds)):
+        if (name, seed) in done:
+            continue
+        if trials is None:
+            trials = Trials(config)
+            write(given.results, about())
+        row = {'initialisation': name, 'seed': seed, **wanted, **trials.run(name, seed, given.steps)}
+        write(given.results, row)
+        rows.append(row)
+        print(f'{name}, seed {seed}: {row["started"] or "not"} started, loss {row["loss"]}', flush=True)
+    print(f'{figure(rows, names)} within {given.steps} steps at rate {given.rate:g}, batch {given.batch}')
+
+
+if __name__ == '__main__':
+    run()

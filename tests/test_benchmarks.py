@@ -1,0 +1,32 @@
+"""Benchmarks go on from their own results and end with their figure."""
+
+import importlib.util
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent.parent / 'benchmarks'
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_line_torn_by_a_kill_is_passed_over_and_the_next_one_stands_alone(tmp_path):
+    seeds, results = script('seeds_that_start'), tmp_path / 'folder' / 'results.jsonl'
+    assert seeds.known(results) == []
+    seeds.write(results, {'seed': 0})
+    with open(results, 'a') as file:
+        file.write('{"seed": 1, "sta')
+    seeds.write(results, {'seed': 1})
+    assert seeds.known(results) == [{'seed': 0}, {'seed': 1}]
+
+
+def test_the_figure_counts_the_seeds_that_start_and_says_when():
+    seeds = script('seeds_that_start')
+    rows = [{'initialisation': 'he', 'started': started} for started in (30, None, 10, 50)]
+    rows += [{'initialisation': 'paper', 'started': None}]
+    assert seeds.figure(rows, ['he', 'paper']) == (
+        'he: 3 of 4 start (after 10 to 50 steps, median 30); paper: 0 of 1 start'
+    )

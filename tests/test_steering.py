@@ -1,0 +1,121 @@
+"""What steers a run and what warns of its standing still; an interrupted run is steered as the unbroken one."""
+
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from conftest import tiny
+
+from alexnet_jax import modes
+from alexnet_jax.mistakes import Mistake
+from alexnet_jax.modes import rooms
+from alexnet_jax.training import checkpoints, journal, signals, standstill
+
+
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory):
+    """A dataset for all runs of this file."""
+    config, directory = tiny(), tmp_path_factory.mktemp('prepared')
+    modes.prepare(config, str(directory))
+    return str(directory / 'dataset')
+
+
+def stalling(prepared, **values):
+    """A run whose validation error never falls by a half, so that every evaluation but the first makes a plateau."""
+    config = tiny()
+    config.data.directory = prepared
+    fields = {
+        'train.schedule': 'plateau',
+        'train.patience': 1,
+        'train.min_delta': 0.9,
+        'train.epochs': 6.0,
+        'evaluate.every_epochs': 0.5,
+    }
+    config.update_from_flattened_dict(fields | values)
+    return config
+
+
+def state_of(workdir, config, step):
+    data = rooms.open_dataset(config, workdir)
+    shape = rooms.architecture_of(config, data)
+    like = rooms.abstract_state(shape, rooms.mesh_of(config, shape))
+    _, state, record = checkpoints.Checkpoints(f'{workdir}/checkpoints').restore(like, step)
+    return jax.tree.map(np.asarray, state), record
+
+
+def test_a_run_is_steered_by_its_plateaus_and_an_interrupted_one_is_the_same(
+    prepared, tmp_path, monkeypatch, capsys
+):
+    config = stalling(prepared)
+    whole, broken = str(tmp_path / 'whole'), str(tmp_path / 'broken')
+    result = modes.train(config, whole)
+    assert (
+        result['checkpoint_step'] == 15
+    )  # of 36: evaluated every 3 steps, the first sets the mark, four stall
+    said = capsys.readouterr().out
+    assert said.count('the rate is divided by ten') == 3 and said.count('this is the end of the run') == 1
+    rows = journal.read_metrics(whole)
+    decisions = [row for row in rows if 'plateaus' in row]
+    assert [(row['step'], row['plateaus']) for row in decisions] == [(6, 1), (9, 2), (12, 3), (15, 4)]
+    assert [row['next_rate'] for row in decisions] == pytest.approx([1e-4, 1e-5, 1e-6, 0])
+    rates = {row['step']: row['rate'] for row in rows if 'rate' in row}
+    assert [rates[step] for step in (4, 6, 8, 10, 14)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5, 1e-6])
+
+    bar = journal.Journal.bar
+
+    def interrupted(self, done, total, **shown):
+        if done in (3, 8):  # heard after the next step: between evaluations, and with one
+            os.kill(os.getpid(), signal.SIGTERM)
+        bar(self, done, total, **shown)
+
+    monkeypatch.setattr(journal.Journal, 'bar', interrupted)
+    ends = 0
+    while ends < 10:
+        try:
+            modes.train(config, broken)
+            break
+        except signals.Stopped:
+            ends += 1
+    assert ends == 2
+    files = [open(f'{workdir}/{journal.METRICS}', 'rb').read() for workdir in (whole, broken)]
+    assert files[0] == files[1]
+    states = [state_of(workdir, config, 15) for workdir in (whole, broken)]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+    assert states[0][1]['plateau']['found'] == 4
+
+    capsys.readouterr()
+    assert modes.train(config, broken)['checkpoint_step'] == 15  # an ended run does not begin again
+    assert 'images/s' not in capsys.readouterr().out
+
+
+def test_steering_by_validation_without_a_validation_split_is_refused_before_the_first_step(tmp_path):
+    config = stalling('')
+    config.data.directory = str(tmp_path / 'dataset')
+    photographs = tmp_path / 'photographs'
+    from PIL import Image
+
+    for name in ('a', 'b'):
+        (photographs / name).mkdir(parents=True)
+        for number in range(8):
+            Image.new('RGB', (64, 64), (number, 0, 0)).save(photographs / name / f'{number}.png')
+    config.prepare.source, config.prepare.path = 'folder', str(photographs)
+    config.prepare.validation_share = 0.0
+    config.prepare.test_share = 0.0
+    with pytest.raises(Mistake, match='steers by a validation split, and the dataset has only train'):
+        modes.train(config, str(tmp_path / 'run'))
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_network_that_guesses_is_told_so_once_with_what_may_be_behind_it(
+    prepared, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(standstill, 'CLOSE', 0.05)  # batches of eight scatter
+    config = stalling(prepared, **{'train.schedule': 'drops', 'train.epochs': 2.0, 'train.rate': 1e-9})
+    config.network.initialisation = 'paper'
+    config.log.standstill_steps = 8
+    modes.train(config, str(tmp_path / 'run'))
+    said = capsys.readouterr().out
+    assert said.count('Likely causes, in this order: 1. the paper') == 1
+    assert 'step 8  warning: for 8 steps the loss has stayed within half a percent of 2.3026' in said
