@@ -1,108 +1,195 @@
-"""Mode train: what steers a run, and that an interrupted run is the unbroken one."""
+"""The whole run, tiny, through its mode and through main.py: it learns, and how often it died does not show."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from conftest import tiny
+from PIL import Image
 
 from alexnet_jax import modes
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import rooms
-from alexnet_jax.training import checkpoints, journal, signals
+from alexnet_jax.modes import workdir as folder
+from alexnet_jax.network import architecture
+from alexnet_jax.training import journal, loop, signals
+from alexnet_jax.training.checkpoints import Checkpoints
+from configs import quickstart
+
+ROOT = Path(__file__).resolve().parent.parent
+CLOCKS = ('seconds', 'images_per_second')  # what differs from run to run; all else in result.json must not
 
 
-@pytest.fixture(scope='module')
-def prepared(tmp_path_factory):
-    """A dataset for all runs of this file."""
-    config, directory = tiny(), tmp_path_factory.mktemp('prepared')
-    modes.prepare(config, str(directory))
-    return str(directory / 'dataset')
-
-
-def stalling(prepared, **values):
-    """A run whose validation error never falls by a half, so that every evaluation but the first makes a plateau."""
-    config = tiny()
-    config.data.directory = prepared
-    fields = {
-        'train.schedule': 'plateau',
-        'train.patience': 1,
-        'train.min_delta': 0.9,
-        'train.epochs': 6.0,
-        'evaluate.every_epochs': 0.5,
-    }
-    config.update_from_flattened_dict(fields | values)
+def tiny(**fields):
+    """Ten steps of sixteen cut-outs, dropout, crops, flips and lighting on, two columns on two devices."""
+    config = quickstart.get_config()
+    config.prepare.counts = '80,20,20'
+    config.train.batch = 16
+    config.train.epochs = 2.0
+    config.evaluate.every_epochs = 1.0
+    config.evaluate.batch = 20
+    config.evaluate.views = 1
+    config.checkpoint.every_steps = 3
+    config.log.every_steps = 4
+    config.log.tensorboard = False
+    config.mesh = '1,2'
+    for name, value in fields.items():
+        section, field = name.split('__')
+        config[section][field] = value
     return config
 
 
-def state_of(workdir, config, step):
-    data = rooms.open_dataset(config, workdir)
-    shape = rooms.architecture_of(config, data)
-    like = rooms.abstract_state(shape, rooms.mesh_of(config, shape))
-    _, state, record = checkpoints.Checkpoints(f'{workdir}/checkpoints').restore(like, step)
-    return jax.tree.map(np.asarray, state), record
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    """The dataset of all these runs, prepared once."""
+    directory = tmp_path_factory.mktemp('images')
+    modes.prepare(tiny(data__directory=str(directory)))
+    return str(directory)
 
 
-def test_a_run_is_steered_by_its_plateaus_and_an_interrupted_one_is_the_same(
-    prepared, tmp_path, monkeypatch, capsys
-):
-    config = stalling(prepared)
-    whole, broken = str(tmp_path / 'whole'), str(tmp_path / 'broken')
-    result = modes.train(config, whole)
-    assert (
-        result['checkpoint_step'] == 15
-    )  # of 36: evaluated every 3 steps, the first sets the mark, four stall
-    said = capsys.readouterr().out
-    assert said.count('the rate is divided by ten') == 3 and said.count('this is the end of the run') == 1
+@pytest.fixture(scope='module')
+def whole(images, tmp_path_factory):
+    """A run that nothing interrupted: its folder."""
+    workdir = tmp_path_factory.mktemp('whole')
+    modes.train(tiny(data__directory=images), str(workdir))
+    return workdir
+
+
+def held(workdir):
+    """Parameters and velocity of the newest checkpoint, and its step."""
+    checkpoints = Checkpoints(Path(workdir) / folder.CHECKPOINTS)
+    mesh = jax.make_mesh((1, 1), ('data', 'column'))
+    step, state, _ = checkpoints.restore(rooms.abstract_state(architecture.get('miniature'), mesh))
+    checkpoints.close()
+    return step, jax.device_get(state)
+
+
+def same(workdir, whole):
+    """The two runs left the same arrays, the same rows and the same figures, to the bit."""
+    (step, state), (expected_step, expected) = held(workdir), held(whole)
+    assert step == expected_step
+    jax.tree.map(np.testing.assert_array_equal, state, expected)
+    assert (Path(workdir) / 'metrics.jsonl').read_text() == (Path(whole) / 'metrics.jsonl').read_text()
+    results = [json.loads((Path(each) / 'result.json').read_text()) for each in (workdir, whole)]
+    for result in results:
+        for clock in CLOCKS:
+            del result[clock]
+    assert results[0] == results[1]
+
+
+def test_a_run_leaves_its_figure_its_pictures_and_how_it_came_about(whole):
+    result = json.loads((whole / 'result.json').read_text())
+    assert {'top1_error', 'top5_error', 'loss', 'split', 'views', 'images', 'interval', 'baseline'} <= result.keys()
+    assert {'epochs', 'seconds', 'images_per_second', 'checkpoint_step'} <= result.keys()
+    assert (result['split'], result['images'], result['checkpoint_step']) == ('test', 20, 10)
+    for name in ('curves', 'kernels', 'examples', 'answers'):
+        with Image.open(whole / f'{name}.png') as picture:
+            assert min(picture.size) > 300
+    run = json.loads((whole / 'run.json').read_text())
+    assert run['versions']['jax'] == jax.__version__
+    assert json.loads((whole / 'config.json').read_text())['train.batch'] == 16
+
+
+def test_the_rows_of_a_run_are_those_of_its_steps(whole):
     rows = journal.read_metrics(whole)
-    decisions = [row for row in rows if 'plateaus' in row]
-    assert [(row['step'], row['plateaus']) for row in decisions] == [(6, 1), (9, 2), (12, 3), (15, 4)]
-    assert [row['next_rate'] for row in decisions] == pytest.approx([1e-4, 1e-5, 1e-6, 0])
-    rates = {row['step']: row['rate'] for row in rows if 'rate' in row}
-    assert [rates[step] for step in (4, 6, 8, 10, 14)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5, 1e-6])
-
-    bar = journal.Journal.bar
-
-    def interrupted(self, done, total, **shown):
-        if done in (3, 8):  # heard after the next step: between evaluations, and with one
-            os.kill(os.getpid(), signal.SIGTERM)
-        bar(self, done, total, **shown)
-
-    monkeypatch.setattr(journal.Journal, 'bar', interrupted)
-    ends = 0
-    while ends < 10:
-        try:
-            modes.train(config, broken)
-            break
-        except signals.Stopped:
-            ends += 1
-    assert ends == 2
-    files = [open(f'{workdir}/{journal.METRICS}', 'rb').read() for workdir in (whole, broken)]
-    assert files[0] == files[1]
-    states = [state_of(workdir, config, 15) for workdir in (whole, broken)]
-    jax.tree.map(np.testing.assert_array_equal, *states)
-    assert states[0][1]['plateau']['found'] == 4
-
-    capsys.readouterr()
-    assert modes.train(config, broken)['checkpoint_step'] == 15  # an ended run does not begin again
-    assert 'images/s' not in capsys.readouterr().out
+    assert [row['step'] for row in rows if 'loss' in row] == [4, 8, 10]
+    assert [row['step'] for row in rows if 'validation_loss' in row] == [5, 10]
+    timings = journal.read_timings(whole)
+    assert all(row['images_per_second'] > 0 for row in timings if 'images_per_second' in row)
 
 
-def test_steering_by_validation_without_a_validation_split_is_refused_before_the_first_step(tmp_path):
-    config = stalling('')
-    config.data.directory = str(tmp_path / 'dataset')
-    photographs = tmp_path / 'photographs'
-    from PIL import Image
+@pytest.mark.parametrize('at', [1, 4, 7])  # before the first checkpoint, between two, between validation and row
+def test_a_run_that_was_stopped_and_went_on_is_the_run_that_was_not(at, images, whole, tmp_path, monkeypatch):
+    config, asked = tiny(data__directory=images), []
 
-    for name in ('a', 'b'):
-        (photographs / name).mkdir(parents=True)
-        for number in range(8):
-            Image.new('RGB', (64, 64), (number, 0, 0)).save(photographs / name / f'{number}.png')
-    config.prepare.source, config.prepare.path = 'folder', str(photographs)
-    config.prepare.validation_share = 0.0
-    config.prepare.test_share = 0.0
-    with pytest.raises(Mistake, match='steers by a validation split, and the dataset has only train'):
-        modes.train(config, str(tmp_path / 'run'))
-    assert not (tmp_path / 'run').exists()
+    def bar(self, done, total, **shown):
+        if done == at and not asked:
+            asked.append(os.kill(os.getpid(), signal.SIGTERM))
+
+    monkeypatch.setattr(journal.Journal, 'bar', bar)
+    with pytest.raises(signals.Stopped, match='SIGTERM came: everything up to step'):
+        modes.train(config, str(tmp_path))
+    assert held(tmp_path)[0] in (at, at + 1)  # at most the step under way is still done
+    modes.train(config, str(tmp_path))
+    same(tmp_path, whole)
+
+
+def test_a_finished_run_started_again_says_the_same(images, whole):
+    before = (whole / 'metrics.jsonl').read_bytes()
+    modes.train(tiny(data__directory=images), str(whole))
+    assert (whole / 'metrics.jsonl').read_bytes() == before
+
+
+def test_another_mesh_gives_the_same_losses(images, whole, tmp_path):
+    config = tiny(data__directory=images)
+    config.mesh = '4,1'
+    modes.train(config, str(tmp_path))
+    for row, expected in zip(journal.read_metrics(tmp_path), journal.read_metrics(whole), strict=True):
+        if 'loss' in row:
+            assert row['loss'] == pytest.approx(expected['loss'], rel=1e-5)
+
+
+def test_another_runs_folder_is_refused_with_the_differences(images, whole):
+    with pytest.raises(Mistake, match=r'another run: .*train\.rate.*0\.3'):
+        modes.train(tiny(data__directory=images, train__rate=0.3), str(whole))
+
+
+def test_a_field_of_the_machine_may_change(images, whole):
+    result = modes.train(tiny(data__directory=images, data__threads=0, log__every_steps=5), str(whole))
+    assert result['checkpoint_step'] == 10
+
+
+def test_a_loss_that_explodes_stops_the_run_before_anything_of_it_is_saved(images, tmp_path):
+    with pytest.raises(loop.NotFinite, match='smaller train.rate'):
+        modes.train(tiny(data__directory=images, train__rate=1e30, train__warmup_epochs=0.0), str(tmp_path))
+    assert not Checkpoints(tmp_path / folder.CHECKPOINTS).steps()
+
+
+def test_evaluate_scores_the_checkpoint_that_was_asked_for(images, whole):
+    config = tiny(data__directory=images)
+    final = modes.evaluate(config, str(whole))
+    trained = json.loads((whole / 'result.json').read_text())
+    assert (final['top1_error'], final['loss'], final['checkpoint_step']) == (trained['top1_error'], trained['loss'], 10)
+    config.evaluate.checkpoint = 'best'
+    assert modes.evaluate(config, str(whole))['checkpoint_step'] in (5, 10)
+    config.evaluate.split = 'train'
+    assert modes.evaluate(config, str(whole))['images'] == 80
+
+
+def test_a_folder_without_a_run_cannot_be_evaluated(tmp_path):
+    with pytest.raises(Mistake, match='train first'):
+        modes.evaluate(tiny(), str(tmp_path))
+
+
+def started(workdir, images):
+    """The real command, in a process of its own."""
+    fields = [f'--config.data.directory={images}', '--config.prepare.counts=80,20,20', '--config.train.batch=16']
+    fields += ['--config.train.epochs=2', '--config.evaluate.every_epochs=1', '--config.evaluate.batch=20']
+    fields += ['--config.evaluate.views=1', '--config.checkpoint.every_steps=3', '--config.log.every_steps=4']
+    fields += ['--config.log.tensorboard=false']
+    command = [sys.executable, str(ROOT / 'main.py'), f'--workdir={workdir}', *fields]
+    environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def test_killed_at_any_moment_and_started_again_ends_in_the_same_figures(images, tmp_path):
+    """SIGKILL as soon as a checkpoint is there or is being written, then the same command."""
+    unbroken, broken = started(tmp_path / 'unbroken', images), started(tmp_path / 'broken', images)
+    assert unbroken.wait(240) == 0, unbroken.stderr.read()
+    deadline = time.monotonic() + 240
+    while not list((tmp_path / 'broken').glob('checkpoints/*')) and broken.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    broken.kill()
+    broken.wait()
+    again = started(tmp_path / 'broken', images)
+    said, complaint = again.communicate(timeout=240)
+    assert again.returncode == 0, complaint
+    same(tmp_path / 'broken', tmp_path / 'unbroken')
+    assert 'top-1 error on 20 test images' in said

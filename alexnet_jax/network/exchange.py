@@ -32,7 +32,11 @@ def between_columns(columns: Columns, *, on_mesh: bool) -> jax.Array:
     A device alone on the axis `column` holds them all, and nothing moves.
     """
     mine = beside(columns)
-    return lax.all_gather(mine, COLUMN, axis=mine.ndim - 1, tiled=True) if on_mesh else mine
+    if not on_mesh:
+        return mine
+    # Gathered along a new first axis, where every device's numbers lie in one piece; gathered along the maps themselves,
+    # XLA lays the result out for the gather and the layer behind it works on a transposed array.
+    return beside(tuple(lax.all_gather(mine, COLUMN)))
 
 
 def beside(columns: Columns) -> jax.Array:
