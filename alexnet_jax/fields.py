@@ -81,6 +81,7 @@ DECIDING: Mapping[str, Field] = {
     'prepare.counts': _TEXT,
     'prepare.seed': _SEED,
     'augment.mirror': _YES,
+    'augment.mean': _TEXT,
     'augment.lighting': _TEXT,
     'augment.lighting_deviation': Field(float, 0),
     'train.batch': _whole(1),

@@ -239,6 +239,7 @@ def _words() -> dict[str, Collection[str]]:
         'prepare.source': sources.KINDS,
         'prepare.encoding': preparation.ENCODINGS,
         'augment.lighting': augment.LIGHTINGS,
+        'augment.mean': augment.MEANS,
         'train.schedule': schedule.SCHEDULES,
     }
 

@@ -39,6 +39,7 @@ def get_config() -> ConfigDict:
 
     config.augment = ConfigDict()
     config.augment.mirror = True  # horizontal flips with probability a half
+    config.augment.mean = 'image'  # cropped as the image is; centre: the 2012 source's, unmoved; channel: three numbers
     config.augment.lighting = 'eigenvalues'  # eigenvalues: the paper's formula; deviations: the 2012 source's; none
     config.augment.lighting_deviation = 0.1  # of the three normal draws, one triple per image and presentation
 

@@ -45,11 +45,13 @@ def mesh_of(shape):
     return jax.make_mesh(shape, ('data', 'column'), axis_types=types, devices=devices)
 
 
-def evaluator(records, *, views=10, batch=8, mesh=None, forward=forward):
-    return accuracy.Evaluator(forward, records.mean, crop=CROP, views=views, batch=batch, mesh=mesh)
+def evaluator(records, *, views=10, batch=8, mesh=None, forward=forward, mean_kind='image'):
+    return accuracy.Evaluator(
+        forward, records.mean, mean_kind=mean_kind, crop=CROP, views=views, batch=batch, mesh=mesh
+    )
 
 
-def witness(records, views):
+def witness(records, views, mean_kind='image'):
     """Averaged probabilities of every image, float64, view by view with plain slices."""
     far, middle = SIDE - CROP, (SIDE - CROP) // 2
     places = [(0, 0), (0, far), (middle, middle), (far, 0), (far, far)] if views == 10 else [(middle, middle)]
@@ -57,12 +59,29 @@ def witness(records, views):
     for mirrored in (False, True) if views == 10 else (False,):
         for top, left in places:
             window = np.s_[..., top : top + CROP, left : left + CROP, :]
-            pixels = records.images[window].astype(np.float64) - records.mean[window]
+            pixels = records.images[window].astype(np.float64)
+            if mean_kind == 'image':
+                pixels = pixels - records.mean[window]
             pixels = pixels[:, :, ::-1] if mirrored else pixels
+            if mean_kind == 'centre':
+                pixels = pixels - records.mean[middle : middle + CROP, middle : middle + CROP]
+            if mean_kind == 'channel':
+                pixels = pixels - records.mean.reshape(-1, 3).mean(axis=0, dtype=np.float64)
             logits = pixels.reshape(len(pixels), -1) @ weights().astype(np.float64)
             exponential = np.exp(logits - logits.max(axis=1, keepdims=True))
             total = total + exponential / exponential.sum(axis=1, keepdims=True)
     return total / (10 if views == 10 else 1)
+
+
+@pytest.mark.parametrize('mean_kind', ['centre', 'channel'])
+@pytest.mark.parametrize('shape', [None, (4, 2)])
+def test_the_mean_of_another_kind_is_subtracted_from_every_view(shape, mean_kind):
+    records = Records(11)
+    tested = evaluator(records, mesh=mesh_of(shape), mean_kind=mean_kind)
+    _, outcomes = tested.outcomes(weights(), pipeline.Scoring(records, batch=8))
+    expected = witness(records, 10, mean_kind)
+    np.testing.assert_array_equal(outcomes.predicted, expected.argmax(axis=1))
+    np.testing.assert_allclose(outcomes.probability, expected.max(axis=1), rtol=1e-4)
 
 
 @pytest.mark.parametrize('shape', MESHES)

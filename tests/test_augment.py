@@ -143,8 +143,32 @@ def test_an_example_is_cropped_mirrored_lit_and_freed_of_the_mean_as_numpy_does_
     np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
+@few
+@hypothesis.given(side=st.integers(2, 12), cut=st.integers(0, 11), mirror=st.booleans(), top=st.floats(0, 1))
+def test_the_means_centre_and_its_colours_are_the_same_for_every_crop(side, cut, mirror, top):
+    crop = max(1, side - cut)
+    draw = augment.Draw(round(top * (side - crop)), 0, mirror, np.zeros(3, np.float32))
+    chance = np.random.default_rng(side)
+    image = chance.integers(0, 256, (side, side, 3), dtype=np.uint8)
+    mean = chance.uniform(0, 255, (side, side, 3)).astype(np.float32)
+    pixels = augment.apply(image, draw, np.zeros_like(mean), crop=crop)
+    edge = (side - crop) // 2
+    for row in range(crop):
+        for column in range(crop):
+            np.testing.assert_allclose(
+                augment.apply(image, draw, mean, crop=crop, mean_kind='centre')[row, column],
+                pixels[row, column] - mean[edge + row, edge + column],
+                atol=1e-4,
+            )
+    colours = [np.mean([mean[y, x, c] for y in range(side) for x in range(side)]) for c in range(3)]
+    freed = augment.apply(image, draw, mean, crop=crop, mean_kind='channel')
+    np.testing.assert_allclose(freed, pixels - np.reshape(colours, (1, 1, 3)), atol=1e-3)
+
+
 def test_a_crop_that_does_not_fit_and_an_unknown_lighting_are_told():
     with pytest.raises(Mistake, match='crop of 65 pixels .* 64 pixels'):
         many(1, side=64, crop=65)
     with pytest.raises(Mistake, match="'bright'.*eigenvalues, deviations, none"):
         many(1, lighting='bright')
+    with pytest.raises(Mistake, match="'golden'.*image, centre, channel"):
+        augment.still_mean(np.zeros((4, 4, 3)), 'golden', 2)

@@ -10,6 +10,7 @@ import pytest
 
 from alexnet_jax.data import augment, pipeline
 from alexnet_jax.mistakes import Mistake
+from alexnet_jax.training.step import finish
 
 few = hypothesis.settings(deadline=None, max_examples=15)
 LIGHT = {
@@ -183,6 +184,16 @@ def test_an_example_is_its_batch_row_lit_and_freed_of_the_mean():
             example = stream.example(stream.position(step) + i, mean)
             assert example.dtype == np.float32
             np.testing.assert_array_equal(example, expected)
+
+
+@pytest.mark.parametrize('kind', augment.MEANS)
+def test_the_training_step_sees_the_example_to_the_bit_whatever_the_mean(kind):
+    stream = training()
+    mean = np.random.default_rng(0).uniform(0, 255, (9, 9, 3)).astype(np.float32)
+    still = augment.still_mean(mean, kind, 7)
+    finished = finish(stream.batch(6), mean if still is None else still, still=still is not None)
+    examples = [stream.example(stream.position(6) + i, mean, kind) for i in range(8)]
+    np.testing.assert_array_equal(finished, np.stack(examples))
 
 
 def test_the_first_batches_are_those_they_have_always_been():

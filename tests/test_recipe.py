@@ -95,6 +95,7 @@ def test_a_value_outside_its_range_is_refused_with_its_field_and_itself(field, v
         ('prepare.source', 'cutouts, folder, tar'),
         ('prepare.encoding', 'jpeg, raw'),
         ('augment.lighting', 'eigenvalues, deviations, none'),
+        ('augment.mean', 'image, centre, channel'),
         ('train.schedule', 'drops, cosine, plateau'),
     ],
 )

@@ -119,3 +119,14 @@ def test_a_network_that_guesses_is_told_so_once_with_what_may_be_behind_it(
     said = capsys.readouterr().out
     assert said.count('Likely causes, in this order: 1. the paper') == 1
     assert 'step 8  warning: for 8 steps the loss has stayed within half a percent of 2.3026' in said
+
+
+def test_a_run_is_trained_and_scored_with_the_mean_it_asks_for(prepared, tmp_path):
+    losses = {}
+    for kind in ('image', 'channel'):
+        config = stalling(prepared, **{'train.schedule': 'drops', 'augment.mean': kind, 'log.every_steps': 1})
+        config.train.epochs = 0.5
+        modes.train(config, str(tmp_path / kind))
+        rows = journal.read_metrics(str(tmp_path / kind))
+        losses[kind] = [rows[0]['loss'], rows[-1]['validation_loss']]
+    assert all(a != b for a, b in zip(losses['image'], losses['channel'], strict=True))

@@ -15,6 +15,7 @@ from scipy.special import ndtri
 from alexnet_jax.mistakes import Mistake
 
 LIGHTINGS = ('eigenvalues', 'deviations', 'none')
+MEANS = ('image', 'centre', 'channel')
 WORDS = 6  # of 64 bits per draw: top, left, mirror and one normal for each component
 
 
@@ -107,15 +108,37 @@ def cut(image: np.ndarray, top: int, left: int, mirror: bool, out: np.ndarray) -
     return out
 
 
-def apply(image: np.ndarray, draw: Draw, mean: np.ndarray, *, crop: int) -> np.ndarray:
+def still_mean(mean: np.ndarray, kind: str, crop: int) -> np.ndarray | None:
+    """What is subtracted of every crop alike, float32 (crop, crop, 3), from the mean image (side, side, 3).
+
+    `image` is the paper's text: the mean image is cropped and mirrored as each image is, so there is none (None).
+    `centre` is the 2012 source's: the mean's centre, for crops of any offset, mirrored or not. `channel` has three
+    numbers, the mean red, green and blue. A kind unknown to MEANS is a Mistake.
+    """
+    if kind not in MEANS:
+        raise Mistake(f'No mean is called {kind!r}; there are {", ".join(MEANS)}.')
+    if kind == 'image':
+        return None
+    if kind == 'centre':
+        edge = (len(mean) - crop) // 2
+        return np.ascontiguousarray(mean[edge : edge + crop, edge : edge + crop], np.float32)
+    colours_C = mean.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
+    return np.broadcast_to(colours_C, (crop, crop, 3)).copy()
+
+
+def apply(
+    image: np.ndarray, draw: Draw, mean: np.ndarray, *, crop: int, mean_kind: str = 'image'
+) -> np.ndarray:
     """One finished example, float32 (crop, crop, 3): cut from `image` (side, side, 3), lit, free of the mean.
 
-    `mean` (side, side, 3) is cut and mirrored as the image is. The shift is added first and the mean
+    `mean` is the mean image (side, side, 3), `mean_kind` one of MEANS. The shift is added first and the mean
     subtracted then, in float32, which is the training step's order: both give the same numbers to the bit.
     """
     top, left, mirror, shift = draw
     pixels = cut(image, top, left, mirror, out=np.empty((crop, crop, 3), np.float32))
-    background = cut(mean, top, left, mirror, out=np.empty((crop, crop, 3), np.float32))
+    background = still_mean(mean, mean_kind, crop)
+    if background is None:
+        background = cut(mean, top, left, mirror, out=np.empty((crop, crop, 3), np.float32))
     return pixels + shift[None, None, :] - background
 
 

@@ -108,14 +108,14 @@ class Training:
         """Passes over the training images before `step`."""
         return self.position(step) / len(self.records)
 
-    def example(self, position: int, mean: np.ndarray) -> np.ndarray:
+    def example(self, position: int, mean: np.ndarray, mean_kind: str = 'image') -> np.ndarray:
         """The example at `position` of the stream as the network sees it, float32 (crop, crop, 3).
 
-        `mean` is the dataset's mean image (side, side, 3).
+        `mean` is the dataset's mean image (side, side, 3), of which `mean_kind` (augment.MEANS) is subtracted.
         """
         records, draws = self._draws(range(position, position + 1))
         image, _, _ = self.records[int(records[0])]
-        return augment.apply(image, draws.one(0), mean, crop=self.crop)
+        return augment.apply(image, draws.one(0), mean, crop=self.crop, mean_kind=mean_kind)
 
     def _draws(self, positions: range) -> tuple[np.ndarray, augment.Draws]:
         """The records (int32) that stand at these positions of the stream, and their draws."""

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from alexnet_jax.data import augment
 from alexnet_jax.evaluation import scores, views
 from alexnet_jax.mistakes import Mistake
 
@@ -48,13 +49,15 @@ class Evaluator:
         forward: Forward,
         mean: np.ndarray,
         *,
+        mean_kind: str = 'image',
         crop: int,
         views: int,
         batch: int,
         mesh: Mesh | None = None,
         compiler_options: Mapping[str, Any] | None = None,
     ):
-        """`forward` takes float32 (B, crop, crop, 3) free of the mean and gives (B, K); `mean` is (side, side, 3).
+        """`forward` takes float32 (B, crop, crop, 3) free of the mean and gives (B, K); `mean` is (side, side, 3), and
+        of it that is subtracted which `mean_kind` (augment.MEANS) says.
 
         `views` is 1 (centre) or 10 (the paper's); they follow one another, so that memory is that of one. `batch` is
         the number of images over all hosts. On a `mesh` they are split over its axis `data`. Raises Mistake for a
@@ -68,7 +71,9 @@ class Evaluator:
             _check_batch(batch, mesh.shape['data'])
             self._split = NamedSharding(mesh, PartitionSpec('data'))
             self._whole = NamedSharding(mesh, PartitionSpec())
-        self._mean = jax.device_put(np.asarray(mean, np.float32), self._whole)
+        background = augment.still_mean(mean, mean_kind, crop)
+        self._still = background is not None
+        self._mean = jax.device_put(np.asarray(mean if background is None else background, np.float32), self._whole)
         compiled = functools.partial(jax.jit, out_shardings=self._whole, compiler_options=dict(compiler_options or {}))
         self._score = compiled(self._scored, static_argnames='each')
         self._probable = compiled(lambda *given: jnp.exp(self._averaged(*given)))
@@ -132,7 +137,8 @@ class Evaluator:
 
         def through(view):
             pixels = views.cut(images, view, self._crop).astype(jnp.float32)
-            return self._forward(parameters, pixels - views.cut(mean[None], view, self._crop))
+            background = mean[None] if self._still else views.cut(mean[None], view, self._crop)
+            return self._forward(parameters, pixels - background)
 
         return scores.mean_of_views(jax.lax.map(through, self._views))
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import devices
 from alexnet_jax.analysis import pictures, report
-from alexnet_jax.data import dataset, pipeline
+from alexnet_jax.data import augment, dataset, pipeline
 from alexnet_jax.evaluation import baseline
 from alexnet_jax.evaluation.accuracy import Outcomes
 from alexnet_jax.modes import evaluating, rooms
@@ -25,13 +25,16 @@ SHOWN = 40  # pictures on a sheet
 log = logging.getLogger(__name__)
 
 
-def draw_examples(stream: pipeline.Training, data: dataset.Dataset, workdir: str) -> None:
+def draw_examples(
+    stream: pipeline.Training, data: dataset.Dataset, workdir: str, *, mean_kind: str = 'image'
+) -> None:
     """What the network will see in its first steps: crops, flips and lighting, the mean put back for the eye."""
-    size = stream.crop
-    edge = (data.side - size) // 2
-    mean = data.mean[edge : edge + size, edge : edge + size]
+    back = 'centre' if mean_kind == 'image' else mean_kind  # near enough for the eye
+    mean = augment.still_mean(data.mean, back, stream.crop)
     labels = stream.batch(0)['label'][:SHOWN]
-    seen = np.stack([stream.example(position, data.mean) + mean for position in range(len(labels))])
+    seen = np.stack(
+        [stream.example(position, data.mean, mean_kind) + mean for position in range(len(labels))]
+    )
     file = Path(workdir) / EXAMPLES
     pictures.examples(np.clip(seen, 0, 255).astype(np.uint8), labels, data.classes, file)
     log.info('What the network will see: %s', file)

@@ -124,6 +124,7 @@ def evaluator_of(
     return Evaluator(
         forward,
         data.mean,
+        mean_kind=config.augment.mean,
         crop=network.architecture.crop,
         views=views,
         batch=config.evaluate.batch,

@@ -51,7 +51,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         network = rooms.network_of(config, shape)
         done, state, tally = begin(config, checkpoints, network, mesh, journal, run_key, plateau)
         if devices.writer() and not (Path(workdir) / concluding.EXAMPLES).exists():
-            concluding.draw_examples(stream, data, workdir)
+            concluding.draw_examples(stream, data, workdir, mean_kind=config.augment.mean)
         if done < plan.last and not (plateau and plateau.over):
             state, done = go_on(
                 config,
@@ -194,6 +194,7 @@ def go_on(
         ),
         mesh,
         mean=data.mean,
+        mean_kind=config.augment.mean,
         key=jax.random.fold_in(key, 1),
         compiler_options=devices.compiler_options(config.machine.dots_only),
     )

@@ -17,6 +17,7 @@ import optax
 from jax import lax
 from jax.sharding import Mesh
 
+from alexnet_jax.data import augment
 from alexnet_jax.evaluation import scores
 from alexnet_jax.network import exchange
 from alexnet_jax.network.alexnet import AlexNet, Parameters, dropout_masks, parameters_of, with_parameters
@@ -56,19 +57,23 @@ def first_state(network: AlexNet, mesh: Mesh) -> State:
     )
 
 
-def finish(batch: Batch, mean: jax.Array) -> jax.Array:
+def finish(batch: Batch, mean: jax.Array, *, still: bool = False) -> jax.Array:
     """Crops uint8 (B, crop, crop, 3) to what the network sees: plus the lighting shift, minus the mean image.
 
-    `mean` (side, side, 3) is cropped and mirrored as each image was (paper, section 2: per-pixel mean).
+    `mean` (side, side, 3) is cropped and mirrored as each image was (paper, section 2: per-pixel mean); where it is
+    `still` it is (crop, crop, 3) and the same for all.
     """
     crop = batch['image'].shape[1]
+    lit = batch['image'].astype(jnp.float32) + batch['lighting'][:, None, None, :]
+    if still:
+        return lit - mean[None]
 
     def cropped(top: jax.Array, left: jax.Array, mirror: jax.Array) -> jax.Array:
         piece = lax.dynamic_slice(mean, (top, left, 0), (crop, crop, mean.shape[-1]))
         return jnp.where(mirror, piece[:, ::-1], piece)
 
     means = jax.vmap(cropped)(batch['top'], batch['left'], batch['mirror'])
-    return batch['image'].astype(jnp.float32) + batch['lighting'][:, None, None, :] - means
+    return lit - means
 
 
 def make(
@@ -77,6 +82,7 @@ def make(
     mesh: Mesh,
     *,
     mean: np.ndarray,
+    mean_kind: str = 'image',
     key: jax.Array,
     compiler_options: Mapping[str, Any] | None = None,
 ) -> Jitted:
@@ -84,13 +90,19 @@ def make(
 
     `batch` as data.pipeline delivers it, split over `data`; `rates` float32 (layers, 2); `number` counts the steps done
     before and alone decides the dropout masks (with `key`). `sums` are those of scores.score plus 'gradient_norm'.
-    The gradient is that of the mean loss over the batch, as in the paper.
+    The gradient is that of the mean loss over the batch, as in the paper. Of the mean image `mean` (side, side, 3) that
+    is subtracted which `mean_kind` (augment.MEANS) says.
     """
     architecture = network.architecture
-    mean = jax.device_put(mean, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    background = augment.still_mean(mean, mean_kind, architecture.crop)
+    still = background is not None
+    mean = jax.device_put(
+        mean if background is None else background,
+        jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()),
+    )
 
     def step(state, batch, rates, number, mean, key):
-        images = finish(batch, mean)
+        images = finish(batch, mean, still=still)
         drawn = dropout_masks(architecture, jax.random.fold_in(key, number), len(images))
         masks = lax.with_sharding_constraint(drawn, exchange.masks_sharding(mesh))
 
