@@ -29,6 +29,7 @@ def get_config() -> ConfigDict:
     config.prepare.encoding = 'raw'  # 12 KB an image; nothing to decode in each epoch
     config.train.epochs = 60.0
     config.train.rate = 0.05
+    config.train.layer_rates = 'conv1=0.001'  # near 1 / 60^2: pixels deviate by 60, where He assumes one
     config.train.schedule = 'cosine'
     config.train.warmup_epochs = 1.0
     config.log.standstill_steps = 300

@@ -50,7 +50,7 @@ def test_the_miniature_and_its_gradient_equal_plain_numpy(plain, training):
 
     def plainly(weights):
         kept = {name: np.asarray(mask, np.float64) for name, mask in masks.items()} if training else None
-        logits = witness.alexnet(weights, images, stride=2, overhang=1, ceil=(1, 0, 1), masks=kept)
+        logits = witness.alexnet(weights, images, stride=2, overhang=1, ceil=(1, 0, 1), keep=0.9, masks=kept)
         return witness.cross_entropy(logits, labels)
 
     weights = {
@@ -64,7 +64,7 @@ def test_the_miniature_and_its_gradient_equal_plain_numpy(plain, training):
         def moved(size, layer=layer, kernel=kernel, bias=bias, towards=towards):
             return plainly(weights | {layer: (kernel + size * towards[0], bias + size * towards[1])})
 
-        expected = (moved(1e-7) - moved(-1e-7)) / 2e-7
+        expected = (moved(1e-9) - moved(-1e-9)) / 2e-9
         found = np.sum(gradients[layer]['kernel'] * towards[0]) + np.sum(
             gradients[layer]['bias'] * towards[1]
         )
@@ -115,8 +115,8 @@ def grouped(net, x):
     x = pool(normalise(convolve(x, 'conv2', 2, 1, (2, 2))))
     x = convolve(x, 'conv3', 1, 1, (1, 1))
     x = convolve(convolve(x, 'conv4', 2, 1, (1, 1)), 'conv5', 2, 1, (1, 1))
-    x = jax.nn.relu(units(pool(x, 1), 'fc6')) / 2
-    return units(jax.nn.relu(units(x, 'fc7')) / 2, 'fc8')
+    x = jax.nn.relu(units(pool(x, 1), 'fc6')) * 0.9
+    return units(jax.nn.relu(units(x, 'fc7')) * 0.9, 'fc8')
 
 
 def test_images_of_another_size_are_an_error_with_both_sizes():

@@ -62,7 +62,7 @@ def test_every_mesh_gives_the_loss_gradients_and_masks_of_one_device(shape, clas
             assert difference < 1e-5, (layer, part, difference)
     for layer, mask in masks.items():
         np.testing.assert_array_equal(masks_on_mesh[layer], mask)
-        assert 0.4 < mask.mean() < 0.6
+        assert 0.85 < mask.mean() < 0.95
 
 
 def test_named_points_come_out_of_a_mesh_as_from_one_device():

@@ -46,7 +46,7 @@ def relu(x):
     return np.where(x > 0, x, 0)
 
 
-def alexnet(weights, images, *, stride, overhang, ceil=(0, 0, 0), masks=None):
+def alexnet(weights, images, *, stride, overhang, ceil=(0, 0, 0), keep=0.5, masks=None):
     """Logits of the two-column network. `weights[layer]` is (kernel, bias), each with the column first.
 
     `overhang`: zeros right and below conv1; `ceil`: how far the last window of each pooling hangs over.
@@ -71,7 +71,7 @@ def alexnet(weights, images, *, stride, overhang, ceil=(0, 0, 0), masks=None):
 
     def drop(xs, layer):
         if masks is None:
-            return each(xs, lambda x: 0.5 * x)
+            return each(xs, lambda x: keep * x)
         return [x * mask for x, mask in zip(xs, masks[layer], strict=True)]
 
     x = columns('conv1', [images, images], lambda x, w, b: correlate(x, w, b, stride, 0, overhang))

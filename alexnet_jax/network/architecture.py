@@ -281,9 +281,9 @@ MINIATURE = Architecture(
             Convolution('conv5', 64, kernel=3, pad=1),
             Pooling('pool5', rounding='ceil'),
             Dense('fc6', 256),
-            Dropout('drop6'),
+            Dropout('drop6', keep=0.9),  # 256 units do not bear the loss of half of them
             Dense('fc7', 256),
-            Dropout('drop7'),
+            Dropout('drop7', keep=0.9),
             Dense('fc8', 10),
         ),
     ),
