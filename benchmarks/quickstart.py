@@ -1,0 +1,50 @@
+"""The first command, by several seeds: what a fresh machine gets, and how long it takes from command to last word.
+
+    python benchmarks/quickstart.py --seeds=3 --workdir=/tmp/quickstart
+
+A seed whose result.json is there already is not run again. The last line is the figure.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+MAIN = Path(__file__).resolve().parent.parent / 'main.py'
+
+
+def run(seed: int, workdir: Path) -> dict[str, float]:
+    """Top-1 accuracy, seconds of the whole command, and the baseline's accuracy, of one seed."""
+    record = workdir / 'command.json'
+    if not record.exists():
+        began = time.perf_counter()
+        subprocess.run([sys.executable, str(MAIN), f'--workdir={workdir}', f'--config.seed={seed}'], check=True)
+        record.write_text(json.dumps({'seconds': time.perf_counter() - began}))
+    result = json.loads((workdir / 'result.json').read_text())
+    return {
+        'accuracy': 1 - result['top1_error'],
+        'baseline': 1 - result['baseline']['best'],
+        'seconds': json.loads(record.read_text())['seconds'],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--seeds', type=int, default=3)
+    parser.add_argument('--workdir', type=Path, required=True)
+    given = parser.parse_args()
+    runs = [run(seed, given.workdir / str(seed)) for seed in range(given.seeds)]
+    for seed, each in enumerate(runs):
+        print(f'seed {seed}: {each["accuracy"]:.1%} top-1 in {each["seconds"]:.0f} s (baseline {each["baseline"]:.1%})')
+    accuracies = [each['accuracy'] for each in runs]
+    print(
+        f'mean {statistics.mean(accuracies):.1%} top-1, {min(accuracies):.1%} to {max(accuracies):.1%}, '
+        f'in {statistics.mean(each["seconds"] for each in runs):.0f} s'
+    )
+
+
+if __name__ == '__main__':
+    main()
