@@ -17,8 +17,8 @@ from typing import Any
 _PLACES = {
     'AlexNet': ('alexnet_jax.network.alexnet', 'AlexNet'),
     'Architecture': ('alexnet_jax.network.architecture', 'Architecture'),
-    'PRESETS': ('alexnet_jax.network.architecture', 'PRESETS'),
-    'architecture': ('alexnet_jax.network.architecture', 'get'),
+    'PRESETS': ('alexnet_jax.network.presets', 'PRESETS'),
+    'architecture': ('alexnet_jax.network.presets', 'get'),
     'dropout_masks': ('alexnet_jax.network.alexnet', 'dropout_masks'),
     'Mistake': ('alexnet_jax.mistakes', 'Mistake'),
     'open_dataset': ('alexnet_jax.data.dataset', 'open_dataset'),

@@ -15,6 +15,7 @@ import runpy
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -77,7 +78,8 @@ def check(config: ConfigDict) -> None:
     values = flat(config)
     for field, words in _words().items():
         if values[field] not in words:
-            raise _wrong(field, values[field], 'one of ' + ', '.join(words))
+            empty = " or '' for the preset's own" if '' in words else ''
+            raise _wrong(field, values[field], 'one of ' + ', '.join(filter(None, words)) + empty)
     _check_network(config)
     for wrong, sentence in _contradictions(config):
         if wrong:
@@ -192,6 +194,17 @@ def layer_rates(config: ConfigDict) -> dict[str, float]:
     return factors
 
 
+def variations(config: ConfigDict) -> dict[str, Any]:
+    """How the network departs from its preset: what presets.get takes besides the name and the classes."""
+    network = config.network
+    exchange = tuple(filter(None, map(str.strip, network.exchange.split(','))))
+    return {
+        'crop': network.crop,
+        'exchange': () if exchange == ('none',) else exchange or None,
+        **{word: network[word] for word in ('activation', 'pooling', 'alpha', 'dropout', 'dropout_place')},
+    }
+
+
 def counts(config: ConfigDict) -> tuple[int, int, int]:
     """How many cut-outs to make: '8000,1000,1000' is (8000, 1000, 1000) for train, validation and test."""
     expected = 'three whole numbers from 1 for train, validation and test, such as 8000,1000,1000'
@@ -230,11 +243,16 @@ def _wrong(field: str, value: object, expected: object) -> Mistake:
 def _words() -> dict[str, Collection[str]]:
     """The words that the rooms offer. Imported here: types and ranges are checked without waiting for jax."""
     from alexnet_jax.data import augment, preparation, sources
-    from alexnet_jax.network import architecture, initialisation
+    from alexnet_jax.network import initialisation, presets, variations
     from alexnet_jax.training import schedule
 
     return {
-        'network.preset': architecture.PRESETS,
+        'network.preset': presets.PRESETS,
+        'network.activation': ('', *variations.ACTIVATIONS),
+        'network.pooling': ('', *variations.POOLINGS),
+        'network.alpha': ('', *variations.ALPHAS),
+        'network.dropout': ('', *variations.DROPOUTS),
+        'network.dropout_place': ('', *variations.DROPOUT_PLACES),
         'network.initialisation': initialisation.INITIALISATIONS,
         'prepare.source': sources.KINDS,
         'prepare.encoding': preparation.ENCODINGS,
@@ -246,10 +264,9 @@ def _words() -> dict[str, Collection[str]]:
 
 def _check_network(config: ConfigDict) -> None:
     """The crop fits the layers, the factors name layers, the mesh divides the columns."""
-    from alexnet_jax.network import architecture
+    from alexnet_jax.network import presets
 
-    network = config.network
-    shape = architecture.get(network.preset, classes=network.classes or 2, crop=network.crop)
+    shape = presets.get(config.network.preset, classes=config.network.classes or 2, **variations(config))
     for layer in layer_rates(config):
         if layer not in shape.parameters():
             known = ', '.join(shape.parameters())

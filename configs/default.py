@@ -14,10 +14,16 @@ def get_config() -> ConfigDict:
     config.seed = 0  # decides initial weights, order of examples, crops, flips, lighting and dropout
 
     config.network = ConfigDict()
-    config.network.preset = 'paper'  # a name in alexnet_jax/network/architecture.py
+    config.network.preset = 'paper'  # paper, one_gpu, six_convolutions, merged, caffe, caffenet, torchvision, miniature
     config.network.classes = 0  # 0: as many as the dataset has
     config.network.crop = 0  # pixels; 0: the preset's own (224 in the paper, which needs prepare.side 256)
-    config.network.initialisation = 'paper'  # paper: N(0, 0.01^2); source2012: 0.03 in conv3-5; he: sqrt(2 / fan-in)
+    config.network.exchange = ''  # layers that see all columns, such as 'conv3,fc6,fc7,fc8'; none; empty: the preset's
+    config.network.activation = ''  # relu, tanh, abs_tanh, sigmoid; empty: the preset's, as in the next four
+    config.network.pooling = ''  # max, average
+    config.network.alpha = ''  # of response normalisation; whole: as in the paper's formula; divided: by n, 2012 source
+    config.network.dropout = ''  # paper: times keep at test; inverted: divided by it in training; none
+    config.network.dropout_place = ''  # behind: of fc6 and fc7, as in the paper; before: them, as in torchvision
+    config.network.initialisation = 'paper'  # whose first weights: paper, source2012, caffe, caffenet, torch, he
     config.network.plain = False  # (machine) True: no gradients of our own, for forward-mode and second derivatives
 
     config.data = ConfigDict()

@@ -9,7 +9,7 @@ import pytest
 import witness
 from jax import lax
 
-from alexnet_jax.network import architecture, initialisation
+from alexnet_jax.network import initialisation, presets
 from alexnet_jax.network.alexnet import AlexNet, dropout_masks, parameters_of, with_parameters
 
 RNG = np.random.default_rng(5)
@@ -24,7 +24,7 @@ def weights_of(net):
 
 @pytest.mark.parametrize('crop', [224, 227])
 def test_the_paper_network_equals_plain_numpy(crop):
-    net = AlexNet(architecture.get('paper', crop=crop), key=jax.random.key(0), initialisation='he')
+    net = AlexNet(presets.get('paper', crop=crop), key=jax.random.key(0), initialisation='he')
     images = 50 * RNG.normal(size=(1, crop, crop, 3))
     logits, _ = jax.jit(lambda x: net(x))(jnp.asarray(images, jnp.float32))
     expected = witness.alexnet(weights_of(net), images, stride=4, overhang=227 - crop)
@@ -34,7 +34,7 @@ def test_the_paper_network_equals_plain_numpy(crop):
 @pytest.mark.parametrize('plain', [True, False])
 @pytest.mark.parametrize('training', [True, False])
 def test_the_miniature_and_its_gradient_equal_plain_numpy(plain, training):
-    shape = architecture.get('miniature')
+    shape = presets.get('miniature')
     with jax.enable_x64(True):
         net = AlexNet(shape, key=jax.random.key(1), initialisation='he', plain=plain)
         parameters = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), parameters_of(net))
@@ -64,7 +64,9 @@ def test_the_miniature_and_its_gradient_equal_plain_numpy(plain, training):
         def moved(size, layer=layer, kernel=kernel, bias=bias, towards=towards):
             return plainly(weights | {layer: (kernel + size * towards[0], bias + size * towards[1])})
 
-        expected = (moved(1e-9) - moved(-1e-9)) / 2e-9
+        # In the weights' own measure and so short that hardly a ReLU or a pooling window changes its mind.
+        step = 1e-8 * np.abs(kernel).max()
+        expected = (moved(step) - moved(-step)) / (2 * step)
         found = np.sum(gradients[layer]['kernel'] * towards[0]) + np.sum(
             gradients[layer]['bias'] * towards[1]
         )
@@ -72,7 +74,7 @@ def test_the_miniature_and_its_gradient_equal_plain_numpy(plain, training):
 
 
 def test_two_columns_equal_one_with_grouped_convolutions():
-    shape = architecture.get('miniature')
+    shape = presets.get('miniature')
     net = AlexNet(shape, key=jax.random.key(4), initialisation='he')
     images = jnp.asarray(30 * RNG.normal(size=(2, 56, 56, 3)), jnp.float32)
     np.testing.assert_allclose(
@@ -120,14 +122,14 @@ def grouped(net, x):
 
 
 def test_images_of_another_size_are_an_error_with_both_sizes():
-    net = AlexNet(architecture.get('miniature'), key=jax.random.key(0))
+    net = AlexNet(presets.get('miniature'), key=jax.random.key(0))
     with pytest.raises(ValueError, match=r'\(batch, 56, 56, 3\), and \(1, 64, 64, 3\) came'):
         net(jnp.zeros((1, 64, 64, 3)))
 
 
 def test_the_gradient_to_the_image_is_there_for_who_asks():
     with jax.enable_x64(True):
-        net = AlexNet(architecture.get('miniature'), key=jax.random.key(0), initialisation='he')
+        net = AlexNet(presets.get('miniature'), key=jax.random.key(0), initialisation='he')
         images, towards = 30 * RNG.normal(size=(1, 56, 56, 3)), RNG.normal(size=(1, 56, 56, 3))
         logit = jax.jit(lambda x: net(x)[0][0, 3])
         gradient = np.asarray(jax.grad(logit)(images))
@@ -137,31 +139,55 @@ def test_the_gradient_to_the_image_is_there_for_who_asks():
 
 @functools.cache
 def drawn(initialisation):
-    return parameters_of(AlexNet(architecture.PAPER, key=jax.random.key(0), initialisation=initialisation))
+    return parameters_of(AlexNet(presets.PAPER, key=jax.random.key(0), initialisation=initialisation))
 
 
 @pytest.mark.parametrize(
-    ('name', 'deviations', 'ones'),
+    ('name', 'deviations', 'biases'),
     [
         (
             'paper',
-            dict.fromkeys(architecture.PAPER.parameters(), 0.01),
-            {'conv2', 'conv4', 'conv5', 'fc6', 'fc7'},
+            dict.fromkeys(presets.PAPER.parameters(), 0.01),
+            dict.fromkeys(('conv2', 'conv4', 'conv5', 'fc6', 'fc7'), 1.0),
         ),
         (
             'source2012',
-            dict.fromkeys(architecture.PAPER.parameters(), 0.01)
+            dict.fromkeys(presets.PAPER.parameters(), 0.01)
             | dict.fromkeys(('conv3', 'conv4', 'conv5'), 0.03),
-            {'conv2', 'conv4', 'conv5', 'fc6', 'fc7'},
+            dict.fromkeys(('conv2', 'conv4', 'conv5', 'fc6', 'fc7'), 1.0),
         ),
-        ('he', {'conv1': np.sqrt(2 / 363) / 60, 'conv4': np.sqrt(2 / 1728), 'fc8': np.sqrt(2 / 4096)}, set()),
+        (
+            'caffe',
+            dict.fromkeys(presets.PAPER.parameters(), 0.01) | {'fc6': 0.005, 'fc7': 0.005},
+            dict.fromkeys(('conv2', 'conv4', 'conv5', 'fc6', 'fc7'), 0.1),
+        ),
+        (
+            'caffenet',
+            dict.fromkeys(presets.PAPER.parameters(), 0.01) | {'fc6': 0.005, 'fc7': 0.005},
+            dict.fromkeys(('conv2', 'conv4', 'conv5', 'fc6', 'fc7'), 1.0),
+        ),
+        ('he', {'conv1': np.sqrt(2 / 363) / 60, 'conv4': np.sqrt(2 / 1728), 'fc8': np.sqrt(2 / 4096)}, {}),
     ],
 )
-def test_first_weights_are_those_of_the_named_source(name, deviations, ones):
+def test_first_weights_are_those_of_the_named_source(name, deviations, biases):
     assert name in initialisation.INITIALISATIONS
     parameters = drawn(name)
     for layer, deviation in deviations.items():
         kernel = np.asarray(parameters[layer]['kernel'], np.float64)
         assert kernel.std() == pytest.approx(deviation, rel=5 / np.sqrt(2 * kernel.size))
         assert abs(kernel.mean()) < 5 * deviation / np.sqrt(kernel.size)
-        assert np.all(np.asarray(parameters[layer]['bias']) == float(layer in ones))
+        assert np.all(np.asarray(parameters[layer]['bias']) == np.float32(biases.get(layer, 0)))
+
+
+def test_torchs_first_weights_and_biases_are_uniform_within_one_over_the_root_of_the_fan_in():
+    parameters = drawn('torch')
+    for layer, fan_in, pixels in (('conv1', 363, 60), ('conv4', 1728, 1), ('fc6', 9216, 1), ('fc8', 4096, 1)):
+        bound = 1 / np.sqrt(fan_in)
+        for array, most in (
+            (parameters[layer]['kernel'], bound / pixels),
+            (parameters[layer]['bias'], bound),
+        ):
+            array = np.asarray(array, np.float64)
+            assert most * (1 - 20 / array.size) < np.abs(array).max() <= most * (1 + 1e-6)
+            assert array.std() == pytest.approx(most / np.sqrt(3), rel=5 / np.sqrt(array.size))
+            assert abs(array.mean()) < 5 * most / np.sqrt(array.size)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from alexnet_jax.network import architecture, exchange
+from alexnet_jax.network import exchange, presets
 from alexnet_jax.network.alexnet import AlexNet, dropout_masks, parameters_of, with_parameters
 from alexnet_jax.training import optimizer, step
 
@@ -25,7 +25,7 @@ def mesh_of(shape):
 
 @functools.cache
 def network(classes=10, plain=False):
-    shape = architecture.get('miniature', classes=classes)
+    shape = presets.get('miniature', classes=classes)
     return AlexNet(shape, key=jax.random.key(3), initialisation='he', plain=plain)
 
 
@@ -63,6 +63,30 @@ def test_every_mesh_gives_the_loss_gradients_and_masks_of_one_device(shape, clas
     for layer, mask in masks.items():
         np.testing.assert_array_equal(masks_on_mesh[layer], mask)
         assert 0.85 < mask.mean() < 0.95
+
+
+@pytest.mark.parametrize('name', [name for name, each in presets.PRESETS.items() if each.columns > 1])
+def test_every_network_of_two_columns_is_the_same_on_a_mesh(name):
+    """Small crops, which leave each layer its kernels: fc6 alone is smaller."""
+    crop = {'miniature': 56}.get(name, 67)
+    net = AlexNet(presets.get(name, classes=10, crop=crop), key=jax.random.key(3), initialisation='he')
+    parameters, x, labels = parameters_of(net), images(crop)[:4], jnp.arange(4)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def loss_and_gradients(parameters, mesh):
+        def loss(parameters):
+            logits, _ = with_parameters(net, parameters)(x, mesh=mesh)
+            return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(4), labels])
+
+        return jax.value_and_grad(loss)(parameters)
+
+    loss, gradients = jax.device_get(loss_and_gradients(parameters, None))
+    on_mesh, gradients_on_mesh = jax.device_get(loss_and_gradients(parameters, mesh_of((2, 2))))
+    assert abs(on_mesh - loss) / abs(loss) < 1e-5
+    for layer, parts in gradients.items():
+        for part, expected in parts.items():
+            difference = np.abs(gradients_on_mesh[layer][part] - expected).max() / np.abs(expected).max()
+            assert difference < 1e-5, (layer, part, difference)
 
 
 def test_named_points_come_out_of_a_mesh_as_from_one_device():
@@ -148,7 +172,7 @@ def abstract(tree, sharding):
 
 @functools.cache
 def paper():
-    return AlexNet(architecture.PAPER, key=jax.random.key(0))
+    return AlexNet(presets.PAPER, key=jax.random.key(0))
 
 
 @pytest.mark.parametrize('shape', [(1, 2), (2, 2)])
@@ -157,10 +181,28 @@ def test_the_papers_forward_pass_moves_30336_numbers_per_image_and_direction_and
     found = crossings(forward_program(paper(), mesh_of(shape), per_device * shape[0]), shape)
     # A gather's result holds both columns' numbers: half of it came from the other column.
     assert sorted(numbers // 2 // per_device for kind, numbers, axes in found if axes == 'column') == sorted(
-        architecture.PAPER.exchanged().values()
+        presets.PAPER.exchanged().values()
     )
     assert {kind for kind, _, axes in found if axes == 'column'} == {'all-gather'}
     assert [each for each in found if each[2] not in ('column', None)] == []
+
+
+@pytest.mark.parametrize(
+    ('preset', 'exchange'),
+    [
+        ('six_convolutions', None),
+        ('miniature', ('conv4', 'fc6', 'fc8')),
+        ('miniature', ('conv2',)),
+        ('miniature', ()),
+    ],
+)
+def test_another_architecture_moves_what_its_layers_say(preset, exchange):
+    crop = 56 if preset == 'miniature' else 67
+    net = AlexNet(presets.get(preset, crop=crop, exchange=exchange), key=jax.random.key(0))
+    found = crossings(forward_program(net, mesh_of((2, 2)), 4), (2, 2))
+    moved = [numbers // 2 // 2 for kind, numbers, axes in found if axes == 'column']
+    assert sorted(moved) == sorted(net.architecture.exchanged().values())
+    assert {kind for kind, _, axes in found if axes} <= {'all-gather'}
 
 
 @pytest.mark.parametrize('shape', [(1, 2), (2, 2)])
@@ -168,7 +210,7 @@ def test_the_papers_train_step_mirrors_them_and_reduces_gradients_over_data_alon
     net, mesh, per_device = paper(), mesh_of(shape), 2
     text = train_program(net, mesh, per_device * shape[0])
     found = [each for each in crossings(text, shape) if each[2]]
-    exchanged = architecture.PAPER.exchanged()
+    exchanged = presets.PAPER.exchanged()
     gathered = [n // 2 // per_device for kind, n, axes in found if (kind, axes) == ('all-gather', 'column')]
     scattered = [n // per_device for kind, n, axes in found if (kind, axes) == ('reduce-scatter', 'column')]
     assert sorted(gathered) == sorted(scattered) == sorted(exchanged.values())

@@ -96,6 +96,50 @@ def test_max_pooling(platform, size, window, skip):
     )
 
 
+@few
+@hypothesis.given(
+    size=st.integers(3, 9), window=st.integers(1, 3), skip=st.integers(0, 2), ceil=st.booleans()
+)
+def test_average_pooling_counts_what_lies_inside(size, window, skip, ceil):
+    stride = max(1, window - skip)  # windows touch or overlap
+    x = np.random.default_rng(size).normal(size=(2, size, size + 1, 3))
+    edges = tuple((0, -(each - window) % stride if ceil else 0) for each in x.shape[1:3])
+
+    def reference(x):
+        high, wide = (
+            (each + edge[1] - window) // stride + 1 for each, edge in zip(x.shape[1:3], edges, strict=True)
+        )
+        starts = [(i * stride, j * stride) for i in range(high) for j in range(wide)]
+        means = [x[:, i : i + window, j : j + window].mean((1, 2)) for i, j in starts]
+        return np.stack(means, axis=1).reshape(len(x), high, wide, -1)
+
+    check(lambda x: layers.average_pooling(x, window=window, stride=stride, edges=edges), reference, x)
+
+
+@pytest.mark.parametrize(
+    ('name', 'reference'),
+    [
+        ('relu', lambda x: np.where(x > 0, x, 0)),
+        ('tanh', lambda x: 1 - 2 / (np.exp(2 * x) + 1)),
+        ('abs_tanh', lambda x: np.abs(1 - 2 / (np.exp(2 * x) + 1))),
+        ('sigmoid', lambda x: 1 / (1 + np.exp(-x))),
+    ],
+)
+def test_activations(name, reference):
+    check(layers.ACTIVATIONS[name], reference, np.random.default_rng(0).normal(size=(4, 5)))
+    assert set(layers.ACTIVATIONS) == {'relu', 'tanh', 'abs_tanh', 'sigmoid'}
+
+
+@pytest.mark.parametrize('platform', PLATFORMS)
+def test_max_pooling_may_leave_out_pixels_that_no_window_reaches(platform):
+    x = np.random.default_rng(0).permutation(2 * 8 * 8 * 3).reshape(2, 8, 8, 3) / 7.0
+    check(
+        lambda x: PLATFORMS[platform]['max_pooling'](x, window=3, stride=2, edges=((0, 0), (0, 0))),
+        lambda x: witness.pool(x, 3, 2),
+        x,
+    )
+
+
 def test_dropout_keeps_the_papers_scaling():
     x, mask = jnp.arange(6.0).reshape(2, 3), jnp.array([[True, False, True], [False, True, True]])
     np.testing.assert_array_equal(layers.dropout(x, mask, keep=0.5, inverted=False), [[0, 0, 2], [0, 4, 5]])

@@ -90,8 +90,16 @@ def test_a_value_outside_its_range_is_refused_with_its_field_and_itself(field, v
 @pytest.mark.parametrize(
     'field, words',
     [
-        ('network.preset', 'paper, miniature'),
-        ('network.initialisation', 'paper, source2012, he'),
+        (
+            'network.preset',
+            'paper, one_gpu, six_convolutions, merged, caffe, caffenet, torchvision, miniature',
+        ),
+        ('network.activation', 'relu, tanh, abs_tanh, sigmoid'),
+        ('network.pooling', 'max, average'),
+        ('network.alpha', 'whole, divided'),
+        ('network.dropout', 'paper, inverted, none'),
+        ('network.dropout_place', 'behind, before'),
+        ('network.initialisation', 'paper, source2012, caffe, caffenet, torch, he'),
         ('prepare.source', 'cutouts, folder, tar'),
         ('prepare.encoding', 'jpeg, raw'),
         ('augment.lighting', 'eigenvalues, deviations, none'),

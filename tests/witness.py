@@ -10,7 +10,9 @@ def correlate(x, kernel, bias, stride, before, after):
     """Windows of x (zeros added on the edges) times the kernel (rows, columns, in, out), plus the bias."""
     rows, columns = kernel.shape[:2]
     x = np.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
-    high, wide = ((size - window) // stride + 1 for size, window in zip(x.shape[1:3], (rows, columns), strict=True))
+    high, wide = (
+        (size - window) // stride + 1 for size, window in zip(x.shape[1:3], (rows, columns), strict=True)
+    )
     out = np.zeros((len(x), high, wide, kernel.shape[3]))
     for i in range(rows):
         for j in range(columns):
@@ -86,6 +88,36 @@ def alexnet(weights, images, *, stride, overhang, ceil=(0, 0, 0), keep=0.5, mask
     x = drop(each(units(x, 'fc6'), relu), 'drop6')
     x = drop(each(units(x, 'fc7'), relu), 'drop7')
     return np.concatenate(units(x, 'fc8'), axis=-1)
+
+
+def chain(weights, images, steps):
+    """Logits of a network of one column, given as words in order: 'conv2 pad=2 groups=2', 'relu', 'norm', 'fc6'.
+
+    Pixels that no window reaches are left out; `norm` is Caffe's: k 1, 1e-4 divided by 5, over all maps.
+    """
+    x = images
+    for word, *settings in map(str.split, steps):
+        number = {'pad': 0, 'stride': 1, 'groups': 1} | {
+            k: int(v) for k, v in (each.split('=') for each in settings)
+        }
+        if word.startswith('conv'):
+            kernel, bias = (array[0] for array in weights[word])
+            groups = zip(
+                *(np.split(array, number['groups'], axis=-1) for array in (x, kernel, bias)), strict=True
+            )
+            x = np.concatenate(
+                [correlate(*group, number['stride'], *2 * [number['pad']]) for group in groups], axis=-1
+            )
+        elif word.startswith('fc'):
+            kernel, bias = (array[0] for array in weights[word])
+            x = x.reshape(len(x), -1) @ kernel + bias
+        else:
+            x = {
+                'relu': relu,
+                'norm': lambda x: normalise(x, 1, 5, 2e-5, 0.75),
+                'pool': lambda x: pool(x, 3, 2),
+            }[word](x)
+    return x
 
 
 def cross_entropy(logits, labels):

@@ -16,7 +16,7 @@ from alexnet_jax.data import dataset, pipeline
 from alexnet_jax.evaluation.accuracy import Evaluator
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import preparing
-from alexnet_jax.network import architecture, exchange
+from alexnet_jax.network import architecture, exchange, presets
 from alexnet_jax.network.alexnet import AlexNet, with_parameters
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def architecture_of(config: ConfigDict, data: dataset.Dataset) -> architecture.A
             f'config.network.classes is {classes} and the dataset in {data.directory} has {len(data.classes)} classes; '
             'leave the field at 0, or train on another dataset.'
         )
-    shape = architecture.get(config.network.preset, classes=classes, crop=config.network.crop)
+    shape = presets.get(config.network.preset, classes=classes, **recipe.variations(config))
     if shape.crop > data.side:
         raise Mistake(
             f'{shape.name} sees {shape.crop} pixels and the images in {data.directory} have {data.side}; prepare them '

@@ -170,7 +170,7 @@ def _alone(
     if isinstance(layer, Activation):
         return layers.ACTIVATIONS[layer.function](x)
     if isinstance(layer, Pooling):
-        return formulations['max_pooling'](
+        return formulations[f'{layer.kind}_pooling'](
             x, window=layer.window, stride=layer.stride, edges=architecture.edges(layer)
         )
     alpha = layer.alpha / layer.n if layer.divided else layer.alpha
@@ -191,6 +191,8 @@ def _convolve(
     if layer.sees == 'own':
         return tuple(_grouped(convolve, x[c], kernel[c], bias[c], layer.groups) for c in range(mine))
     seen = exchange.between_columns(x, on_mesh=on_mesh) if layer.sees == 'all' else x[0]
+    if layer.groups > 1:
+        return tuple(_grouped(convolve, seen, kernel[c], bias[c], layer.groups) for c in range(mine))
     wide = jnp.concatenate(tuple(kernel[c] for c in range(mine)), axis=-1) if mine > 1 else kernel[0]
     return exchange.apart(convolve(seen, wide, bias.reshape(-1)), mine)
 

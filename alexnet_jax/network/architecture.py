@@ -1,7 +1,8 @@
-"""Architectures as data: layer records, the presets by name, and all that follows from them by arithmetic.
+"""Architectures as data: layer records, and all that follows from them by arithmetic.
 
-Knows neither arrays nor devices. Shapes, parameter counts, multiply-adds and the numbers that columns exchange are
-derived here and nowhere else. Sizes are in pixels, maps and units are counted over all columns.
+Knows neither arrays nor devices; the networks by name are `presets`. Shapes, parameter counts, multiply-adds and the
+numbers that columns exchange are derived here and nowhere else. Sizes are in pixels; maps and units are counted over
+all columns.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
 
 from alexnet_jax.mistakes import Mistake
 
@@ -100,6 +100,7 @@ class Architecture:
     crop: int  # side of the square image, pixels
     layers: tuple[Layer, ...]
     channels: int = 3
+    other_crops: tuple[int, ...] = ()  # sides that give the same shapes from conv1 on
 
     @property
     def classes(self) -> int:
@@ -191,7 +192,7 @@ def _windows(layer: Convolution | Pooling, size: int) -> tuple[int, int]:
             f'{layer.name}: a window of {window} pixels does not fit into {size} + 2 x {pad}; give a larger crop.'
         )
     if rest == 0 or layer.rounding == 'floor':
-        return steps + 1, -rest
+        return steps + 1, 0
     if layer.rounding == 'ceil' or (isinstance(layer, Convolution) and over == layer.overhang):
         return steps + 2, over
     allowed = (
@@ -221,85 +222,3 @@ def _output(layer: Layer, shape: Shape) -> Shape:
         height, width = (_windows(layer, size)[0] for size in shape[:2])
         return height, width, layer.maps if isinstance(layer, Convolution) else shape[2]
     return shape
-
-
-def _activations(names: str, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Puts a ReLU named relu1, relu2, ... behind each layer listed in `names`."""
-    behind = dict(pair.split('>') for pair in names.split())
-    return tuple(
-        part
-        for layer in layers
-        for part in ((layer, Activation(behind[layer.name])) if layer.name in behind else (layer,))
-    )
-
-
-_RELUS = 'conv1>relu1 conv2>relu2 conv3>relu3 conv4>relu4 conv5>relu5 fc6>relu6 fc7>relu7'
-
-PAPER = Architecture(
-    name='paper',
-    columns=2,
-    crop=224,
-    layers=_activations(
-        _RELUS,
-        (
-            # 224 pixels are read as 227: three zeros at the bottom and right edges (2012 source, modulesX rounds up)
-            Convolution('conv1', 96, kernel=11, stride=4, sees='image', overhang=3),
-            ResponseNormalisation('norm1'),
-            Pooling('pool1'),
-            Convolution('conv2', 256, kernel=5, pad=2),
-            ResponseNormalisation('norm2'),
-            Pooling('pool2'),
-            Convolution('conv3', 384, kernel=3, pad=1, sees='all'),
-            Convolution('conv4', 384, kernel=3, pad=1),
-            Convolution('conv5', 256, kernel=3, pad=1),
-            Pooling('pool5'),
-            Dense('fc6', 4096),
-            Dropout('drop6'),
-            Dense('fc7', 4096),
-            Dropout('drop7'),
-            Dense('fc8', 1000),
-        ),
-    ),
-)
-# The relus stand behind their layers, so norm1 follows relu1 as in section 3.3 and drop6 follows relu6.
-
-MINIATURE = Architecture(
-    name='miniature',
-    columns=2,
-    crop=56,
-    layers=_activations(
-        _RELUS,
-        (
-            Convolution('conv1', 32, kernel=7, stride=2, sees='image', overhang=1),
-            ResponseNormalisation('norm1'),
-            Pooling('pool1', rounding='ceil'),
-            Convolution('conv2', 64, kernel=5, pad=2),
-            ResponseNormalisation('norm2'),
-            Pooling('pool2'),
-            Convolution('conv3', 96, kernel=3, pad=1, sees='all'),
-            Convolution('conv4', 96, kernel=3, pad=1),
-            Convolution('conv5', 64, kernel=3, pad=1),
-            Pooling('pool5', rounding='ceil'),
-            Dense('fc6', 256),
-            Dropout('drop6', keep=0.9),  # 256 units do not bear the loss of half of them
-            Dense('fc7', 256),
-            Dropout('drop7', keep=0.9),
-            Dense('fc8', 10),
-        ),
-    ),
-)
-
-PRESETS: Mapping[str, Architecture] = {each.name: each for each in (PAPER, MINIATURE)}
-
-
-def get(preset: str, *, classes: int | None = None, crop: int = 0) -> Architecture:
-    """The preset of that name, with another number of classes or another crop; refused where it does not fit."""
-    if preset not in PRESETS:
-        raise Mistake(f'There is no network {preset!r}; give one of {", ".join(PRESETS)}.')
-    chosen = PRESETS[preset]
-    last = chosen.layers[-1]
-    if classes is not None:
-        last = dataclasses.replace(last, units=classes)
-    chosen = dataclasses.replace(chosen, crop=crop or chosen.crop, layers=(*chosen.layers[:-1], last))
-    chosen.points()  # the arithmetic speaks up here, before anything is built
-    return chosen

@@ -14,11 +14,16 @@ from jax import lax
 
 Edges = tuple[tuple[int, int], tuple[int, int]]
 
-ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {'relu': lambda x: jnp.maximum(x, 0)}
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
+    'relu': lambda x: jnp.maximum(x, 0),
+    'tanh': jnp.tanh,
+    'abs_tanh': lambda x: jnp.abs(jnp.tanh(x)),  # Jarrett et al. 2009, which section 3.1 compares with
+    'sigmoid': jax.nn.sigmoid,
+}
 
 
 def convolution(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, stride: int, edges: Edges) -> jax.Array:
-    """Cross-correlation, (B, H, W, C) to (B, H', W', out); `edges` are zeros around the input (negative: cut off)."""
+    """Cross-correlation, (B, H, W, C) to (B, H', W', out); `edges` are zeros around the input."""
     out = lax.conv_general_dilated(
         x, kernel, (stride, stride), edges, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
     )
@@ -50,6 +55,16 @@ def max_pooling(x: jax.Array, *, window: int, stride: int, edges: Edges) -> jax.
     return lax.reduce_window(
         x, lowest, lax.max, (1, window, window, 1), (1, stride, stride, 1), ((0, 0), *edges, (0, 0))
     )
+
+
+def average_pooling(x: jax.Array, *, window: int, stride: int, edges: Edges) -> jax.Array:
+    """Mean number of each window, (B, H, W, C) to (B, H', W', C); what lies past the edges does not count."""
+
+    def total(x: jax.Array) -> jax.Array:
+        sizes, steps = (1, window, window, 1), (1, stride, stride, 1)
+        return lax.reduce_window(x, np.zeros((), x.dtype), lax.add, sizes, steps, ((0, 0), *edges, (0, 0)))
+
+    return total(x) / total(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
 
 
 def dropout(x: jax.Array, mask: jax.Array | None, *, keep: float, inverted: bool) -> jax.Array:

@@ -16,7 +16,11 @@ from alexnet_jax.network.kernels import normalisation, pooling
 
 Kernels = Mapping[str, Callable[..., Any]]
 
-PLAIN: Kernels = {'response_normalisation': layers.response_normalisation, 'max_pooling': layers.max_pooling}
+PLAIN: Kernels = {
+    'response_normalisation': layers.response_normalisation,
+    'max_pooling': layers.max_pooling,
+    'average_pooling': layers.average_pooling,
+}
 WINS: Mapping[str, Kernels] = {
     'cpu': {
         'response_normalisation': normalisation.response_normalisation,

@@ -1,0 +1,276 @@
+"""Every network by name: the counts its source implies, its shapes, what it exchanges; and the named departures."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import witness
+
+from alexnet_jax.mistakes import Mistake
+from alexnet_jax.network import layers, presets, variations
+from alexnet_jax.network.alexnet import AlexNet, dropout_masks, parameters_of
+from alexnet_jax.network.architecture import Activation, Dropout, Pooling, ResponseNormalisation
+
+PARAMETERS = {
+    'paper': 60_965_224,
+    'one_gpu': 59_798_312,
+    'six_convolutions': 61_555_304,
+    'merged': 62_378_344,
+    'caffe': 60_965_224,
+    'caffenet': 60_965_224,
+    'torchvision': 61_100_840,
+    'miniature': 371_146,
+}
+MULTIPLY_ADDS = {
+    'paper': 724_406_816,
+    'one_gpu': 391_514_384,
+    'six_convolutions': 745_640_480,
+    'merged': 1_135_256_096,
+    'caffe': 724_406_816,
+    'caffenet': 724_406_816,
+    'torchvision': 714_188_480,
+}
+CROPS = {'caffe': (227,), 'caffenet': (227,), 'torchvision': (224,), 'miniature': (56, 57)}
+EXCHANGED = {
+    'paper': {'conv3': 21_632, 'fc6': 4_608, 'fc7': 2_048, 'fc8': 2_048},
+    'six_convolutions': {'conv3': 21_632, 'conv6': 4_608, 'fc6': 4_608, 'fc7': 2_048, 'fc8': 2_048},
+    'miniature': {'conv3': 1_152, 'fc6': 288, 'fc7': 128, 'fc8': 128},
+}
+
+
+def test_every_network_is_counted_here():
+    assert presets.PRESETS.keys() == PARAMETERS.keys() == MULTIPLY_ADDS.keys() | {'miniature'}
+
+
+@pytest.mark.parametrize('name', PARAMETERS)
+def test_its_parameters_are_as_many_as_its_source_implies(name):
+    network = presets.get(name)
+    assert network.name == name and sum(network.parameters().values()) == PARAMETERS[name]
+    held = jax.eval_shape(lambda: parameters_of(AlexNet(network, key=jax.random.key(0))))
+    assert sum(array.size for array in jax.tree.leaves(held)) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize('name', MULTIPLY_ADDS)
+def test_its_multiply_adds_are_those_of_its_shapes(name):
+    assert sum(presets.get(name).multiply_adds().values()) == MULTIPLY_ADDS[name]
+
+
+@pytest.mark.parametrize('name', PARAMETERS)
+def test_it_states_its_crops_and_they_give_the_same_shapes(name):
+    network = presets.get(name)
+    assert (network.crop, *network.other_crops) == CROPS.get(name, (224, 227))
+    for crop in network.other_crops:
+        assert presets.get(name, crop=crop).points() == network.points()
+
+
+@pytest.mark.parametrize('name', PARAMETERS)
+def test_it_exchanges_what_its_layers_see(name):
+    assert presets.get(name).exchanged() == EXCHANGED.get(name, {})
+    assert presets.get(name).columns == (2 if name in EXCHANGED else 1)
+
+
+@pytest.mark.parametrize('name', [name for name in PARAMETERS if name != 'miniature'])
+def test_its_maps_shrink_as_the_papers(name):
+    points = presets.get(name).points()
+    sides = {point: points[point][:2] for point in ('conv1', 'pool1', 'conv2', 'pool2', 'conv5', 'pool5')}
+    assert sides == {
+        'conv1': (55, 55),
+        'pool1': (27, 27),
+        'conv2': (27, 27),
+        'pool2': (13, 13),
+        'conv5': (13, 13),
+        'pool5': (6, 6),
+    }
+    assert points['fc6'] == points['fc7'] == (4096,) and points['prob'] == (1000,)
+
+
+def names(network):
+    return ' '.join(layer.name for layer in network.layers)
+
+
+def test_the_order_of_the_layers_is_that_of_each_source():
+    first = 'conv1 relu1 norm1 pool1 conv2 relu2 norm2 pool2 '
+    middle = 'conv3 relu3 conv4 relu4 conv5 relu5 pool5 '
+    last = 'fc6 relu6 drop6 fc7 relu7 drop7 fc8'
+    plain = first.replace('norm1 ', '').replace('norm2 ', '')
+    pooled_first = first.replace('norm1 pool1', 'pool1 norm1').replace('norm2 pool2', 'pool2 norm2')
+    assert {name: names(network) for name, network in presets.PRESETS.items()} == {
+        'paper': first + middle + last,
+        'one_gpu': first + middle + last,
+        'six_convolutions': first + middle + 'conv6 relu_conv6 ' + last,
+        'merged': plain + middle + last,
+        'caffe': first + middle + last,
+        'caffenet': pooled_first + middle + last,
+        'torchvision': plain + middle + 'drop5 fc6 relu6 drop6 fc7 relu7 fc8',
+        'miniature': first + middle + last,
+    }
+
+
+def test_caffe_normalises_with_k_1_and_a_divided_alpha_and_the_paper_with_k_2_and_a_whole_one():
+    for name, k, divided in (('caffe', 1.0, True), ('caffenet', 1.0, True), ('paper', 2.0, False)):
+        norms = [layer for layer in presets.get(name).layers if isinstance(layer, ResponseNormalisation)]
+        assert [(norm.k, norm.n, norm.alpha, norm.beta, norm.divided) for norm in norms] == [
+            (k, 5, 1e-4, 0.75, divided)
+        ] * 2
+
+
+CONVOLUTIONS = ['conv3 pad=1', 'relu', 'conv4 pad=1', 'relu', 'conv5 pad=1', 'relu', 'pool']
+DENSE = ['fc6', 'relu', 'fc7', 'relu', 'fc8']
+GROUPED = ['conv3 pad=1', 'relu', 'conv4 pad=1 groups=2', 'relu', 'conv5 pad=1 groups=2', 'relu', 'pool']
+CHAINS = {
+    'caffe': ['conv1 stride=4', 'relu', 'norm', 'pool', 'conv2 pad=2 groups=2', 'relu', 'norm', 'pool']
+    + GROUPED
+    + DENSE,
+    'caffenet': ['conv1 stride=4', 'relu', 'pool', 'norm', 'conv2 pad=2 groups=2', 'relu', 'pool', 'norm']
+    + GROUPED
+    + DENSE,
+    'torchvision': ['conv1 stride=4 pad=2', 'relu', 'pool', 'conv2 pad=2', 'relu', 'pool']
+    + CONVOLUTIONS
+    + DENSE,
+    'merged': ['conv1 stride=4', 'relu', 'pool', 'conv2 pad=2', 'relu', 'pool'] + CONVOLUTIONS + DENSE,
+}
+
+
+@pytest.mark.parametrize('name', CHAINS)
+def test_networks_of_one_column_equal_plain_numpy(name):
+    network = AlexNet(
+        presets.get(name, classes=20, crop=67, dropout='none'), key=jax.random.key(0), initialisation='he'
+    )
+    images = 50 * np.random.default_rng(0).normal(size=(2, 67, 67, 3))
+    weights = {
+        layer: (np.asarray(parts['kernel'], np.float64), np.asarray(parts['bias'], np.float64))
+        for layer, parts in parameters_of(network).items()
+    }
+    expected = witness.chain(weights, images, CHAINS[name])
+    logits, _ = jax.jit(lambda x: network(x))(jnp.asarray(images, jnp.float32))
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+
+# Departures.
+
+
+@pytest.mark.parametrize(
+    'exchange', [(), ('fc8',), ('conv4', 'fc6', 'fc7', 'fc8'), ('conv2', 'conv3', 'conv5')]
+)
+def test_the_layers_that_exchange_may_be_chosen_and_their_numbers_follow(exchange):
+    network = presets.get('paper', exchange=exchange)
+    inputs = {
+        'conv2': 27 * 27 * 48,
+        'conv3': 13 * 13 * 128,
+        'conv4': 13 * 13 * 192,
+        'conv5': 13 * 13 * 192,
+        'fc6': 6 * 6 * 128,
+        'fc7': 2048,
+        'fc8': 2048,
+    }
+    assert network.exchanged() == {layer: inputs[layer] for layer in exchange}
+    kernels = network.kernel_shapes()
+    for layer, numbers in inputs.items():
+        maps = 27 * 27 if layer == 'conv2' else 13 * 13
+        seen = numbers // maps if layer.startswith('conv') else numbers
+        assert kernels[layer][-2] == seen * (2 if layer in exchange else 1)
+
+
+def test_run_150_of_the_2012_source_speaks_between_columns_at_the_last_layer_alone():
+    # facts of run 150: without exchange, with 160 maps in conv2 and 4096 units in fc6 a column
+    kept = presets.get('paper', exchange=('fc8',))
+    sizes = {'conv2': {'maps': 320}, 'fc6': {'units': 8192}}
+    wide = tuple(
+        dataclasses.replace(layer, **sizes[layer.name]) if layer.name in sizes else layer
+        for layer in kept.layers
+    )
+    assert sum(dataclasses.replace(kept, layers=wide).parameters().values()) == RUN_150
+
+
+RUN_150 = 60_714_408
+
+
+@pytest.mark.parametrize(
+    ('preset', 'exchange', 'sentence'),
+    [
+        ('paper', ('conv1',), 'conv1 cannot exchange in paper; layers that can: conv2, conv3'),
+        ('paper', ('fc6', 'fc9', 'pool1'), 'fc9 and pool1 cannot exchange'),
+        ('caffe', ('conv3',), 'caffe has one column'),
+    ],
+)
+def test_an_exchange_that_cannot_be_is_refused(preset, exchange, sentence):
+    with pytest.raises(Mistake, match=sentence):
+        presets.get(preset, exchange=exchange)
+
+
+@pytest.mark.parametrize('function', variations.ACTIVATIONS)
+def test_another_function_replaces_every_relu_and_is_named_for_itself(function):
+    network = presets.get('six_convolutions', activation=function)
+    found = [layer for layer in network.layers if isinstance(layer, Activation)]
+    assert {layer.function for layer in found} == {function} and len(found) == 8
+    assert [layer.name for layer in found][0] == f'{function}1'
+    assert f'{function}_conv6' in network.points() and function in layers.ACTIVATIONS
+
+
+def test_pooling_alpha_and_dropout_change_where_they_are_asked_to():
+    network = presets.get('paper', pooling='average', alpha='divided', dropout='inverted')
+    for record, field, value in (
+        (Pooling, 'kind', 'average'),
+        (ResponseNormalisation, 'divided', True),
+        (Dropout, 'inverted', True),
+    ):
+        assert {getattr(layer, field) for layer in network.layers if isinstance(layer, record)} == {value}
+    assert (
+        presets.get('caffe', pooling='max', alpha='whole', dropout='paper').points() == presets.CAFFE.points()
+    )
+    assert presets.get('paper', dropout='none').layers == tuple(
+        layer for layer in presets.PAPER.layers if not isinstance(layer, Dropout)
+    )
+
+
+def test_dropout_moves_before_its_layers_and_back():
+    before = presets.get('paper', dropout_place='before')
+    assert names(before).endswith('pool5 drop5 fc6 relu6 drop6 fc7 relu7 fc8')
+    behind = presets.get('torchvision', dropout_place='behind')
+    assert names(behind).endswith('pool5 fc6 relu6 drop6 fc7 relu7 drop7 fc8')
+    assert presets.get('torchvision', dropout_place='before') == presets.TORCHVISION
+    assert presets.get('paper', dropout_place='behind') == presets.PAPER
+    assert presets.get('paper', dropout='none', dropout_place='before') == presets.get(
+        'paper', dropout='none'
+    )
+
+
+def test_dropout_before_fc6_falls_on_maps():
+    shape = presets.get('torchvision')
+    masks = jax.eval_shape(functools.partial(dropout_masks, shape, batch=4), jax.random.key(0))
+    assert {name: mask.shape for name, mask in masks.items()} == {
+        'drop5': (1, 4, 6, 6, 256),
+        'drop6': (1, 4, 4096),
+    }
+
+
+def test_a_crop_that_does_not_fit_is_told_the_networks_own():
+    with pytest.raises(Mistake, match='give another crop. Those of caffe are 227'):
+        presets.get('caffe', crop=224)
+    with pytest.raises(Mistake, match='Those of one_gpu are 224 and 227'):
+        presets.get('one_gpu', crop=225)
+
+
+def test_departures_compute():
+    """tanh, averages, another exchange and dropout before fc6 through one training pass, finite and in range."""
+    shape = presets.get(
+        'miniature',
+        exchange=('conv4', 'fc8'),
+        activation='abs_tanh',
+        pooling='average',
+        alpha='divided',
+        dropout='inverted',
+        dropout_place='before',
+    )
+    network = AlexNet(shape, key=jax.random.key(0), initialisation='he')
+    images = jnp.asarray(40 * np.random.default_rng(1).normal(size=(2, 56, 56, 3)), jnp.float32)
+    logits, points = jax.jit(lambda x: network(x, dropout_masks(shape, jax.random.key(1), 2)))(images)
+    assert {name: point.shape[1:] for name, point in points.items()} == shape.points()
+    assert (
+        np.all(np.isfinite(logits)) and np.all(points['abs_tanh7'] >= 0) and np.all(points['abs_tanh7'] <= 1)
+    )
+    dropped = np.asarray(points['drop5'])
+    assert np.all((dropped == 0) | np.isclose(dropped, 2 * np.asarray(points['pool5']), rtol=1e-6))
