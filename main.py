@@ -67,7 +67,7 @@ def start(argv: list[str]) -> None:
     recipe.check_values(given.config)
     given.config.predict.images = given.images or given.config.predict.images
     lines = settings(given.config.machine)
-    recipe.check(given.config)
+    recipe.check(given.config, images=given.mode != 'summary')
 
     from alexnet_jax import modes
 

@@ -1,25 +1,24 @@
 """Checks a run once, at the door: the fields of its config, the words of the rooms, and what contradicts what.
 
-Also reads what the config writes as text (drops, factors by layer, counts, the mesh). Rooms never see the config: they
-take plain arguments. Nothing heavy is imported until the words of the rooms are asked for.
+Rooms never see the config: they take plain arguments, and what it writes as text is read in `lists`. Nothing heavy is
+imported until the words of the rooms are asked for.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
-import math
 import os
 import re
 import runpy
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
 from alexnet_jax.fields import DECIDING, FIELDS, MACHINE
+from alexnet_jax.lists import counts, drops, layer_rates, mesh_shape, variations, wrong
 from alexnet_jax.mistakes import Mistake
 
 
@@ -72,17 +71,20 @@ def check_images(images: str, mode: str, takers: Collection[str]) -> None:
         raise Mistake(f'--images is for --mode={" or ".join(takers)}; --mode={mode} takes none.')
 
 
-def check(config: ConfigDict) -> None:
-    """Everything that can be known before any work: values, the rooms' words, contradictions. Raises Mistake."""
+def check(config: ConfigDict, *, images: bool = True) -> None:
+    """Everything that can be known before any work: values, the rooms' words, contradictions. Raises Mistake.
+
+    Without `images` nothing is asked of those that the config would prepare.
+    """
     check_values(config)
     values = flat(config)
     for field, words in _words().items():
         if values[field] not in words:
             empty = " or '' for the preset's own" if '' in words else ''
-            raise _wrong(field, values[field], 'one of ' + ', '.join(filter(None, words)) + empty)
-    _check_network(config)
-    for wrong, sentence in _contradictions(config):
-        if wrong:
+            raise wrong(field, values[field], 'one of ' + ', '.join(filter(None, words)) + empty)
+    _check_network(config, images)
+    for contradicts, sentence in _contradictions(config):
+        if contradicts:
             raise Mistake(sentence)
 
 
@@ -98,10 +100,10 @@ def check_values(config: ConfigDict) -> None:
                 f'config.{field} is missing; a card begins with default.get_config() of configs/default.py.'
             )
         if not expected.admits(values[field]):
-            raise _wrong(field, values[field], expected)
+            raise wrong(field, values[field], expected)
     step = config.evaluate.checkpoint
     if step not in ('final', 'best') and not step.isdecimal():
-        raise _wrong('evaluate.checkpoint', step, 'final, best or the number of a step')
+        raise wrong('evaluate.checkpoint', step, 'final, best or the number of a step')
     for read in (drops, layer_rates, counts, mesh_shape):
         read(config)
 
@@ -164,80 +166,10 @@ def flag_mistake(error: Exception) -> Mistake:
         return error
     field = re.match(r'flag --(?:no)?config\.([\w.]+)=(.*?): ', str(error), re.DOTALL)
     return (
-        _wrong(field[1], field[2], FIELDS[field[1]])
+        wrong(field[1], field[2], FIELDS[field[1]])
         if field
         else Mistake(f'{error} (--help lists the flags).')
     )
-
-
-def drops(config: ConfigDict) -> tuple[float, ...]:
-    """Epochs at which the rate is divided by ten, rising: '30,60,80' is (30.0, 60.0, 80.0)."""
-    epochs = _numbers('train.drops', config.train.drops, float, 'epochs that rise, such as 30,60,80')
-    if any(a >= b for a, b in zip((0.0, *epochs), epochs, strict=False)):
-        raise _wrong('train.drops', config.train.drops, 'epochs that rise, such as 30,60,80')
-    return epochs
-
-
-def layer_rates(config: ConfigDict) -> dict[str, float]:
-    """Factors by layer: 'conv1=0.1,fc8=2' is {'conv1': 0.1, 'fc8': 2.0}."""
-    text, factors, expected = (
-        config.train.layer_rates,
-        {},
-        "factors by layer such as 'conv1=0.1,fc8=2', from 0 up",
-    )
-    for part in filter(None, text.split(',')):
-        name, _, number = part.partition('=')
-        factor, layer = _numbers('train.layer_rates', number, float, expected, text), name.strip()
-        if not layer or layer in factors or len(factor) != 1 or factor[0] < 0:
-            raise _wrong('train.layer_rates', text, expected)
-        factors[layer] = factor[0]
-    return factors
-
-
-def variations(config: ConfigDict) -> dict[str, Any]:
-    """How the network departs from its preset: what presets.get takes besides the name and the classes."""
-    network = config.network
-    exchange = tuple(filter(None, map(str.strip, network.exchange.split(','))))
-    return {
-        'crop': network.crop,
-        'exchange': () if exchange == ('none',) else exchange or None,
-        **{word: network[word] for word in ('activation', 'pooling', 'alpha', 'dropout', 'dropout_place')},
-    }
-
-
-def counts(config: ConfigDict) -> tuple[int, int, int]:
-    """How many cut-outs to make: '8000,1000,1000' is (8000, 1000, 1000) for train, validation and test."""
-    expected = 'three whole numbers from 1 for train, validation and test, such as 8000,1000,1000'
-    numbers = _numbers('prepare.counts', config.prepare.counts, int, expected)
-    if len(numbers) != 3 or min(numbers) < 1:
-        raise _wrong('prepare.counts', config.prepare.counts, expected)
-    return numbers
-
-
-def mesh_shape(config: ConfigDict) -> tuple[int, int] | None:
-    """Devices along data and column: '4,2' is (4, 2), 'auto' is None."""
-    if config.mesh == 'auto':
-        return None
-    expected = "auto, or the numbers of devices along data and column such as '4,2'"
-    numbers = _numbers('mesh', config.mesh, int, expected)
-    if len(numbers) != 2 or min(numbers) < 1:
-        raise _wrong('mesh', config.mesh, expected)
-    return numbers
-
-
-def _numbers(field: str, text: str, kind: Callable[[str], float], expected: str, whole: str = '') -> tuple:
-    """A comma-separated list as numbers; an empty one is ()."""
-    try:
-        numbers = tuple(kind(part) for part in text.split(',')) if text.strip() else ()
-    except ValueError:
-        raise _wrong(field, whole or text, expected) from None
-    if not all(map(math.isfinite, numbers)):
-        raise _wrong(field, whole or text, expected)
-    return numbers
-
-
-def _wrong(field: str, value: object, expected: object) -> Mistake:
-    return Mistake(f'config.{field} is {value!r}; expected was {expected}.')
 
 
 def _words() -> dict[str, Collection[str]]:
@@ -262,7 +194,7 @@ def _words() -> dict[str, Collection[str]]:
     }
 
 
-def _check_network(config: ConfigDict) -> None:
+def _check_network(config: ConfigDict, images: bool) -> None:
     """The crop fits the layers, the factors name layers, the mesh divides the columns."""
     from alexnet_jax.network import presets
 
@@ -270,17 +202,17 @@ def _check_network(config: ConfigDict) -> None:
     for layer in layer_rates(config):
         if layer not in shape.parameters():
             known = ', '.join(shape.parameters())
-            raise _wrong(
+            raise wrong(
                 'train.layer_rates', config.train.layer_rates, f'factors of layers with weights: {known}'
             )
-    if not config.data.directory and shape.crop > config.prepare.side:
+    if images and not config.data.directory and shape.crop > config.prepare.side:
         raise Mistake(
             f'Crops of {shape.crop} pixels cannot be taken from images of {config.prepare.side}; '
             'raise config.prepare.side or lower config.network.crop.'
         )
     column = (mesh_shape(config) or (1, 1))[1]
     if shape.columns % column:
-        raise _wrong(
+        raise wrong(
             'mesh', config.mesh, f'a column axis that divides the {shape.columns} columns of {shape.name}'
         )
 

@@ -20,10 +20,11 @@ LEVELS = {
     'training': 5,
     'analysis': 6,
     'fields': 7,
-    'recipe': 8,
-    'modes': 9,  # reads the config through recipe
-    '': 10,  # alexnet_jax/__init__.py
-    'main': 11,
+    'lists': 8,
+    'recipe': 9,
+    'modes': 10,  # reads the config through recipe
+    '': 11,  # alexnet_jax/__init__.py
+    'main': 12,
 }
 BANNED = {'tensorflow', 'torch', 'clu', 'pickle', 'cloudpickle', 'dill'}
 HEAVY = {

@@ -102,7 +102,7 @@ def test_images_set_the_field_of_their_section(called):
         (['--config.train.batch'], 'Missing value'),
         (['--config.train.batch=3', f'--config={ROOT}/configs/imagenet.py'], 'before a value for --config'),
         (['--config.train.batch=0'], 'config.train.batch is 0; expected was a whole number from 1'),
-        (['--config.network.preset=papers'], 'one of paper, miniature'),
+        (['--config.network.preset=papers'], 'one of paper, one_gpu'),
         (['--config.train.epochs=1', '--config.train.warmup_epochs=2'], 'shorten the warm-up'),
         (['--config=/nowhere.py'], 'There is no config file /nowhere.py'),
         (['--config=/nowhere.py', '--config.train.batch=3'], 'There is no config file /nowhere.py'),

@@ -42,7 +42,14 @@ def predict(config: ConfigDict, workdir: str) -> Numbers:
     return predicting.predict(config, workdir)
 
 
+def summary(config: ConfigDict, workdir: str = '') -> Numbers:
+    """Shows the network's layers, shapes, parameters, multiply-adds and exchanged numbers; their totals."""
+    from alexnet_jax.modes import summarising
+
+    return summarising.summary(config, workdir)
+
+
 MODES: Mapping[str, Callable[..., Numbers]] = {
-    each.__name__: each for each in (train, prepare, evaluate, predict)
+    each.__name__: each for each in (train, prepare, evaluate, predict, summary)
 }
 WITH_IMAGES = ('predict',)  # the modes for which --images is meant

@@ -1,0 +1,85 @@
+"""What a config writes as text, read: lists of numbers, factors by layer, a mesh, the departures of a network.
+
+Lists are comma-separated in a config, so that they can be given on the command line. Knows the fields, not the rooms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.mistakes import Mistake
+
+
+def drops(config: ConfigDict) -> tuple[float, ...]:
+    """Epochs at which the rate is divided by ten, rising: '30,60,80' is (30.0, 60.0, 80.0)."""
+    epochs = _numbers('train.drops', config.train.drops, float, 'epochs that rise, such as 30,60,80')
+    if any(a >= b for a, b in zip((0.0, *epochs), epochs, strict=False)):
+        raise wrong('train.drops', config.train.drops, 'epochs that rise, such as 30,60,80')
+    return epochs
+
+
+def layer_rates(config: ConfigDict) -> dict[str, float]:
+    """Factors by layer: 'conv1=0.1,fc8=2' is {'conv1': 0.1, 'fc8': 2.0}."""
+    text, factors, expected = (
+        config.train.layer_rates,
+        {},
+        "factors by layer such as 'conv1=0.1,fc8=2', from 0 up",
+    )
+    for part in filter(None, text.split(',')):
+        name, _, number = part.partition('=')
+        factor, layer = _numbers('train.layer_rates', number, float, expected, text), name.strip()
+        if not layer or layer in factors or len(factor) != 1 or factor[0] < 0:
+            raise wrong('train.layer_rates', text, expected)
+        factors[layer] = factor[0]
+    return factors
+
+
+def variations(config: ConfigDict) -> dict[str, Any]:
+    """How the network departs from its preset: what presets.get takes besides the name and the classes."""
+    network = config.network
+    exchange = tuple(filter(None, map(str.strip, network.exchange.split(','))))
+    return {
+        'crop': network.crop,
+        'exchange': () if exchange == ('none',) else exchange or None,
+        **{word: network[word] for word in ('activation', 'pooling', 'alpha', 'dropout', 'dropout_place')},
+    }
+
+
+def counts(config: ConfigDict) -> tuple[int, int, int]:
+    """How many cut-outs to make: '8000,1000,1000' is (8000, 1000, 1000) for train, validation and test."""
+    expected = 'three whole numbers from 1 for train, validation and test, such as 8000,1000,1000'
+    numbers = _numbers('prepare.counts', config.prepare.counts, int, expected)
+    if len(numbers) != 3 or min(numbers) < 1:
+        raise wrong('prepare.counts', config.prepare.counts, expected)
+    return numbers
+
+
+def mesh_shape(config: ConfigDict) -> tuple[int, int] | None:
+    """Devices along data and column: '4,2' is (4, 2), 'auto' is None."""
+    if config.mesh == 'auto':
+        return None
+    expected = "auto, or the numbers of devices along data and column such as '4,2'"
+    numbers = _numbers('mesh', config.mesh, int, expected)
+    if len(numbers) != 2 or min(numbers) < 1:
+        raise wrong('mesh', config.mesh, expected)
+    return numbers
+
+
+def _numbers(field: str, text: str, kind: Callable[[str], float], expected: str, whole: str = '') -> tuple:
+    """A comma-separated list as numbers; an empty one is ()."""
+    try:
+        numbers = tuple(kind(part) for part in text.split(',')) if text.strip() else ()
+    except ValueError:
+        raise wrong(field, whole or text, expected) from None
+    if not all(map(math.isfinite, numbers)):
+        raise wrong(field, whole or text, expected)
+    return numbers
+
+
+def wrong(field: str, value: object, expected: object) -> Mistake:
+    """A field of the config does not hold what it should."""
+    return Mistake(f'config.{field} is {value!r}; expected was {expected}.')
