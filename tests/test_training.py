@@ -17,7 +17,7 @@ from alexnet_jax import modes
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import rooms
 from alexnet_jax.modes import workdir as folder
-from alexnet_jax.network import architecture
+from alexnet_jax.network import presets
 from alexnet_jax.training import journal, loop, signals
 from alexnet_jax.training.checkpoints import Checkpoints
 from configs import quickstart
@@ -65,7 +65,7 @@ def held(workdir):
     """Parameters and velocity of the newest checkpoint, and its step."""
     checkpoints = Checkpoints(Path(workdir) / folder.CHECKPOINTS)
     mesh = jax.make_mesh((1, 1), ('data', 'column'))
-    step, state, _ = checkpoints.restore(rooms.abstract_state(architecture.get('miniature'), mesh))
+    step, state, _ = checkpoints.restore(rooms.abstract_state(presets.get('miniature'), mesh))
     checkpoints.close()
     return step, jax.device_get(state)
 
@@ -85,7 +85,16 @@ def same(workdir, whole):
 
 def test_a_run_leaves_its_figure_its_pictures_and_how_it_came_about(whole):
     result = json.loads((whole / 'result.json').read_text())
-    assert {'top1_error', 'top5_error', 'loss', 'split', 'views', 'images', 'interval', 'baseline'} <= result.keys()
+    assert {
+        'top1_error',
+        'top5_error',
+        'loss',
+        'split',
+        'views',
+        'images',
+        'interval',
+        'baseline',
+    } <= result.keys()
     assert {'epochs', 'seconds', 'images_per_second', 'checkpoint_step'} <= result.keys()
     assert (result['split'], result['images'], result['checkpoint_step']) == ('test', 20, 10)
     for name in ('curves', 'kernels', 'examples', 'answers'):
@@ -104,7 +113,9 @@ def test_the_rows_of_a_run_are_those_of_its_steps(whole):
     assert all(row['images_per_second'] > 0 for row in timings if 'images_per_second' in row)
 
 
-@pytest.mark.parametrize('at', [1, 4, 7])  # before the first checkpoint, between two, between validation and row
+@pytest.mark.parametrize(
+    'at', [1, 4, 7]
+)  # before the first checkpoint, between two, between validation and row
 def test_a_run_that_was_stopped_and_went_on_is_the_run_that_was_not(at, images, whole, tmp_path, monkeypatch):
     config, asked = tiny(data__directory=images), []
 
@@ -155,7 +166,11 @@ def test_evaluate_scores_the_checkpoint_that_was_asked_for(images, whole):
     config = tiny(data__directory=images)
     final = modes.evaluate(config, str(whole))
     trained = json.loads((whole / 'result.json').read_text())
-    assert (final['top1_error'], final['loss'], final['checkpoint_step']) == (trained['top1_error'], trained['loss'], 10)
+    assert (final['top1_error'], final['loss'], final['checkpoint_step']) == (
+        trained['top1_error'],
+        trained['loss'],
+        10,
+    )
     config.evaluate.checkpoint = 'best'
     assert modes.evaluate(config, str(whole))['checkpoint_step'] in (5, 10)
     config.evaluate.split = 'train'
@@ -169,13 +184,19 @@ def test_a_folder_without_a_run_cannot_be_evaluated(tmp_path):
 
 def started(workdir, images):
     """The real command, in a process of its own."""
-    fields = [f'--config.data.directory={images}', '--config.prepare.counts=80,20,20', '--config.train.batch=16']
+    fields = [
+        f'--config.data.directory={images}',
+        '--config.prepare.counts=80,20,20',
+        '--config.train.batch=16',
+    ]
     fields += ['--config.train.epochs=2', '--config.evaluate.every_epochs=1', '--config.evaluate.batch=20']
     fields += ['--config.evaluate.views=1', '--config.checkpoint.every_steps=3', '--config.log.every_steps=4']
     fields += ['--config.log.tensorboard=false']
     command = [sys.executable, str(ROOT / 'main.py'), f'--workdir={workdir}', *fields]
     environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def test_killed_at_any_moment_and_started_again_ends_in_the_same_figures(images, tmp_path):
