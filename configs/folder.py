@@ -33,5 +33,6 @@ def get_config() -> ConfigDict:
     config.train.schedule = 'cosine'
     config.train.warmup_epochs = 1.0
     config.log.standstill_steps = 300
+    config.machine.dots_only = False  # faster so for the miniature
     config.machine.cpu_devices = 2
     return config
