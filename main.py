@@ -3,18 +3,16 @@
 Knows neither network nor data: alexnet_jax/modes.py has the modes, configs/default.py the fields of --config.
 """
 
-import ctypes
 import logging
-import os
-import platform
 import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
-from alexnet_jax import recipe
+from alexnet_jax import mistakes, recipe
 from alexnet_jax.mistakes import Mistake
+from alexnet_jax.process import settings
 
 QUICKSTART = str(Path(__file__).resolve().parent / 'configs' / 'quickstart.py')
 
@@ -42,23 +40,6 @@ def read(argv: list[str]) -> flags.FlagValues:
     return given
 
 
-def settings(machine: ConfigDict) -> list[str]:
-    """Makes what holds for the whole process, before jax is imported; a line about each."""
-    os.environ['JAX_NUM_CPU_DEVICES'] = str(machine.cpu_devices)
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-    sys.stdout.reconfigure(line_buffering=True)
-    logging.basicConfig(format='%(message)s', stream=sys.stdout)
-    logging.getLogger('alexnet_jax').setLevel(logging.INFO)
-    logging.getLogger('absl').setLevel(logging.ERROR)
-    memory = 'left out, it needs glibc' if machine.keep_memory else 'off'
-    if machine.keep_memory and platform.libc_ver()[0] == 'glibc':
-        # M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX: freed pages are kept instead of being faulted in at every step
-        made = [ctypes.CDLL(None).mallopt(*option) for option in ((-4, 0), (-1, 2**31 - 1), (-8, 1))]
-        memory = 'on, glibc keeps freed memory' if all(made) else 'refused by glibc'
-    devices = f'machine.cpu_devices: {machine.cpu_devices}, where there is no accelerator'
-    return [devices, f'machine.keep_memory: {memory}', 'log level: of absl, TFDS, orbax and XLA errors alone']
-
-
 def start(argv: list[str]) -> None:
     """From the words of the command line to the end of the mode."""
     given = read(argv)
@@ -79,21 +60,30 @@ def start(argv: list[str]) -> None:
     mode(given.config, given.workdir)
 
 
+def ending(error: BaseException) -> tuple[str, int] | None:
+    """The sentence and the exit status of an end that is nobody's bug; None for a bug of ours."""
+    if isinstance(error, Mistake):
+        return str(error), 2
+    if isinstance(error, KeyboardInterrupt):
+        return 'Interrupted.', 130
+    if sentence := mistakes.of_the_system(error):
+        return sentence, 2
+    from alexnet_jax.training import loop, signals
+
+    statuses = {signals.Stopped: 3, loop.NotFinite: 4}
+    return (str(error), statuses[type(error)]) if type(error) in statuses else None
+
+
 def main(argv: list[str]) -> int:
-    """The exit status: 0 done, 2 wrong input, 3 stopped with everything saved, 4 the loss was not finite."""
+    """The exit status: 0 done, 2 wrong input, 3 stopped with all saved, 4 the loss was not finite, 130 interrupted."""
     try:
         start(argv)
         return 0
-    except Mistake as mistake:
-        end, status = mistake, 2
-    except BaseException as other:
-        from alexnet_jax.training import loop, signals
-
-        if not isinstance(other, signals.Stopped | loop.NotFinite):
+    except BaseException as error:
+        if (end := ending(error)) is None:
             raise
-        end, status = other, 3 if isinstance(other, signals.Stopped) else 4
-    print(' '.join(str(end).split()), file=sys.stderr)
-    return status
+    print(' '.join(end[0].split()), file=sys.stderr)
+    return end[1]
 
 
 if __name__ == '__main__':

@@ -117,6 +117,7 @@ MACHINE: Mapping[str, Field] = {
     'data.threads': _whole(1, 1024),
     'data.ahead': _whole(1, 1024),
     'prepare.workers': _whole(1, 1024),
+    'train.profile': _TEXT,
     'evaluate.batch': _whole(1),
     'predict.images': _TEXT,
     'checkpoint.every_steps': _whole(0),
@@ -126,6 +127,7 @@ MACHINE: Mapping[str, Field] = {
     'log.tensorboard': _YES,
     'mesh': _TEXT,
     'machine.cpu_devices': _whole(1, 1024),
+    'machine.cache': _TEXT,
     'machine.keep_memory': _YES,
     'machine.dots_only': _YES,
 }

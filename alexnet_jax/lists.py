@@ -58,6 +58,17 @@ def counts(config: ConfigDict) -> tuple[int, int, int]:
     return numbers
 
 
+def profile(config: ConfigDict) -> tuple[int, int] | None:
+    """The first and the last step to trace: '10:15' is (10, 15), an empty text None."""
+    text, expected = config.train.profile, 'nothing, or the first and the last step to trace such as 10:15'
+    if not text:
+        return None
+    steps = _numbers('train.profile', text.replace(':', ','), int, expected, text)
+    if len(steps) != 2 or not 1 <= steps[0] <= steps[1] or text.count(':') != 1:
+        raise wrong('train.profile', text, expected)
+    return steps
+
+
 def mesh_shape(config: ConfigDict) -> tuple[int, int] | None:
     """Devices along data and column: '4,2' is (4, 2), 'auto' is None."""
     if config.mesh == 'auto':

@@ -18,7 +18,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from alexnet_jax.fields import DECIDING, FIELDS, MACHINE
-from alexnet_jax.lists import counts, drops, layer_rates, mesh_shape, variations, wrong
+from alexnet_jax.lists import counts, drops, layer_rates, mesh_shape, profile, variations, wrong
 from alexnet_jax.mistakes import Mistake
 
 
@@ -104,7 +104,7 @@ def check_values(config: ConfigDict) -> None:
     step = config.evaluate.checkpoint
     if step not in ('final', 'best') and not step.isdecimal():
         raise wrong('evaluate.checkpoint', step, 'final, best or the number of a step')
-    for read in (drops, layer_rates, counts, mesh_shape):
+    for read in (drops, layer_rates, counts, mesh_shape, profile):
         read(config)
 
 

@@ -63,6 +63,7 @@ def get_config() -> ConfigDict:
     config.train.decay_biases = True  # False: biases do not decay, as in the 2012 source and Caffe
     config.train.bias_rate = 1.0  # factor on the rates of all biases; 2 in the 2012 source and Caffe
     config.train.layer_rates = ''  # factors by layer, such as 'conv1=0.1,fc8=2'; 0 freezes a layer
+    config.train.profile = ''  # (machine) '10:15' traces steps 10 to 15 with jax's profiler into the workdir
 
     config.evaluate = ConfigDict()
     config.evaluate.every_epochs = 1.0  # centre view on the validation split; 0: only at the end
@@ -87,6 +88,7 @@ def get_config() -> ConfigDict:
 
     config.machine = ConfigDict()
     config.machine.cpu_devices = 1  # (machine) CPU devices to make where there is no accelerator
+    config.machine.cache = 'auto'  # (machine) compiled programs are kept; auto: in ~/.cache; a folder; empty: nowhere
     config.machine.keep_memory = True  # (machine) glibc: keep freed pages instead of faulting them in at every step
     config.machine.dots_only = True  # (machine) CPU: YNNPACK for matrix products alone, not for convolutions
     return config

@@ -1,6 +1,8 @@
+import errno
 import functools
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 import alexnet_jax
 import main
-from alexnet_jax import recipe
+from alexnet_jax import process, recipe
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.training import loop, signals
 
@@ -160,6 +162,28 @@ def test_what_ends_a_run_has_its_exit_status_and_one_sentence(called, capsys, tm
     assert capsys.readouterr().err == f'{end()}\n'
 
 
+@pytest.mark.parametrize(
+    'end, status, words',
+    [
+        (KeyboardInterrupt(), 130, '^Interrupted.$'),
+        (OSError(errno.ENOSPC, 'No space left on device', '/full/file'), 2, 'No space is left .*/full/file'),
+        (OSError(errno.EROFS, 'Read-only file system', '/cd'), 2, 'Read-only file system .*/cd'),
+        (ValueError('RESOURCE_EXHAUSTED: writing: No space left on device'), 2, '^No space is left;'),
+    ],
+)
+def test_what_nobody_did_wrong_gets_its_sentence_too(called, capsys, tmp_path, end, status, words):
+    def train(config, workdir):
+        try:
+            raise end
+        except Exception as error:
+            raise RuntimeError('a save failed') from error
+
+    alexnet_jax.modes.MODES['train'] = train
+    assert run(f'--workdir={tmp_path}') == status
+    said = capsys.readouterr().err
+    assert re.search(words, said) and said.count('\n') == 1
+
+
 def test_a_bug_of_ours_keeps_its_traceback(called, tmp_path):
     def train(config, workdir):
         raise KeyError('ours')
@@ -213,6 +237,7 @@ print(jax.device_count(), *lines, sep='\\n')
     assert [line.split(':')[0] for line in lines] == [
         'machine.cpu_devices',
         'machine.keep_memory',
+        'machine.cache',
         'log level',
     ]
 
@@ -224,15 +249,15 @@ def test_the_allocator_is_set_where_there_is_glibc_and_it_is_wanted(
     monkeypatch, request, libc, wanted, words
 ):
     made = []
-    monkeypatch.setattr(main.platform, 'libc_ver', lambda: (libc, '2.36'))
+    monkeypatch.setattr(process.platform, 'libc_ver', lambda: (libc, '2.36'))
     monkeypatch.setattr(
-        main.ctypes, 'CDLL', lambda name: SimpleNamespace(mallopt=lambda *option: made.append(option) or 1)
+        process.ctypes, 'CDLL', lambda name: SimpleNamespace(mallopt=lambda *option: made.append(option) or 1)
     )
-    monkeypatch.setattr(main.os, 'environ', {})
+    monkeypatch.setattr(process.os, 'environ', {})
     for name in ('alexnet_jax', 'absl'):
         request.addfinalizer(
             functools.partial(logging.getLogger(name).setLevel, logging.getLogger(name).level)
         )
-    machine = recipe.ConfigDict({'cpu_devices': 1, 'keep_memory': wanted})
+    machine = recipe.ConfigDict({'cpu_devices': 1, 'keep_memory': wanted, 'cache': ''})
     assert words in main.settings(machine)[1]
     assert len(made) == (3 if words == 'on' else 0)

@@ -1,5 +1,6 @@
 """What steers a run and what warns of its standing still; an interrupted run is steered as the unbroken one."""
 
+import contextlib
 import os
 import signal
 
@@ -12,6 +13,7 @@ from alexnet_jax import modes
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import rooms
 from alexnet_jax.training import checkpoints, journal, signals, standstill
+from alexnet_jax.training.profile import Profile
 
 
 @pytest.fixture(scope='module')
@@ -130,3 +132,23 @@ def test_a_run_is_trained_and_scored_with_the_mean_it_asks_for(prepared, tmp_pat
         rows = journal.read_metrics(str(tmp_path / kind))
         losses[kind] = [rows[0]['loss'], rows[-1]['validation_loss']]
     assert all(a != b for a, b in zip(losses['image'], losses['channel'], strict=True))
+
+
+def test_the_steps_that_are_asked_for_are_traced_into_the_workdir(prepared, tmp_path, capsys):
+    config = stalling(prepared, **{'train.schedule': 'drops', 'train.epochs': 0.5, 'train.profile': '2:3'})
+    modes.train(config, str(tmp_path))
+    (trace,) = tmp_path.glob('profile/plugins/profile/*/*.xplane.pb')
+    assert trace.stat().st_size > 0 and 'steps 2 to 3 are traced' in capsys.readouterr().out
+
+
+def test_a_trace_is_closed_where_a_run_ends_within_it(tmp_path):
+    with contextlib.suppress(ZeroDivisionError), Profile((1, 9), tmp_path) as traced:
+        with traced.step(1):
+            jax.numpy.zeros(3).block_until_ready()
+        assert traced.ended(1, ()) == ''
+        raise ZeroDivisionError
+    assert list(tmp_path.glob('plugins/profile/*/*.xplane.pb'))
+    with Profile((3, 4), tmp_path / 'none') as resumed:
+        with resumed.step(5):  # behind its beginning
+            pass
+    assert not (tmp_path / 'none').exists()

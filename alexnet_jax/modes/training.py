@@ -19,7 +19,10 @@ from alexnet_jax.network.alexnet import AlexNet
 from alexnet_jax.training import loop, optimizer, schedule, signals, step
 from alexnet_jax.training.checkpoints import Checkpoints
 from alexnet_jax.training.journal import Journal
+from alexnet_jax.training.profile import Profile
 from alexnet_jax.training.standstill import Standstill
+
+PROFILE = 'profile'  # the folder of traces in the workdir
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     with (
         signals.Stop() as stop,
         Journal(workdir, tensorboard=config.log.tensorboard, writer=devices.writer()) as journal,
+        Profile(recipe.profile(config), Path(workdir) / PROFILE) as profile,
         # However the run ends, a save that was begun becomes whole before the process does.
         contextlib.closing(
             Checkpoints(Path(workdir) / folder.CHECKPOINTS, keep_every=config.checkpoint.keep_every_steps)
@@ -68,6 +72,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
                 stop,
                 run_key,
                 plateau,
+                profile,
             )
         checkpoints.wait()
         journal.no_bar()
@@ -181,6 +186,7 @@ def go_on(
     stop: signals.Stop,
     key: jax.Array,
     plateau: schedule.Plateau | None,
+    profile: Profile,
 ) -> tuple[step.State, int]:
     """The steps from `first` to the last one, and its number."""
     layers = tuple(network.architecture.parameters())
@@ -226,6 +232,7 @@ def go_on(
             stop=stop,
             plateau=plateau,
             standstill=standstill_of(config, len(data.classes)),
+            profile=profile,
         )
 
 

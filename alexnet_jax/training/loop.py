@@ -5,6 +5,7 @@ Knows neither the config nor pictures: it is handed callables for the step, the 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -16,6 +17,7 @@ import numpy as np
 
 from alexnet_jax.training import schedule, signals
 from alexnet_jax.training.journal import Journal
+from alexnet_jax.training.profile import Profile
 from alexnet_jax.training.standstill import Standstill
 
 
@@ -121,6 +123,7 @@ def run(
     stop: signals.Stop,
     plateau: schedule.Plateau | None = None,
     standstill: Standstill | None = None,
+    profile: Profile | None = None,
 ) -> tuple[Any, int]:
     """Steps from `first` to `plan.last`, or to where the `plateau` ends the run; the last state and the steps done.
 
@@ -157,7 +160,11 @@ def run(
 
     for number in range(first, plan.last):
         began = time.perf_counter()
-        state, sums = step(state, next(feed), plan.rates(number), np.uint32(number))
+        batch_of_step = next(feed)
+        with profile.step(number + 1) if profile else contextlib.nullcontext():
+            state, sums = step(state, batch_of_step, plan.rates(number), np.uint32(number))
+        if profile and (line := profile.ended(number + 1, sums)):
+            journal.line(line)
         if number == first:  # the call above traced and compiled
             compiled = time.perf_counter() - began
             journal.timings(first, compile_seconds=compiled)

@@ -1,0 +1,75 @@
+"""The process: what holds for all of it and must be set before jax is imported. Devices, memory, cache and words.
+
+Only main.py calls this: whoever imports the package keeps the settings of their own process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import platform
+import sys
+import zlib
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+
+def settings(machine: ConfigDict) -> list[str]:
+    """Makes what the section `machine` of a config asks for; a line about each."""
+    os.environ['JAX_NUM_CPU_DEVICES'] = str(machine.cpu_devices)
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    sys.stdout.reconfigure(line_buffering=True)
+    logging.basicConfig(format='%(message)s', stream=sys.stdout)
+    logging.getLogger('alexnet_jax').setLevel(logging.INFO)
+    logging.getLogger('absl').setLevel(logging.ERROR)
+    return [
+        f'machine.cpu_devices: {machine.cpu_devices}, where there is no accelerator',
+        f'machine.keep_memory: {_keep_memory() if machine.keep_memory else "off"}',
+        f'machine.cache: {_cache(machine.cache)}',
+        'log level: of absl, TFDS, orbax and XLA errors alone',
+    ]
+
+
+def _keep_memory() -> str:
+    if platform.libc_ver()[0] != 'glibc':
+        return 'left out, it needs glibc'
+    # M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX: freed pages are kept instead of being faulted in at every step
+    made = [ctypes.CDLL(None).mallopt(*option) for option in ((-4, 0), (-1, 2**31 - 1), (-8, 1))]
+    return 'on, glibc keeps freed memory' if all(made) else 'refused by glibc'
+
+
+def _cache(wanted: str) -> str:
+    """Where compiled programs are kept from one start to the next; an entry is a few MB, all may be deleted."""
+    if not wanted:
+        return 'off, each start compiles'
+    if wanted == 'auto' and (theirs := os.environ.get('JAX_COMPILATION_CACHE_DIR')):
+        return f'as JAX_COMPILATION_CACHE_DIR says, {theirs}'
+    folder = (_users_cache() if wanted == 'auto' else Path(wanted).expanduser()) / _processor()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        usable = os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        usable = False
+    if not usable:
+        return f'left out, {folder} cannot be written'
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = str(folder)
+    # As jax writes them: whatever took a second to compile, however small.
+    os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '-1')
+    return f'compiled programs are kept in {folder}'
+
+
+def _users_cache() -> Path:
+    """Where the user's programs keep what they could make again (XDG Base Directory Specification)."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'alexnet_jax'
+
+
+def _processor() -> str:
+    """A folder's name for processors of one kind: jax would load what was compiled for another, and crash."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError:
+        lines = []
+    kind = {line for line in lines if line.startswith(('model name', 'flags', 'Features', 'CPU part'))}
+    return f'{platform.machine()}-{zlib.crc32(chr(10).join(sorted(kind)).encode()):08x}'
