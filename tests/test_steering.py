@@ -113,7 +113,7 @@ def test_steering_by_validation_without_a_validation_split_is_refused_before_the
 def test_a_network_that_guesses_is_told_so_once_with_what_may_be_behind_it(
     prepared, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(standstill, 'CLOSE', 0.05)  # batches of eight scatter
+    monkeypatch.setattr(standstill, 'CLOSE', 0.2)  # batches of eight scatter
     config = stalling(prepared, **{'train.schedule': 'drops', 'train.epochs': 2.0, 'train.rate': 1e-9})
     config.network.initialisation = 'paper'
     config.log.standstill_steps = 8
