@@ -162,6 +162,11 @@ def test_a_loss_that_explodes_stops_the_run_before_anything_of_it_is_saved(image
     assert not Checkpoints(tmp_path / folder.CHECKPOINTS).steps()
 
 
+def test_two_processes_do_not_train_in_one_folder(images, tmp_path):
+    with folder.alone(str(tmp_path)), pytest.raises(Mistake, match='Another process is training in'):
+        modes.train(tiny(data__directory=images), str(tmp_path))
+
+
 def test_evaluate_scores_the_checkpoint_that_was_asked_for(images, whole):
     config = tiny(data__directory=images)
     final = modes.evaluate(config, str(whole))

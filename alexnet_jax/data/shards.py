@@ -117,8 +117,8 @@ def _image(job: Job, item: Item) -> tuple[bytes, np.ndarray]:
 def _products(image: np.ndarray) -> np.ndarray:
     """Colour times colour over the pixels of an image, int64 (3, 3). Exact: whole numbers far below 2 ** 53."""
     planes = np.ascontiguousarray(image.reshape(-1, 3).T, dtype=np.float64)
-    # Not by BLAS: its threads wait for one another by spinning, and where other programs want the cores as well, each of
-    # these small products then takes a hundred times as long.
+    # Not by BLAS: its threads wait for one another by spinning, and where other programs want the cores as well, each
+    # of these small products then takes a hundred times as long.
     return np.array([[np.einsum('i,i->', a, b) for b in planes] for a in planes]).astype(np.int64)
 
 

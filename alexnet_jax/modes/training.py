@@ -28,6 +28,12 @@ log = logging.getLogger(__name__)
 
 
 def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
+    """Trains in `workdir`, which no other process may be training in; see `trained`."""
+    with folder.alone(workdir) if devices.writer() else contextlib.nullcontext():
+        return trained(config, workdir)
+
+
+def trained(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Goes on with the run in `workdir` or begins it; the content of result.json.
 
     A run continues from its own newest whole checkpoint, else it begins from weights drawn by its seed.

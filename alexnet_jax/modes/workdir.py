@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib.metadata
 import json
 import logging
@@ -9,6 +11,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,25 @@ from ml_collections import ConfigDict
 from alexnet_jax import recipe
 from alexnet_jax.mistakes import Mistake
 
-CONFIG, RUN, CHECKPOINTS = 'config.json', 'run.json', 'checkpoints'
+CONFIG, RUN, CHECKPOINTS, LOCK = 'config.json', 'run.json', 'checkpoints', '.training'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy')
 
 log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def alone(workdir: str) -> Iterator[None]:
+    """Holds the folder against a second training; however this process ends, the system lets go of it."""
+    folder = Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOCK, 'w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Mistake(
+                f'Another process is training in {workdir}; wait for it to end, or give another --workdir.'
+            ) from None
+        yield
 
 
 def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:

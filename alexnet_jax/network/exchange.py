@@ -34,8 +34,8 @@ def between_columns(columns: Columns, *, on_mesh: bool) -> jax.Array:
     mine = beside(columns)
     if not on_mesh:
         return mine
-    # Gathered along a new first axis, where every device's numbers lie in one piece; gathered along the maps themselves,
-    # XLA lays the result out for the gather and the layer behind it works on a transposed array.
+    # Along a new first axis, where every device's numbers lie in one piece: gathered along the maps themselves, XLA
+    # lays the result out for the gather, and the layer behind it works on a transposed array.
     return beside(tuple(lax.all_gather(mine, COLUMN)))
 
 
