@@ -16,6 +16,7 @@ from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import concluding, evaluating, rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.network.alexnet import AlexNet
+from alexnet_jax.network.architecture import Architecture
 from alexnet_jax.training import loop, optimizer, schedule, signals, step
 from alexnet_jax.training.checkpoints import Checkpoints
 from alexnet_jax.training.journal import Journal
@@ -28,15 +29,9 @@ log = logging.getLogger(__name__)
 
 
 def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
-    """Trains in `workdir`, which no other process may be training in; see `trained`."""
-    with folder.alone(workdir) if devices.writer() else contextlib.nullcontext():
-        return trained(config, workdir)
-
-
-def trained(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Goes on with the run in `workdir` or begins it; the content of result.json.
 
-    A run continues from its own newest whole checkpoint, else it begins from weights drawn by its seed.
+    What does not fit is refused before the folder is made, and so is a folder in which another process trains.
     """
     data = rooms.open_dataset(config, workdir)
     shape = rooms.architecture_of(config, data)
@@ -44,6 +39,21 @@ def trained(config: ConfigDict, workdir: str) -> dict[str, Any]:
     stream = rooms.training_of(config, data, shape)
     plateau = plateau_of(config, data.counts)
     plan = plan_of(config, stream, shape.parameters(), plateau)
+    with folder.alone(workdir) if devices.writer() else contextlib.nullcontext():
+        return trained(config, workdir, data, shape, mesh, stream, plateau, plan)
+
+
+def trained(
+    config: ConfigDict,
+    workdir: str,
+    data: dataset.Dataset,
+    shape: Architecture,
+    mesh: jax.sharding.Mesh,
+    stream: pipeline.Training,
+    plateau: schedule.Plateau | None,
+    plan: loop.Plan,
+) -> dict[str, Any]:
+    """The run itself: it continues from its own newest whole checkpoint, else begins from weights drawn by its seed."""
     if devices.writer():
         folder.settle(workdir, config, dataset=data.checksum)
     for line in announcement(config, data, shape, plan, workdir) + rooms.describe(shape, mesh):
