@@ -46,8 +46,8 @@ def test_folders_about_everything_are_passed_through():
 def test_folders_within_a_class_belong_to_it():
     arranged = arrange(['cat/home/1.jpg', 'cat/away/1.jpg', 'dog/1.jpg'])
     assert [(item.id, item.label) for item in arranged.splits['train']] == [
-        ('cat/home/1.jpg', 0),
         ('cat/away/1.jpg', 0),
+        ('cat/home/1.jpg', 0),
         ('dog/1.jpg', 1),
     ]
 

@@ -1,5 +1,6 @@
 """Images: what decodes, what is refused and with which words, and where pixels go."""
 
+import gzip
 import io
 import struct
 import zlib
@@ -82,7 +83,7 @@ def test_content_decides_and_not_the_name():
 @pytest.mark.parametrize('form', ['JPEG', 'PNG', 'WEBP'])
 def test_upright_turns_as_exif_asks_and_else_nothing_is_turned(orientation, form):
     exif = Image.Exif()
-    exif[images.ORIENTATION] = orientation
+    exif[274] = orientation
     data = encoded(pixels(), form, exif=exif)
     stored = Image.open(io.BytesIO(data))
     turned = np.asarray(ImageOps.exif_transpose(stored).convert('RGB'))
@@ -123,6 +124,116 @@ def test_damage_gives_an_image_or_a_sentence_and_nothing_else(data, changes):
 def test_what_is_no_image_gets_a_sentence(data, start):
     with pytest.raises(images.Unreadable, match='notes.txt'):
         images.decode(start + data, name='notes.txt')
+
+
+def animated():
+    file = io.BytesIO()
+    pictures = [Image.fromarray(pixels(seed=seed)) for seed in range(3)]
+    pictures[0].save(file, 'WEBP', save_all=True, append_images=pictures[1:], lossless=True)
+    return file.getvalue()
+
+
+def with_exif(orientation, cut=0):
+    block = Image.Exif()
+    block[274] = orientation
+    block[0x010E] = 'a cat on a mat'
+    data = encoded(pixels(), 'JPEG', exif=block)
+    start = data.index(b'Exif')
+    # The description lies behind the directory: where its place is beyond the block, the block is broken.
+    place = data.index((0x010E).to_bytes(2, 'big'), start)
+    return data[: place + 8] + (60000).to_bytes(4, 'big') + data[place + 12 :] if cut else data
+
+
+def inserted(data):
+    """One byte more before the end, as two files of ILSVRC-2010 have it."""
+    return data[:-2] + b'\xff\x00' * 40 + data[-2:]
+
+
+GREY = Image.fromarray(pixels()).convert('L')
+INKS = Image.fromarray(pixels()).convert('CMYK')
+FEW = Image.fromarray(pixels()).quantize(16)
+ODD = {
+    'a plain photograph': (JPEG, ()),
+    'a plain PNG': (PNG, ()),
+    'a grey JPEG': (encoded(GREY, 'JPEG'), ('grey',)),
+    'a grey PNG': (encoded(GREY, 'PNG'), ('grey',)),
+    'inks': (encoded(INKS, 'JPEG'), ('CMYK',)),
+    '16 bits': (encoded(np.zeros((9, 9), np.uint16), 'PNG'), ('grey', '16-bit')),
+    'a palette': (encoded(FEW, 'PNG'), ('palette',)),
+    'a palette with a hole': (encoded(FEW, 'PNG', transparency=3), ('palette', 'transparent')),
+    'an animation': (animated(), ('animated',)),
+    'a gzipped JPEG': (gzip.compress(JPEG), ('gzip-compressed',)),
+    'bytes behind the end': (JPEG + b'x', ('extra bytes',)),
+    'a byte before the end': (inserted(JPEG), ('extra bytes',)),
+    'lying': (with_exif(6), ('orientation ignored',)),
+    'broken EXIF': (with_exif(1, cut=1), ('broken EXIF',)),
+    'broken EXIF, lying': (with_exif(8, cut=1), ('broken EXIF', 'orientation ignored')),
+    'no EXIF behind its name': (JPEG[:2] + b'\xff\xe1\x00\x0aExif\0\0xx' + JPEG[2:], ('broken EXIF',)),
+}
+
+
+@pytest.mark.parametrize('name', ODD)
+def test_odd_files_are_read_and_told_apart(name):
+    data, expected = ODD[name]
+    opened = images.open_image(data)
+    assert opened.odd == expected and set(opened.odd) <= set(images.ODD)
+    if name not in ('16 bits', 'a palette with a hole'):
+        whole = Image.open(io.BytesIO(gzip.decompress(data) if data[:2] == images.GZIP else data))
+        np.testing.assert_array_equal(opened.pixels, np.asarray(whole.convert('RGB')))
+
+
+def test_broken_exif_turns_ones_own_photograph_as_far_as_it_tells():
+    opened = images.open_image(with_exif(8, cut=1), upright=True)
+    assert opened.odd == ('broken EXIF', 'orientation applied')
+    np.testing.assert_array_equal(opened.pixels, images.decode(with_exif(8), upright=True))
+    assert images.decode(with_exif(8), upright=True).shape == (56, 40, 3)
+
+
+def test_a_gzip_bomb_is_not_unpacked_further_than_an_image_may_reach(monkeypatch):
+    monkeypatch.setattr(images, 'LARGEST_FILE', 2000)
+    bomb = gzip.compress(bytes(10**6), 9)
+    assert len(bomb) <= 2000
+    with pytest.raises(images.Unreadable, match=r'cat: 2,001 bytes, more than the 2,000'):
+        images.decode(bomb, name='cat')
+    with pytest.raises(images.Unreadable, match='damaged gzip file'):
+        images.decode(b'\x1f\x8bxxxx', name='cat')
+
+
+def rough(height, width, seed=0):
+    """A large picture of many frequencies, as photographs have them, JPEG at quality 90."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros((height, width, 3))
+    for scale in (4, 8, 16, 32, 64, 128):
+        small = rng.normal(0, scale, (-(-height // scale), -(-width // scale), 3)) / 2
+        image += small.repeat(scale, 0).repeat(scale, 1)[:height, :width]
+    return images.encode_jpeg(np.clip(128 + image, 0, 255).astype(np.uint8), 90)
+
+
+@pytest.mark.parametrize(
+    'size, side, reduced',
+    [
+        ((400, 534), 64, 2),
+        ((400, 533), 64, 1),
+        ((382, 500), 64, 1),
+        ((804, 612), 32, 4),
+        ((805, 612), 32, 1),
+        ((800, 904), 16, 8),
+    ],
+)
+@pytest.mark.parametrize('orientation', [1, 6])
+def test_a_reduced_scale_changes_less_than_storing_as_jpeg_does(size, side, reduced, orientation):
+    block = Image.Exif()
+    block[274] = orientation
+    data = encoded(images.decode(rough(*size)), 'JPEG', quality=90, exif=block)
+    found, opened = images.square(data, side, upright=True)
+    assert opened.reduced == reduced
+    exact = images.resize_and_crop(images.decode(data, upright=True), side)
+    difference = np.abs(found.astype(int) - exact)
+    stored = np.abs(images.decode(images.encode_jpeg(exact, 95)).astype(int) - exact)
+    if reduced == 1:
+        assert not difference.any()
+    else:
+        assert 0 < difference.mean() < 0.25 * stored.mean() and difference.max() <= 12
 
 
 def png_of(width, height):

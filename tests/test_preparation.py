@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alexnet_jax.data import dataset, images, preparation, shards, sources, statistics
+from alexnet_jax.data import dataset, ground, images, preparation, shards, sources, statistics
 from alexnet_jax.mistakes import Mistake
 
 ROOT = Path(__file__).parents[1]
@@ -95,7 +95,7 @@ def test_images_are_squared_and_stored_as_asked(encoding, tmp_path):
 def test_photographs_of_ones_own_are_turned_upright(tmp_path):
     root = in_folder(tmp_path / 'pets', 4)
     exif = Image.Exif()
-    exif[images.ORIENTATION] = 3  # upside down
+    exif[274] = 3  # upside down
     Image.fromarray(picture(0)).save(root / 'dog' / '00.png', exif=exif)
     prepare(tmp_path / 'd', folder(root))
     records = dataset.open_dataset(tmp_path / 'd').split('train')
@@ -138,6 +138,7 @@ def test_the_shards_have_the_names_and_lengths_that_are_promised(tmp_path):
     names += [f'cutouts-validation.array_record-{shard:05d}-of-00002' for shard in range(2)]
     names += ['cutouts-test.array_record-00000-of-00001']
     others = ['dataset_info.json', 'features.json', 'label.labels.txt', 'manifest.json', 'statistics.npz']
+    others += ['README.md', 'report.json']
     assert sorted(os.listdir(tmp_path / 'd')) == sorted(names + others)
 
 
@@ -186,7 +187,7 @@ def test_killed_before_or_after_any_file_it_goes_on_to_the_same_bytes(unbroken, 
     with monkeypatch.context() as patch:
         killing(patch, lambda *moment: moments.append(moment))
         prepare(tmp_path / 'counted')
-    assert len(moments) == 2 * (2 * 8 + 2)  # shards with their accounts, statistics, manifest
+    assert len(moments) == 2 * (2 * 8 + 4)  # shards with their accounts, statistics, report, card, manifest
 
     for number, moment in enumerate(moments):
         directory = tmp_path / str(number)
@@ -381,14 +382,15 @@ def test_a_dataset_that_lost_a_file_is_not_taken_for_whole(tmp_path):
 
 def test_two_preparations_at_once_get_a_sentence(tmp_path):
     (tmp_path / 'd' / preparation.ASIDE).mkdir(parents=True)
-    with open(tmp_path / 'd' / preparation.ASIDE / preparation.LOCK, 'w') as lock:
+    with open(tmp_path / 'd' / preparation.ASIDE / ground.LOCK, 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(Mistake, match='is being prepared by another process'):
             prepare(tmp_path / 'd')
 
 
 @pytest.mark.parametrize('workers', [1, 2])
-def test_all_images_that_cannot_be_read_are_named_and_the_others_kept(workers, tmp_path):
+def test_all_images_that_cannot_be_read_are_named_and_the_others_kept(workers, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparation, 'WORTH', 3)
     root = in_folder(tmp_path / 'pets', 30)
     (root / 'cat' / '03.png').write_bytes(b'no image')
     (root / 'cat' / '05.png').write_bytes((root / 'cat' / '05.png').read_bytes()[:300])
@@ -396,7 +398,7 @@ def test_all_images_that_cannot_be_read_are_named_and_the_others_kept(workers, t
         prepare(tmp_path / 'd', folder(root), workers=workers)
     assert 'cat/03.png: neither JPEG' in str(caught.value) and 'cat/05.png: a damaged' in str(caught.value)
     assert not (tmp_path / 'd' / dataset.MANIFEST).exists()
-    assert len(list((tmp_path / 'd').glob('*of-00003'))) == 2
+    assert len(list((tmp_path / 'd').glob('*of-00003'))) == 3
     assert not list((tmp_path / 'd').glob('*.partial'))
 
 

@@ -52,6 +52,7 @@ def in_archive(path, files, *others):
 
 
 def made(form, tmp_path, files, wrapper=''):
+    tmp_path.mkdir(exist_ok=True)
     files = {f'{wrapper}{path}': content for path, content in files.items()}
     if form == 'folder':
         return sources.open_source('folder', str(in_folder(tmp_path / 'pets', files)), side=8)
@@ -78,11 +79,11 @@ def test_the_order_is_that_of_the_names(form, tmp_path):
     assert [item.id for item in source.splits['train']] == sorted(path for path in FILES if 'train' in path)
 
 
-def test_a_packed_archive_keeps_its_own_order_so_that_it_is_read_once(tmp_path):
+def test_a_packed_archive_is_best_read_in_its_own_order(tmp_path):
     source = made('tgz', tmp_path, FILES)
-    assert [item.id for item in source.splits['train']] == [path for path in FILES if 'train' in path]
-    offsets = [item.where[0] for item in source.splits['train']]
-    assert offsets == sorted(offsets)
+    assert source.streamed and not made('tar', tmp_path, FILES).streamed
+    in_its_order = sorted(source.splits['train'], key=lambda item: item.where)
+    assert [item.id for item in in_its_order] == [path for path in FILES if 'train' in path]
 
 
 @pytest.mark.parametrize('form', ['folder', 'tar', 'tgz'])
@@ -93,9 +94,11 @@ def test_images_are_read_in_any_order_and_from_another_process(form, tmp_path):
         assert source.read(item) == FILES[item.id]
 
 
-def test_only_a_folder_of_ones_own_is_turned_upright(tmp_path):
-    assert made('folder', tmp_path, FILES).upright
-    assert not made('tar', tmp_path, FILES).upright
+@pytest.mark.parametrize('form', ['folder', 'tar', 'tgz'])
+def test_ones_own_photographs_are_turned_upright_in_any_form_and_imagenets_in_none(form, tmp_path):
+    assert made(form, tmp_path / 'own', FILES).upright
+    named = {path.replace('cat', 'n00000001').replace('dog', 'n00000002'): FILES[path] for path in FILES}
+    assert not made(form, tmp_path / 'imagenet', named).upright
 
 
 @pytest.mark.parametrize(

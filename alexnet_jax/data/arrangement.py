@@ -3,9 +3,10 @@
 import collections
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
+from alexnet_jax.data import wordnet
 from alexnet_jax.mistakes import Mistake
 
 SPLITS = ('train', 'validation', 'test')
@@ -35,10 +36,24 @@ class Arrangement:
     classes: tuple[str, ...]  # label -> name
     splits: dict[str, tuple[Item, ...]]  # of SPLITS those that exist, in that order
     note: str
+    is_imagenet: bool  # whether the classes are WordNet ids
 
 
-def arrange(found: dict[str, tuple], *, origin: str, seed: int, shares: dict[str, float]) -> Arrangement:
-    """The images `found` (path, with '/' -> where), in the order in which they come.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Image:
+    """An image of which it is known what it shows."""
+
+    id: str
+    label: str  # the class by its name
+    where: tuple
+
+
+def arrange(
+    found: Mapping[str, tuple], *, origin: str, seed: int, shares: Mapping[str, float]
+) -> Arrangement:
+    """The images `found` (path, with '/' -> where), in the order of their ids.
+
+    The id is the path, but where all classes are WordNet ids it is the file's stem, as in every form of ImageNet.
 
     The first folder is the split where it is called so everywhere (train; val, valid or validation; test), the next
     one the class; folders about everything are passed through. Where the splits do not exist, `shares` of the
@@ -50,16 +65,46 @@ def arrange(found: dict[str, tuple], *, origin: str, seed: int, shares: dict[str
         raise Mistake(f'{origin} holds no image; {FORMS}.')
     parts = _within({path: tuple(path.split('/')) for path in found})
     depth = 1 if _has_splits(origin, parts) else 0
-    classes = _classes(origin, {part[depth] for part in parts.values()})
-    labels = {name: label for label, name in enumerate(classes)}
-    items = collections.defaultdict(list)
+    names = {path: _identity(origin, part) for path, part in parts.items()}
+    if wordnet.are_ids({part[depth] for part in parts.values()}):
+        stems = {path: wordnet.identity(path, part[depth], origin=origin) for path, part in parts.items()}
+        names = stems if len(set(stems.values())) == len(stems) else names
+    images = collections.defaultdict(list)
     for path, part in parts.items():
         split = NAMED[part[0].lower()] if depth else 'train'
-        items[split].append(Item(_identity(origin, part), labels[part[depth]], found[path]))
-    given = {split: tuple(items[split]) for split in SPLITS if items[split]}
-    splits, note = _completed(given, bool(depth), seed, shares)
+        images[split].append(Image(names[path], part[depth], found[path]))
+    return place(images, origin=origin, seed=seed, shares=shares, as_found=bool(depth))
+
+
+def place(
+    images: Mapping[str, Iterable[Image]],
+    *,
+    origin: str,
+    seed: int,
+    shares: Mapping[str, float],
+    as_found: bool = True,
+) -> Arrangement:
+    """Images by splits (of SPLITS), in the order of their ids; what `arrange` says of the splits holds here.
+
+    Classes are in the order of their names, which for WordNet ids is that of torchvision, Caffe and Keras. `as_found`
+    says whether there were splits. Raises Mistake, about `origin`, also where two images have the same id.
+    """
+    given = {
+        split: sorted(images[split], key=lambda image: image.id) for split in SPLITS if images.get(split)
+    }
+    classes = _classes(origin, {image.label for split in given.values() for image in split})
+    labels = {name: label for label, name in enumerate(classes)}
+    seen: set[str] = set()
+    items = {}
+    for split, of_split in given.items():
+        for image in of_split:
+            if image.id in seen:
+                raise Mistake(f'{origin} holds the image {image.id!r} twice; remove one of them.')
+            seen.add(image.id)
+        items[split] = tuple(Item(image.id, labels[image.label], image.where) for image in of_split)
+    splits, note = _completed(items, as_found, seed, shares)
     _check(origin, classes, splits, shares)
-    return Arrangement(classes, splits, note)
+    return Arrangement(classes, splits, note, wordnet.are_ids(classes))
 
 
 def _within(parts: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

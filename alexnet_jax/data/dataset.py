@@ -29,6 +29,7 @@ class Dataset:
     directory: str
     name: str
     classes: tuple[str, ...]  # label -> name
+    words: tuple[str, ...]  # label -> what the class is called: its name, or WordNet's words for it
     side: int  # pixels; images are (side, side, 3)
     encoding: str  # jpeg or raw
     note: str  # where it comes from and how its splits came about
@@ -127,6 +128,7 @@ def open_dataset(directory: str | os.PathLike) -> Dataset:
     return Dataset(
         directory=directory,
         classes=tuple(manifest['classes']),
+        words=tuple(manifest['words'] or manifest['classes']),
         checksum=manifest['checksum'],
         **{field: manifest[field] for field in ('name', 'side', 'encoding', 'note', 'counts')},
         **statistics,

@@ -4,12 +4,15 @@ An image is a uint8 array (height, width, 3), RGB. The only file that knows the 
 the GIL and is twice as fast, for JPEG; Pillow for PNG, WebP and the JPEGs that simplejpeg refuses.
 """
 
+import dataclasses
 import io
+import zlib
 
 import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from alexnet_jax.data import exif
 from alexnet_jax.mistakes import Mistake
 
 ENDINGS = (
@@ -22,21 +25,58 @@ LARGEST_FILE = 64 * 2**20  # bytes
 LARGEST_IMAGE = (
     64 * 10**6
 )  # pixels: 192 MB decoded, beyond any camera's and far below what exhausts a machine
-ORIENTATION = 0x0112  # the EXIF tag
+GZIP = b'\x1f\x8b'  # a gzipped file begins so
+SPARE = 3  # a JPEG is decoded at a reduced scale where that leaves so many times the pixels needed along each side
 
 
 class Unreadable(Mistake):
     """Bytes that are no image we can read; the sentence names it and says why."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """An image, and what was remarkable about its file."""
+
+    pixels: np.ndarray  # uint8 (height, width, 3)
+    reduced: int  # 1, or 2, 4 or 8: so many times smaller than the file's own pixels
+    form: str  # JPEG, PNG or WEBP
+    odd: tuple[str, ...]  # words of ODD
+
+
+ODD = {
+    'grey': 'made grey in all three channels',
+    'CMYK': 'converted to RGB',
+    '16-bit': 'the upper eight bits taken',
+    'palette': 'its colours looked up',
+    'transparent': 'laid on white',
+    'animated': 'its first picture taken',
+    'gzip-compressed': 'decompressed first',
+    'extra bytes': 'passed over',
+    'faulty but readable': 'decoded as far as the decoder forgives',
+    'broken EXIF': 'passed over',
+    'orientation applied': 'turned as its EXIF asks',
+    'orientation ignored': 'left as it is stored, whatever its EXIF asks',
+}
+
+
 def decode(data: bytes, *, name: str = 'image', upright: bool = False) -> np.ndarray:
-    """The pixels of a JPEG, PNG or WebP, recognised by its content: uint8 (height, width, 3).
+    """The pixels of a JPEG, PNG or WebP, recognised by its content: uint8 (height, width, 3). As `open_image`."""
+    return open_image(data, name=name, upright=upright).pixels
+
+
+def open_image(data: bytes, *, name: str = 'image', upright: bool = False, side: int = 0) -> Opened:
+    """A JPEG, PNG or WebP, recognised by its content, decoded; gzipped ones too.
 
     Grey and CMYK become RGB, transparent pixels lie on white, of an animation the first picture is taken.
     `upright` turns the image as its EXIF orientation asks: for a person's own photographs; ImageNet's are used as
-    they are stored. Raises Unreadable, with `name`, for anything else: another format, a truncated or damaged
-    file, more than 64 MiB, or a header that announces more than 64 million pixels (refused before decoding).
+    they are stored. With a `side` the image may come at a reduced scale, which JPEG decodes faster, yet SPARE times
+    larger than a square of that side needs. Raises Unreadable, with `name`, for anything else: another format, a
+    truncated or damaged file, more than 64 MiB, or a header that announces more than 64 million pixels (refused
+    before decoding).
     """
+    odd = []
+    if data[:2] == GZIP:
+        data, odd = _unpacked(data, name), ['gzip-compressed']
     if len(data) > LARGEST_FILE:
         raise Unreadable(
             f'{name}: {len(data):,} bytes, more than the {LARGEST_FILE:,} that an image may have.'
@@ -47,16 +87,32 @@ def decode(data: bytes, *, name: str = 'image', upright: bool = False) -> np.nda
             f'{name}: neither JPEG, PNG nor WebP ({_beginning(data)}); convert it to one of them.'
         )
     try:
-        image = _with_simplejpeg(data, name) if form == 'JPEG' else None
-        if image is None:
-            image = _with_pillow(data, form, name)
-        return _turned(image, _orientation(data, form)) if upright else image
+        opened = _with_simplejpeg(data, name, side, odd) if form == 'JPEG' else None
+        pixels, reduced, block = opened or _with_pillow(data, form, name, odd)
+        turned, sound = exif.orientation(block) if block else (1, True)
     except Unreadable:
         raise
+    except Image.DecompressionBombError:  # Pillow is quicker than we are
+        raise Unreadable(f'{name}: more than the {LARGEST_IMAGE:,} pixels that an image may have.') from None
     except UnidentifiedImageError:
         raise Unreadable(f'{name}: a {form} whose header cannot be read; replace or remove it.') from None
     except Exception as error:  # Pillow answers damaged files with nearly every kind of exception there is
         raise Unreadable(f'{name}: a damaged or truncated {form} ({error}); replace or remove it.') from error
+    if not sound:
+        odd.append('broken EXIF')
+    if turned != 1:
+        odd.append('orientation applied' if upright else 'orientation ignored')
+    if turned != 1 and upright:
+        pixels = _turned(pixels, turned)
+    return Opened(pixels, reduced, form, tuple(odd))
+
+
+def _unpacked(data: bytes, name: str) -> bytes:
+    """What a gzipped file holds, and no more of it than an image may have and one byte."""
+    try:
+        return zlib.decompressobj(wbits=31).decompress(data, LARGEST_FILE + 1)
+    except zlib.error as error:
+        raise Unreadable(f'{name}: a damaged gzip file ({error}); replace or remove it.') from error
 
 
 def _form(data: bytes) -> str | None:
@@ -81,7 +137,10 @@ def _refuse_giants(height: int, width: int, name: str) -> None:
         )
 
 
-def _with_simplejpeg(data: bytes, name: str) -> np.ndarray | None:
+Raw = tuple[np.ndarray, int, bytes | None]  # pixels, how many times smaller they are, EXIF block
+
+
+def _with_simplejpeg(data: bytes, name: str, side: int, odd: list[str]) -> Raw | None:
     """None where Pillow should have a try: CMYK, whose inks Adobe stores inverted, and odd files."""
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
@@ -90,29 +149,52 @@ def _with_simplejpeg(data: bytes, name: str) -> np.ndarray | None:
     _refuse_giants(height, width, name)
     if space in ('CMYK', 'YCCK'):
         return None
+    reduced = 1
+    while side and reduced < 8 and _stays_large(height, width, 2 * reduced, side):
+        reduced *= 2
     try:
-        return simplejpeg.decode_jpeg(data, colorspace='RGB')
-    except ValueError:
+        smallest = {'min_height': height // reduced, 'min_width': width // reduced}
+        pixels = simplejpeg.decode_jpeg(data, colorspace='RGB', **smallest)
+    except ValueError as error:
+        odd.append('extra bytes' if 'extraneous' in str(error) else 'faulty but readable')
         return None
+    if space == 'Gray':
+        odd.append('grey')
+    if data[-2:] != b'\xff\xd9':
+        odd.append('extra bytes')
+    return pixels, reduced, exif.of_jpeg(data)
 
 
-def _with_pillow(data: bytes, form: str, name: str) -> np.ndarray:
+def _stays_large(height: int, width: int, reduced: int, side: int) -> bool:
+    """Whether an image so many times smaller serves as well; sizes that leave a part of a pixel would shift it."""
+    return min(height, width) >= SPARE * side * reduced and not height % reduced and not width % reduced
+
+
+def _with_pillow(data: bytes, form: str, name: str, odd: list[str]) -> Raw:
     with Image.open(io.BytesIO(data), formats=[form]) as image:  # reads the header alone
         _refuse_giants(image.height, image.width, name)
-        if image.mode.startswith('I'):  # 16-bit grey, which convert would clip at 255
+        kinds = {
+            'grey': image.mode[0] in '1LI',
+            'CMYK': image.mode == 'CMYK',
+            '16-bit': image.mode.startswith('I'),
+            'palette': image.mode.startswith('P'),
+            'animated': getattr(image, 'is_animated', False),
+        }
+        odd += [kind for kind, it_is in kinds.items() if it_is]
+        if kinds['16-bit']:  # which convert would clip at 255
             grey = (np.asarray(image).astype(np.uint32) // 257).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
-        if image.has_transparency_data:
+            pixels = np.repeat(grey[:, :, None], 3, axis=2)
+        elif image.has_transparency_data:
             coloured = image.convert('RGBA')
-            image = Image.alpha_composite(Image.new('RGBA', coloured.size, 'white'), coloured)
-        return np.array(image.convert('RGB'))
-
-
-def _orientation(data: bytes, form: str) -> int:
-    """EXIF orientation, 1 to 8; 1 (as stored) where there is none or it makes no sense."""
-    with Image.open(io.BytesIO(data), formats=[form]) as image:
-        found = image.getexif().get(ORIENTATION, 1)
-    return found if found in range(1, 9) else 1
+            if coloured.getchannel('A').getextrema()[0] < 255:
+                odd.append('transparent')
+            flat = Image.alpha_composite(Image.new('RGBA', coloured.size, 'white'), coloured)
+            pixels = np.array(flat.convert('RGB'))
+        else:
+            pixels = np.array(image.convert('RGB'))
+        # PNG may have its EXIF behind the pixels.
+        block = exif.of_jpeg(data) if form == 'JPEG' else image.info.get('exif')
+    return pixels, 1, block
 
 
 def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -126,17 +208,31 @@ def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
-def resize_and_crop(image: np.ndarray, side: int) -> np.ndarray:
+def square(
+    data: bytes, side: int, *, name: str = 'image', upright: bool = False
+) -> tuple[np.ndarray, Opened]:
+    """An image's centre square as `resize_and_crop` gives it, and the file as `open_image` found it.
+
+    Photographs so large that a JPEG can be decoded at a reduced scale differ from `resize_and_crop` of the whole one,
+    though by less than a tenth of what storing the square as JPEG changes (docs/data.md has the figure).
+    """
+    opened = open_image(data, name=name, upright=upright, side=side)
+    return resize_and_crop(opened.pixels, side, reduced=opened.reduced), opened
+
+
+def resize_and_crop(image: np.ndarray, side: int, *, reduced: int = 1) -> np.ndarray:
     """The centre square, its side resized to `side` pixels: uint8 (side, side, 3).
 
     The paper (section 2): rescale so that the shorter side has length 256, take the central 256 x 256. By Pillow's
-    bicubic filter, which widens as it shrinks, so that nothing aliases; it sees beyond the square's edge.
+    bicubic filter, which widens as it shrinks, so that nothing aliases; it sees beyond the square's edge. Of an
+    image that is `reduced` so many times already the square is that of the whole one.
     """
     height, width, _ = image.shape
     shorter = min(height, width)
-    top, left = (height - shorter) // 2, (width - shorter) // 2
-    if shorter == side:
+    top, left = reduced * (height - shorter) // 2, reduced * (width - shorter) // 2
+    if shorter == side and reduced == 1:
         return np.ascontiguousarray(crop(image, top, left, side))
+    top, left = top / reduced, left / reduced
     box = (left, top, left + shorter, top + shorter)
     return np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC, box=box))
 

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
@@ -15,7 +15,6 @@ from typing import Any
 
 import tqdm
 
-from alexnet_jax.data import shards
 from alexnet_jax.mistakes import Mistake
 
 LINE_SECONDS = 10  # between lines of progress where there is no terminal
@@ -23,34 +22,51 @@ LOOK_SECONDS = 0.2  # between two looks at how far the workers are
 _done: Any = None  # in a worker: the images that all of them have dealt with
 _stop: Any = None  # in a worker: set when the parent has given up
 
+Found = Generator[list[str], None, None]  # for each job that has ended
 
-def make(jobs: Sequence[shards.Job], workers: int, progress: bool) -> list[str]:
-    """Makes all shards; the answer is a sentence for each image that cannot be read.
 
-    One worker is this very process. An error in any of several stops the others.
+def make(
+    work: Callable[[Any, Callable[[int], object]], list[str]],
+    jobs: Sequence[Any],
+    workers: int,
+    progress: bool,
+    *,
+    enough: int = sys.maxsize,
+) -> list[str]:
+    """Does the work for each job, which has items; the answer is a sentence for each image that cannot be read.
+
+    `work` is a module's own function: (job, tick) -> sentences, `tick` being told how many more items are done. One
+    worker is this very process. An error in any of several stops the others, and so do more than `enough` sentences.
     """
+    sentences = []
     with _shown(sum(len(job.items) for job in jobs), progress) as count:
-        if workers == 1:
-            return [sentence for job in jobs for sentence in shards.make(job, count)]
-        return _make_by(min(workers, len(jobs)), jobs, count)
+        by = _one_by_one(work, jobs, count) if workers == 1 else _by(workers, work, jobs, count)
+        with contextlib.closing(by):
+            for found in by:
+                sentences += found
+                if len(sentences) > enough:
+                    break
+    return sentences
 
 
-def _make_by(workers: int, jobs: Sequence[shards.Job], count: Callable[[int], object]) -> list[str]:
+def _one_by_one(work, jobs: Sequence[Any], count: Callable[[int], object]) -> Found:
+    yield from (work(job, count) for job in jobs)
+
+
+def _by(workers: int, work, jobs: Sequence[Any], count: Callable[[int], object]) -> Found:
     """By processes that are started afresh: a fork would copy threads in the middle of what they do."""
     context = multiprocessing.get_context('spawn')
     done, stop = context.Value('q', 0), context.Event()
-    pool = futures.ProcessPoolExecutor(workers, context, _begin, (done, stop))
+    pool = futures.ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (done, stop))
     try:
-        made = [pool.submit(_make, job) for job in jobs]
-        waiting, counted = set(made), 0
+        waiting, counted = {pool.submit(_do, work, job) for job in jobs}, 0
         while waiting:
             ended, waiting = futures.wait(waiting, LOOK_SECONDS, futures.FIRST_EXCEPTION)
-            for future in ended:
-                future.result()  # raises what was raised there
+            found = [future.result() for future in ended]  # raises what was raised there
             now = done.value
             count(now - counted)
             counted = now
-        return [sentence for future in made for sentence in future.result()]
+            yield from found
     except BrokenProcessPool as error:
         raise Mistake(
             'A worker process died, perhaps for want of memory; run it again, if need be with fewer '
@@ -81,8 +97,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _make(job: shards.Job) -> list[str]:
-    return shards.make(job, _tick)
+def _do(work, job: Any) -> list[str]:
+    return work(job, _tick)
 
 
 def _tick(number: int) -> None:

@@ -7,32 +7,25 @@ directory for a dataset. Joins sources, shards and statistics; training knows no
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
-import importlib.metadata
-import json
 import os
-import re
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from alexnet_jax.data import dataset, labour, shards, statistics
+from alexnet_jax.data import conclusion, dataset, ground, labour, ordering, shards
+from alexnet_jax.data.ground import ASIDE
 from alexnet_jax.data.sources import SPLITS, Item, Source
 from alexnet_jax.mistakes import Mistake
 
 ENCODINGS = ('jpeg', 'raw')
 SHARD = 1024  # images; more where a split would otherwise have more than so many shards
-ASIDE = '.preparing'  # a folder for the accounts of whole shards and the lock; gone when the dataset is whole
-LOCK = 'lock'
-OTHERS = (*dataset.DESCRIPTION, dataset.STATISTICS)
-NAMES = rf'\w+-\w+\.array_record-\d{{5,}}-of-\d{{5,}}|{"|".join(map(re.escape, (*OTHERS, dataset.MANIFEST)))}'
-OURS = re.compile(rf'({NAMES})({re.escape(shards.PARTIAL)})?')
-PACKAGES = ('array_record', 'numpy', 'pillow', 'scikit-image', 'simplejpeg', 'tensorflow-datasets')
 LISTED = 10  # unreadable images that are named one by one
+HOPELESS = 100  # unreadable images beyond those allowed, at which it is not worth going on
+WORTH = 10  # shards; where an end by unreadable images finds fewer made, they are not kept for the next time
+
+Jobs = dict[str, list[shards.Job]]  # by split, in order
 
 
 def prepare(
@@ -43,6 +36,7 @@ def prepare(
     encoding: str = 'jpeg',
     quality: int = 95,
     workers: int = 1,
+    unreadable: int = 0,
     progress: bool = True,
 ) -> dict:
     """Writes a dataset into `directory`: {'train': images, ..., 'classes': n, 'side': pixels, 'seconds': s}.
@@ -50,8 +44,9 @@ def prepare(
     Of every image the centre square, `side` pixels, as JPEG of that quality or raw; over the training split the
     mean image and the covariance of the colours, of the pixels as they are stored. By so many `workers`: one is
     this very process, more are new ones. Where the same dataset lies already, nothing is done.
-    Raises Mistake where another dataset or foreign files lie there, while another process prepares it, and for
-    images that cannot be read: all of them are named at the end, and what was made is kept for the next time.
+    Raises Mistake where another dataset or foreign files lie there, while another process prepares it, where the disk
+    has no room, and for more images that cannot be read than `unreadable`: they are named at the end, and what was
+    made is kept for the next time, unless that is little. So many or fewer are left out.
     """
     began = time.monotonic()
     _check(source, side, encoding, quality, workers)
@@ -59,15 +54,18 @@ def prepare(
     settings = _settings(source, side, encoding, quality)
     manifest = _same(directory, settings)
     if manifest is None:
-        _claim(directory)
-        with _alone(directory):
-            jobs = _jobs(source, directory, side, encoding, quality)
+        twice = source.streamed and not _is_in_order(source)
+        images = sum(settings['found'].values())
+        ground.check_room(directory, images, side, encoding, quality, twice=twice)
+        ground.claim(directory)
+        with ground.alone(directory):
             # Another process may have ended it between our look and our lock.
             manifest = _same(directory, settings)
             if manifest is None:
-                _make(directory, jobs, workers, progress)
-                manifest = _finish(directory, source, settings, jobs)
-    shutil.rmtree(directory / ASIDE, ignore_errors=True)  # also what a kill at this very place left
+                jobs = _jobs(source, directory, settings)
+                made = _make(source, directory, jobs, settings, workers, progress, unreadable)
+                manifest = conclusion.conclude(directory, source, settings, jobs, made)
+    ground.release(directory)
     seconds = time.monotonic() - began
     return {**manifest['counts'], 'classes': len(manifest['classes']), 'side': side, 'seconds': seconds}
 
@@ -92,7 +90,7 @@ def _settings(source: Source, side: int, encoding: str, quality: int) -> dict:
     return {
         'name': source.name,
         'classes': list(source.classes),
-        'counts': {split: len(source.splits[split]) for split in SPLITS if source.splits.get(split)},
+        'found': {split: len(source.splits[split]) for split in SPLITS if source.splits.get(split)},
         'listing': listing.hexdigest(),
         'seed': source.seed,
         'side': side,
@@ -101,18 +99,15 @@ def _settings(source: Source, side: int, encoding: str, quality: int) -> dict:
     }
 
 
-# The directory
-
-
 def _same(directory: Path, settings: dict) -> dict | None:
     """The manifest of the dataset that is there, if one is: it has to be sound and the one that was asked for."""
     if not (directory / dataset.MANIFEST).exists():
         return None
     dataset.open_dataset(directory)
     manifest = dataset.read_manifest(directory)
-    different = [key for key, value in settings.items() if manifest[key] != value]
+    different = [key for key, value in settings.items() if manifest.get(key) != value]
     if different:
-        shown = [f'{key} {manifest[key]}, not {settings[key]}' for key in different if key != 'listing']
+        shown = [f'{key} {manifest.get(key)}, not {settings[key]}' for key in different if key != 'listing']
         raise Mistake(
             f'{directory} holds another dataset ({"; ".join(shown) or "other images"}); '
             'give another directory, or delete this one to prepare it anew.'
@@ -120,121 +115,78 @@ def _same(directory: Path, settings: dict) -> dict | None:
     return manifest
 
 
-def _claim(directory: Path) -> None:
-    """Makes the directory ours, unless it is somebody's."""
-    try:
-        if directory.exists() and not (directory / ASIDE).exists():
-            foreign = sorted(name for name in os.listdir(directory) if not OURS.fullmatch(name))
-            if foreign:
-                raise Mistake(
-                    f'{directory} holds other things, such as {foreign[0]!r}; give an empty or a new directory.'
-                )
-        (directory / ASIDE).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Mistake(f'{directory} cannot become a dataset ({error}); give another directory.') from error
-
-
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Holds the directory against a second preparation; however this process ends, the system lets go of it."""
-    with open(directory / ASIDE / LOCK, 'w') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Mistake(f'{directory} is being prepared by another process; wait for it to end.') from None
-        yield
-
-
-def _clear(directory: Path, jobs: dict[str, list[shards.Job]]) -> None:
-    """Removes what killed preparations left half done, and shards that the present one does not have."""
-    wanted = {path for split in jobs.values() for job in split for path in (job.path, job.account)}
-    for folder in (directory, directory / ASIDE):
-        for path in folder.iterdir():
-            ours = OURS.fullmatch(path.name) if folder == directory else path.name != LOCK
-            if ours and str(path) not in wanted:
-                path.unlink()
-
-
 # The work
 
 
-def _jobs(
-    source: Source, directory: Path, side: int, encoding: str, quality: int
-) -> dict[str, list[shards.Job]]:
-    """The shards of each split, in order."""
-    reader = dataclasses.replace(source, splits={})
+def _jobs(source: Source, directory: Path, settings: Mapping[str, Any], *, as_read: bool = False) -> Jobs:
+    """The shards of each split, in order; or those of its records `as_read`, which lie aside."""
+    reader = dataclasses.replace(source, splits={}, words=())
+    form = {name: settings[name] for name in ('side', 'encoding', 'quality')}
     jobs = {}
-    for split in SPLITS:
-        parts = _parts(source.splits.get(split, ()))
-        names = [f'{source.name}-{split}.array_record-{i:05d}-of-{len(parts):05d}' for i in range(len(parts))]
-        if parts:
-            jobs[split] = [
-                shards.Job(
-                    path=str(directory / name),
-                    account=str(directory / ASIDE / f'{name}.npz'),
-                    source=reader,
-                    items=items,
-                    side=side,
-                    encoding=encoding,
-                    quality=quality,
-                )
-                for name, items in zip(names, parts, strict=True)
-            ]
+    for split in settings['found']:
+        items = source.splits[split]
+        parts = _parts(sorted(items, key=_place) if as_read else items)
+        prefix = f'read-{split}' if as_read else f'{source.name}-{split}'
+        names = [f'{prefix}.array_record-{i:05d}-of-{len(parts):05d}' for i in range(len(parts))]
+        folder, aside = directory / ASIDE if as_read else directory, directory / ASIDE
+        jobs[split] = [
+            shards.Job(str(folder / name), str(aside / f'{name}.npz'), reader, tuple(of_job), **form)
+            for name, of_job in zip(names, parts, strict=True)
+        ]
     return jobs
 
 
-def _parts(items: tuple[Item, ...]) -> list[tuple[Item, ...]]:
+def _place(item: Item) -> tuple:
+    return item.where
+
+
+def _is_in_order(source: Source) -> bool:
+    """Whether the order of the ids is one in which the source can be read from end to end."""
+    places = [[item.where for item in items] for items in source.splits.values()]
+    return all(of_split == sorted(of_split) for of_split in places)
+
+
+def _parts(items: Sequence[Item]) -> list[Sequence[Item]]:
     size = max(SHARD, -(-len(items) // SHARD))
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _make(directory: Path, jobs: dict[str, list[shards.Job]], workers: int, progress: bool) -> None:
-    """Makes all shards that are not there yet. Raises Mistake where there are images that cannot be read."""
-    _clear(directory, jobs)
-    unreadable = labour.make([job for split in jobs.values() for job in split], workers, progress)
-    if unreadable:
-        more = [f'... and {len(unreadable) - LISTED} more.'] if len(unreadable) > LISTED else []
-        raise Mistake('\n'.join([f'{len(unreadable)} images cannot be read:', *unreadable[:LISTED], *more]))
+def _make(
+    source: Source,
+    directory: Path,
+    jobs: Jobs,
+    settings: Mapping[str, Any],
+    workers: int,
+    progress: bool,
+    unreadable: int,
+) -> Jobs:
+    """Makes all shards that are not there yet; the answer is those whose accounts tell of the images."""
+    made = jobs
+    if source.streamed and not _is_in_order(source):
+        made = _jobs(source, directory, settings, as_read=True)
+    every = [*_each(jobs), *_each(made)]
+    ground.clear(directory, {path for job in every for path in (job.path, job.account)})
+    enough = unreadable + HOPELESS
+    sentences = sorted(labour.make(shards.make, list(_each(made)), workers, progress, enough=enough))
+    if len(sentences) > unreadable:
+        _give_up(directory, made)
+        more = [f'... and {len(sentences) - LISTED} more.'] if len(sentences) > LISTED else []
+        told = f'{len(sentences)} images cannot be read, and --config.prepare.unreadable={unreadable} may be left out:'
+        raise Mistake('\n'.join([told, *sentences[:LISTED], *more]))
+    if made is not jobs:
+        in_order = [job for split in jobs for job in ordering.jobs(jobs[split], made[split])]
+        labour.make(ordering.make, in_order, workers, progress)
+    return made
 
 
-# The end
+def _each(jobs: Jobs) -> Iterator[shards.Job]:
+    return (job for of_split in jobs.values() for job in of_split)
 
 
-def _finish(directory: Path, source: Source, settings: dict, jobs: dict[str, list[shards.Job]]) -> dict:
-    """Writes the statistics, TFDS's description, and last the manifest, which it gives back."""
-    files, payloads = {}, dict.fromkeys(jobs, 0)
-    total, products = np.int64(0), np.int64(0)  # of the training split
-    for split, job in [(split, job) for split, of_split in jobs.items() for job in of_split]:
-        account = shards.read_account(job.account)  # as large as an image, so one after the other
-        files[os.path.basename(job.path)] = {'bytes': account.bytes, 'sha256': account.sha256}
-        payloads[split] += account.payload
-        if split == 'train':
-            total, products = total + account.total, products + account.products
-    with shards.whole(directory / dataset.STATISTICS) as file:
-        np.savez(file, **statistics.from_sums(total, products, settings['counts']['train']))
-    dataset.describe(
-        directory,
-        name=source.name,
-        classes=source.classes,
-        side=settings['side'],
-        encoding=settings['encoding'],
-        note=source.note,
-        shard_lengths={split: [len(job.items) for job in jobs[split]] for split in jobs},
-        payloads=payloads,
-    )
-    for path in sorted(directory.iterdir()):
-        if path.is_file() and path.name in OTHERS:
-            shards.sync(path)
-            files[path.name] = {'bytes': path.stat().st_size, 'sha256': dataset.file_checksum(path)}
-    versions = {package: importlib.metadata.version(package) for package in PACKAGES}
-    manifest = {
-        'format': dataset.FORMAT,
-        **settings,
-        'note': source.note,
-        'versions': versions,
-        'files': files,
-    }
-    manifest['checksum'] = dataset.manifest_checksum(manifest)
-    with shards.whole(directory / dataset.MANIFEST) as file:
-        file.write(json.dumps(manifest, indent=1).encode())
-    return manifest
+def _give_up(directory: Path, made: Jobs) -> None:
+    """Leaves nothing behind, unless what was made is worth being gone on with."""
+    if sum(os.path.exists(job.account) for job in _each(made)) < WORTH:
+        ground.clear(directory, ())
+        ground.release(directory)
+        with contextlib.suppress(OSError):  # where it was there before, with pictures in it
+            directory.rmdir()

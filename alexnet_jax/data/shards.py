@@ -3,12 +3,15 @@
 Made by any process, in any order, any number of times: the same bytes. Knows nothing of other shards.
 """
 
+import collections
 import contextlib
 import dataclasses
 import hashlib
+import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
@@ -48,47 +51,69 @@ class Account:
     fingerprint: str
     bytes: int
     sha256: str
+    records: int
     payload: int  # bytes of its records
     total: np.ndarray  # int64 (side, side, 3): the sum of its images
     products: np.ndarray  # int64 (3, 3): the sum over its pixels of colour times colour
+    digests: np.ndarray  # uint64, of each record's image as it is stored: equal ones show the same
+    forms: dict[str, int]  # JPEG, PNG or WEBP -> images
+    odd: dict[str, list[str]]  # a word of images.ODD -> ids
+    left_out: dict[str, str]  # the id of an image that cannot be read -> a sentence about it
 
 
 def make(job: Job, tick: Callable[[int], None]) -> list[str]:
     """Makes the shard unless it is there and whole; `tick` is told how many more images were dealt with.
 
-    The answer is a sentence for each image that cannot be read; where there are any, there is no shard.
+    The answer is a sentence for each image that cannot be read; these are left out of the shard.
     """
     fingerprint = job.fingerprint()
-    if _is_whole(job, fingerprint):
+    if is_whole(job, fingerprint):
         tick(len(job.items))
         return []
     partial = job.path + PARTIAL
     payload, total, products = 0, np.zeros((job.side, job.side, 3), np.int64), np.zeros((3, 3), np.int64)
-    unreadable = []
-    with _written(partial) as write:
+    digests, forms, left_out = [], collections.Counter(), {}
+    odd = collections.defaultdict(list)
+    with written(partial) as write:
         for item in job.items:
             try:
-                stored, image = _image(job, item)
+                stored, image, opened = _image(job, item)
             except images.Unreadable as mistake:
-                unreadable.append(str(mistake))
+                left_out[item.id] = str(mistake)
             else:
                 record = records.pack(stored, item.label, item.id)
                 write(record)
                 payload += len(record)
                 total += image
                 products += _products(image)
+                digests.append(hashlib.blake2b(stored, digest_size=8).digest())
+                for word in opened.odd if opened else ():
+                    odd[word].append(item.id)
+                forms.update([opened.form] if opened else [])
             tick(1)
-    if unreadable:
-        os.unlink(partial)
-        return unreadable
+    # Kept in place of a dictionary for each image.
+    digests = np.frombuffer(b''.join(digests), np.dtype('<u8'))
     size, checksum = os.path.getsize(partial), dataset.file_checksum(partial)
     put_in_place(partial, job.path)
-    _write_account(job.account, Account(fingerprint, size, checksum, payload, total, products))
-    return []
+    account = Account(
+        fingerprint,
+        size,
+        checksum,
+        len(digests),
+        payload,
+        total,
+        products,
+        digests,
+        dict(forms),
+        dict(odd),
+        left_out,
+    )
+    write_account(job.account, account)
+    return list(left_out.values())
 
 
 @contextlib.contextmanager
-def _written(path: str) -> Iterator[Callable[[bytes], object]]:
+def written(path: str) -> Iterator[Callable[[bytes], object]]:
     """Takes the records of an ArrayRecord file; what goes wrong leaves no file behind."""
     writer = ArrayRecordWriter(path, OPTIONS)
     try:
@@ -102,16 +127,16 @@ def _written(path: str) -> Iterator[Callable[[bytes], object]]:
         raise
 
 
-def _image(job: Job, item: Item) -> tuple[bytes, np.ndarray]:
-    """What is stored of an image, and the pixels that readers will see."""
-    found = job.source.read(item)
+def _image(job: Job, item: Item) -> tuple[bytes, np.ndarray, images.Opened | None]:
+    """What is stored of an image, the pixels that readers will see, and its file as it was found, if there is one."""
+    found, opened = job.source.read(item), None
     if isinstance(found, bytes):
-        found = images.decode(found, name=item.id, upright=job.source.upright)
+        found, opened = images.square(found, job.side, name=item.id, upright=job.source.upright)
     square = images.resize_and_crop(found, job.side)
     if job.encoding == 'raw':
-        return square.tobytes(), square
+        return square.tobytes(), square, opened
     stored = images.encode_jpeg(square, job.quality)
-    return stored, images.decode(stored)
+    return stored, images.decode(stored), opened
 
 
 def _products(image: np.ndarray) -> np.ndarray:
@@ -122,11 +147,15 @@ def _products(image: np.ndarray) -> np.ndarray:
     return np.array([[np.einsum('i,i->', a, b) for b in planes] for a in planes]).astype(np.int64)
 
 
-def _is_whole(job: Job, fingerprint: str) -> bool:
-    """Whether the shard lies there as an earlier preparation of the same images accounted for it."""
+def is_whole(job: Any, fingerprint: str) -> bool:
+    """Whether the shard lies there as an earlier preparation of the same images accounted for it.
+
+    One that had to do without some of its images does not count: they may have been mended.
+    """
     try:
         account = read_account(job.account)
-        return account.fingerprint == fingerprint and dataset.file_checksum(job.path) == account.sha256
+        same = account.fingerprint == fingerprint and not account.left_out
+        return same and dataset.file_checksum(job.path) == account.sha256
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return False
 
@@ -134,12 +163,17 @@ def _is_whole(job: Job, fingerprint: str) -> bool:
 def read_account(path: str) -> Account:
     """The account of a whole shard."""
     with np.load(path, allow_pickle=False) as file:
-        return Account(**{name: file[name] if file[name].ndim else file[name].item() for name in file.files})
+        arrays = {name: file[name] for name in file.files}
+    return Account(**json.loads(arrays.pop('rest').item()), **arrays)
 
 
-def _write_account(path: str, account: Account) -> None:
+def write_account(path: str, account: Account) -> None:
+    """Appears under its name when it is whole."""
+    fields = vars(account)
+    arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+    rest = {name: value for name, value in fields.items() if name not in arrays}
     with whole(path) as file:
-        np.savez(file, **dataclasses.asdict(account))
+        np.savez(file, rest=json.dumps(rest), **arrays)
 
 
 @contextlib.contextmanager

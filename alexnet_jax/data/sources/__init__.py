@@ -8,15 +8,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from alexnet_jax.data.arrangement import SPLITS, Item
-from alexnet_jax.data.sources import drawn, folders, tars
-from alexnet_jax.data.sources.source import Source, Wanted
+from alexnet_jax.data.sources import drawn, folders, imagenet, kaggle, parquet, sums, synsets, tars
+from alexnet_jax.data.sources.source import EXPECTATIONS, Source, Wanted
 from alexnet_jax.mistakes import Mistake
 
-__all__ = ['KINDS', 'SPLITS', 'Item', 'Source', 'open_source']
+__all__ = ['EXPECTATIONS', 'KINDS', 'SPLITS', 'Item', 'Source', 'open_source']
 
 AT_PATH: Mapping[str, Callable[[Path, Wanted], Source]] = {
     'folder': folders.open_folder,
     'tar': tars.open_tar,
+    'imagenet2012': imagenet.open_2012,
+    'imagenet2010': imagenet.open_2010,
+    'synsets': synsets.open_synsets,
+    'kaggle': kaggle.open_kaggle,
+    'parquet': parquet.open_parquet,
 }
 KINDS = ('cutouts', *AT_PATH)
 
@@ -30,12 +35,17 @@ def open_source(
     validation_share: float = 0.1,
     test_share: float = 0.1,
     counts: tuple[int, int, int] = (8000, 1000, 1000),
+    expect: str = 'official',
+    md5: bool = False,
 ) -> Source:
     """The source of a kind (KINDS) at a path.
 
     cutouts: made here (cutouts.py), `side` pixels, so many for train, validation and test as `counts` says.
     folder, tar (also gzipped): split/class/image or class/image; arrangement.py tells what becomes of them, and to
     which images `seed` and the two shares apply.
+    imagenet2012, imagenet2010, synsets, kaggle, parquet: as their owners ship them, each in a file of its own here.
+    `expect` is how many images ImageNet's own forms must have: what the challenge had (official), what their own lists
+    say (listed), or any. With `md5` archives are held against the sums that are known of them.
     Raises Mistake where there is nothing to be found, and tells what was expected.
     """
     if kind not in KINDS:
@@ -51,5 +61,7 @@ def open_source(
             f'The shares {validation_share} for validation and {test_share} for test must be at least 0 and '
             'together less than 1.'
         )
+    if md5:
+        sums.check(Path(path))
     shares = {'validation': validation_share, 'test': test_share}
-    return AT_PATH[kind](Path(path).absolute(), Wanted(seed, shares))
+    return AT_PATH[kind](Path(path).absolute(), Wanted(seed, shares, expect))

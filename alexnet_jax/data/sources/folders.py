@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from alexnet_jax.data import images
+from alexnet_jax.data import images, wordnet
 from alexnet_jax.data.arrangement import Item
 from alexnet_jax.data.sources.source import Source, Wanted, arranged, hidden
 from alexnet_jax.mistakes import Mistake
@@ -22,24 +22,37 @@ class InFolder:
             return file.read(images.LARGEST_FILE + 1)  # one more than decode takes: it will say so
 
 
+WORDS = ('LOC_synset_mapping.txt', 'synset_words.txt', 'words.txt')  # Kaggle's, Caffe's and ImageNet's lists
+
+
 def open_folder(root: Path, wanted: Wanted) -> Source:
     """split/class/image or class/image, however deep within the class; links are followed."""
+    found, others = listing(root)
+    return arranged(root, found, others, wanted, InFolder(str(root)), words=words(root))
+
+
+def listing(root: Path) -> tuple[dict[str, tuple], list[str]]:
+    """The images under a folder (path -> where), and the paths of other files."""
     if not root.is_dir():
         raise Mistake(f'{root} is no folder; for an archive choose --config.prepare.source=tar.')
     found, others = {}, []
     try:
-        entries = list(files(root, ()))
+        for path, entry in files(root, ()):
+            if path.lower().endswith(images.ENDINGS) and entry.is_file():
+                status = entry.stat()
+                # Size and time tell whether the file is still the same when a preparation goes on.
+                found[path] = (path, status.st_size, status.st_mtime_ns)
+            else:
+                others.append(path)
     except OSError as error:
         raise Mistake(f'{root} cannot be read ({error}); mend it or leave it out.') from error
-    for path, entry in entries:
-        if path.lower().endswith(images.ENDINGS) and entry.is_file():
-            status = entry.stat()
-            # Size and time tell whether the file is still the same when a preparation goes on.
-            found[path] = (path, status.st_size, status.st_mtime_ns)
-        else:
-            others.append(path)
-    found = {path: found[path] for path in sorted(found)}
-    return arranged(root, found, others, wanted, InFolder(str(root)), upright=True)
+    return found, others
+
+
+def words(folder: Path) -> dict[str, str]:
+    """What classes are called, by their WordNet ids, from the lists of WORDS in a folder."""
+    lists = [(folder / name).read_text(errors='replace') for name in WORDS if (folder / name).is_file()]
+    return {wnid: names for text in reversed(lists) for wnid, names in wordnet.words(text).items()}
 
 
 def files(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[str, os.DirEntry]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_jax.data import images
-from alexnet_jax.data.arrangement import Item, arrange, passed_over
+from alexnet_jax.data.arrangement import Arrangement, Item, arrange, passed_over
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Source:
     seed: int  # that decided what was left to chance
     reader: Callable[[Item], bytes | np.ndarray]
     upright: bool = False  # whether images are turned as their EXIF orientation asks
+    words: tuple[str, ...] = ()  # label -> what the class is called, where that is more than its name
+    streamed: bool = False  # whether items are best read in the order of `where`, others costing a new start
 
     def read(self, item: Item) -> bytes | np.ndarray:
         """The file's bytes, or the pixels (uint8, height x width x 3) where there is no file.
@@ -35,6 +37,9 @@ class Source:
             raise images.Unreadable(f'{item.id}: cannot be read ({error}); mend or remove it.') from error
 
 
+EXPECTATIONS = ('official', 'listed', 'any')
+
+
 @dataclasses.dataclass(frozen=True)
 class Wanted:
     """What is asked of a source beside its path; each kind takes what concerns it."""
@@ -43,30 +48,49 @@ class Wanted:
     shares: Mapping[
         str, float
     ]  # of the training images, for the splits 'validation' and 'test' where there are none
+    expect: str = 'official'  # how many images ImageNet's own forms must hold: a word of EXPECTATIONS
 
 
 def arranged(
     path: Path,
-    found: dict[str, tuple],
+    found: Mapping[str, tuple],
     others: Iterable[str],
     wanted: Wanted,
     reader: Callable[[Item], bytes],
     *,
-    upright: bool,
+    words: Mapping[str, str] | None = None,
+    streamed: bool = False,
 ) -> Source:
-    """The source of images found in a folder or archive (path -> where), in the order in which they come.
+    """The source of images found in a folder or archive (path -> where), in the order of their ids.
 
-    `others` are the paths of files that are no images, to be counted in the note.
+    `others` are the paths of files that are no images, to be counted in the note; `words` what classes are called.
     """
-    arrangement = arrange(found, origin=str(path), seed=wanted.seed, shares=dict(wanted.shares))
+    arrangement = arrange(found, origin=str(path), seed=wanted.seed, shares=wanted.shares)
+    note = arrangement.note + passed_over(others)
+    return made(named(path), arrangement, wanted, reader, note=note, words=words, streamed=streamed)
+
+
+def made(
+    name: str,
+    arrangement: Arrangement,
+    wanted: Wanted,
+    reader: Callable[[Item], bytes],
+    *,
+    note: str,
+    words: Mapping[str, str] | None = None,
+    streamed: bool = False,
+) -> Source:
+    """The source of what is arranged already. ImageNet's photographs are used as they are stored, others upright."""
     return Source(
-        name=named(path),
+        name=name,
         classes=arrangement.classes,
         splits=arrangement.splits,
-        note=arrangement.note + passed_over(others),
+        note=note,
         seed=wanted.seed,
         reader=reader,
-        upright=upright,
+        upright=not arrangement.is_imagenet,
+        words=tuple(words.get(name, name) for name in arrangement.classes) if words else (),
+        streamed=streamed,
     )
 
 

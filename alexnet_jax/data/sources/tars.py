@@ -1,84 +1,198 @@
-"""Tar archives of class folders, plain or gzipped: read where they lie, nothing is unpacked to disk."""
+"""Tar archives: read where they lie, nothing is unpacked to disk; and those of class folders as a source.
+
+What an archive says of itself is checked before it is believed: kinds, names, sizes and number of its members.
+"""
 
 import dataclasses
 import functools
 import gzip
+import os
 import tarfile
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from alexnet_jax.data import images
 from alexnet_jax.data.arrangement import Item
 from alexnet_jax.data.sources.source import Source, Wanted, arranged, hidden
 from alexnet_jax.mistakes import Mistake
 
+LARGEST_HEADER = 2**20  # bytes that a name and such may take; tarfile reads them whole
+LARGEST_RATIO, ALWAYS = 200, 2**30  # unpacked to packed bytes; so many bytes may come of any archive
+MOST = 20_000_000  # members; ImageNet's largest release has 14.2 million images
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Member:
+    """A plain file in an archive: its name, and where its bytes lie in the file that holds them, unpacked."""
+
+    name: str
+    offset: int
+    size: int
+
 
 @dataclasses.dataclass(frozen=True)
-class _InArchive:
+class InArchives:
+    """Reads from plain archives under a root: `where` is path, version, offset and size."""
+
+    root: str
+
+    def __call__(self, item: Item) -> bytes:
+        path, _, offset, size = item.where
+        return _part(_opened(os.path.join(self.root, path), packed=False), offset, size)
+
+
+@dataclasses.dataclass(frozen=True)
+class InPacked:
+    """Reads from a gzipped archive, best in its own order: `where` is offset and size of what is unpacked."""
+
     path: str
-    packed: bool  # gzipped
-    version: tuple[int, int]  # size and time: whether it is still the same when a preparation goes on
+    version: tuple[int, int]
 
     def __call__(self, item: Item) -> bytes:
         offset, size = item.where
-        file = _opened(self.path, self.packed)
-        file.seek(offset)  # where it is packed this reads on to there, so items have the archive's order then
-        data = file.read(min(size, images.LARGEST_FILE + 1))
-        if len(data) < min(size, images.LARGEST_FILE + 1):
-            raise EOFError('the archive ends within it')
-        return data
+        return _part(_opened(self.path, packed=True), offset, size)
 
 
-@functools.lru_cache(maxsize=1)
-def _opened(path: str, packed: bool) -> gzip.GzipFile | IO[bytes]:
+def _part(file: IO[bytes], offset: int, size: int) -> bytes:
+    size = min(size, images.LARGEST_FILE + 1)  # one more than decode takes: it will say so
+    file.seek(offset)  # where it is packed this unpacks all that is before
+    data = file.read(size)
+    if len(data) < size:
+        raise EOFError('the archive ends within it')
+    return data
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(path: str, packed: bool) -> IO[bytes]:
     """The archive's bytes, unpacked on the way; opened once in each process."""
-    return gzip.open(path, 'rb') if packed else open(path, 'rb')
+    return cast(IO[bytes], gzip.open(path, 'rb')) if packed else open(path, 'rb')
+
+
+def version(path: Path) -> tuple[int, int]:
+    """Size and time: whether an archive is still the same when a preparation goes on."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def is_packed(path: Path) -> bool:
+    """Whether it is gzipped."""
+    with open(path, 'rb') as file:
+        return file.read(2) == images.GZIP
 
 
 def open_tar(path: Path, wanted: Wanted) -> Source:
     """split/class/image or class/image within a tar, tar.gz or tgz."""
     if not path.is_file():
         raise Mistake(f'{path} is no archive; for a folder choose --config.prepare.source=folder.')
-    with open(path, 'rb') as file:
-        packed = file.read(2) == b'\x1f\x8b'
+    found, others = pictures(members(path), path)
+    if is_packed(path):
+        unpacked = {member.name: (member.offset, member.size) for member in found}
+        reader = InPacked(str(path), version(path))
+        return arranged(path, unpacked, others, wanted, reader, streamed=True)
+    place = path.name, version(path)
+    where = {member.name: (*place, member.offset, member.size) for member in found}
+    return arranged(path, where, others, wanted, InArchives(str(path.parent)))
+
+
+def pictures(found: Iterable[Member], origin: str | Path) -> tuple[list[Member], list[str]]:
+    """The members that are images by their names, and the names of the others. Raises Mistake for what is too large."""
+    chosen, others = [], []
+    for member in found:
+        if not member.name.lower().endswith(images.ENDINGS):
+            others.append(member.name)
+        elif member.size > images.LARGEST_FILE:
+            raise Mistake(
+                f'{origin} holds {member.name!r} of {member.size:,} bytes, more than the {images.LARGEST_FILE:,} that '
+                'an image may have; make it again without it.'
+            )
+        else:
+            chosen.append(member)
+    return chosen, others
+
+
+def members(path: Path, within: Member | None = None) -> Iterator[Member]:
+    """The plain files of an archive, hidden ones apart, or of the archive that is its member `within`.
+
+    Raises Mistake, that names it, for links, devices, ways out of it and names that come twice, as well as for an
+    archive that is damaged, cut off, or unpacks to far more than it has.
+    """
+    origin = f'{path}, {within.name}' if within else str(path)
     try:
-        found, others = _members(path, packed)
+        with _Part(path, within) as part, tarfile.open(fileobj=cast(IO[bytes], part), mode='r:') as archive:
+            yield from _checked(archive, part, origin)
     except Mistake:
         raise
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise Mistake(f'{path} is no whole tar or tar.gz archive ({error}); fetch it again.') from error
-    status = path.stat()
-    reader = _InArchive(str(path), packed, (status.st_size, status.st_mtime_ns))
-    if not packed:  # there the archive's own order is the one in which it can be read
-        found = {name: found[name] for name in sorted(found)}
-    return arranged(path, found, others, wanted, reader, upright=False)
+        raise Mistake(f'{origin} is no whole tar or tar.gz archive ({error}); fetch it again.') from error
 
 
-def _members(path: Path, packed: bool) -> tuple[dict[str, tuple], list[str]]:
-    """Name -> (offset, size) of the images, and the names of other files."""
-    found, others = {}, []
-    with tarfile.open(path, 'r:gz' if packed else 'r:') as archive:
-        for member in archive:
-            name = PurePosixPath(member.name)
-            is_plain = (member.isdir() or member.isreg()) and not member.issparse()
-            if not is_plain or name.is_absolute() or '..' in name.parts:
-                raise Mistake(
-                    f'{path} holds {member.name!r}, which is a link, a device, or leads out of it; '
-                    'make it again with plain files alone.'
-                )
-            if member.isdir() or any(hidden(part) for part in name.parts):
-                continue
-            if not name.name.lower().endswith(images.ENDINGS):
-                others.append(str(name))
-            elif str(name) in found:
-                raise Mistake(f'{path} holds {member.name!r} twice; make it again.')
-            else:
-                found[str(name)] = (member.offset_data, member.size)
-            archive.members = []  # type: ignore[attr-defined]  # where tarfile would keep every member
-        # To tarfile a damaged or cut header is the end like any other; the true one is a block of zeros.
-        assert archive.fileobj is not None
-        archive.fileobj.seek(archive.offset)
-        if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError(f'damaged or cut off at byte {archive.offset:,}')
-    return found, others
+def contents(path: Path, member: Member) -> bytes:
+    """The bytes of a small member, such as a list of labels."""
+    with gzip.open(path, 'rb') if is_packed(path) else open(path, 'rb') as file:
+        return _part(file, member.offset, member.size)
+
+
+def _checked(archive: tarfile.TarFile, part: '_Part', origin: str) -> Iterator[Member]:
+    """The members one by one, none kept in memory but its name."""
+    names: set[str] = set()
+    for member in archive:
+        name = PurePosixPath(member.name)
+        is_plain = (member.isdir() or member.isreg()) and not member.issparse()
+        if not is_plain or name.is_absolute() or '..' in name.parts:
+            raise Mistake(
+                f'{origin} holds {member.name!r}, which is a link, a device, or leads out of it; '
+                'make it again with plain files alone.'
+            )
+        if member.size < 0:
+            raise tarfile.ReadError(f'a file of {member.size:,} bytes')
+        if len(names) >= MOST:
+            raise Mistake(f'{origin} holds more than {MOST:,} files; divide it.')
+        if not member.isdir() and not any(map(hidden, name.parts)):
+            if str(name) in names:
+                raise Mistake(f'{origin} holds {member.name!r} twice; make it again.')
+            names.add(str(name))
+            yield Member(str(name), part.start + member.offset_data, member.size)
+        archive.members = []  # type: ignore[attr-defined]  # where tarfile would keep every member
+    # To tarfile a damaged or cut header is the end like any other; the true one is a block of zeros.
+    part.seek(archive.offset)
+    if part.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError(f'damaged or cut off at byte {archive.offset:,}')
+
+
+class _Part:
+    """What tarfile sees of a file: the part that is an archive, unpacked, and no more of it than is reasonable."""
+
+    def __init__(self, path: Path, within: Member | None):
+        packed = not within and is_packed(path)
+        self._file = gzip.open(path, 'rb') if packed else open(path, 'rb')
+        self.start = within.offset if within else 0
+        size = path.stat().st_size
+        self._end = max(ALWAYS, LARGEST_RATIO * size) if packed else within.size if within else size
+        self._at, self._packed = 0, packed
+
+    def __enter__(self) -> '_Part':
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        if whence != os.SEEK_SET or place < 0:
+            raise ValueError(f'a way to byte {place:,}')
+        self._at = place
+        return place
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= LARGEST_HEADER:
+            raise ValueError(f'a header of {size:,} bytes')
+        if self._packed and self._at + size > self._end:
+            raise ValueError(f'it unpacks to more than {LARGEST_RATIO} times its size')
+        self._file.seek(self.start + min(self._at, self._end))
+        data = self._file.read(max(0, min(size, self._end - self._at)))
+        self._at += len(data)
+        return data

@@ -1,0 +1,63 @@
+"""Expectations: how many images a form of ImageNet must hold, by its owners' account and by its own lists."""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from alexnet_jax.data.arrangement import Image
+from alexnet_jax.mistakes import Mistake
+
+RELAXED = 'for a part of it give --config.prepare.expect={}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """How many images, classes, and training images in the smallest and the largest class."""
+
+    images: dict[str, int]  # by split
+    classes: int
+    smallest: int
+    largest: int
+
+
+OFFICIAL = {
+    'ILSVRC-2012': Expected({'train': 1_281_167, 'validation': 50_000}, 1000, 732, 1300),
+    'ILSVRC-2010': Expected({'train': 1_261_406, 'validation': 50_000, 'test': 150_000}, 1000, 668, 3047),
+}
+
+
+def check_official(images: Mapping[str, Iterable[Image]], challenge: str, origin: str) -> None:
+    """Raises Mistake unless there are the images and classes that the challenge had."""
+    expected = OFFICIAL[challenge]
+    counts = collections.Counter(image.label for image in images['train'])
+    differences = [
+        f'{split} {len(list(images.get(split, ()))):,} instead of {number:,}'
+        for split, number in expected.images.items()
+        if len(list(images.get(split, ()))) != number
+    ]
+    if len(counts) != expected.classes:
+        differences.append(f'classes {len(counts):,} instead of {expected.classes:,}')
+    if (smallest := min(counts.values(), default=0)) < expected.smallest:
+        differences.append(f'{smallest} images in the smallest class instead of {expected.smallest}')
+    if (largest := max(counts.values(), default=0)) > expected.largest:
+        differences.append(f'{largest} images in the largest class instead of {expected.largest}')
+    if differences:
+        raise Mistake(
+            f'{origin} is not the whole of {challenge}: {", ".join(differences)}. Fetch what is missing; '
+            f'{RELAXED.format("listed")} (what its own lists say) or any.'
+        )
+
+
+def check_listed(found: Mapping[str, int], listed: Mapping[str, int], what: str, origin: str) -> None:
+    """Raises Mistake unless there are as many images of each class, or in each split, as `listed` says."""
+    wrong = [
+        f'{name} {found.get(name, 0):,} instead of {listed.get(name, 0):,}'
+        for name in sorted({*found, *listed})
+        if found.get(name, 0) != listed.get(name, 0)
+    ]
+    if wrong:
+        more = f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''
+        raise Mistake(
+            f'{origin}: {what} are not as many as listed: {", ".join(wrong[:5])}{more}. Fetch what is missing; '
+            f'{RELAXED.format("any")}.'
+        )

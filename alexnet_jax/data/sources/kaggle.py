@@ -1,0 +1,91 @@
+"""ILSVRC-2012 as Kaggle has it: class folders for training, flat validation images, and lists beside them."""
+
+import collections
+import csv
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from alexnet_jax.data import wordnet
+from alexnet_jax.data.arrangement import Image, passed_over, place
+from alexnet_jax.data.sources import expectations, folders
+from alexnet_jax.data.sources.source import Source, Wanted, made
+from alexnet_jax.mistakes import Mistake
+
+TREES = ('ILSVRC/Data/CLS-LOC', 'Data/CLS-LOC', '.')
+SOLUTION = 'LOC_val_solution.csv'
+LIST = 'ImageSets/CLS-LOC/train_cls.txt'
+
+
+def open_kaggle(path: Path, wanted: Wanted) -> Source:
+    """The folder with ILSVRC/ and LOC_*.csv in it, or ILSVRC/ with them in it or beside it."""
+    tree = next((path / name for name in TREES if (path / name / 'train').is_dir()), None)
+    if tree is None or not (tree / 'val').is_dir():
+        raise Mistake(
+            f"{path} holds no {TREES[0]} with train and val; give the folder where Kaggle's archive was unpacked."
+        )
+    train, others = folders.listing(tree / 'train')
+    val, more = folders.listing(tree / 'val')
+    images = {'train': _in_folders(train, 'train', str(tree))}
+    if val and all('/' in name for name in val):  # sorted into class folders, as many do
+        images['validation'] = _in_folders(val, 'val', str(tree))
+    else:
+        images['validation'] = _flat(val, _nearby(path, SOLUTION), wanted.expect != 'any')
+    if wanted.expect != 'any':
+        _check_list(images['train'], path)
+    if wanted.expect == 'official':
+        expectations.check_official(images, 'ILSVRC-2012', str(path))
+    known = {image.label for image in images['train']}  # a part of the classes is a part of the others too
+    images['validation'] = [image for image in images['validation'] if image.label in known]
+    arrangement = place(images, origin=str(path), seed=wanted.seed, shares=wanted.shares)
+    note = f"ILSVRC-2012, Kaggle's tree. {arrangement.note}{passed_over(others + more)}"
+    words = folders.words(path) or folders.words(path.parent)
+    return made('imagenet2012', arrangement, wanted, folders.InFolder(str(tree)), note=note, words=words)
+
+
+def _in_folders(found: Mapping[str, tuple], split: str, origin: str) -> list[Image]:
+    """class/image; where they are is told from the folder that holds the splits."""
+    images = []
+    for name, (path, *version) in found.items():
+        wnid = PurePosixPath(name).parts[0]
+        if not wordnet.ID.fullmatch(wnid):
+            raise Mistake(f'{origin}/{split} holds {name}; expected were folders called by WordNet ids.')
+        where = (f'{split}/{path}', *version)
+        images.append(Image(wordnet.identity(name, wnid, origin=origin), wnid, where))
+    return images
+
+
+def _flat(found: Mapping[str, tuple], solution: Path, strict: bool) -> list[Image]:
+    """Validation images, labelled by Kaggle's list of objects: of each image's the first, as all are of one class."""
+    with open(solution, newline='', encoding='utf-8', errors='replace') as file:
+        rows = [row for row in csv.reader(file) if len(row) == 2 and wordnet.ID.match(row[1])]
+    labels = {identity: objects[:9] for identity, objects in rows}
+    stems = {PurePosixPath(name).stem: name for name in found}
+    lacking = sorted(stems.keys() - labels.keys()) or (sorted(labels.keys() - stems.keys()) if strict else [])
+    if lacking or len(stems) != len(found):
+        raise Mistake(
+            f'{solution}: the images beside it and those it lists are not the same, such as '
+            f'{lacking[0] if lacking else "one of two endings"}; fetch what is missing.'
+        )
+    return [
+        Image(stem, labels[stem], (f'val/{found[name][0]}', *found[name][1:])) for stem, name in stems.items()
+    ]
+
+
+def _check_list(images: list[Image], path: Path) -> None:
+    """Holds the training images against Kaggle's list of them, where it is there."""
+    lists = [path / name for name in (f'ILSVRC/{LIST}', LIST) if (path / name).is_file()]
+    if lists:
+        lines = lists[0].read_text(errors='replace').split('\n')
+        listed = collections.Counter(line.split('/')[0] for line in lines if '/' in line)
+        counts = collections.Counter(image.label for image in images)
+        expectations.check_listed(counts, listed, 'the training images', str(path))
+
+
+def _nearby(path: Path, name: str) -> Path:
+    """A file of Kaggle's in the folder or beside it."""
+    for folder in (path, path.parent):
+        if (folder / name).is_file():
+            return folder / name
+    raise Mistake(
+        f'{path} holds no {name}, which has the labels of the validation images; fetch it from Kaggle.'
+    )

@@ -1,0 +1,209 @@
+"""Parquet files of images and labels, as Hugging Face keeps datasets: ImageNet's among them.
+
+A row has an image's bytes, the name its file had, and a label. ImageNet's names end with the WordNet id.
+"""
+
+import collections
+import dataclasses
+import functools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from alexnet_jax.data import wordnet
+from alexnet_jax.data.arrangement import NAMED, Image, Item
+from alexnet_jax.data.sources import expectations, tars
+from alexnet_jax.data.sources.source import Source, Wanted, arranged
+from alexnet_jax.mistakes import Mistake
+
+COLUMNS = ('image', 'img'), ('label', 'labels')  # by the names they may have
+LARGEST_GROUP = 2**33  # bytes that the rows of one group may unpack to
+BATCH = 32  # rows that are read at once
+
+
+@dataclasses.dataclass(frozen=True)
+class InParquet:
+    """Reads rows, best in their order: `where` is file, version, group of rows, and row in it."""
+
+    root: str
+    column: str
+
+    def __call__(self, item: Item) -> bytes:
+        import pyarrow as pa
+
+        path, version, group, row = item.where
+        try:
+            data = _group(f'{self.root}/{path}', version, group, self.column).row(row)
+        except (pa.ArrowException, StopIteration) as error:
+            raise OSError(f'row {row} of group {group} of {path}: {error}') from error
+        if data is None:
+            raise OSError(f'row {row} of group {group} of {path} has no bytes')
+        return data
+
+
+class _Group:
+    """A group of rows, read forward a few at a time."""
+
+    def __init__(self, path: str, group: int, column: str):
+        self._place = path, group, column
+        self._begin()
+
+    def _begin(self) -> None:
+        import pyarrow.parquet as pq
+
+        path, group, column = self._place
+        file = pq.ParquetFile(path, pre_buffer=False)
+        self._batches = file.iter_batches(BATCH, row_groups=[group], columns=[column], use_threads=False)
+        self._first, self._rows = 0, []
+
+    def row(self, number: int) -> bytes | None:
+        if number < self._first:
+            self._begin()
+        while number >= self._first + len(self._rows):
+            self._first += len(self._rows)
+            rows = next(self._batches).column(0)
+            self._rows = rows.field(0) if rows.type.num_fields else rows  # a struct of the bytes alone
+        return self._rows[number - self._first].as_py()
+
+
+@functools.lru_cache(maxsize=1)
+def _group(path: str, version: tuple[int, int], group: int, column: str) -> _Group:
+    """The group that is being read; one in each process."""
+    return _Group(path, group, column)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Row:
+    split: str  # of arrangement.SPLITS, as its file is called; empty where that tells none
+    name: str  # of the image's file, empty where none is told
+    label: int | str
+    where: tuple
+
+
+def open_parquet(path: Path, wanted: Wanted) -> Source:
+    """A folder of files such as train-00000-of-00294.parquet, however deep, or one file."""
+    files = sorted(path.rglob('*.parquet')) if path.is_dir() else [path]
+    if not files:
+        raise Mistake(f'{path} holds no .parquet files; expected were such as train-00000-of-00294.parquet.')
+    root = path if path.is_dir() else path.parent
+    tables = [_Table(file, root) for file in files]
+    rows = [row for table in tables for row in table.rows()]
+    if not rows or len({table.column for table in tables}) > 1:
+        raise Mistake(
+            f'{path} holds no rows with labels, or files of several kinds; give a folder of one kind.'
+        )
+    names = tables[0].names
+    classes = _wordnet_ids(rows, str(path)) or _named(rows, names, str(path))
+    is_imagenet = wordnet.are_ids(classes.values())
+    if is_imagenet and wanted.expect == 'official':
+        images = collections.defaultdict(list)
+        for row in rows:
+            images[row.split].append(Image('', classes[row.label], ()))
+        expectations.check_official(images, 'ILSVRC-2012', str(path))
+    reader = InParquet(str(root), tables[0].column)
+    words = {classes[label]: names[label] for label in classes if names} if is_imagenet else {}
+    found = _paths(rows, classes, str(path))
+    source = arranged(path, found, (), wanted, reader, words=words, streamed=True)
+    left = sum(table.unlabelled for table in tables)
+    note = f' {left:,} images without labels are left out.' if left else ''
+    return dataclasses.replace(source, note=source.note + note)
+
+
+class _Table:
+    """A file and its columns, by the names they have."""
+
+    def __init__(self, file: Path, root: Path):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self._path, self._relative, self.unlabelled = file, file.relative_to(root), 0
+        try:
+            self._file = pq.ParquetFile(file)
+            schema = self._file.schema_arrow
+            features = json.loads((schema.metadata or {}).get(b'huggingface', b'{}')).get('info', {})
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise Mistake(f'{file} is no whole parquet file ({error}); fetch it again.') from error
+        image, label = (next((name for name in names if name in schema.names), '') for names in COLUMNS)
+        if not image or not label:
+            expected = ' and '.join(' or '.join(names) for names in COLUMNS)
+            raise Mistake(f'{file} has the columns {", ".join(schema.names)}; expected were {expected}.')
+        kind = schema.field(image).type
+        parts = [part.name for part in kind] if pa.types.is_struct(kind) else []
+        self.column = f'{image}.bytes' if 'bytes' in parts else image
+        self._label, self._name = label, image if 'path' in parts else ''
+        self.names: list[str] = features.get('features', {}).get(label, {}).get('names', [])
+
+    def rows(self) -> Iterator[_Row]:
+        """The rows that have labels, their bytes unread; the others are counted."""
+        import pyarrow as pa
+
+        split, place = _split(self._relative), (str(self._relative), tars.version(self._path))
+        columns = [self._label, *([f'{self._name}.path'] if self._name else [])]
+        for group in range(self._file.metadata.num_row_groups):
+            size = self._file.metadata.row_group(group).total_byte_size
+            if not 0 <= size <= LARGEST_GROUP:
+                raise Mistake(
+                    f'{self._path} announces {size:,} bytes in a group; {LARGEST_GROUP:,} are the most.'
+                )
+            try:
+                rows = self._file.read_row_group(group, columns, use_threads=False).to_pylist()
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise Mistake(f'{self._path} is damaged ({error}); fetch it again.') from error
+            for number, row in enumerate(rows):
+                if row[self._label] in (None, -1):
+                    self.unlabelled += 1
+                    continue
+                name = (row[self._name] or {}).get('path') if self._name else ''
+                yield _Row(split, PurePosixPath(name or '').name, row[self._label], (*place, group, number))
+
+
+def _split(relative: Path) -> str:
+    """The split that a file's folder or name tells: train-00000-of-00294.parquet, or default/train/0000.parquet."""
+    words = (re.match(r'[a-z]*', part.lower())[0] for part in relative.parts)
+    return next((NAMED[word] for word in words if word in NAMED), '')
+
+
+def _wordnet_ids(rows: Iterable[_Row], origin: str) -> dict[int | str, str]:
+    """Label -> WordNet id, as the names of the images tell; empty where they do not."""
+    classes: dict[int | str, str] = {}
+    for row in rows:
+        stem = PurePosixPath(row.name).stem
+        told = wordnet.SUFFIX.search(stem) or wordnet.NAMED.fullmatch(stem)
+        if told and classes.setdefault(row.label, told[1]) != told[1]:
+            raise Mistake(
+                f'{origin}: {row.name} has label {row.label}, which other images of class {classes[row.label]} have; '
+                'fetch it again.'
+            )
+    if {row.label for row in rows} != set(classes):
+        return {}
+    if [classes[label] for label in sorted(classes)] != sorted(set(classes.values())):
+        raise Mistake(f'{origin}: its labels are not in the order of the WordNet ids; fetch it again.')
+    return classes
+
+
+def _named(rows: Iterable[_Row], names: Sequence[str], origin: str) -> dict[int | str, str]:
+    """Label -> the class's name, with the label before it where two have the same."""
+    classes: dict[int | str, str] = {}
+    for label in sorted({row.label for row in rows}):
+        if names and not (isinstance(label, int) and 0 <= label < len(names)):
+            raise Mistake(f'{origin} has an image of label {label!r}, but names for {len(names)} classes.')
+        name = names[label] if names else f'{label:04d}' if isinstance(label, int) else str(label)
+        name = f'{label:04d} {name}' if names and names.count(name) > 1 else name
+        classes[label] = name.replace('/', '-')  # which elsewhere divides folders
+    return classes
+
+
+def _paths(rows: Sequence[_Row], classes: Mapping[int | str, str], origin: str) -> dict[str, tuple]:
+    """Where rows are, by the path that each image would have as a file: split/class/name."""
+    has_splits = all(row.split for row in rows)
+    found: dict[str, tuple] = {}
+    for number, row in enumerate(rows):
+        above = [row.split] * has_splits + [classes[row.label]]
+        path = '/'.join([*above, row.name or f'{number:08d}'])
+        if path in found and wordnet.are_ids(classes.values()):
+            raise Mistake(f'{origin} holds {row.name!r} twice; fetch it again.')
+        if path in found:
+            path = '/'.join([*above, f'{number:08d}_{row.name}'])
+        found[path] = row.where
+    return found

@@ -1,0 +1,37 @@
+"""MD5 sums of ImageNet's archives as their owners publish them, and whether a file has its own."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+from alexnet_jax.mistakes import Mistake
+
+log = logging.getLogger(__name__)
+
+KNOWN = {
+    'ILSVRC2012_img_train.tar': '1d675b47d978889d74fa0da5fadfb00e',
+    'ILSVRC2012_img_train_t3.tar': 'ccaf1013018ac1037801578038d370da',
+    'ILSVRC2012_img_val.tar': '29b22e2961454d5413ddabcf34fc5622',
+    'ILSVRC2012_img_test_v10102019.tar': 'e1b8681fff3d63731c599df9b4b6fc02',
+    'ILSVRC2012_devkit_t12.tar.gz': 'fa75699e90414af021442c21a62c3abf',
+}
+
+
+def check(path: Path) -> None:
+    """Reads the archives of known sums at a path, a folder or one of them. Raises Mistake where one has another sum."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    known = [file for file in files if file.name in KNOWN]
+    if not known:
+        raise Mistake(
+            f'{path} is or holds no archive whose MD5 sum is known ({", ".join(KNOWN)}); '
+            'give --config.prepare.md5=False.'
+        )
+    for file in known:
+        log.info('Reading %s whole for its MD5 sum, %.1f GB', file, file.stat().st_size / 1e9)
+        with open(file, 'rb') as stream:
+            found = hashlib.file_digest(stream, 'md5').hexdigest()
+        if found != KNOWN[file.name]:
+            raise Mistake(
+                f'{file} has the MD5 sum {found} instead of {KNOWN[file.name]}; it is damaged, or another edition: '
+                'fetch it again.'
+            )

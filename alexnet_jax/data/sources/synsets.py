@@ -1,0 +1,41 @@
+"""A tar for each synset, any number of them, as ImageNet's releases ship them: in a folder, or in one large tar."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from alexnet_jax.data.sources import folders, tars
+from alexnet_jax.data.sources.source import Source, Wanted, arranged
+from alexnet_jax.mistakes import Mistake
+
+
+def open_synsets(path: Path, wanted: Wanted) -> Source:
+    """class.tar, or split/class.tar, each with its images; a list of words beside them names the classes."""
+    root = path if path.is_dir() else path.parent
+    found, others, empty = {}, [], []
+    for file, within in _archives(path):
+        name = PurePosixPath(within.name if within else os.path.relpath(file, root)).with_suffix('')
+        place = os.path.relpath(file, root), tars.version(file)
+        pictures, rest = tars.pictures(tars.members(file, within), f'{file}, {name}' if within else file)
+        others += rest
+        if not pictures:
+            empty.append(str(name))
+        for member in pictures:
+            key = f'{name}/{PurePosixPath(member.name).name}'
+            if key in found:
+                raise Mistake(f'{path} holds {key!r} twice; make it again.')
+            found[key] = (*place, member.offset, member.size)
+    if not found:
+        raise Mistake(f'{path} holds no tars with images; expected was one for each class: n01440764.tar.')
+    others += [f'{name}.tar' for name in empty]
+    return arranged(path, found, others, wanted, tars.InArchives(str(root)), words=folders.words(root))
+
+
+def _archives(path: Path) -> Iterator[tuple[Path, tars.Member | None]]:
+    """The file of each synset's tar, and which of its members it is, where one file holds them all."""
+    if not path.is_dir():
+        inner = sorted(tars.members(path), key=lambda member: member.name)
+        yield from ((path, member) for member in inner if member.name.lower().endswith('.tar'))
+        return
+    names = sorted(name for name, _ in folders.files(path, ()) if name.lower().endswith('.tar'))
+    yield from ((path / name, None) for name in names)

@@ -1,0 +1,92 @@
+"""Forms: the same images give the same dataset, byte for byte, however people have them."""
+
+import json
+
+import archives
+import numpy as np
+import pytest
+from archives import CLASSES
+
+from alexnet_jax.data import dataset, images, preparation, sources
+
+SIDE = 16
+FORMS = {
+    '2012': archives.official_2012,
+    'synsets': archives.synsets,
+    'synsets in one tar': archives.synsets_in_one,
+    'kaggle': archives.kaggle,
+    'kaggle, val in classes': lambda root, found: archives.kaggle(root, found, sorted_validation=True),
+    'folders': archives.class_folders,
+    'tar': archives.class_tar,
+    'tar.gz': archives.class_tgz,
+    'parquet': archives.parquet,
+    'parquet, own names': lambda root, found: archives.parquet(root, found, files=1, suffix=False),
+}
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(preparation, 'SHARD', 4)
+
+
+def opened(form, root, found=None, **options):
+    kind, path = FORMS[form](root, found or archives.images())
+    settings = {'side': SIDE, 'expect': 'listed', 'validation_share': 0.3, **options}
+    return sources.open_source(kind, str(path), **settings)
+
+
+def prepared(source, directory, **options):
+    preparation.prepare(source, directory, side=SIDE, encoding='jpeg', progress=False, **options)
+    return dataset.open_dataset(directory)
+
+
+def shards(directory):
+    """Split and number -> bytes, whatever the source is called."""
+    return {
+        path.name.partition('-')[2]: path.read_bytes() for path in sorted(directory.glob('*.array_record-*'))
+    }
+
+
+@pytest.fixture(scope='module')
+def expected(tmp_path_factory):
+    root = tmp_path_factory.mktemp('expected')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preparation, 'SHARD', 4)
+        return prepared(opened('2012', root / 'archives'), root / 'dataset'), shards(root / 'dataset')
+
+
+def test_the_records_are_the_images_by_their_stems_in_the_order_of_the_ids(expected):
+    data, _ = expected
+    found = archives.images()
+    assert data.classes == tuple(sorted(CLASSES)) and data.words == tuple(
+        CLASSES[name] for name in data.classes
+    )
+    records = {split: [data.split(split)[n] for n in range(count)] for split, count in data.counts.items()}
+    # What ILSVRC calls validation is tested on, and a part of the training images steers.
+    assert {split: len(of) for split, of in records.items()} == {'train': 9, 'validation': 3, 'test': 6}
+    for of_split, ours in ((found['train'], ('train', 'validation')), (found['validation'], ('test',))):
+        told = dict(list(of_split))
+        for image, label, name in (record for split in ours for record in records[split]):
+            assert data.classes[label] == told[name]
+            square = images.resize_and_crop(images.decode(of_split[name, told[name]], name=name), SIDE)
+            np.testing.assert_array_equal(image, images.decode(images.encode_jpeg(square, 95)))
+    for of_split in records.values():
+        assert [name for *_, name in of_split] == sorted(name for *_, name in of_split)
+
+
+@pytest.mark.parametrize(
+    'form, workers', [*((form, 1) for form in FORMS), ('2012', 2), ('tar.gz', 2), ('parquet', 2)]
+)
+def test_every_form_gives_the_same_bytes(form, workers, expected, tmp_path):
+    data = prepared(opened(form, tmp_path / 'archives'), tmp_path / 'dataset', workers=workers)
+    reference, bytes_of_shards = expected
+    assert shards(tmp_path / 'dataset') == bytes_of_shards
+    assert data.classes == reference.classes and data.counts == reference.counts
+    for name in ('mean', 'covariance', 'eigenvectors'):
+        np.testing.assert_array_equal(getattr(data, name), getattr(reference, name))
+    assert dataset.verify(tmp_path / 'dataset') == []
+    report = json.loads((tmp_path / 'dataset' / 'report.json').read_text())
+    assert {word: found['images'] for word, found in report['odd'].items()} == {
+        'grey': 1, 'CMYK': 1, 'gzip-compressed': 1, 'orientation ignored': 1
+    }  # fmt: skip
+    assert report['forms'] == {'JPEG': 18} and report['left_out'] == {}

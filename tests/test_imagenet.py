@@ -1,0 +1,355 @@
+"""ImageNet's archives: labels by the kit's numbers, counts by its lists, sentences about everything that is wrong."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import struct
+import tarfile
+import zlib
+
+import archives
+import pytest
+from archives import CLASSES, NUMBERS
+
+from alexnet_jax.data import dataset, images, preparation, sources
+from alexnet_jax.data.sources import devkit, expectations, sums, tars
+from alexnet_jax.mistakes import Mistake
+
+TRAIN, VAL, KIT = 'ILSVRC2012_img_train.tar', 'ILSVRC2012_img_val.tar', 'ILSVRC2012_devkit_t12.tar.gz'
+FOUND = archives.images()
+FILES = {}
+
+
+@pytest.fixture
+def root(tmp_path):
+    archives.official_2012(tmp_path / 'ilsvrc', FOUND)
+    return tmp_path / 'ilsvrc'
+
+
+def opened(root, kind='imagenet2012', expect='listed', **options):
+    return sources.open_source(
+        kind, str(root), side=16, **{'expect': expect, 'validation_share': 0, **options}
+    )
+
+
+def refused(root, sentence, **options):
+    """Raises, and writes nothing."""
+    before = {path: path.stat().st_mtime_ns for path in root.parent.rglob('*')}
+    with pytest.raises(Mistake, match=sentence):
+        opened(root, **options)
+    assert {path: path.stat().st_mtime_ns for path in root.parent.rglob('*')} == before
+
+
+# Labels
+
+
+def test_validation_labels_go_from_the_kits_order_to_that_of_the_wordnet_ids(root):
+    source = opened(root)
+    assert source.classes == tuple(sorted(CLASSES)) != tuple(NUMBERS.values())
+    assert source.words == tuple(CLASSES[wnid] for wnid in source.classes)
+    told = {item.id: source.classes[item.label] for item in source.splits['test']}
+    assert told == dict(list(FOUND['validation']))
+    assert source.name == 'imagenet2012' and not source.upright and not source.streamed
+
+
+def test_2010_has_its_three_splits_its_test_labels_and_its_patches(tmp_path):
+    found = archives.images(2010)
+    patched = [next(iter(found[split]))[0] for split in found]
+    kind, root = archives.official_2010(tmp_path / 'ilsvrc', found, patched)
+    source = opened(root, kind)
+    for split in found:
+        told = {item.id: (source.classes[item.label], source.read(item)) for item in source.splits[split]}
+        assert told == {name: (wnid, data) for (name, wnid), data in found[split].items()}
+    assert '3 images come from patch_images.tar' in source.note and source.name == 'imagenet2010'
+
+
+def test_a_patch_for_no_image_is_refused_unless_any_will_do(tmp_path):
+    found = archives.images(2010)
+    kind, root = archives.official_2010(tmp_path / 'ilsvrc', found)
+    archives.write(root, {'patch_images.tar': archives.tar({'train/n01440764_99999.JPEG': archives.jpeg(0)})})
+    refused(root, r"'n01440764_99999', which replaces no image", kind=kind)
+    assert opened(root, kind, expect='any').splits['train']
+
+
+def test_the_kit_is_read_as_matlab_wrote_it():
+    numbers = {7: 'n00000007', 3: 'n00000003'}
+    classes, words, counts = devkit._synsets(archives.meta(2012, numbers, {'n00000007': 70}), 2012)
+    assert classes == numbers and counts == {'n00000007': 70, 'n00000003': 4} and words['n00000003'] == 'x'
+    assert devkit._synsets(archives.meta(2010, {1: 'n00000001'}, leaves_only=True), 2010)[0] == {
+        1: 'n00000001'
+    }
+
+
+# Counts
+
+
+def test_the_challenges_own_counts_are_those_that_are_published():
+    assert expectations.OFFICIAL['ILSVRC-2012'].images == {'train': 1281167, 'validation': 50000}
+    assert (expectations.OFFICIAL['ILSVRC-2012'].smallest, expectations.OFFICIAL['ILSVRC-2012'].largest) == (
+        732,
+        1300,
+    )
+
+
+def test_a_part_is_not_taken_for_the_whole(root):
+    refused(
+        root, r'not the whole of ILSVRC-2012: train 12 instead of 1,281,167, validation 6', expect='official'
+    )
+
+
+def without(split, place=0):
+    name = list(FOUND[split])[place]
+    return {**FOUND, split: {key: data for key, data in FOUND[split].items() if key != name}}
+
+
+def with_one_more(split, name, wnid):
+    return {**FOUND, split: {**FOUND[split], (name, wnid): archives.jpeg(500)}}
+
+
+@pytest.mark.parametrize(
+    'found, sentence',
+    [
+        (without('train'), r'training images are not as many as listed: n01440764 3 instead of 4'),
+        (with_one_more('train', 'n02084071_77777', 'n02084071'), r'n02084071 5 instead of 4'),
+        (without('validation', 2), r'img_val.tar: the images are not as many as listed: all 5 instead of 6'),
+        (with_one_more('validation', 'ILSVRC2012_val_00000007', 'n02084071'), 'all 7 instead of 6'),
+    ],
+)
+def test_counts_that_are_off_by_one_are_refused(found, sentence, root):
+    kit = (root / KIT).read_bytes()
+    archives.official_2012(root, found)
+    (root / KIT).write_bytes(kit)
+    refused(root, sentence)
+
+
+def test_a_part_of_the_classes_is_a_part_of_the_validation_images_too(root):
+    train = {key: data for key, data in FOUND['train'].items() if key[1] != 'n01443537'}
+    inner = {
+        f'{wnid}.tar': archives.tar(archives.of_class(train, wnid)) for wnid in ('n01440764', 'n02084071')
+    }
+    archives.write(root, {TRAIN: archives.tar(inner)})
+    refused(root, r'n01443537 0 instead of 4')
+    source = opened(root, expect='any')
+    assert source.classes == ('n01440764', 'n02084071')
+    told = {item.id: source.classes[item.label] for item in source.splits['test']}
+    assert told == {name: wnid for name, wnid in FOUND['validation'] if wnid != 'n01443537'}
+
+
+def test_a_part_of_the_validation_images_is_labelled_by_its_numbers(root):
+    val = {f'{name}.JPEG': data for (name, _), data in list(FOUND['validation'].items())[3:]}
+    archives.write(root, {VAL: archives.tar(val)})
+    source = opened(root, expect='any')
+    told = {item.id: source.classes[item.label] for item in source.splits['test']}
+    assert told == dict(list(FOUND['validation'])[3:])
+    archives.write(root, {VAL: archives.tar({'x.JPEG': archives.jpeg(1)})})
+    refused(root, r"'x.JPEG'; expected were names numbered from 1 to 6", expect='any')
+
+
+# Hostile and broken archives
+
+
+def member(path, content=b'', **fields):
+    info = tarfile.TarInfo(path)
+    info.size = len(content)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info, content
+
+
+def added(data, *members, mode=''):
+    """A tar's bytes with members of any kind behind the others."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(data)) as old, tarfile.open(fileobj=file, mode=f'w:{mode}') as new:
+        for info in old:
+            new.addfile(info, old.extractfile(info))
+        for info, content in members:
+            new.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+def in_inner(root, change):
+    """The training archive with one of its inner ones changed."""
+    inner = {f'{wnid}.tar': archives.tar(archives.of_class(FOUND['train'], wnid)) for wnid in CLASSES}
+    inner['n02084071.tar'] = change(inner['n02084071.tar'])
+    archives.write(root, {TRAIN: archives.tar(inner)})
+
+
+BAD = {
+    'a symbolic link': (member('n02084071_1.JPEG', type=tarfile.SYMTYPE, linkname='/etc/passwd'), 'a link'),
+    'a hard link': (member('n02084071_1.JPEG', type=tarfile.LNKTYPE, linkname='x'), 'a link'),
+    'a device': (member('n02084071_1.JPEG', type=tarfile.CHRTYPE), 'a device'),
+    'a pipe': (member('n02084071_1.JPEG', type=tarfile.FIFOTYPE), 'a device'),
+    'an absolute path': (member('/n02084071_1.JPEG', b'x'), 'leads out'),
+    'a way out': (member('../n02084071_1.JPEG', b'x'), 'leads out'),
+}
+
+
+@pytest.mark.parametrize('name', BAD)
+@pytest.mark.parametrize('where', ['outer', 'inner', 'val', 'kit'])
+def test_links_devices_and_ways_out_are_refused_wherever_they_are(where, name, root):
+    bad, sentence = BAD[name]
+    if where == 'inner':
+        in_inner(root, lambda data: added(data, bad))
+    else:
+        file = root / {'outer': TRAIN, 'val': VAL, 'kit': KIT}[where]
+        file.write_bytes(added(file.read_bytes(), bad, mode='gz' if where == 'kit' else ''))
+    refused(root, sentence)
+    refused(root, sentence, expect='any')
+
+
+def test_names_that_come_twice_are_refused(root):
+    again = next(iter(archives.of_class(FOUND['train'], 'n02084071')))
+    in_inner(root, lambda data: added(data, member(again, b'again')))
+    refused(root, f"n02084071.tar holds '{again}' twice")
+    in_inner(root, lambda data: added(data, member(f'below/{again}', b'again')))
+    refused(root, f"holds the image '{again[:-5]}' twice", expect='any')
+    archives.official_2012(root, FOUND)
+    val = root / VAL
+    val.write_bytes(added(val.read_bytes(), member('below/ILSVRC2012_val_00000001.JPEG', b'x')))
+    refused(root, "'ILSVRC2012_val_00000001' twice", expect='any')
+    outer = root / TRAIN
+    outer.write_bytes(added(outer.read_bytes(), member('n02084071.tar', b'x')))
+    refused(root, "'n02084071.tar' twice")
+
+
+def test_what_is_of_the_wrong_class_is_refused(root):
+    in_inner(root, lambda data: added(data, member('n01440764_4.JPEG', b'x')))
+    refused(root, 'n01440764_4.JPEG is of class n02084071, but its name says n01440764')
+    outer = root / TRAIN
+    for name in (
+        'n99999999.tar',
+        'n00001740.tar',
+        'readme.txt',
+    ):  # no class, an inner node of the tree, no archive
+        archives.official_2012(root, FOUND)
+        outer.write_bytes(added(outer.read_bytes(), member(name, archives.tar({}))))
+        refused(root, f'holds {name!r}; expected were archives called by the WordNet ids of the 3 classes')
+
+
+@pytest.mark.parametrize('file', [TRAIN, VAL, KIT])
+@pytest.mark.parametrize('share', [0.0, 0.03, 0.3, 0.5])
+def test_half_a_download_is_refused(file, share, root):
+    whole = (root / file).read_bytes()
+    (root / file).write_bytes(whole[: int(share * len(whole))])
+    refused(root, f'{file}.* is no whole tar or tar.gz archive')
+
+
+def test_half_an_archive_in_an_archive_is_refused(root):
+    in_inner(root, lambda data: data[:1700])
+    refused(root, 'n02084071.tar is no whole tar')
+    in_inner(root, lambda data: data[:700] + b'x' * 512 + data[700:])
+    refused(root, 'n02084071.tar is no whole tar')
+
+
+def test_members_too_large_for_images_are_refused_before_they_are_read(root, monkeypatch):
+    monkeypatch.setattr(images, 'LARGEST_FILE', 5000)
+    in_inner(root, lambda data: added(data, member('n02084071_4.JPEG', bytes(5001))))
+    refused(root, r"'n02084071_4.JPEG' of 5,001 bytes, more than the 5,000")
+
+
+def test_a_small_file_that_unpacks_to_a_large_one_is_refused(root, monkeypatch):
+    monkeypatch.setattr(tars, 'ALWAYS', 2**20)
+    bomb = archives.tar({'ILSVRC2012_devkit_t12/zeros': bytes(2**24)})
+    (root / KIT).write_bytes(gzip.compress(bomb, 9))
+    refused(root, 'unpacks to more than 200 times its size')
+
+
+@pytest.mark.parametrize('kind', [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_would_fill_the_memory_is_refused(kind, root):
+    header = tarfile.TarInfo('n02084071_5.JPEG')
+    header.size, header.type = 2**40, kind
+    (root / VAL).write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
+    refused(root, 'no whole tar.*a header of 1,099,511')
+
+
+def test_archives_of_too_many_members_are_refused(root, monkeypatch):
+    monkeypatch.setattr(tars, 'MOST', 5)
+    refused(root, 'more than 5 files')
+
+
+def test_what_is_missing_is_named(root):
+    (root / VAL).unlink()
+    refused(root, f'holds no {VAL}; expected were {TRAIN}, {VAL}, {KIT}')
+
+
+def kit(found=FOUND, **changes):
+    return archives.devkit(2012, found, **changes)
+
+
+@pytest.mark.parametrize(
+    'changes, sentence',
+    [
+        ({'meta.mat': b'no matlab'}, 'meta.mat is not as ILSVRC-2012 has it'),
+        ({'meta.mat': b'MATLAB 5.0 MAT-file' + bytes(200)}, 'meta.mat is not as ILSVRC-2012 has it'),
+        ({'meta.mat': archives.meta(2010)}, 'meta.mat is not as ILSVRC-2012 has it'),
+        ({'meta.mat': archives.meta(2012, {1: 'dog'})}, 'WordNet ids are not one for each class'),
+        ({'meta.mat': archives.meta(2012, {1: 'n00000001', 2: 'n00000001'})}, 'not one for each class'),
+        (
+            {'ILSVRC2012_validation_ground_truth.txt': b'1\n2\n1001\n'},
+            '1001, which is no number of a class from 1 to 3',
+        ),
+        ({'ILSVRC2012_validation_ground_truth.txt': b'1\nx\n'}, 'which is no number of a class'),
+        ({'ILSVRC2012_validation_ground_truth.txt': b'1\n2\n'}, 'all 6 instead of 2'),
+    ],
+)
+def test_a_kit_that_makes_no_sense_is_refused(changes, sentence, root):
+    (root / KIT).write_bytes(kit(**changes))
+    refused(root, sentence)
+
+
+def test_a_kit_without_its_lists_is_refused(root):
+    (root / KIT).write_bytes(archives.tar({'data/readme.txt': b''}, 'w:gz'))
+    refused(root, 'no ILSVRC2012_validation_ground_truth.txt and no meta.mat')
+
+
+def png_of(width, height):
+    def chunk(kind, data):
+        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+
+    header = chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0))
+    return b'\x89PNG\r\n\x1a\n' + header + chunk(b'IDAT', zlib.compress(bytes(100))) + chunk(b'IEND', b'')
+
+
+@pytest.mark.parametrize(
+    'data, sentence',
+    [
+        (png_of(60000, 60000), 'more than the 64,000,000 pixels'),
+        (gzip.compress(bytes(80 * 2**20)), 'more than the 67,108,864'),
+        (archives.jpeg(1)[:300], 'damaged or truncated JPEG'),
+        (b'', 'it is empty'),
+        (b'GIF89a', 'neither JPEG, PNG nor WebP'),
+    ],
+    ids=['bomb', 'gzip bomb', 'truncated', 'empty', 'GIF'],
+)
+def test_an_image_that_cannot_be_read_is_named_and_leaves_nothing_behind(data, sentence, root, tmp_path):
+    name = list(FOUND['train'])[5]
+    archives.official_2012(root, {**FOUND, 'train': {**FOUND['train'], name: data}})
+    with pytest.raises(Mistake, match=f'(?s)1 images cannot be read.*{name[0]}: .*{sentence}'):
+        preparation.prepare(opened(root), tmp_path / 'd', side=16, progress=False)
+    assert sorted(os.listdir(tmp_path)) == ['ilsvrc']
+    preparation.prepare(opened(root), tmp_path / 'd', side=16, progress=False, unreadable=1)
+    data = dataset.open_dataset(tmp_path / 'd')
+    assert data.counts == {'train': 11, 'test': 6} and len(data.split('train')) == 11
+    report = json.loads((tmp_path / 'd' / 'report.json').read_text())
+    assert list(report['left_out']) == [name[0]] and sentence in report['left_out'][name[0]]
+    ids = [data.split('train')[number][2] for number in range(11)]
+    assert ids == sorted(identity for identity, _ in FOUND['train'] if identity != name[0])
+
+
+# Sums
+
+
+def test_sums_are_checked_on_request(root, monkeypatch):
+    refused(root, r'has the MD5 sum \w{32} instead of fa75699e', md5=True)
+    own = {file: hashlib.md5((root / file).read_bytes()).hexdigest() for file in (TRAIN, VAL, KIT)}
+    monkeypatch.setattr(sums, 'KNOWN', own)
+    assert opened(root, md5=True).classes
+    (root / VAL).write_bytes((root / VAL).read_bytes() + b'x')
+    refused(root, f'{VAL} has the MD5 sum', md5=True)
+
+
+def test_an_archive_of_no_known_sum_says_so(tmp_path):
+    kind, path = archives.class_tar(tmp_path, FOUND)
+    refused(path, 'no archive whose MD5 sum is known', kind=kind, md5=True)
