@@ -174,7 +174,7 @@ def flag_mistake(error: Exception) -> Mistake:
 
 def _words() -> dict[str, Collection[str]]:
     """The words that the rooms offer. Imported here: types and ranges are checked without waiting for jax."""
-    from alexnet_jax.data import augment, preparation, sources
+    from alexnet_jax.data import augment, preparation, sources, statistics
     from alexnet_jax.network import initialisation, presets, variations
     from alexnet_jax.training import schedule
 
@@ -188,7 +188,9 @@ def _words() -> dict[str, Collection[str]]:
         'network.initialisation': initialisation.INITIALISATIONS,
         'prepare.source': sources.KINDS,
         'prepare.encoding': preparation.ENCODINGS,
+        'prepare.expect': sources.EXPECTATIONS,
         'augment.lighting': augment.LIGHTINGS,
+        'augment.colours': statistics.COLOURS,
         'augment.mean': augment.MEANS,
         'train.schedule': schedule.SCHEDULES,
     }

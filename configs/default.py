@@ -32,14 +32,17 @@ def get_config() -> ConfigDict:
     config.data.ahead = 2  # (machine) batches that wait on the device
 
     config.prepare = ConfigDict()
-    config.prepare.source = 'folder'  # cutouts: made from scikit-image's photographs; folder; tar
-    config.prepare.path = ''  # the folder or archive
+    config.prepare.source = 'folder'  # a word of sources.KINDS; docs/data.md tells what each is
+    config.prepare.path = ''  # the folder or archive, or the folder that holds the archives
     config.prepare.side = 256  # pixels; shorter side, then the centre square (paper, section 2)
     config.prepare.encoding = 'jpeg'  # jpeg: small; raw: uint8 pixels, faster to read, about six times larger
     config.prepare.quality = 95  # of JPEG, 1 to 100
     config.prepare.validation_share = 0.1  # of the training images, where the source has no split of its own
     config.prepare.test_share = 0.1  # likewise
     config.prepare.counts = '8000,1000,1000'  # cutouts alone: images to make for train, validation, test
+    config.prepare.expect = 'official'  # (machine) of ImageNet's own forms: as many images as there were; listed; any
+    config.prepare.md5 = False  # (machine) holds ImageNet's archives against their known sums, which reads all of them
+    config.prepare.unreadable = 0  # (machine) images that may be left out since they cannot be read; all are named
     config.prepare.workers = 1  # (machine) processes; the bytes written do not depend on it
     config.prepare.seed = 0  # decides seeded splits and the cut-outs
 
@@ -47,6 +50,7 @@ def get_config() -> ConfigDict:
     config.augment.mirror = True  # horizontal flips with probability a half
     config.augment.mean = 'image'  # cropped as the image is; centre: the 2012 source's, unmoved; channel: three numbers
     config.augment.lighting = 'eigenvalues'  # eigenvalues: the paper's formula; deviations: the 2012 source's; none
+    config.augment.colours = 'dataset'  # lighting's principal ones: of its training split; imagenet2012: published ones
     config.augment.lighting_deviation = 0.1  # of the three normal draws, one triple per image and presentation
 
     config.train = ConfigDict()

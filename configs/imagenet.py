@@ -2,7 +2,9 @@
 
     python main.py --config=configs/imagenet.py --workdir=/data/alexnet --config.prepare.path=/data/ilsvrc2012
 
-The folder (or a tar of it, with --config.prepare.source=tar) holds train/<class>/*.JPEG and val/<class>/*.JPEG.
+The folder holds the archives as they are fetched: ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and
+ILSVRC2012_devkit_t12.tar.gz; nothing is unpacked. For Kaggle's tree, Hugging Face's parquet files, class folders and
+others give another --config.prepare.source (docs/data.md). Preparing takes --config.prepare.workers processes.
 As ILSVRC keeps its test labels to itself, one in a hundred of the training images steers as validation, and the
 official validation images are what is reported, once.
 
@@ -27,6 +29,7 @@ def get_config() -> ConfigDict:
     """The paper's network, rule and data layout are the defaults; here is what ImageNet itself asks for."""
     config = default.get_config()
     config.name = 'imagenet'
+    config.prepare.source = 'imagenet2012'
     config.network.classes = 1000  # a folder that lacks some of them is refused
     config.prepare.validation_share = (
         0.01  # about 12,800 images that the paper trained on; enough to steer by

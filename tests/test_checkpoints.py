@@ -60,10 +60,7 @@ def test_a_checkpoint_comes_back_to_the_bit_on_any_mesh(tmp_path, shape):
     step, restored, record = checkpoints.restore(placed(state(99), shape))
     assert (step, record) == (7, {'seen': 7 / 3})
     same(restored, state(7))
-    assert restored['velocity']['conv1']['kernel'].sharding.mesh.shape == {
-        'data': shape[0],
-        'column': shape[1],
-    }
+    assert restored['velocity']['conv1']['kernel'].sharding.mesh.shape == {'data': shape[0], 'column': shape[1]}
 
 
 def test_a_save_is_of_the_moment_even_when_the_next_step_donates_its_arrays(tmp_path):

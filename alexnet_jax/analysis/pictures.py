@@ -41,7 +41,7 @@ def curves(
     `baseline` of what needs no network, where it is given.
     """
     figure = Figure(figsize=(10, 5.2), dpi=DPI, facecolor='white')
-    _heading(figure, title, 'training: augmented images, with dropout; validation: centre view, without')
+    heading(figure, title, 'training: augmented images, with dropout; validation: centre view, without')
     grid = figure.add_gridspec(
         2, 2, height_ratios=(4, 1), left=0.06, right=0.98, top=0.82, bottom=0.1, hspace=0.3, wspace=0.17
     )
@@ -68,7 +68,7 @@ def curves(
     error.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=' %'))
     for axes in (rate, error):
         axes.set_xlabel('epoch', color=PALE, fontsize=9)
-    _save(figure, file)
+    save(figure, file)
 
 
 def kernels(kernel: np.ndarray, file: File, *, title: str = 'The kernels of conv1') -> None:
@@ -84,7 +84,7 @@ def kernels(kernel: np.ndarray, file: File, *, title: str = 'The kernels of conv
     size = (max(wide, 6) + 2 * edge, top + columns * high + (columns - 1) * between + edge)
     figure = Figure(figsize=size, dpi=DPI, facecolor='white')
     many = f'{columns} x {maps}' if columns > 1 else str(maps)
-    _heading(figure, title, f'{many} kernels of {height}x{width} pixels, each in its own range about grey')
+    heading(figure, title, f'{many} kernels of {height}x{width} pixels, each in its own range about grey')
     for number, mosaic in enumerate(mosaics):
         low = edge + (columns - 1 - number) * (high + between)
         axes = figure.add_axes((edge / size[0], low / size[1], wide / size[0], high / size[1]))
@@ -93,7 +93,7 @@ def kernels(kernel: np.ndarray, file: File, *, title: str = 'The kernels of conv
         label = f'column {string.ascii_lowercase[number]}: ' if columns > 1 else ''
         label += f'{colour_share(kernel[number]):.0%} of the squared weights lie in colour, the rest in grey'
         axes.set_title(label.replace('%', ' %'), loc='left', color=INK, fontsize=9, pad=5)
-    _save(figure, file)
+    save(figure, file)
 
 
 def colour_share(kernel: np.ndarray) -> float:
@@ -115,7 +115,7 @@ def examples(
 
     As augmentation leaves them: cropped, mirrored, and lit where they are float; the mean image not yet subtracted.
     """
-    cells = [[(_short(classes[label], 16), INK)] for label in labels]
+    cells = [[(short(classes[label], 16), INK)] for label in labels]
     _grid(images, cells, file, title, 'training images after crop, mirror and lighting', per_row=8)
 
 
@@ -138,8 +138,8 @@ def answers(
     cells, frames = [], []
     for truth, answer, probability in zip(truths, predicted, probabilities, strict=True):
         colour, mark = (RIGHT, '\N{CHECK MARK}') if truth == answer else (WRONG, '\N{BALLOT X}')
-        said = f'{mark} {_short(classes[answer], 14)}  {probability:.0%}'.replace('%', ' %')
-        told = '' if truth == answer else f'truth: {_short(classes[truth], 15)}'
+        said = f'{mark} {short(classes[answer], 14)}  {probability:.0%}'.replace('%', ' %')
+        told = '' if truth == answer else f'truth: {short(classes[truth], 15)}'
         cells.append([(said, colour), (told, PALE)])
         frames.append(colour)
     counted = f'{right.sum()} right answers, {(~right).sum()} wrong ones, each with its probability'
@@ -238,7 +238,7 @@ def _grid(
     high = side + lines * text + gap
     size = (max(across * (side + gap) - gap, 5) + 2 * edge, top + down * high + edge / 2)
     figure = Figure(figsize=size, dpi=DPI, facecolor='white')
-    _heading(figure, title, subtitle)
+    heading(figure, title, subtitle)
     for number, image in enumerate(images):
         left, low = edge + number % across * (side + gap), size[1] - top - number // across * high - side
         axes = figure.add_axes((left / size[0], low / size[1], side / size[0], side / size[1]))
@@ -250,10 +250,10 @@ def _grid(
                 words, (0.5, 0), xycoords='axes fraction', xytext=(0, -5 - line * text * 72),
                 textcoords='offset points', ha='center', va='top', color=colour, fontsize=8, parse_math=False,
             )  # fmt: skip
-    _save(figure, file)
+    save(figure, file)
 
 
-def _heading(figure: Figure, title: str, subtitle: str) -> None:
+def heading(figure: Figure, title: str, subtitle: str) -> None:
     """Title and subtitle at the upper left, the same distance from the edge in every picture."""
     width, height = figure.get_size_inches()
     looks = ((title, 0.2, 14, INK, 'bold'), (subtitle, 0.48, 9.5, PALE, 'normal'))
@@ -262,13 +262,13 @@ def _heading(figure: Figure, title: str, subtitle: str) -> None:
         figure.text(*place, text, fontsize=size, color=colour, fontweight=weight, va='top', parse_math=False)
 
 
-def _short(name: str, longest: int) -> str:
+def short(name: str, longest: int) -> str:
     """A class name of so many characters at most; of WordNet's lists of synonyms the first."""
     name = name.split(',')[0]
     return name if len(name) <= longest else name[: longest - 1].rstrip() + '\N{HORIZONTAL ELLIPSIS}'
 
 
-def _save(figure: Figure, file: File) -> None:
+def save(figure: Figure, file: File) -> None:
     """As PNG, written aside and renamed; the same bytes for the same picture."""
     file = Path(file)
     aside = file.with_name(f'.{file.name}.{os.getpid()}')

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import collections
+import json
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax import recipe
 from alexnet_jax.mistakes import Mistake
+
+if TYPE_CHECKING:
+    from alexnet_jax.data.dataset import Dataset
+    from alexnet_jax.data.sources import Source
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +34,11 @@ def directory(config: ConfigDict, workdir: str) -> Path:
 
 
 def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
-    """Counts by split, classes and seconds; a dataset that is there already, of the same source, is kept as it is."""
-    from alexnet_jax.data import preparation, sources
+    """Counts by split, classes and seconds; a dataset that is there already, of the same source, is kept as it is.
+
+    Ends with a sentence about what was found, and a contact sheet in the dataset's folder.
+    """
+    from alexnet_jax.data import dataset, findings, ground, preparation, sources
 
     wanted = config.prepare
     target = directory(config, workdir)
@@ -40,13 +50,69 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
         validation_share=wanted.validation_share,
         test_share=wanted.test_share,
         counts=recipe.counts(config),
+        expect=wanted.expect,
+        md5=wanted.md5,
     )
     log.info('Preparing %s in %s: %s', source.name, target, source.note)
-    return preparation.prepare(
+    numbers = preparation.prepare(
         source,
         target,
         side=wanted.side,
         encoding=wanted.encoding,
         quality=wanted.quality,
         workers=wanted.workers,
+        unreadable=wanted.unreadable,
     )
+    report = json.loads((target / ground.REPORT).read_text())
+    log.info('%s', findings.sentence(report))
+    _draw(config, dataset.open_dataset(target), source, report, target / ground.PICTURE)
+    return numbers
+
+
+def _draw(config: ConfigDict, data: Dataset, source: Source, report: dict[str, Any], file: Path) -> None:
+    """The contact sheet: of some classes some images, spread over the training split."""
+    from alexnet_jax.analysis import contact
+    from alexnet_jax.network import presets
+
+    shape = presets.get(config.network.preset, classes=len(data.classes), **recipe.variations(config))
+    crop = min(shape.crop, data.side)
+    places = collections.defaultdict(list)
+    kept = (item for item in source.splits['train'] if item.id not in report['left_out'])
+    for record, item in enumerate(kept):
+        places[item.label].append(record)
+    counts = [len(places[label]) for label in range(len(data.classes))]
+    rows = []
+    for label in contact.chosen(counts):
+        spread = np.linspace(0, counts[label] - 1, min(contact.IMAGES, counts[label])).astype(int)
+        seen = _seen(config, data, np.array(places[label], np.int64)[spread], crop)
+        rows.append(contact.Row(data.words[label], counts[label], seen))
+    title = f'{data.name}: {sum(counts):,} training images of {len(counts):,} classes'
+    subtitle = f'as the network will see them: {crop} of {data.side} pixels, mirrored and lit by chance'
+    contact.sheet(rows, data.mean, max(counts), file, title=title, subtitle=subtitle)
+    log.info('What the network will see of it: %s', file)
+
+
+def _seen(config: ConfigDict, data: Dataset, numbers: np.ndarray, crop: int) -> list[np.ndarray]:
+    """Training images by their records as the first epoch shows them, uint8 (crop, crop, 3), the mean left in."""
+    from alexnet_jax.data import augment, statistics
+
+    settings, records = config.augment, data.split('train')
+    eigenvalues, eigenvectors = statistics.colours(settings.colours, data.eigenvalues, data.eigenvectors)
+    drawn = augment.draws(
+        config.seed,
+        np.zeros_like(numbers),
+        numbers,
+        side=data.side,
+        crop=crop,
+        mirror=settings.mirror,
+        lighting=settings.lighting,
+        deviation=settings.lighting_deviation,
+        eigenvalues=eigenvalues,
+        eigenvectors=eigenvectors,
+    )
+    seen = []
+    for place, record in enumerate(numbers):
+        top, left, mirror, lighting = drawn.one(place)
+        image = augment.cut(records[int(record)][0], top, left, mirror, np.empty((crop, crop, 3), np.uint8))
+        seen.append(np.clip(np.rint(image + lighting), 0, 255).astype(np.uint8))
+    return seen

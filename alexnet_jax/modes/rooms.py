@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax import devices, recipe
-from alexnet_jax.data import dataset, pipeline
+from alexnet_jax.data import dataset, pipeline, statistics
 from alexnet_jax.evaluation.accuracy import Evaluator
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import preparing
@@ -86,6 +86,9 @@ def training_of(
     config: ConfigDict, data: dataset.Dataset, shape: architecture.Architecture
 ) -> pipeline.Training:
     """The stream of training batches, this host's share."""
+    eigenvalues, eigenvectors = statistics.colours(
+        config.augment.colours, data.eigenvalues, data.eigenvectors
+    )
     return pipeline.Training(
         data.split('train'),
         seed=config.seed,
@@ -94,8 +97,8 @@ def training_of(
         mirror=config.augment.mirror,
         lighting=config.augment.lighting,
         deviation=config.augment.lighting_deviation,
-        eigenvalues=data.eigenvalues,
-        eigenvectors=data.eigenvectors,
+        eigenvalues=eigenvalues,
+        eigenvectors=eigenvectors,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         threads=config.data.threads,

@@ -15,6 +15,7 @@ from typing import IO, cast
 
 from alexnet_jax.data import images
 from alexnet_jax.data.arrangement import Item
+from alexnet_jax.data.sources.folders import words
 from alexnet_jax.data.sources.source import Source, Wanted, arranged, hidden
 from alexnet_jax.mistakes import Mistake
 
@@ -90,10 +91,11 @@ def open_tar(path: Path, wanted: Wanted) -> Source:
     if is_packed(path):
         unpacked = {member.name: (member.offset, member.size) for member in found}
         reader = InPacked(str(path), version(path))
-        return arranged(path, unpacked, others, wanted, reader, streamed=True)
+        return arranged(path, unpacked, others, wanted, reader, words=words(path.parent), streamed=True)
     place = path.name, version(path)
     where = {member.name: (*place, member.offset, member.size) for member in found}
-    return arranged(path, where, others, wanted, InArchives(str(path.parent)))
+    reader = InArchives(str(path.parent))
+    return arranged(path, where, others, wanted, reader, words=words(path.parent))
 
 
 def pictures(found: Iterable[Member], origin: str | Path) -> tuple[list[Member], list[str]]:
