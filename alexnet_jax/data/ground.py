@@ -70,8 +70,8 @@ def release(directory: Path) -> None:
 
 def check_room(directory: Path, images: int, side: int, encoding: str, quality: int, *, twice: bool) -> None:
     """Raises Mistake where the disk has no room for so many images, or `twice` so many, beside what lies there."""
-    each = 3 * side**2 if encoding == 'raw' else side**2 * float(np.interp(quality, QUALITIES, BYTES)) + 700
-    needed = int(images * each * (2 if twice else 1)) + MARGIN
+    of_a_pixel = 3.0 if encoding == 'raw' else float(np.interp(quality, QUALITIES, BYTES))
+    needed = int(images * (side**2 * of_a_pixel + 700) * (2 if twice else 1)) + MARGIN
     there = directory
     while not there.exists():
         there = there.parent

@@ -214,7 +214,7 @@ def square(
     """An image's centre square as `resize_and_crop` gives it, and the file as `open_image` found it.
 
     Photographs so large that a JPEG can be decoded at a reduced scale differ from `resize_and_crop` of the whole one,
-    though by less than a tenth of what storing the square as JPEG changes (docs/data.md has the figure).
+    though by about a tenth of what storing the square as JPEG changes (docs/data.md has the figures).
     """
     opened = open_image(data, name=name, upright=upright, side=side)
     return resize_and_crop(opened.pixels, side, reduced=opened.reduced), opened

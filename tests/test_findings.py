@@ -1,0 +1,77 @@
+"""Findings: what is the same in two splits or classes is found, named and said; what is odd is counted."""
+
+import numpy as np
+
+from alexnet_jax.data import card, findings
+from alexnet_jax.data.arrangement import Item
+from alexnet_jax.data.shards import Account
+
+
+def account(digests, odd=None, left_out=None):
+    none = np.zeros(0, np.int64)
+    digests = np.array(digests, np.uint64)
+    return Account(
+        '', 1, '', len(digests), 1, none, none, digests, {'JPEG': len(digests)}, odd or {}, left_out or {}
+    )
+
+
+def items(*labels, split):
+    return [Item(f'{split}{number}', label, ()) for number, label in enumerate(labels)]
+
+
+def report():
+    found = findings.Findings(('cat', 'dog'))
+    found.add(
+        'train', items(0, 0, 1, 1, split='t'), account([7, 8, 7], {'grey': ['t0']}, {'t3': 't3: no image'})
+    )
+    found.add('validation', items(0, 1, split='v'), account([8, 9]))
+    return found.report()
+
+
+def test_identical_images_are_named_by_split_and_id():
+    same = report()['identical']
+    assert same['in_two_splits'] == {'groups': 1, 'images': 2, 'first': [['train: t1', 'validation: v0']]}
+    assert same['in_two_classes'] == {'groups': 1, 'images': 2, 'first': [['train: t0', 'train: t2']]}
+    assert same['altogether']['groups'] == 2
+
+
+def test_more_than_two_of_a_kind_are_one_group():
+    assert findings._groups([np.array([5, 1, 5], np.uint64), np.array([5, 1, 2], np.uint64)]) == [
+        [0, 2, 3],
+        [1, 4],
+    ]
+
+
+def test_counts_are_those_of_the_records():
+    found = report()
+    assert found['images'] == {'train': 3, 'validation': 2}
+    assert found['images_by_class'] == {
+        'cat': {'train': 2, 'validation': 1},
+        'dog': {'train': 1, 'validation': 1},
+    }
+    assert found['left_out'] == {'t3': 't3: no image'} and found['odd']['grey']['first'] == ['t0']
+
+
+def test_the_sentence_says_what_one_should_know():
+    said = findings.sentence(report())
+    for part in (
+        '1 to 2',
+        'cat (2), dog (1)',
+        'grey 1',
+        't3',
+        'in two splits',
+        'train: t1 = validation: v0',
+        'two classes',
+    ):
+        assert part in said
+
+
+def test_the_card_has_counts_sizes_and_versions():
+    files = {'pets-train.array_record-00000-of-00001': {'bytes': 2_000_000}, 'report.json': {'bytes': 5}}
+    manifest = {
+        'name': 'pets', 'classes': ['cat', 'dog'], 'note': 'As found.', 'counts': {'train': 3}, 'files': files,
+        'side': 64, 'encoding': 'jpeg', 'quality': 95, 'versions': {'numpy': '2.4.6'},
+    }  # fmt: skip
+    text = card.card(manifest, report())
+    for part in ('# pets', '| train | 3 | 2.0 MB |', '64 pixels', 'quality 95', 'numpy 2.4.6', 'grey: 1'):
+        assert part in text
