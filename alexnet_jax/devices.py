@@ -23,12 +23,13 @@ _DOTS_ONLY = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIV
 log = logging.getLogger(__name__)
 
 
-def mesh(shape: tuple[int, int] | None, *, columns: int, batch: int | None = None) -> Mesh:
+def mesh(shape: tuple[int, int] | None, *, columns: int, batch: int | None = None, parts: int = 1) -> Mesh:
     """The mesh of `shape` = (data, column) over the devices of all processes; None chooses.
 
     The choice is 2 along `column` where columns and devices are both even in number, else 1; the other devices go
     along `data`. Axes are AxisType.Auto. Raises Mistake where there are too few devices, where the columns or the
-    images of a `batch` cannot be shared out evenly, and where one of several processes would be left without a part.
+    images of a `batch`, in so many `parts`, cannot be shared out evenly, and where one of several processes would be
+    left without a share.
     """
     try:
         devices = jax.device_count()
@@ -53,18 +54,20 @@ def mesh(shape: tuple[int, int] | None, *, columns: int, batch: int | None = Non
         shape, AXES, axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[: math.prod(shape)]
     )
     if batch is not None:
-        share(batch, chosen)
+        share(batch, chosen, parts=parts)
     return chosen
 
 
-def share(batch: int, mesh: Mesh, *, field: str = 'config.train.batch') -> int:
-    """Images of a batch that each device along `data` takes. Raises Mistake where that is no whole number."""
-    parts = mesh.shape['data']
-    if batch % parts:
+def share(batch: int, mesh: Mesh, *, field: str = 'config.train.batch', parts: int = 1) -> int:
+    """Images that each device along `data` takes of each of a batch's parts. Raises Mistake where they do not fit."""
+    devices = mesh.shape['data']
+    if batch % (devices * parts):
+        in_parts = f' in {parts} parts' if parts > 1 else ''
         raise Mistake(
-            f'A batch of {batch} images cannot be shared evenly by {parts} devices; make {field} a multiple of {parts}.'
+            f'A batch of {batch} images{in_parts} cannot be shared evenly by {devices} devices; '
+            f'make {field} a multiple of {devices * parts}.'
         )
-    return batch // parts
+    return batch // (devices * parts)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

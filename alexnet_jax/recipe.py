@@ -250,6 +250,12 @@ def _contradictions(config: ConfigDict) -> list[tuple[bool, str]]:
             f'config.mesh {config.mesh!r}; give config.train.batch as a multiple of {data}.',
         ),
         (
+            train.batch % (data * train.accumulate) != 0,
+            f'config.train.accumulate is {train.accumulate}, but {train.batch} images on {data} devices along data '
+            f'cannot be cut into so many equal parts; give a config.train.batch that is a multiple of '
+            f'{data * train.accumulate}.',
+        ),
+        (
             keep > 0 and (every == 0 or keep % every != 0),
             f'config.checkpoint.keep_every_steps is {keep}, but checkpoints are written every {every} steps; '
             'give a multiple of config.checkpoint.every_steps.',

@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     config.network.dropout = ''  # paper: times keep at test; inverted: divided by it in training; none
     config.network.dropout_place = ''  # behind: of fc6 and fc7, as in the paper; before: them, as in torchvision
     config.network.initialisation = 'paper'  # whose first weights: paper, source2012, caffe, caffenet, torch, he
+    config.network.compute = 'float32'  # bfloat16: half the memory and bandwidth; parameters and loss stay float32
     config.network.plain = False  # (machine) True: no gradients of our own, for forward-mode and second derivatives
 
     config.data = ConfigDict()
@@ -55,6 +56,7 @@ def get_config() -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.batch = 128  # images per step, over all devices
+    config.train.accumulate = 1  # (machine) parts of a batch that follow one another, for less memory; same numbers
     config.train.epochs = 90.0  # passes over the training images
     config.train.rate = 0.01  # the paper's epsilon
     config.train.momentum = 0.9  # the share of the last update that is kept (paper, section 5)

@@ -57,6 +57,9 @@ def test_a_backend_that_does_not_start_is_no_traceback(monkeypatch):
 def test_a_share_names_the_field_that_does_not_divide():
     mesh = devices.mesh((4, 2), columns=2)
     assert devices.share(128, mesh) == 32
+    assert devices.share(128, mesh, parts=4) == 8
+    with pytest.raises(Mistake, match='128 images in 3 parts cannot be .* by 4 devices; .* a multiple of 12'):
+        devices.share(128, mesh, parts=3)
     with pytest.raises(Mistake, match='make config.evaluate.batch a multiple of 4'):
         devices.share(10, mesh, field='config.evaluate.batch')
 

@@ -80,6 +80,8 @@ def test_the_default_config_is_accepted():
         ('mesh', '4,0'),
         ('mesh', '4x2'),
         ('machine.cpu_devices', 0),
+        ('train.accumulate', 0),
+        ('network.compute', 'float16'),
         ('network.preset', 'papers'),
         ('network.initialisation', 'xavier'),
         ('prepare.source', 'web'),
@@ -152,6 +154,9 @@ def test_a_range_admits_what_lies_in_it(low, high, value, above, below):
         ({'train__epochs': 1.0, 'train__warmup_epochs': 1.0}, 'shorten the warm-up'),
         ({'train__schedule': 'plateau', 'evaluate__every_epochs': 0.0}, 'so that nothing is validated'),
         ({'mesh': '3,2'}, 'batch of 128 images cannot be shared evenly by the 3 devices'),
+        ({'train__accumulate': 3}, 'train.accumulate is 3, but 128 images on 1 devices .* a multiple of 3'),
+        ({'mesh': '4,1', 'train__accumulate': 64}, 'cut into so many equal parts; .* a multiple of 256'),
+        ({'network__exchange': 'conv1'}, 'conv1 cannot exchange in paper'),
         ({'mesh': '1,4'}, 'divides the 2 columns of paper'),
         ({'checkpoint__keep_every_steps': 1500}, 'multiple of config.checkpoint.every_steps'),
         (

@@ -57,7 +57,11 @@ def network_of(
     def make() -> AlexNet:
         first = jax.random.key(0) if key is None else key
         return AlexNet(
-            shape, key=first, initialisation=config.network.initialisation, plain=config.network.plain
+            shape,
+            key=first,
+            initialisation=config.network.initialisation,
+            plain=config.network.plain,
+            compute=config.network.compute,
         )
 
     return nnx.eval_shape(make) if key is None else make()
@@ -65,7 +69,12 @@ def network_of(
 
 def mesh_of(config: ConfigDict, shape: architecture.Architecture) -> Mesh:
     """The mesh the config asks for, on the devices there are."""
-    return devices.mesh(recipe.mesh_shape(config), columns=shape.columns, batch=config.train.batch)
+    return devices.mesh(
+        recipe.mesh_shape(config),
+        columns=shape.columns,
+        batch=config.train.batch,
+        parts=config.train.accumulate,
+    )
 
 
 def abstract_state(shape: architecture.Architecture, mesh: Mesh) -> dict[str, Any]:

@@ -218,6 +218,7 @@ def go_on(
         mean=data.mean,
         mean_kind=config.augment.mean,
         key=jax.random.fold_in(key, 1),
+        accumulate=config.train.accumulate,
         compiler_options=devices.compiler_options(config.machine.dots_only),
     )
     centre = rooms.evaluator_of(config, data, network, mesh, views=1) if 'validation' in data.counts else None

@@ -41,7 +41,9 @@ class AlexNet(nnx.Module):
     """The network of an `Architecture`, after Krizhevsky, Sutskever and Hinton (2012), section 3.
 
     `key` decides the first weights by the named `initialisation`; `plain=True` keeps to formulations that any order of
-    differentiation goes through. Parameters lie in `layers[name].kernel` and `.bias`, with the column as first axis.
+    differentiation goes through. `compute` names the dtype of the whole computation ('bfloat16'), empty: that of the
+    images; parameters stay float32, logits are at least that. Parameters lie in `layers[name].kernel` and `.bias`, with
+    the column as first axis.
     """
 
     def __init__(
@@ -51,9 +53,11 @@ class AlexNet(nnx.Module):
         key: jax.Array,
         initialisation: str = 'paper',
         plain: bool = False,
+        compute: str = '',
     ):
         self.architecture = architecture
         self.plain = plain
+        self.compute = compute
         self.layers = nnx.Dict(
             {
                 name: Weighted(*kernel_and_bias(name, shape, architecture.columns, key, initialisation))
@@ -66,8 +70,7 @@ class AlexNet(nnx.Module):
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Logits (batch, classes) and the named points, each (batch, ...) with all columns' maps side by side.
 
-        `images` is (batch, crop, crop, 3), the mean already subtracted; its dtype is that of the whole computation, the
-        parameters being cast to it. Column a comes first in every point.
+        `images` is (batch, crop, crop, 3), the mean already subtracted. Column a comes first in every point.
         `masks` (from `dropout_masks`) makes this a training pass; None is the test pass. On a `mesh` with the axes
         `data` and `column` the batch is split over the one and the columns over the other; the size of `column`
         divides the number of columns, that of `data` the batch, else jax raises ValueError.
@@ -78,6 +81,8 @@ class AlexNet(nnx.Module):
                 f'{self.architecture.name} takes images of shape (batch, {crop}, {crop}, '
                 f'{self.architecture.channels}), and {images.shape} came.'
             )
+        if self.compute:
+            images = images.astype(self.compute)
         platform = mesh.devices.flat[0].platform if mesh is not None else jax.default_backend()
         body = functools.partial(
             walk,
@@ -139,7 +144,13 @@ def walk(
 ) -> dict[str, jax.Array]:
     """One device's forward pass over its own columns: every point, its columns side by side."""
     mine = len(next(iter(parameters.values()))['bias'])
-    parameters = jax.tree.map(lambda each: each.astype(images.dtype), parameters)
+    parameters = {
+        name: {
+            'kernel': each['kernel'].astype(images.dtype),
+            'bias': each['bias'].astype(layers.wider(images.dtype)),
+        }
+        for name, each in parameters.items()
+    }
     x: exchange.Columns = (images,)
     points = {}
     for layer in architecture.layers:
@@ -148,7 +159,8 @@ def walk(
         elif isinstance(layer, Dense):
             seen = (exchange.between_columns(x, on_mesh=on_mesh),) * mine if layer.sees == 'all' else x
             kernel, bias = parameters[layer.name]['kernel'], parameters[layer.name]['bias']
-            x = tuple(layers.dense(seen[c], kernel[c], bias[c]) for c in range(mine))
+            last = layer is architecture.layers[-1]
+            x = tuple(layers.dense(seen[c], kernel[c], bias[c], wide=last) for c in range(mine))
         elif isinstance(layer, Dropout):
             mask = masks[layer.name] if masks else (None,) * mine
             x = tuple(

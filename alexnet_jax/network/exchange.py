@@ -55,10 +55,16 @@ def over_mesh(
     """`body(weights, images, masks) -> points` run by every device on its share.
 
     Weights come in by column and whole over `data`, so the transpose reduces their gradients over `data` alone;
-    the check that this is so (check_vma) stays on.
+    the check that this is so (check_vma) stays on. They vary over `data` before `body` casts them to anything, so that
+    the reduction is in their own dtype.
     """
+
+    def varying(weights: Any, images: jax.Array, masks: Any) -> dict[str, jax.Array]:
+        weights = jax.tree.map(lambda each: lax.pcast(each, DATA, to='varying'), weights)
+        return body(weights, images, masks)
+
     return jax.shard_map(
-        body,
+        varying,
         mesh=mesh,
         in_specs=(WEIGHTS, IMAGES, MASKS),
         out_specs={name: point_spec(rank) for name, rank in ranks.items()},

@@ -1,6 +1,7 @@
 """Layers in their plain formulation: the reference for value and gradient. One column at a time, no devices.
 
-Arrays: B batch, H height, W width, C maps. Kernels are (height, width, in, out), dense ones (inputs, units).
+Arrays: B batch, H height, W width, C maps. Kernels are (height, width, in, out), dense ones (inputs, units). Where
+numbers are bfloat16, biases are added and neighbours normalised and averaged in float32 all the same.
 """
 
 from __future__ import annotations
@@ -22,17 +23,29 @@ ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
+def wider(dtype: jnp.dtype) -> jnp.dtype:
+    """float32 for bfloat16, and every wider dtype itself."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
 def convolution(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, stride: int, edges: Edges) -> jax.Array:
     """Cross-correlation, (B, H, W, C) to (B, H', W', out); `edges` are zeros around the input."""
     out = lax.conv_general_dilated(
         x, kernel, (stride, stride), edges, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
     )
-    return out + bias.reshape(1, 1, 1, -1)
+    return (out + bias.reshape(1, 1, 1, -1)).astype(x.dtype)
 
 
-def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """(B, ...) to (B, units); the input is flattened in the order height, width, maps."""
-    return x.reshape(x.shape[0], -1) @ kernel + bias.reshape(1, -1)
+def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, wide: bool = False) -> jax.Array:
+    """(B, ...) to (B, units); the input is flattened in the order height, width, maps.
+
+    `wide` leaves the sums of bfloat16 numbers in float32.
+    """
+    sums = jnp.matmul(
+        x.reshape(x.shape[0], -1), kernel, preferred_element_type=wider(x.dtype) if wide else None
+    )
+    out = sums + bias.reshape(1, -1)
+    return out if wide else out.astype(x.dtype)
 
 
 def response_normalisation(x: jax.Array, *, k: float, n: int, alpha: float, beta: float) -> jax.Array:
@@ -41,10 +54,11 @@ def response_normalisation(x: jax.Array, *, k: float, n: int, alpha: float, beta
     `alpha` is what multiplies the sum: who divides it by n does so before.
     """
     ends = ((0, 0),) * (x.ndim - 1) + ((n // 2, (n - 1) // 2),)
+    wide = x.astype(wider(x.dtype))
     total = lax.reduce_window(
-        x * x, np.zeros((), x.dtype), lax.add, (1,) * (x.ndim - 1) + (n,), (1,) * x.ndim, ends
+        wide * wide, np.zeros((), wide.dtype), lax.add, (1,) * (x.ndim - 1) + (n,), (1,) * x.ndim, ends
     )
-    return x * (k + alpha * total) ** -beta
+    return (wide * (k + alpha * total) ** -beta).astype(x.dtype)
 
 
 def max_pooling(x: jax.Array, *, window: int, stride: int, edges: Edges) -> jax.Array:
@@ -64,7 +78,8 @@ def average_pooling(x: jax.Array, *, window: int, stride: int, edges: Edges) -> 
         sizes, steps = (1, window, window, 1), (1, stride, stride, 1)
         return lax.reduce_window(x, np.zeros((), x.dtype), lax.add, sizes, steps, ((0, 0), *edges, (0, 0)))
 
-    return total(x) / total(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
+    wide = x.astype(wider(x.dtype))
+    return (total(wide) / total(jnp.ones((1, *x.shape[1:3], 1), wide.dtype))).astype(x.dtype)
 
 
 def dropout(x: jax.Array, mask: jax.Array | None, *, keep: float, inverted: bool) -> jax.Array:

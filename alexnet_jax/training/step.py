@@ -7,7 +7,7 @@ two things that a checkpoint must hold. All else that a step needs follows from 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,12 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from alexnet_jax.data import augment
 from alexnet_jax.evaluation import scores
 from alexnet_jax.network import exchange
-from alexnet_jax.network.alexnet import AlexNet, Parameters, dropout_masks, parameters_of, with_parameters
+from alexnet_jax.network.alexnet import (
+    AlexNet,
+    Masks,
+    Parameters,
+    dropout_masks,
+    parameters_of,
+    with_parameters,
+)
 from alexnet_jax.training import optimizer
 
 State = dict[str, Parameters]
@@ -69,7 +76,7 @@ def finish(batch: Batch, mean: jax.Array, *, still: bool = False) -> jax.Array:
         return lit - mean[None]
 
     def cropped(top: jax.Array, left: jax.Array, mirror: jax.Array) -> jax.Array:
-        piece = lax.dynamic_slice(mean, (top, left, 0), (crop, crop, mean.shape[-1]))
+        piece = lax.dynamic_slice(mean, (top, left, jnp.zeros_like(top)), (crop, crop, mean.shape[-1]))
         return jnp.where(mirror, piece[:, ::-1], piece)
 
     means = jax.vmap(cropped)(batch['top'], batch['left'], batch['mirror'])
@@ -84,6 +91,7 @@ def make(
     mean: np.ndarray,
     mean_kind: str = 'image',
     key: jax.Array,
+    accumulate: int = 1,
     compiler_options: Mapping[str, Any] | None = None,
 ) -> Jitted:
     """`step(state, batch, rates, number) -> (state, sums)` for that network, optimizer chain and mesh.
@@ -91,27 +99,32 @@ def make(
     `batch` as data.pipeline delivers it, split over `data`; `rates` float32 (layers, 2); `number` counts the steps done
     before and alone decides the dropout masks (with `key`). `sums` are those of scores.score plus 'gradient_norm'.
     The gradient is that of the mean loss over the batch, as in the paper. Of the mean image `mean` (side, side, 3) that
-    is subtracted which `mean_kind` (augment.MEANS) says.
+    is subtracted which `mean_kind` (augment.MEANS) says. The batch goes through in `accumulate` parts, one after
+    another and each with a share of every device's images: the same numbers but for the order of sums, in less memory.
     """
     architecture = network.architecture
     background = augment.still_mean(mean, mean_kind, architecture.crop)
     still = background is not None
     mean = jax.device_put(
         mean if background is None else background,
-        jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()),
+        NamedSharding(mesh, PartitionSpec()),
     )
 
     def step(state, batch, rates, number, mean, key):
-        images = finish(batch, mean, still=still)
-        drawn = dropout_masks(architecture, jax.random.fold_in(key, number), len(images))
+        drawn = dropout_masks(architecture, jax.random.fold_in(key, number), len(batch['label']))
         masks = lax.with_sharding_constraint(drawn, exchange.masks_sharding(mesh))
+        real = jnp.sum(batch['real'])
 
-        def loss(parameters):
+        def loss(parameters, batch, masks):
+            images = finish(batch, mean, still=still)
             logits, _ = with_parameters(network, parameters)(images, masks, mesh)
             sums = scores.score(logits, batch['label'], batch['real'])
-            return sums['loss'] / sums['images'], sums
+            return sums['loss'] / real, sums
 
-        gradients, sums = jax.grad(loss, has_aux=True)(state['parameters'])
+        gradients_and_sums = jax.grad(loss, has_aux=True)
+        if accumulate > 1:
+            gradients_and_sums = summed_over_parts(gradients_and_sums, accumulate, mesh)
+        gradients, sums = gradients_and_sums(state['parameters'], batch, masks)
         held = optimizer.with_velocity(chain.init(state['parameters']), state['velocity'])
         updates, held = chain.update(gradients, held, state['parameters'], rates=rates)
         parameters = optax.apply_updates(state['parameters'], updates)
@@ -119,3 +132,32 @@ def make(
         return {'parameters': parameters, 'velocity': optimizer.velocity(held)}, sums
 
     return Jitted(jax.jit(step, donate_argnums=0, compiler_options=dict(compiler_options or {})), (mean, key))
+
+
+def summed_over_parts(function: Callable[..., Any], parts: int, mesh: Mesh) -> Callable[..., Any]:
+    """`function(parameters, batch, masks)`, whose result is a sum over images, summed over equal parts in turn."""
+
+    def in_turn(parameters: Parameters, batch: Batch, masks: Masks) -> Any:
+        shares = (
+            {name: _in_parts(array, 0, parts, mesh, exchange.IMAGES) for name, array in batch.items()},
+            {name: _in_parts(array, 1, parts, mesh, exchange.MASKS) for name, array in masks.items()},
+        )
+
+        def add(total: Any, share: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, function(parameters, *share)), None
+
+        first = jax.eval_shape(function, parameters, *jax.tree.map(lambda array: array[0], shares))
+        nothing = jax.tree.map(lambda each: jnp.zeros(each.shape, each.dtype), first)
+        return lax.scan(add, nothing, shares)[0]
+
+    return in_turn
+
+
+def _in_parts(array: jax.Array, axis: int, parts: int, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
+    """The batch axis cut into parts, which come first; each part takes its share from every device, so none moves."""
+    devices = mesh.shape[exchange.DATA]
+    before, after = array.shape[:axis], array.shape[axis + 1 :]
+    images = array.shape[axis] // (devices * parts)
+    apart = jnp.moveaxis(array.reshape(*before, devices, parts, images, *after), axis + 1, 0)
+    joined = apart.reshape(parts, *before, devices * images, *after)
+    return lax.with_sharding_constraint(joined, NamedSharding(mesh, PartitionSpec(None, *spec)))

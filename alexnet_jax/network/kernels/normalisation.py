@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from alexnet_jax.network.layers import wider
+
 
 def response_normalisation(x: jax.Array, *, k: float, n: int, alpha: float, beta: float) -> jax.Array:
     """Equal to layers.response_normalisation in value and gradient; no forward mode, no second derivative."""
@@ -43,14 +45,17 @@ def _normalise(x: jax.Array, k: float, n: int, alpha: float, beta: float) -> jax
 
 def _forward(x, k, n, alpha, beta):
     x = lax.optimization_barrier(x)
-    s = k + alpha * _window_sum(x * x, n)
-    return lax.optimization_barrier(x * _power(s, beta)), (x, s)
+    wide = x.astype(wider(x.dtype))
+    s = k + alpha * _window_sum(wide * wide, n)
+    return lax.optimization_barrier((wide * _power(s, beta)).astype(x.dtype)), (x, s)
 
 
 def _backward(k, n, alpha, beta, kept, g):
     x, s = kept
+    dtype, x, g = x.dtype, x.astype(s.dtype), g.astype(s.dtype)
     power = _power(s, beta)
-    return (g * power - (2 * alpha * beta) * x * _window_sum(g * x * power / s, n, turned=True),)
+    back = g * power - (2 * alpha * beta) * x * _window_sum(g * x * power / s, n, turned=True)
+    return (back.astype(dtype),)
 
 
 _normalise.defvjp(_forward, _backward)

@@ -1,0 +1,24 @@
+"""Caffe's bvlc_reference_caffenet: as bvlc_alexnet, but it pools before it normalises and begins with biases of one.
+
+    python main.py --config=configs/caffenet.py --workdir=/data/caffenet --config.prepare.path=/data/ilsvrc2012
+
+The images are those of configs/imagenet.py; a dataset that was prepared by it serves again with
+--config.data.directory=/data/alexnet/dataset. Caffe's squeezed images are the departure left (configs/caffe.py).
+
+Cost: unknown
+Expected: 42.6 % top-1 and 19.6 % top-5 error on the validation images, centre view (57.4 % and 80.4 % right, BVLC's
+readme). What this code reaches: unknown.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import caffe
+
+
+def get_config() -> ConfigDict:
+    """The recipe of configs/caffe.py with another network and its beginning."""
+    config = caffe.get_config()
+    config.name = 'caffenet'
+    config.network.preset = 'caffenet'
+    config.network.initialisation = 'caffenet'
+    return config

@@ -1,0 +1,58 @@
+"""What docs/paper.md names is there: fields, files, tests, presets, and the numbers that follow by arithmetic."""
+
+import re
+from pathlib import Path
+
+from alexnet_jax import fields
+from alexnet_jax.network import presets
+
+ROOT = Path(__file__).resolve().parent.parent
+PAPER = (ROOT / 'docs' / 'paper.md').read_text()
+QUOTED = re.findall(r'`([^`]+)`', PAPER)
+
+
+def test_every_field_is_one_of_the_config():
+    sections = {field.partition('.')[0] for field in fields.FIELDS if '.' in field}
+    named = {
+        word.partition('=')[0]
+        for word in QUOTED
+        if re.match(rf'({"|".join(sections)})\.[a-z_]+(=\w+)?$', word)
+    }
+    assert len(named) > 20 and named <= set(fields.FIELDS)
+
+
+def test_every_file_is_there():
+    files = [word for word in QUOTED if re.match(r'[\w/]+\.(py|md)$', word)]
+    missing = [
+        name
+        for name in files
+        if not any((folder / name).is_file() for folder in (ROOT, ROOT / 'alexnet_jax'))
+    ]
+    assert len(files) > 15 and missing == []
+
+
+def test_every_test_is_one_of_the_suite():
+    known = set(
+        re.findall(r'^def (test_\w+)', ''.join(f.read_text() for f in (ROOT / 'tests').glob('*.py')), re.M)
+    )
+    named = {word for word in QUOTED if word.startswith('test_')}
+    assert len(named) > 20 and named <= known
+
+
+def test_its_numbers_are_those_of_the_architecture():
+    paper = presets.PAPER
+    neurons = [
+        paper.points()[layer] for layer in ('conv1', 'conv2', 'conv3', 'conv4', 'conv5', 'fc6', 'fc7', 'fc8')
+    ]
+    products = [1 if len(shape) == 1 else shape[1] * shape[2] for shape in neurons]
+    counts = [shape[0] * rest for shape, rest in zip(neurons, products, strict=True)]
+    for total, parts in (
+        (sum(paper.parameters().values()), paper.parameters().values()),
+        (sum(counts), counts),
+    ):
+        assert f'{total:,}: {" + ".join(f"{part:,}" for part in parts)}' in PAPER
+    exchanged = ', '.join(f'{layer} {numbers:,}' for layer, numbers in paper.exchanged().items())
+    assert f'{sum(paper.exchanged().values()):,}: {exchanged}' in PAPER
+    assert f'{sum(paper.multiply_adds().values()):,}' in PAPER
+    for name in ('merged', 'torchvision'):
+        assert f'{sum(presets.get(name).parameters().values()):,}' in PAPER
