@@ -118,6 +118,7 @@ MACHINE: Mapping[str, Field] = {
     'data.directory': _TEXT,
     'data.threads': _whole(1, 1024),
     'data.ahead': _whole(1, 1024),
+    'data.device_cache': _YES,
     'prepare.expect': _TEXT,
     'prepare.md5': _YES,
     'prepare.unreadable': _whole(0),

@@ -31,6 +31,7 @@ def get_config() -> ConfigDict:
     config.data.directory = ''  # (machine) a prepared dataset; empty: <workdir>/dataset
     config.data.threads = 2  # (machine) threads that decode; the batches do not depend on it
     config.data.ahead = 2  # (machine) batches that wait on the device
+    config.data.device_cache = False  # (machine) True: all training images as uint8 on every device, where they fit
 
     config.prepare = ConfigDict()
     config.prepare.source = 'folder'  # a word of sources.KINDS; docs/data.md tells what each is

@@ -113,6 +113,20 @@ def test_the_rows_of_a_run_are_those_of_its_steps(whole):
     assert all(row['images_per_second'] > 0 for row in timings if 'images_per_second' in row)
 
 
+def test_a_run_from_the_device_cache_is_the_run_from_the_host(images, whole, tmp_path):
+    """To float32's rounding: it is another program."""
+    modes.train(tiny(data__directory=images, data__device_cache=True), str(tmp_path))
+    (step, state), (expected_step, expected) = held(tmp_path), held(whole)
+    assert step == expected_step
+    for found, wanted in zip(
+        *map(jax.tree.leaves, (state['parameters'], expected['parameters'])), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+    rows = (journal.read_metrics(each) for each in (tmp_path, whole))
+    for row, wanted in zip(*rows, strict=True):
+        assert row == pytest.approx(wanted, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     'at', [1, 4, 7]
 )  # before the first checkpoint, between two, between validation and row

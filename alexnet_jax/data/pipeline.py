@@ -7,6 +7,7 @@ elements here are whole batches, because its overhead for each would be a sixth 
 B this host's share of a batch.
 """
 
+import copy
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -62,6 +63,7 @@ class Training:
             raise Mistake('There are no training images; give a dataset whose training split has some.')
         self.records, self.seed, self.crop, self._batch, self._threads = records, seed, crop, batch, threads
         self._share = _share(batch, process_index, process_count)
+        self._labels: np.ndarray | None = None
         self._augment = partial(
             augment.draws,
             seed,
@@ -85,13 +87,24 @@ class Training:
         first = step * self._batch
         records, draws = self._draws(range(first + self._share.start, first + self._share.stop))
         size = len(records)
+        rest = {'id': records, **draws._asdict(), 'real': np.ones(size, bool)}
+        if self._labels is not None:
+            return {'label': self._labels[records], **rest}
         image = np.empty((size, self.crop, self.crop, 3), np.uint8)
         label = np.empty(size, np.int32)
         places = zip(draws.top.tolist(), draws.left.tolist(), draws.mirror.tolist(), strict=True)
         for i, (record, place) in enumerate(zip(records.tolist(), places, strict=True)):
             pixels, label[i], _ = self.records[record]
             augment.cut(pixels, *place, out=image[i])
-        return {'image': image, 'label': label, 'id': records, **draws._asdict(), 'real': np.ones(size, bool)}
+        return {'image': image, 'label': label, **rest}
+
+    def without_pixels(self, labels: np.ndarray) -> 'Training':
+        """The same stream for devices that hold the images themselves: its batches have no 'image', and no record is
+        read for them. `labels` int32 (records,).
+        """
+        stream = copy.copy(self)
+        stream._labels = labels
+        return stream
 
     def batches(self, first_step: int = 0, last_step: int | None = None) -> Iterator[Batch]:
         """batch(first_step), batch(first_step + 1), ... up to and without last_step, read ahead by threads.

@@ -73,8 +73,12 @@ class Evaluator:
             self._whole = NamedSharding(mesh, PartitionSpec())
         background = augment.still_mean(mean, mean_kind, crop)
         self._still = background is not None
-        self._mean = jax.device_put(np.asarray(mean if background is None else background, np.float32), self._whole)
-        compiled = functools.partial(jax.jit, out_shardings=self._whole, compiler_options=dict(compiler_options or {}))
+        self._mean = jax.device_put(
+            np.asarray(mean if background is None else background, np.float32), self._whole
+        )
+        compiled = functools.partial(
+            jax.jit, out_shardings=self._whole, compiler_options=dict(compiler_options or {})
+        )
         self._score = compiled(self._scored, static_argnames='each')
         self._probable = compiled(lambda *given: jnp.exp(self._averaged(*given)))
 

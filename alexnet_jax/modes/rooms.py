@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax import devices, recipe
-from alexnet_jax.data import dataset, pipeline, statistics
+from alexnet_jax.data import cache, dataset, pipeline, statistics
 from alexnet_jax.evaluation.accuracy import Evaluator
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import preparing
@@ -112,6 +113,28 @@ def training_of(
         process_count=jax.process_count(),
         threads=config.data.threads,
     )
+
+
+def check_cache(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> None:
+    """Raises Mistake where the config wants the training images on the devices and they do not fit."""
+    if config.data.device_cache:
+        shape = (data.counts['train'], data.side, data.side, 3)
+        cache.check_room(shape, devices.replicated(mesh))
+
+
+def cache_of(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> cache.Cache | None:
+    """The training images on every device, where the config asks for it."""
+    if not config.data.device_cache:
+        return None
+    began = time.perf_counter()
+    held = cache.place(data.split('train'), devices.replicated(mesh), threads=config.data.threads)
+    log.info(
+        'data.device_cache: %s images, %.2f GiB, on each device after %.1f s.',
+        f'{len(held.labels):,}',
+        held.images.nbytes / cache.GIB,
+        time.perf_counter() - began,
+    )
+    return held
 
 
 def scoring_of(config: ConfigDict, data: dataset.Dataset, split: str) -> pipeline.Scoring:

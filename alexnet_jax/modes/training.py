@@ -36,6 +36,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     data = rooms.open_dataset(config, workdir)
     shape = rooms.architecture_of(config, data)
     mesh = rooms.mesh_of(config, shape)
+    rooms.check_cache(config, data, mesh)
     stream = rooms.training_of(config, data, shape)
     plateau = plateau_of(config, data.counts)
     plan = plan_of(config, stream, shape.parameters(), plateau)
@@ -206,6 +207,7 @@ def go_on(
 ) -> tuple[step.State, int]:
     """The steps from `first` to the last one, and its number."""
     layers = tuple(network.architecture.parameters())
+    held = rooms.cache_of(config, data, mesh)
     made = step.make(
         network,
         optimizer.paper_sgd(
@@ -219,6 +221,7 @@ def go_on(
         mean_kind=config.augment.mean,
         key=jax.random.fold_in(key, 1),
         accumulate=config.train.accumulate,
+        images=held.images if held else None,
         compiler_options=devices.compiler_options(config.machine.dots_only),
     )
     centre = rooms.evaluator_of(config, data, network, mesh, views=1) if 'validation' in data.counts else None
@@ -233,6 +236,7 @@ def go_on(
         record = {'tally': vars(tally)} | ({'plateau': plateau.state()} if plateau else {})
         checkpoints.save(done, state, record, top1_error=top1_error)
 
+    stream = stream.without_pixels(held.labels) if held else stream
     with feed.feed(
         stream.batches(first, plan.last), devices.batch_sharding(mesh), ahead=config.data.ahead
     ) as batches:

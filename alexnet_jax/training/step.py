@@ -17,7 +17,7 @@ import optax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from alexnet_jax.data import augment
+from alexnet_jax.data import augment, cache
 from alexnet_jax.evaluation import scores
 from alexnet_jax.network import exchange
 from alexnet_jax.network.alexnet import (
@@ -92,6 +92,7 @@ def make(
     mean_kind: str = 'image',
     key: jax.Array,
     accumulate: int = 1,
+    images: jax.Array | None = None,
     compiler_options: Mapping[str, Any] | None = None,
 ) -> Jitted:
     """`step(state, batch, rates, number) -> (state, sums)` for that network, optimizer chain and mesh.
@@ -101,6 +102,7 @@ def make(
     The gradient is that of the mean loss over the batch, as in the paper. Of the mean image `mean` (side, side, 3) that
     is subtracted which `mean_kind` (augment.MEANS) says. The batch goes through in `accumulate` parts, one after
     another and each with a share of every device's images: the same numbers but for the order of sums, in less memory.
+    Where the devices hold all `images` (data.cache), a batch comes without its own, which are cut out of those.
     """
     architecture = network.architecture
     background = augment.still_mean(mean, mean_kind, architecture.crop)
@@ -110,12 +112,15 @@ def make(
         NamedSharding(mesh, PartitionSpec()),
     )
 
-    def step(state, batch, rates, number, mean, key):
+    def step(state, batch, rates, number, mean, key, *held_images):
         drawn = dropout_masks(architecture, jax.random.fold_in(key, number), len(batch['label']))
         masks = lax.with_sharding_constraint(drawn, exchange.masks_sharding(mesh))
         real = jnp.sum(batch['real'])
 
         def loss(parameters, batch, masks):
+            if held_images:
+                where = (batch[name] for name in ('id', 'top', 'left', 'mirror'))
+                batch = {**batch, 'image': cache.cut(*held_images, *where, crop=architecture.crop)}
             images = finish(batch, mean, still=still)
             logits, _ = with_parameters(network, parameters)(images, masks, mesh)
             sums = scores.score(logits, batch['label'], batch['real'])
@@ -131,7 +136,8 @@ def make(
         sums = {**sums, 'gradient_norm': optax.global_norm(gradients)}
         return {'parameters': parameters, 'velocity': optimizer.velocity(held)}, sums
 
-    return Jitted(jax.jit(step, donate_argnums=0, compiler_options=dict(compiler_options or {})), (mean, key))
+    constants = (mean, key) if images is None else (mean, key, images)
+    return Jitted(jax.jit(step, donate_argnums=0, compiler_options=dict(compiler_options or {})), constants)
 
 
 def summed_over_parts(function: Callable[..., Any], parts: int, mesh: Mesh) -> Callable[..., Any]:

@@ -1,0 +1,92 @@
+"""The device cache: a whole split as uint8 pixels on every device, for rates that no host can read and cut.
+
+The host still draws which images, where they are cut, mirrored and lit, and sends only that; `cut` does the rest on the
+device, with the same numbers as the host's way. Knows records and devices, nothing of steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from alexnet_jax.data.pipeline import Records
+from alexnet_jax.mistakes import Mistake
+
+LEFT_FREE = 0.25  # of a device's memory: for parameters, momentum, activations and the compiler's workspace
+GIB = 2.0**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Cache:
+    """A split on the devices."""
+
+    images: jax.Array  # uint8 (N, side, side, 3), whole on every device
+    labels: np.ndarray  # int32 (N,), on the host
+
+
+def place(records: Records, sharding: jax.sharding.Sharding, *, threads: int = 1) -> Cache:
+    """All images of a split, decoded once, on every device of `sharding`, which must not divide them.
+
+    Raises Mistake, before anything is read, where they do not fit.
+    """
+    shape = (len(records), *records[0][0].shape)
+    check_room(shape, sharding)
+    images, labels = np.empty(shape, np.uint8), np.empty(len(records), np.int32)
+
+    def read(first: int) -> None:
+        for record in range(first, len(records), threads):
+            images[record], labels[record], _ = records[record]
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(read, range(threads)))  # the list makes what a thread raises heard
+    return Cache(jax.make_array_from_callback(shape, sharding, lambda index: images[index]), labels)
+
+
+def check_room(shape: tuple[int, ...], sharding: jax.sharding.Sharding) -> None:
+    """Raises Mistake where uint8 images of that shape leave too little of some device's memory."""
+    mine = sorted(sharding.addressable_devices, key=lambda device: device.id)
+    needed = int(np.prod(shape, dtype=np.int64))
+    for device in mine:
+        free = free_bytes(device, sharers=len(mine))
+        if free is not None and needed > (1 - LEFT_FREE) * free:
+            raise Mistake(
+                f'config.data.device_cache: {shape[0]:,} images of {shape[1]} pixels take {needed / GIB:,.1f} GiB, and '
+                f'{device.platform}:{device.id} can give {(1 - LEFT_FREE) * free / GIB:,.1f} GiB beside the training; '
+                'leave the field False, or prepare fewer or smaller images.'
+            )
+
+
+def free_bytes(device: jax.Device, *, sharers: int) -> int | None:
+    """What a device has left; of the host's memory a share, where `sharers` CPU devices live in it; None if unknown."""
+    statistics = device.memory_stats() or {}
+    if 'bytes_limit' in statistics:
+        return statistics['bytes_limit'] - statistics.get('bytes_in_use', 0)
+    if device.platform != 'cpu':
+        return None
+    try:
+        # The images are there once more on the host, while they are placed.
+        return os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // (sharers + 1)
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def cut(
+    images: jax.Array, records: jax.Array, top: jax.Array, left: jax.Array, mirror: jax.Array, *, crop: int
+) -> jax.Array:
+    """The crops of a batch, uint8 (B, crop, crop, 3), as augment.cut makes them on the host.
+
+    `images` (N, side, side, 3); `records`, `top` and `left` int32 (B,); `mirror` bool (B,).
+    """
+
+    def one(record: jax.Array, top: jax.Array, left: jax.Array, mirror: jax.Array) -> jax.Array:
+        zero = jnp.zeros_like(record)
+        window = lax.dynamic_slice(images, (record, top, left, zero), (1, crop, crop, images.shape[-1]))[0]
+        return jnp.where(mirror, window[:, ::-1], window)
+
+    return jax.vmap(one)(records, top, left, mirror)
