@@ -23,12 +23,13 @@ def settings(machine: ConfigDict) -> list[str]:
     sys.stdout.reconfigure(line_buffering=True)
     logging.basicConfig(format='%(message)s', stream=sys.stdout)
     logging.getLogger('alexnet_jax').setLevel(logging.INFO)
-    logging.getLogger('absl').setLevel(logging.ERROR)
+    # What orbax and TFDS log as errors they raise too, and it gets its sentence then.
+    logging.getLogger('absl').setLevel(logging.CRITICAL)
     return [
         f'machine.cpu_devices: {machine.cpu_devices}, where there is no accelerator',
         f'machine.keep_memory: {_keep_memory() if machine.keep_memory else "off"}',
         f'machine.cache: {_cache(machine.cache)}',
-        'log level: of absl, TFDS, orbax and XLA errors alone',
+        'log level: of absl, TFDS and orbax what is fatal, of XLA errors',
     ]
 
 

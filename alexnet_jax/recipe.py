@@ -150,8 +150,7 @@ def unknown(name: str) -> str:
     own = [field for field in FIELDS if field.startswith(f'{name}.')]
     if own:
         return f'config.{name} is a section and not a field; its fields are {", ".join(own)}.'
-    near = [field for field in FIELDS if field.rpartition('.')[2] == name.rpartition('.')[2]]
-    near = near or difflib.get_close_matches(name, FIELDS, 2)
+    near = _near(name) or difflib.get_close_matches(name, FIELDS, 2)
     hint = (
         f'did you mean {" or ".join(f"config.{field}" for field in near)}?'
         if near
@@ -160,16 +159,22 @@ def unknown(name: str) -> str:
     return f'There is no field config.{name}; {hint}'
 
 
+def _near(name: str) -> list[str]:
+    """Fields whose last word is that of `name`."""
+    return [field for field in FIELDS if field.rpartition('.')[2] == name.rpartition('.')[2]]
+
+
 def flag_mistake(error: Exception) -> Mistake:
     """absl's complaint about the command line as a Mistake, with what the field expects where it is about a field."""
     if isinstance(error, Mistake):
         return error
     field = re.match(r'flag --(?:no)?config\.([\w.]+)=(.*?): ', str(error), re.DOTALL)
-    return (
-        wrong(field[1], field[2], FIELDS[field[1]])
-        if field
-        else Mistake(f'{error} (--help lists the flags).')
-    )
+    if field:
+        return wrong(field[1], field[2], FIELDS[field[1]])
+    word = re.match(r"Unknown command line flag '([\w.]+)'", str(error))
+    if word and (near := _near(word[1])):
+        return Mistake(f'There is no flag --{word[1]}; did you mean --config.{near[0]}=...?')
+    return Mistake(f'{error} (--help lists the flags).')
 
 
 def _words() -> dict[str, Collection[str]]:

@@ -326,7 +326,7 @@ def png_of(width, height):
 def test_an_image_that_cannot_be_read_is_named_and_leaves_nothing_behind(data, sentence, root, tmp_path):
     name = list(FOUND['train'])[5]
     archives.official_2012(root, {**FOUND, 'train': {**FOUND['train'], name: data}})
-    with pytest.raises(Mistake, match=f'(?s)1 images cannot be read.*{name[0]}: .*{sentence}'):
+    with pytest.raises(Mistake, match=f'(?s)1 image cannot be read.*{name[0]}: .*{sentence}'):
         preparation.prepare(opened(root), tmp_path / 'd', side=16, progress=False)
     assert sorted(os.listdir(tmp_path)) == ['ilsvrc']
     preparation.prepare(opened(root), tmp_path / 'd', side=16, progress=False, unreadable=1)

@@ -301,7 +301,7 @@ def test_a_shard_that_was_damaged_meanwhile_is_made_again(unbroken, tmp_path, mo
 def test_an_image_that_was_changed_meanwhile_is_read_again(tmp_path):
     root = in_folder(tmp_path / 'pets', 24)
     (root / 'dog' / '22.png').write_bytes(b'not yet')
-    with pytest.raises(Mistake, match='1 images cannot be read'):
+    with pytest.raises(Mistake, match='1 image cannot be read'):
         prepare(tmp_path / 'd', folder(root))
     Image.fromarray(picture(22)).save(root / 'dog' / '22.png')
     Image.fromarray(picture(99)).save(root / 'cat' / '01.png')

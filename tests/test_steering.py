@@ -12,6 +12,7 @@ from conftest import tiny
 from alexnet_jax import modes
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import rooms
+from alexnet_jax.modes import workdir as folder
 from alexnet_jax.training import checkpoints, journal, signals, standstill
 from alexnet_jax.training.profile import Profile
 
@@ -105,6 +106,14 @@ def test_steering_by_validation_without_a_validation_split_is_refused_before_the
     config.prepare.source, config.prepare.path = 'folder', str(photographs)
     config.prepare.validation_share = 0.0
     config.prepare.test_share = 0.0
+    with pytest.raises(
+        Mistake, match='steers by a validation split, and the source photographs has only train'
+    ):
+        modes.train(config, str(tmp_path / 'run'))
+    assert not (tmp_path / 'dataset').exists()  # nothing was prepared for it
+    config.train.schedule = 'drops'
+    modes.prepare(config)
+    config.train.schedule = 'plateau'
     with pytest.raises(Mistake, match='steers by a validation split, and the dataset has only train'):
         modes.train(config, str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
@@ -152,3 +161,15 @@ def test_a_trace_is_closed_where_a_run_ends_within_it(tmp_path):
         with resumed.step(5):  # behind its beginning
             pass
     assert not (tmp_path / 'none').exists()
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(tmp_path, monkeypatch):
+    nearly_full = os.statvfs_result((4096, 4096, 9, 9, 9, 9, 9, 9, 0, 255))
+    monkeypatch.setattr(os, 'statvfs', lambda path: nearly_full)
+    with pytest.raises(Mistake, match=r'need 16 MB and .* has 0 MB left; make room'):
+        folder.check_room(str(tmp_path / 'not' / 'yet'), numbers=10**6)
+    folder.check_room(str(tmp_path), numbers=100)
+    (tmp_path / 'checkpoints' / '3').mkdir(parents=True)
+    folder.check_room(str(tmp_path), numbers=9 * 4096 // 4 // 3)  # three more
+    with pytest.raises(Mistake, match='need'):
+        folder.check_room(str(tmp_path), numbers=9 * 4096 // 4 // 3 + 1)

@@ -171,7 +171,8 @@ def _make(
     if len(sentences) > unreadable:
         _give_up(directory, made)
         more = [f'... and {len(sentences) - LISTED} more.'] if len(sentences) > LISTED else []
-        told = f'{len(sentences)} images cannot be read, and --config.prepare.unreadable={unreadable} may be left out:'
+        count = f'{len(sentences)} image{"s" if len(sentences) > 1 else ""}'
+        told = f'{count} cannot be read, and --config.prepare.unreadable={unreadable} may be left out:'
         raise Mistake('\n'.join([told, *sentences[:LISTED], *more]))
     if made is not jobs:
         in_order = [job for split in jobs for job in ordering.jobs(jobs[split], made[split])]

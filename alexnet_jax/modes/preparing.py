@@ -6,6 +6,7 @@ import collections
 import json
 import logging
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,25 @@ def directory(config: ConfigDict, workdir: str) -> Path:
     return Path(workdir) / 'dataset'
 
 
+def check_classes(config: ConfigDict, classes: int, where: str) -> None:
+    """The images have as many classes as the network is to tell apart. Raises Mistake."""
+    if config.network.classes not in (0, classes):
+        raise Mistake(
+            f'config.network.classes is {config.network.classes} and {where} has {classes} classes; leave the field at '
+            '0, or take other images.'
+        )
+
+
+def check_steering(config: ConfigDict, splits: Collection[str], where: str) -> None:
+    """A schedule that steers by the validation error has images to validate on. Raises Mistake."""
+    if config.train.schedule == 'plateau' and 'validation' not in splits:
+        raise Mistake(
+            f'config.train.schedule is plateau, which steers by a validation split, and {where} has only '
+            f'{", ".join(splits)}; give --config.train.schedule=drops, or prepare it with --config.prepare.'
+            'validation_share above 0.'
+        )
+
+
 def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     """Counts by split, classes and seconds; a dataset that is there already, of the same source, is kept as it is.
 
@@ -53,6 +73,8 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
         expect=wanted.expect,
         md5=wanted.md5,
     )
+    check_classes(config, len(source.classes), f'the source {source.name}')
+    check_steering(config, source.splits, f'the source {source.name}')
     log.info('Preparing %s in %s: %s', source.name, target, source.note)
     numbers = preparation.prepare(
         source,

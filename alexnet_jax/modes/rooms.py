@@ -26,22 +26,26 @@ log = logging.getLogger(__name__)
 def open_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset:
     """The prepared dataset of a run; where there is none yet and the config says from what, it is prepared first."""
     directory = preparing.directory(config, workdir)
-    if not (directory / dataset.MANIFEST).exists() and (
-        config.prepare.source == 'cutouts' or config.prepare.path
-    ):
+    if not (directory / dataset.MANIFEST).exists():
+        if config.prepare.source != 'cutouts' and not config.prepare.path:
+            raise Mistake(
+                f'There is no prepared dataset in {directory}, and nothing says from which images to make it; give '
+                '--config.prepare.path=FOLDER, with one folder inside for each class.'
+            )
         preparing.prepare(config, workdir)
     return dataset.open_dataset(directory)
 
 
+def outline(config: ConfigDict) -> architecture.Architecture:
+    """The network as far as it is known without the dataset: all but the number of classes."""
+    classes = config.network.classes or 2
+    return presets.get(config.network.preset, classes=classes, **recipe.variations(config))
+
+
 def architecture_of(config: ConfigDict, data: dataset.Dataset) -> architecture.Architecture:
     """The preset, for as many classes as the dataset has; what does not fit the dataset is refused."""
-    classes = config.network.classes or len(data.classes)
-    if classes != len(data.classes):
-        raise Mistake(
-            f'config.network.classes is {classes} and the dataset in {data.directory} has {len(data.classes)} classes; '
-            'leave the field at 0, or train on another dataset.'
-        )
-    shape = presets.get(config.network.preset, classes=classes, **recipe.variations(config))
+    preparing.check_classes(config, len(data.classes), f'the dataset in {data.directory}')
+    shape = presets.get(config.network.preset, classes=len(data.classes), **recipe.variations(config))
     if shape.crop > data.side:
         raise Mistake(
             f'{shape.name} sees {shape.crop} pixels and the images in {data.directory} have {data.side}; prepare them '
@@ -70,12 +74,14 @@ def network_of(
 
 def mesh_of(config: ConfigDict, shape: architecture.Architecture) -> Mesh:
     """The mesh the config asks for, on the devices there are."""
-    return devices.mesh(
+    mesh = devices.mesh(
         recipe.mesh_shape(config),
         columns=shape.columns,
         batch=config.train.batch,
         parts=config.train.accumulate,
     )
+    devices.share(config.evaluate.batch, mesh, field='config.evaluate.batch')
+    return mesh
 
 
 def abstract_state(shape: architecture.Architecture, mesh: Mesh) -> dict[str, Any]:

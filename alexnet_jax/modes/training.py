@@ -12,8 +12,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import devices, recipe
 from alexnet_jax.data import dataset, feed, pipeline
-from alexnet_jax.mistakes import Mistake
-from alexnet_jax.modes import concluding, evaluating, rooms
+from alexnet_jax.modes import concluding, evaluating, preparing, rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.network.alexnet import AlexNet
 from alexnet_jax.network.architecture import Architecture
@@ -33,9 +32,9 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
     What does not fit is refused before the folder is made, and so is a folder in which another process trains.
     """
+    mesh = rooms.mesh_of(config, rooms.outline(config))  # first: one that cannot be costs no images
     data = rooms.open_dataset(config, workdir)
     shape = rooms.architecture_of(config, data)
-    mesh = rooms.mesh_of(config, shape)
     rooms.check_cache(config, data, mesh)
     stream = rooms.training_of(config, data, shape)
     plateau = plateau_of(config, data.counts)
@@ -56,6 +55,7 @@ def trained(
 ) -> dict[str, Any]:
     """The run itself: it continues from its own newest whole checkpoint, else begins from weights drawn by its seed."""
     if devices.writer():
+        folder.check_room(workdir, numbers=2 * sum(shape.parameters().values()))
         folder.settle(workdir, config, dataset=data.checksum)
     for line in announcement(config, data, shape, plan, workdir) + rooms.describe(shape, mesh):
         log.info('%s', line)
@@ -101,12 +101,7 @@ def plateau_of(config: ConfigDict, counts: dict[str, int]) -> schedule.Plateau |
     """What steers by the validation error where the config asks for it; refused where nothing is validated."""
     if config.train.schedule != 'plateau':
         return None
-    if 'validation' not in counts:
-        raise Mistake(
-            f'config.train.schedule is plateau, which steers by a validation split, and the dataset has only '
-            f'{", ".join(counts)}; give --config.train.schedule=drops, or prepare it with --config.prepare.'
-            'validation_share above 0.'
-        )
+    preparing.check_steering(config, counts, 'the dataset')
     return schedule.Plateau(config.train.patience, config.train.min_delta)
 
 

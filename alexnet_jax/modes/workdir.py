@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -26,12 +27,19 @@ PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tens
 log = logging.getLogger(__name__)
 
 
+def made(workdir: str) -> Path:
+    """The folder, made where it is missing. Raises Mistake where it cannot be."""
+    try:
+        Path(workdir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Mistake(f'{workdir} cannot be made ({error.strerror}); give another --workdir.') from error
+    return Path(workdir)
+
+
 @contextlib.contextmanager
 def alone(workdir: str) -> Iterator[None]:
     """Holds the folder against a second training; however this process ends, the system lets go of it."""
-    folder = Path(workdir)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK, 'w') as lock:
+    with open(made(workdir) / LOCK, 'w') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -46,8 +54,7 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
 
     `dataset` is the dataset's checksum: other images are another run. Other versions of the packages warn.
     """
-    folder = Path(workdir)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made(workdir)
     deciding = recipe.deciding(config) | {'dataset': dataset}
     versions = {name: importlib.metadata.version(name) for name in PACKAGES} | {
         'python': platform.python_version()
@@ -79,6 +86,23 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
         },
     )
     write_json(folder / CONFIG, recipe.flat(config))
+
+
+def check_room(workdir: str, *, numbers: int) -> None:
+    """The disk has room for the checkpoints of a run, each of so many `numbers` in float32. Raises Mistake.
+
+    Four of them: the two newest, the best, and the one that is being written; less those that are there already.
+    """
+    there = Path(workdir).absolute()
+    held = sum(path.name.isdecimal() for path in there.glob(f'{CHECKPOINTS}/*'))
+    while not there.exists():
+        there = there.parent
+    needed, free = 4 * numbers * max(1, 4 - held), shutil.disk_usage(there).free
+    if needed > free:
+        raise Mistake(
+            f'The checkpoints need {needed / 1e6:,.0f} MB and {there} has {free / 1e6:,.0f} MB left; make room, or '
+            'give a --workdir on another disk.'
+        )
 
 
 def read(workdir: str) -> dict[str, Any] | None:

@@ -1,0 +1,217 @@
+"""Every mistake, typed as a hurried person would, through main.py: one sentence, exit status 2, and nothing made.
+
+All of them are made in one process, which calls main.py's own `main` as its last line does.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# {f} is the folder of all that is made for them, `quick` the words that would train for a moment.
+QUICK = (
+    '--workdir={f}/run --config.prepare.counts=48,16,20 --config.train.batch=8 --config.train.epochs=0.5 '
+    '--config.evaluate.batch=8 --config.train.warmup_epochs=0 --config.log.tensorboard=False'
+).split()
+MINE = '--config=configs/folder.py --workdir={f}/run'.split()
+PREPARE = '--config=configs/folder.py --mode=prepare --workdir={f}/run'.split()
+IMAGES = '--config.prepare.path={f}/images'
+# The name of the mistake, the words typed, and what the answer says.
+MISTAKES = {
+    'a field that does not exist': ('--config.train.bach_size=64', 'did you mean'),
+    'a field without its section': (
+        '--config.batch=64',
+        'did you mean config.train.batch or config.evaluate.batch?',
+    ),
+    'a section for a field': (
+        '--config.train=64',
+        'config.train is a section and not a field; its fields are',
+    ),
+    'a flag that does not exist': ('--workdri=/tmp/x', 'Did you mean: workdir'),
+    'a field as a flag': ('--train.batch=64', 'no flag --train.batch; did you mean --config.train.batch='),
+    'a mode that does not exist': (
+        '--mode=test --workdir={f}/run',
+        "no mode 'test'; the modes are train, prepare, evaluate",
+    ),
+    'a word that is no flag': ('train --workdir={f}/run', "'train' has no meaning here"),
+    'no workdir': ('--mode=train', 'give one such as --workdir='),
+    'a card that does not exist': (
+        '--config=imagenet --workdir={f}/run',
+        'no config file imagenet; give one such as',
+    ),
+    'a card with a mistake in its syntax': (
+        '--config={f}/syntax.py',
+        "syntax.py, line 4: SyntaxError: '(' was never closed",
+    ),
+    'a card that stumbles': ('--config={f}/stumbles.py', 'stumbles.py, line 5: AttributeError'),
+    'a text for a number': (
+        '--config.train.epochs=ten',
+        "config.train.epochs is 'ten'; expected was a number above 0",
+    ),
+    'a fraction for a whole number': ('--config.train.batch=1.5', 'expected was a whole number from 1'),
+    'a value out of its range': ('--config.train.momentum=1', 'expected was a number from 0 and below 1'),
+    'an unknown word': ('--config.train.schedule=step', 'expected was one of drops, cosine, plateau'),
+    'images for another mode': (
+        [*QUICK, '--images=cat.jpg'],
+        '--images is for --mode=predict; --mode=train takes none',
+    ),
+    'no images': ('--mode=predict --workdir={f}/run', 'No images were named'),
+    'images that do not exist': (
+        '--mode=predict --workdir={f}/run --images={f}/no.jpg',
+        'no.jpg does not exist',
+    ),
+    'a workdir that is a file': ('--workdir={f}/file', 'file is no folder that you may write to'),
+    'a workdir that cannot be made': (
+        '--workdir=/proc/alexnet --config.data.directory={f}/whole/dataset',
+        'cannot be made',
+    ),
+    'nothing to train on': (MINE, 'nothing says from which images to make it; give --config.prepare.path='),
+    'a path that does not exist': ([*MINE, '--config.prepare.path={f}/nowhere'], 'needs an existing path'),
+    'an empty folder': ([*MINE, '--config.prepare.path={f}/empty'], 'holds no image; expected was'),
+    'one class alone': ([*MINE, '--config.prepare.path={f}/alone'], 'holds one class alone'),
+    'images in no class': ([*MINE, '--config.prepare.path={f}/images/cat'], 'lies in no class folder'),
+    'a file for a folder': ([*MINE, '--config.prepare.path={f}/file'], 'is no folder; for an archive choose'),
+    'another number of classes': (
+        [*MINE, IMAGES, '--config.network.classes=10'],
+        'classes is 10 and the source images has 2',
+    ),
+    'another number of classes than prepared': (
+        [*QUICK, '--config.data.directory={f}/whole/dataset', '--config.network.classes=7'],
+        'classes is 7 and the dataset in',
+    ),
+    'images too small for the network': (
+        [*QUICK, '--config.data.directory={f}/whole/dataset', '--config.network.preset=paper'],
+        'paper sees 224 pixels and the images in',
+    ),
+    'a damaged image': (
+        [*PREPARE, '--config.prepare.path={f}/damaged'],
+        '1 image cannot be read, and --config.prepare.unreadable=0 may be left out: cat/3.png: a damaged',
+    ),
+    'a batch that the mesh does not divide': (
+        [*QUICK, '--config.mesh=2,1', '--config.train.batch=7'],
+        'multiple of 2',
+    ),
+    'an evaluation that the mesh does not divide': (
+        [*QUICK, '--config.mesh=2,1', '--config.evaluate.batch=7'],
+        'make config.evaluate.batch a multiple of 2',
+    ),
+    'a mesh larger than the devices': (
+        [*QUICK, '--config.mesh=4,2'],
+        'needs 8 devices and there are 2; give a smaller',
+    ),
+    'a mesh that does not divide the columns': (
+        [*QUICK, '--config.mesh=1,4'],
+        'divides the 2 columns of miniature',
+    ),
+    "another run's workdir": (
+        [*QUICK, '--workdir={f}/whole', '--config.train.momentum=0.5'],
+        'whole holds another run: config.',
+    ),
+    'checkpoints of another network': (
+        '--mode=evaluate --workdir={f}/mixed',
+        'is of another network: parameters/fc8/bias is',
+    ),
+    'a checkpoint that is not there': (
+        '--mode=evaluate --workdir={f}/whole --config.evaluate.checkpoint=77',
+        'no checkpoint of step 77',
+    ),
+    'a folder that was never trained in': (
+        '--mode=evaluate --workdir={f}/empty',
+        'holds no trained run; train first',
+    ),
+    'half a dataset': ([*QUICK, '--config.data.directory={f}/half'], 'is missing. 1 of'),
+    'no space': ([*QUICK, '--workdir={f}/full'], 'No space is left (run.json); make room'),
+    'plateaus without validation': (
+        [*MINE, IMAGES, '--config.train.schedule=plateau', '--config.prepare.validation_share=0'],
+        'steers by a validation split',
+    ),
+}
+DRIVER = """
+import contextlib, errno, io, json, sys
+from unittest import mock
+import main
+answers = {}
+for name, words in json.load(sys.stdin).items():
+    out, err = io.StringIO(), io.StringIO()
+    full = OSError(errno.ENOSPC, 'No space left on device', 'run.json')
+    on_disk = mock.patch('os.replace', side_effect=full) if name == 'no space' else contextlib.nullcontext()
+    with contextlib.redirect_stderr(err), on_disk:
+        try:
+            status = main.main(['main.py', *words])
+        except BaseException as error:
+            status = repr(error)
+    answers[name] = [status, err.getvalue()]
+with open(sys.argv[1], 'w') as file:
+    json.dump(answers, file)
+"""
+
+
+def pictures(folder, *names):
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (70, 70), (20 * number, 90, 0)).save(folder / name)
+
+
+def furnished(folder, whole):
+    """The folder in which the mistakes are made."""
+    (folder / 'empty').mkdir()
+    (folder / 'file').touch()
+    begin = 'from configs import default\n\ndef get_config():\n'
+    (folder / 'syntax.py').write_text(begin + '    config = default.get_config(\n    return config\n')
+    (folder / 'stumbles.py').write_text(
+        begin + '    config = default.get_config()\n    config.trian.batch = 3\n'
+    )
+    for name in ('images', 'damaged'):
+        pictures(folder / name, *(f'{kind}/{number}.png' for kind in ('cat', 'dog') for number in range(8)))
+    pictures(folder / 'alone', 'cat/1.png', 'cat/2.png')
+    (folder / 'damaged/cat/3.png').write_bytes((folder / 'images/cat/3.png').read_bytes()[:60])
+    for name in ('whole', 'mixed'):
+        shutil.copytree(whole, folder / name)
+    shutil.copytree(folder / 'whole/dataset', folder / 'half')
+    next((folder / 'half').glob('*train*array_record*')).unlink()
+    run = json.loads((folder / 'mixed/run.json').read_text())
+    run['deciding']['prepare.path'], run['deciding']['prepare.source'] = str(folder / 'images'), 'folder'
+    (folder / 'mixed/run.json').write_text(json.dumps(run))
+    shutil.rmtree(folder / 'mixed/dataset')
+
+
+@pytest.fixture(scope='module')
+def answers(trained, tmp_path_factory):
+    """Status and words for each mistake, and the folder in which they were made."""
+    config, whole = trained
+    folder = tmp_path_factory.mktemp('mistakes')
+    furnished(folder, whole)
+    asked = {}
+    for name, (words, _) in MISTAKES.items():
+        words = words.split() if isinstance(words, str) else words
+        asked[name] = [word.replace('{f}', str(folder)) for word in words]
+    done = subprocess.run(
+        [sys.executable, '-c', DRIVER, str(folder / 'answers.json')],
+        input=json.dumps(asked),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / 'answers.json').read_text()), folder
+
+
+@pytest.mark.parametrize('name', MISTAKES)
+def test_a_mistake_gets_one_sentence_and_status_2(name, answers):
+    status, said = answers[0][name]
+    assert status == 2
+    *before, sentence = said.splitlines()
+    assert MISTAKES[name][1] in sentence and sentence.endswith(('.', '?', '"'))
+    assert all(line.startswith('prepared ') for line in before)
+
+
+def test_nothing_was_trained_where_a_mistake_was_made(answers):
+    folder = answers[1]
+    assert not list((folder / 'run').glob('checkpoints')) and not (folder / 'run' / 'metrics.jsonl').exists()
