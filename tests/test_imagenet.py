@@ -144,7 +144,7 @@ def test_a_part_of_the_validation_images_is_labelled_by_its_numbers(root):
     told = {item.id: source.classes[item.label] for item in source.splits['test']}
     assert told == dict(list(FOUND['validation'])[3:])
     archives.write(root, {VAL: archives.tar({'x.JPEG': archives.jpeg(1)})})
-    refused(root, r"'x.JPEG'; expected were names numbered from 1 to 6", expect='any')
+    refused(root, r"'x.JPEG'; expected were names of ILSVRC-2012 numbered from 1 to 6", expect='any')
 
 
 # Hostile and broken archives

@@ -51,15 +51,18 @@ class Image:
 def arrange(
     found: Mapping[str, tuple], *, origin: str, seed: int, shares: Mapping[str, float]
 ) -> Arrangement:
-    """The images `found` (path, with '/' -> where), in the order of their ids.
+    """The images `found` (path, with '/' -> where), as `labelled` and `place` make them out."""
+    images, as_found = labelled(found, origin=origin)
+    return place(images, origin=origin, seed=seed, shares=shares, as_found=as_found)
+
+
+def labelled(found: Mapping[str, tuple], *, origin: str) -> tuple[dict[str, list[Image]], bool]:
+    """The images `found` (path, with '/' -> where) by splits, and whether there were splits.
 
     The id is the path, but where all classes are WordNet ids it is the file's stem, as in every form of ImageNet.
 
     The first folder is the split where it is called so everywhere (train; val, valid or validation; test), the next
-    one the class; folders about everything are passed through. Where the splits do not exist, `shares` of the
-    training images become 'validation' and 'test', each image by a hash of `seed` and its id: it stays where it is
-    when others come or go. Where there is a validation but no test split (Imagenette), it becomes the test split.
-    Raises Mistake, about `origin`, where that gives nothing to learn or to test.
+    one the class; folders about everything are passed through. Raises Mistake, about `origin`, where that is not so.
     """
     if not found:
         raise Mistake(f'{origin} holds no image; {FORMS}.')
@@ -73,7 +76,7 @@ def arrange(
     for path, part in parts.items():
         split = NAMED[part[0].lower()] if depth else 'train'
         images[split].append(Image(names[path], part[depth], found[path]))
-    return place(images, origin=origin, seed=seed, shares=shares, as_found=bool(depth))
+    return dict(images), bool(depth)
 
 
 def place(
@@ -84,10 +87,14 @@ def place(
     shares: Mapping[str, float],
     as_found: bool = True,
 ) -> Arrangement:
-    """Images by splits (of SPLITS), in the order of their ids; what `arrange` says of the splits holds here.
+    """Images by splits (of SPLITS), in the order of their ids.
 
+    Where a split does not exist, `shares` of the training images become 'validation' and 'test', each image by a hash
+    of `seed` and its id: it stays where it is when others come or go. Where there is a validation but no test split
+    (Imagenette), it becomes the test split.
     Classes are in the order of their names, which for WordNet ids is that of torchvision, Caffe and Keras. `as_found`
-    says whether there were splits. Raises Mistake, about `origin`, also where two images have the same id.
+    says whether there were splits. Raises Mistake, about `origin`, where that gives nothing to learn or to test, and
+    where two images have the same id.
     """
     given = {
         split: sorted(images[split], key=lambda image: image.id) for split in SPLITS if images.get(split)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,20 +76,40 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     )
     check_classes(config, len(source.classes), f'the source {source.name}')
     check_steering(config, source.splits, f'the source {source.name}')
+    classes = config.network.classes or len(source.classes)
+    if classes != len(source.classes):
+        raise Mistake(
+            f'config.network.classes is {classes}, and {wanted.path or source.name} has {len(source.classes)} classes; '
+            'fetch those that are missing, or give --config.network.classes=0.'
+        )
     log.info('Preparing %s in %s: %s', source.name, target, source.note)
-    numbers = preparation.prepare(
-        source,
-        target,
-        side=wanted.side,
-        encoding=wanted.encoding,
-        quality=wanted.quality,
-        workers=wanted.workers,
-        unreadable=wanted.unreadable,
-    )
+    with _nothing_left(target.parent):
+        numbers = preparation.prepare(
+            source,
+            target,
+            side=wanted.side,
+            encoding=wanted.encoding,
+            quality=wanted.quality,
+            workers=wanted.workers,
+            unreadable=wanted.unreadable,
+        )
     report = json.loads((target / ground.REPORT).read_text())
     log.info('%s', findings.sentence(report))
     _draw(config, dataset.open_dataset(target), source, report, target / ground.PICTURE)
     return numbers
+
+
+@contextlib.contextmanager
+def _nothing_left(folder: Path) -> Iterator[None]:
+    """A mistake leaves no empty folder that was not there before."""
+    was_there = folder.exists()
+    try:
+        yield
+    except Mistake:
+        if not was_there:
+            with contextlib.suppress(OSError):  # where it was not made, or is not empty
+                folder.rmdir()
+        raise
 
 
 def _draw(config: ConfigDict, data: Dataset, source: Source, report: dict[str, Any], file: Path) -> None:

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from alexnet_jax.data import wordnet
 from alexnet_jax.data.arrangement import Image
 from alexnet_jax.mistakes import Mistake
 
@@ -28,8 +29,15 @@ OFFICIAL = {
 
 def check_official(images: Mapping[str, Iterable[Image]], challenge: str, origin: str) -> None:
     """Raises Mistake unless there are the images and classes that the challenge had."""
-    expected = OFFICIAL[challenge]
-    counts = collections.Counter(image.label for image in images['train'])
+    if differences := _differences(images, OFFICIAL[challenge]):
+        raise Mistake(
+            f'{origin} is not the whole of {challenge}: {", ".join(differences)}. Fetch what is missing; '
+            f'{RELAXED.format("listed")} (what its own lists say) or any.'
+        )
+
+
+def _differences(images: Mapping[str, Iterable[Image]], expected: Expected) -> list[str]:
+    counts = collections.Counter(image.label for image in images.get('train', ()))
     differences = [
         f'{split} {len(list(images.get(split, ()))):,} instead of {number:,}'
         for split, number in expected.images.items()
@@ -41,11 +49,15 @@ def check_official(images: Mapping[str, Iterable[Image]], challenge: str, origin
         differences.append(f'{smallest} images in the smallest class instead of {expected.smallest}')
     if (largest := max(counts.values(), default=0)) > expected.largest:
         differences.append(f'{largest} images in the largest class instead of {expected.largest}')
-    if differences:
-        raise Mistake(
-            f'{origin} is not the whole of {challenge}: {", ".join(differences)}. Fetch what is missing; '
-            f'{RELAXED.format("listed")} (what its own lists say) or any.'
-        )
+    return differences
+
+
+def check_if_imagenet(images: Mapping[str, Iterable[Image]], origin: str) -> None:
+    """As `check_official` for the nearer challenge, where the classes are WordNet ids and as many as it had."""
+    classes = {image.label for image in images.get('train', ())}
+    if len(classes) == OFFICIAL['ILSVRC-2012'].classes and wordnet.are_ids(classes):
+        nearest = min(OFFICIAL, key=lambda challenge: len(_differences(images, OFFICIAL[challenge])))
+        check_official(images, nearest, origin)
 
 
 def check_listed(found: Mapping[str, int], listed: Mapping[str, int], what: str, origin: str) -> None:

@@ -38,7 +38,12 @@ def listing(root: Path) -> tuple[dict[str, tuple], list[str]]:
     found, others = {}, []
     try:
         for path, entry in files(root, ()):
-            if path.lower().endswith(images.ENDINGS) and entry.is_file():
+            if path.lower().endswith(images.ENDINGS):
+                if not entry.is_file():
+                    raise Mistake(
+                        f'{root} holds {path!r}, which is no plain file but a device, a pipe, or a link to nothing; '
+                        'remove it.'
+                    )
                 status = entry.stat()
                 # Size and time tell whether the file is still the same when a preparation goes on.
                 found[path] = (path, status.st_size, status.st_mtime_ns)

@@ -120,17 +120,26 @@ class _Archives:
         return images
 
     def _flat(self, file: str, truth: Sequence[str]) -> list[Image]:
-        """Images whose labels are listed in the order of the images' names."""
+        """Images whose labels are listed in the order of the images' names, which are numbered from 1."""
         origin = str(self._folder / file)
         found = sorted((PurePosixPath(name).name, where) for name, where in self._pictures(file))
         if self._strict:
             expectations.check_listed({'all': len(found)}, {'all': len(truth)}, 'the images', origin)
-        if len(found) != len(truth):  # a part of them: their names are numbered from 1
-            truth = [_numbered(name, truth, origin) for name, _ in found]
+        labels = [self._numbered(name, truth, origin) for name, _ in found]
         return [
             Image(wordnet.identity(name, wnid, origin=origin), wnid, where)
-            for (name, where), wnid in zip(found, truth, strict=True)
+            for (name, where), wnid in zip(found, labels, strict=True)
         ]
+
+    def _numbered(self, name: str, truth: Sequence[str], origin: str) -> str:
+        """The label on the line that the name's number tells."""
+        number = re.match(rf'ILSVRC{self._challenge.year}_[a-z]+_(\d+)\D', name)
+        if not number or not 1 <= int(number[1]) <= len(truth):
+            raise Mistake(
+                f'{origin} holds {name!r}; expected were names of ILSVRC-{self._challenge.year} numbered from 1 to '
+                f'{len(truth)}.'
+            )
+        return truth[int(number[1]) - 1]
 
     def _pictures(self, file: str, within: tars.Member | None = None) -> list[tuple[str, tuple]]:
         """Names of images and where they lie."""
@@ -155,11 +164,3 @@ class _Archives:
             for split, of_split in images.items()
         }
         return replaced, f' {len(known & set(patches))} images come from {file}.'
-
-
-def _numbered(name: str, truth: Sequence[str], origin: str) -> str:
-    """The label on the line that the name's number tells."""
-    number = re.search(r'_(\d+)\.\w+$', name)
-    if not number or not 1 <= int(number[1]) <= len(truth):
-        raise Mistake(f'{origin} holds {name!r}; expected were names numbered from 1 to {len(truth)}.')
-    return truth[int(number[1]) - 1]

@@ -87,6 +87,7 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
     if not files:
         raise Mistake(f'{path} holds no .parquet files; expected were such as train-00000-of-00294.parquet.')
     root = path if path.is_dir() else path.parent
+    _check_numbers([str(file.relative_to(root)) for file in files], str(path))
     tables = [_Table(file, root) for file in files]
     rows = [row for table in tables for row in table.rows()]
     if not rows or len({table.column for table in tables}) > 1:
@@ -95,6 +96,12 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
         )
     names = tables[0].names
     classes = _wordnet_ids(rows, str(path)) or _named(rows, names, str(path))
+    if wanted.expect != 'any' and len(classes) < len(names):
+        lost = next(name for label, name in enumerate(names) if label not in classes)
+        raise Mistake(
+            f'{path} has names for {len(names):,} classes and images of {len(classes):,}, none of {lost!r}; fetch what '
+            f'is missing; {expectations.RELAXED.format("any")}.'
+        )
     is_imagenet = wordnet.are_ids(classes.values())
     if is_imagenet and wanted.expect == 'official':
         images = collections.defaultdict(list)
@@ -156,6 +163,20 @@ class _Table:
                     continue
                 name = (row[self._name] or {}).get('path') if self._name else ''
                 yield _Row(split, PurePosixPath(name or '').name, row[self._label], (*place, group, number))
+
+
+def _check_numbers(names: Sequence[str], origin: str) -> None:
+    """Raises Mistake where of train-00000-of-00294.parquet and so on one is missing."""
+    numbers = collections.defaultdict(set)
+    for name in names:
+        if told := re.fullmatch(r'(.*?)-?(\d+)-of-(\d+)(.*)', name):
+            numbers[told[1], told[3], told[4]].add(int(told[2]))
+    for (prefix, total, ending), there in numbers.items():
+        if lost := sorted(set(range(int(total))) - there) if int(total) <= 10**6 else ():
+            raise Mistake(
+                f'{origin} has {len(there):,} of the {int(total):,} files {prefix}-*-of-{total}{ending}, and lacks '
+                f'number {lost[0]}; fetch what is missing.'
+            )
 
 
 def _split(relative: Path) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_jax.data import images
-from alexnet_jax.data.arrangement import Arrangement, Item, arrange, passed_over
+from alexnet_jax.data.arrangement import Arrangement, Item, labelled, passed_over, place
+from alexnet_jax.data.sources import expectations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +65,12 @@ def arranged(
     """The source of images found in a folder or archive (path -> where), in the order of their ids.
 
     `others` are the paths of files that are no images, to be counted in the note; `words` what classes are called.
+    With the 1,000 classes of ImageNet and official counts expected, the images have to be as many.
     """
-    arrangement = arrange(found, origin=str(path), seed=wanted.seed, shares=wanted.shares)
+    images, as_found = labelled(found, origin=str(path))
+    if wanted.expect == 'official':
+        expectations.check_if_imagenet(images, str(path))
+    arrangement = place(images, origin=str(path), seed=wanted.seed, shares=wanted.shares, as_found=as_found)
     note = arrangement.note + passed_over(others)
     return made(named(path), arrangement, wanted, reader, note=note, words=words, streamed=streamed)
 
