@@ -226,6 +226,8 @@ def _check_network(config: ConfigDict, images: bool) -> None:
 
 def _contradictions(config: ConfigDict) -> list[tuple[bool, str]]:
     """Pairs of fields that cannot both be meant, each with its sentence."""
+    from alexnet_jax.data import sources
+
     prepare, train, every = config.prepare, config.train, config.checkpoint.every_steps
     data, keep = (mesh_shape(config) or (1, 1))[0], config.checkpoint.keep_every_steps
     return [
@@ -248,6 +250,15 @@ def _contradictions(config: ConfigDict) -> list[tuple[bool, str]]:
             train.schedule == 'plateau' and config.evaluate.every_epochs == 0,
             'config.train.schedule is plateau, which steers by the validation error, and config.evaluate.every_epochs '
             'is 0, so that nothing is validated on the way; give it above 0, or train.schedule=drops.',
+        ),
+        (
+            train.schedule == 'plateau'
+            and prepare.validation_share == 0
+            and prepare.source in sources.UNSTEERED
+            and not config.data.directory,
+            'config.train.schedule is plateau, which steers by the validation error, and config.prepare.'
+            f'validation_share is 0, which leaves {prepare.source} without a validation split; give it above 0, or '
+            'train.schedule=drops.',
         ),
         (
             train.batch % data != 0,

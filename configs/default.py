@@ -42,7 +42,7 @@ def get_config() -> ConfigDict:
     config.prepare.validation_share = 0.1  # of the training images, where the source has no split of its own
     config.prepare.test_share = 0.1  # likewise
     config.prepare.counts = '8000,1000,1000'  # cutouts alone: images to make for train, validation, test
-    config.prepare.expect = 'official'  # (machine) of ImageNet's own forms: as many images as there were; listed; any
+    config.prepare.expect = 'official'  # (machine) of ImageNet's and CIFAR-10's own forms: the whole; listed; any
     config.prepare.md5 = False  # (machine) holds ImageNet's archives against their known sums, which reads all of them
     config.prepare.unreadable = 0  # (machine) images that may be left out since they cannot be read; all are named
     config.prepare.workers = 1  # (machine) processes; the bytes written do not depend on it

@@ -2,6 +2,7 @@
 
     python main.py --config=configs/imagenet.py --workdir=/data/alexnet --config.prepare.path=/data/ilsvrc2012
 
+Without a path, imagenet2012 is taken from where TFDS keeps it (TFDS_DATA_DIR, else ~/tensorflow_datasets).
 The folder holds the archives as they are fetched: ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and
 ILSVRC2012_devkit_t12.tar.gz; nothing is unpacked. For Kaggle's tree, Hugging Face's parquet files, class folders and
 others give another --config.prepare.source (docs/data.md). Preparing takes --config.prepare.workers processes.

@@ -249,6 +249,20 @@ def class_zip(root, found):
     return 'zip', root / 'images.zip'
 
 
+def tfds(root, found):
+    """As imagenet2012 of TFDS is, which keeps images and their names; the test images have no labels."""
+    import builders
+
+    examples = {
+        split: [
+            (f'{name}.JPEG', sorted(CLASSES).index(wnid), data) for (name, wnid), data in of_split.items()
+        ]
+        for split, of_split in found.items()
+    }
+    unlabelled = [('ILSVRC2012_test_00000001.JPEG', -1, jpeg(998))]
+    return 'tfds', builders.built(root, 'Imagenet2012', sorted(CLASSES), examples | {'test': unlabelled})
+
+
 def write(root, files):
     for path, data in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,8 @@ FORMS = {
     'folders': archives.class_folders,
     'tar': archives.class_tar,
     'tar.gz': archives.class_tgz,
+    'zip': archives.class_zip,
+    'tfds': archives.tfds,
     'parquet': archives.parquet,
     'parquet, own names': lambda root, found: archives.parquet(root, found, files=1, suffix=False),
 }
@@ -75,7 +77,8 @@ def test_the_records_are_the_images_by_their_stems_in_the_order_of_the_ids(expec
 
 
 @pytest.mark.parametrize(
-    'form, workers', [*((form, 1) for form in FORMS), ('2012', 2), ('tar.gz', 2), ('parquet', 2)]
+    'form, workers',
+    [*((form, 1) for form in FORMS), ('2012', 2), ('tar.gz', 2), ('zip', 2), ('tfds', 2), ('parquet', 2)],
 )
 def test_every_form_gives_the_same_bytes(form, workers, expected, tmp_path):
     data = prepared(opened(form, tmp_path / 'archives'), tmp_path / 'dataset', workers=workers)

@@ -127,6 +127,10 @@ MISTAKES = {
     ),
     'half a dataset': ([*QUICK, '--config.data.directory={f}/half'], 'is missing. 1 of'),
     'no space': ([*QUICK, '--workdir={f}/full'], 'No space is left (run.json); make room'),
+    'plateaus without validation, by the config alone': (
+        '--config=configs/imagenet.py --workdir={f}/run --config.prepare.validation_share=0',
+        'validation_share is 0, which leaves imagenet2012 without a validation split',
+    ),
     'plateaus without validation': (
         [*MINE, IMAGES, '--config.train.schedule=plateau', '--config.prepare.validation_share=0'],
         'steers by a validation split',

@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -51,16 +52,25 @@ def in_archive(path, files, *others):
     return path
 
 
+def in_zip(path, files, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, 'w', compression) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
 def made(form, tmp_path, files, wrapper=''):
     tmp_path.mkdir(exist_ok=True)
     files = {f'{wrapper}{path}': content for path, content in files.items()}
     if form == 'folder':
         return sources.open_source('folder', str(in_folder(tmp_path / 'pets', files)), side=8)
+    if form == 'zip':
+        return sources.open_source('zip', str(in_zip(tmp_path / 'pets.zip', files)), side=8)
     return sources.open_source('tar', str(in_archive(tmp_path / f'pets.{form}', files)), side=8)
 
 
 @pytest.mark.parametrize('wrapper', ['', 'download/'])
-@pytest.mark.parametrize('form', ['folder', 'tar', 'tar.gz', 'tgz'])
+@pytest.mark.parametrize('form', ['folder', 'tar', 'tar.gz', 'tgz', 'zip'])
 def test_folders_and_archives_give_the_same_images(form, wrapper, tmp_path):
     source = made(form, tmp_path, FILES | LITTER, wrapper)
     assert source.name == 'pets' and source.classes == ('cat', 'dog')
@@ -73,7 +83,7 @@ def test_folders_and_archives_give_the_same_images(form, wrapper, tmp_path):
     assert '.csv 1' in source.note and 'DS_Store' not in source.note
 
 
-@pytest.mark.parametrize('form', ['folder', 'tar'])
+@pytest.mark.parametrize('form', ['folder', 'tar', 'zip'])
 def test_the_order_is_that_of_the_names(form, tmp_path):
     source = made(form, tmp_path, FILES)
     assert [item.id for item in source.splits['train']] == sorted(path for path in FILES if 'train' in path)
@@ -86,7 +96,7 @@ def test_a_packed_archive_is_best_read_in_its_own_order(tmp_path):
     assert [item.id for item in in_its_order] == [path for path in FILES if 'train' in path]
 
 
-@pytest.mark.parametrize('form', ['folder', 'tar', 'tgz'])
+@pytest.mark.parametrize('form', ['folder', 'tar', 'tgz', 'zip'])
 def test_images_are_read_in_any_order_and_from_another_process(form, tmp_path):
     source = pickle.loads(pickle.dumps(made(form, tmp_path, FILES)))
     items = [item for split in source.splits.values() for item in split]
@@ -94,7 +104,7 @@ def test_images_are_read_in_any_order_and_from_another_process(form, tmp_path):
         assert source.read(item) == FILES[item.id]
 
 
-@pytest.mark.parametrize('form', ['folder', 'tar', 'tgz'])
+@pytest.mark.parametrize('form', ['folder', 'tar', 'tgz', 'zip'])
 def test_ones_own_photographs_are_turned_upright_in_any_form_and_imagenets_in_none(form, tmp_path):
     assert made(form, tmp_path / 'own', FILES).upright
     named = {path.replace('cat', 'n00000001').replace('dog', 'n00000002'): FILES[path] for path in FILES}
@@ -174,11 +184,11 @@ def test_a_damaged_header_in_an_archive_is_not_taken_for_its_end(form, tmp_path)
 
 
 def test_nothing_is_written_while_archives_are_read(tmp_path):
-    for form in ('tar', 'tgz'):
+    for form in ('tar', 'tgz', 'zip'):
         source = made(form, tmp_path, FILES)
         for item in source.splits['train']:
             source.read(item)
-    assert sorted(os.listdir(tmp_path)) == ['pets.tar', 'pets.tgz']
+    assert sorted(os.listdir(tmp_path)) == ['pets.tar', 'pets.tgz', 'pets.zip']
 
 
 def test_an_image_that_has_gone_is_named(tmp_path):
@@ -198,11 +208,14 @@ def test_an_image_beyond_the_end_of_its_archive_is_named(tmp_path):
 @pytest.mark.parametrize(
     'kind, path, options, sentence',
     [
-        ('zip', 'pets', {}, "Unknown source 'zip'; there are: cutouts, folder, tar"),
+        ('rar', 'pets', {}, "Unknown source 'rar'; there are: cutouts, folder, tar"),
         ('folder', '', {}, 'needs an existing path'),
         ('tar', 'nowhere.tar', {}, 'needs an existing path'),
         ('folder', 'pets/train/dog/b.jpg', {}, 'is no folder'),
         ('tar', 'pets', {}, 'is no archive'),
+        ('zip', 'pets', {}, 'is no archive'),
+        ('zip', 'pets/train/dog/b.jpg', {}, 'no whole zip'),
+        ('cifar10', 'pets', {}, 'is no archive'),
         ('tar', 'pets/train/dog/b.jpg', {}, 'no whole tar'),
         ('folder', 'pets', {'validation_share': 0.6, 'test_share': 0.4}, 'together less than 1'),
         ('folder', 'pets', {'test_share': -0.1}, 'at least 0'),

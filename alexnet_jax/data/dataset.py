@@ -1,6 +1,6 @@
 """A prepared dataset: its records, counts, class names and statistics; whether it is whole and sound.
 
-A dataset lies in a directory that any TFDS reader opens; this is the only file that speaks with TFDS. Knows how
+A dataset lies in a directory that any TFDS reader opens; this file alone speaks with TFDS about it. Knows how
 datasets are described, read and checked, not how they come about, and nothing of batches.
 """
 

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax import devices, recipe
-from alexnet_jax.data import cache, dataset, pipeline, statistics
+from alexnet_jax.data import cache, dataset, pipeline, sources, statistics
 from alexnet_jax.evaluation.accuracy import Evaluator
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import preparing
@@ -27,10 +27,14 @@ def open_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset:
     """The prepared dataset of a run; where there is none yet and the config says from what, it is prepared first."""
     directory = preparing.directory(config, workdir)
     if not (directory / dataset.MANIFEST).exists():
-        if config.prepare.source != 'cutouts' and not config.prepare.path:
+        source = config.prepare.source
+        if source not in sources.WITHOUT_PATH and not config.prepare.path:
+            what = (
+                'a folder with one folder inside for each class' if source == 'folder' else 'see docs/data.md'
+            )
             raise Mistake(
                 f'There is no prepared dataset in {directory}, and nothing says from which images to make it; give '
-                '--config.prepare.path=FOLDER, with one folder inside for each class.'
+                f'--config.prepare.path=..., for the source {source!r} {what}.'
             )
         preparing.prepare(config, workdir)
     return dataset.open_dataset(directory)

@@ -8,22 +8,42 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from alexnet_jax.data.arrangement import SPLITS, Item
-from alexnet_jax.data.sources import drawn, folders, imagenet, kaggle, parquet, sums, synsets, tars
+from alexnet_jax.data.sources import (
+    cifar10,
+    drawn,
+    folders,
+    imagenet,
+    kaggle,
+    parquet,
+    sums,
+    synsets,
+    tars,
+    tfds,
+    zips,
+)
 from alexnet_jax.data.sources.source import EXPECTATIONS, Source, Wanted
 from alexnet_jax.mistakes import Mistake
 
-__all__ = ['EXPECTATIONS', 'KINDS', 'SPLITS', 'Item', 'Source', 'open_source']
+__all__ = ['EXPECTATIONS', 'KINDS', 'SPLITS', 'UNSTEERED', 'WITHOUT_PATH', 'Item', 'Source', 'open_source']
 
 AT_PATH: Mapping[str, Callable[[Path, Wanted], Source]] = {
     'folder': folders.open_folder,
     'tar': tars.open_tar,
+    'zip': zips.open_zip,
+    'cifar10': cifar10.open_cifar10,
     'imagenet2012': imagenet.open_2012,
     'imagenet2010': imagenet.open_2010,
     'synsets': synsets.open_synsets,
     'kaggle': kaggle.open_kaggle,
     'parquet': parquet.open_parquet,
 }
-KINDS = ('cutouts', *AT_PATH)
+KINDS = ('cutouts', *AT_PATH, 'tfds')
+WITHOUT_PATH = ('cutouts', 'imagenet2012')  # are found without one
+UNSTEERED = (
+    'cifar10',
+    'imagenet2012',
+    'kaggle',
+)  # have a validation split only by a share of their training images
 
 
 def open_source(
@@ -41,9 +61,11 @@ def open_source(
     """The source of a kind (KINDS) at a path.
 
     cutouts: made here (cutouts.py), `side` pixels, so many for train, validation and test as `counts` says.
-    folder, tar (also gzipped): split/class/image or class/image; arrangement.py tells what becomes of them, and to
+    folder, tar (also gzipped), zip: split/class/image or class/image; arrangement.py tells what becomes of them, and to
     which images `seed` and the two shares apply.
+    cifar10: the archive cifar-10-binary.tar.gz. tfds: a folder that TFDS prepared, or a name that TFDS knows.
     imagenet2012, imagenet2010, synsets, kaggle, parquet: as their owners ship them, each in a file of its own here.
+    imagenet2012 without a path is the one that TFDS keeps.
     `expect` is how many images ImageNet's own forms must have: what the challenge had (official), what their own lists
     say (listed), or any. With `md5` archives are held against the sums that are known of them.
     Raises Mistake where there is nothing to be found, and tells what was expected.
@@ -54,14 +76,17 @@ def open_source(
         raise Mistake(f'The seed (--config.prepare.seed) must be at least 0, not {seed}.')
     if kind == 'cutouts':
         return drawn.open_cutouts(side, seed, counts)
-    if not path or not os.path.exists(path):
+    by_name = kind == 'tfds' or (kind == 'imagenet2012' and not path)
+    if not by_name and (not path or not os.path.exists(path)):
         raise Mistake(f'The source {kind!r} needs an existing path (--config.prepare.path), not {path!r}.')
     if validation_share < 0 or test_share < 0 or validation_share + test_share >= 1:
         raise Mistake(
             f'The shares {validation_share} for validation and {test_share} for test must be at least 0 and '
             'together less than 1.'
         )
+    wanted = Wanted(seed, {'validation': validation_share, 'test': test_share}, expect)
+    if by_name:
+        return tfds.open_tfds(path, wanted) if kind == 'tfds' else tfds.open_kept_imagenet(wanted)
     if md5:
         sums.check(Path(path))
-    shares = {'validation': validation_share, 'test': test_share}
-    return AT_PATH[kind](Path(path).absolute(), Wanted(seed, shares, expect))
+    return AT_PATH[kind](Path(path).absolute(), wanted)

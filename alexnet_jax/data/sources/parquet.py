@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from alexnet_jax.data import wordnet
 from alexnet_jax.data.arrangement import NAMED, Image, Item
 from alexnet_jax.data.sources import expectations, tars
-from alexnet_jax.data.sources.source import Source, Wanted, arranged
+from alexnet_jax.data.sources.source import Source, Wanted, arranged, distinct
 from alexnet_jax.mistakes import Mistake
 
 COLUMNS = ('image', 'img'), ('label', 'labels')  # by the names they may have
@@ -205,14 +205,15 @@ def _wordnet_ids(rows: Iterable[_Row], origin: str) -> dict[int | str, str]:
 
 def _named(rows: Iterable[_Row], names: Sequence[str], origin: str) -> dict[int | str, str]:
     """Label -> the class's name, with the label before it where two have the same."""
-    classes: dict[int | str, str] = {}
-    for label in sorted({row.label for row in rows}):
-        if names and not (isinstance(label, int) and 0 <= label < len(names)):
+    labels, called = sorted({row.label for row in rows}), distinct(names)
+    if not names:
+        return {
+            label: f'{label:04d}' if isinstance(label, int) else label.replace('/', '-') for label in labels
+        }
+    for label in labels:
+        if not (isinstance(label, int) and 0 <= label < len(names)):
             raise Mistake(f'{origin} has an image of label {label!r}, but names for {len(names)} classes.')
-        name = names[label] if names else f'{label:04d}' if isinstance(label, int) else str(label)
-        name = f'{label:04d} {name}' if names and names.count(name) > 1 else name
-        classes[label] = name.replace('/', '-')  # which elsewhere divides folders
-    return classes
+    return {label: called[label] for label in labels}
 
 
 def _paths(rows: Sequence[_Row], classes: Mapping[int | str, str], origin: str) -> dict[str, tuple]:

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +103,12 @@ def named(path: Path) -> str:
     """A source's name from that of its folder or archive."""
     name = re.sub(r'\W+', '_', path.name.split('.')[0].lower(), flags=re.ASCII).strip('_')
     return name if name[:1].isalpha() else f'images_{name}'.strip('_')
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Names of classes, by label, as folders could bear them; the label comes before where two are the same."""
+    numbered = (f'{label:04d} {name}' if names.count(name) > 1 else name for label, name in enumerate(names))
+    return [name.replace('/', '-') for name in numbered]
 
 
 def hidden(name: str) -> bool:

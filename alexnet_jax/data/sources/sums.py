@@ -1,4 +1,4 @@
-"""MD5 sums of ImageNet's archives as their owners publish them, and whether a file has its own."""
+"""MD5 sums of archives as their owners publish them, ImageNet's among them, and whether a file has its own."""
 
 import hashlib
 import logging
@@ -27,11 +27,15 @@ def check(path: Path) -> None:
             'give --config.prepare.md5=False.'
         )
     for file in known:
-        log.info('Reading %s whole for its MD5 sum, %.1f GB', file, file.stat().st_size / 1e9)
-        with open(file, 'rb') as stream:
-            found = hashlib.file_digest(stream, 'md5').hexdigest()
-        if found != KNOWN[file.name]:
-            raise Mistake(
-                f'{file} has the MD5 sum {found} instead of {KNOWN[file.name]}; it is damaged, or another edition: '
-                'fetch it again.'
-            )
+        check_file(file, KNOWN[file.name], otherwise='fetch it again')
+
+
+def check_file(file: Path, expected: str, *, otherwise: str) -> None:
+    """Raises Mistake where a file has another MD5 sum; `otherwise` says what is to be done then."""
+    log.info('Reading %s whole for its MD5 sum, %.1f GB', file, file.stat().st_size / 1e9)
+    with open(file, 'rb') as stream:
+        found = hashlib.file_digest(stream, 'md5').hexdigest()
+    if found != expected:
+        raise Mistake(
+            f'{file} has the MD5 sum {found} instead of {expected}; it is damaged, or another edition: {otherwise}.'
+        )

@@ -1,0 +1,248 @@
+"""Datasets that TFDS has prepared, or can prepare without TensorFlow, by the names that TFDS gives them.
+
+Read from its ArrayRecord or TFRecord files with its own description of what a record holds; TensorFlow is not needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from alexnet_jax.data.arrangement import NAMED, Item
+from alexnet_jax.data.sources import tars
+from alexnet_jax.data.sources.source import Source, Wanted, arranged, distinct
+from alexnet_jax.data.sources.tfrecords import TfRecords
+from alexnet_jax.mistakes import Mistake
+
+DESCRIPTION = 'dataset_info.json'
+VERSION = re.compile(r'(\d+)\.(\d+)\.(\d+)')
+PREPARE = 'python main.py --mode=prepare --config={} --config.prepare.path=FOLDER --workdir=...'
+
+
+def home() -> Path:
+    """Where TFDS keeps its data: what TFDS_DATA_DIR says, else ~/tensorflow_datasets."""
+    return Path(os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
+
+
+def open_kept_imagenet(wanted: Wanted) -> Source:
+    """The imagenet2012 that TFDS keeps, which nobody but its owners may fetch."""
+    if not _versions(home() / 'imagenet2012'):
+        raise Mistake(
+            f'{home() / "imagenet2012"}, where TFDS would keep ImageNet, holds no dataset (TFDS_DATA_DIR in the '
+            'environment names another folder); from the archives in a folder, or another form of docs/data.md, it is '
+            f'made by: {PREPARE.format("configs/imagenet.py")}'
+        )
+    return open_tfds('imagenet2012', wanted)
+
+
+def open_tfds(asked: str, wanted: Wanted) -> Source:
+    """A folder that TFDS prepared, or a name such as imagenette/320px-v2 or imagenet2012:5.1.0 in its home.
+
+    What is not there is fetched where TFDS can do so. Images without a label, and splits of other names than train,
+    validation and test, are left out.
+    """
+    folder = _prepared(asked)
+    reader = InTfds(str(folder), tars.version(folder / DESCRIPTION))
+    found, unlabelled, others = _found(reader)
+    name = _builder(reader.folder, reader.version).info.name
+    source = arranged(folder.parent / name, found, (), wanted, reader, streamed=True)
+    note = f' {unlabelled:,} images without labels are left out.' if unlabelled else ''
+    note += f' The splits {", ".join(others)} are left out.' if others else ''
+    return dataclasses.replace(source, note=f'{name} as TFDS prepared it in {folder}. {source.note}{note}')
+
+
+# Where it lies
+
+
+def _prepared(asked: str) -> Path:
+    """The folder of one version."""
+    if not asked:
+        raise Mistake(
+            "The source 'tfds' needs a name or a folder (--config.prepare.path), such as imagenette/320px-v2."
+        )
+    given = Path(asked).expanduser()
+    if given.is_absolute() and not given.exists():
+        raise Mistake(f'{given} does not exist; give a folder that TFDS prepared, or a name that TFDS knows.')
+    if given.exists() and not (given.is_dir() and _versions(given)):
+        raise Mistake(
+            f'{given} is no dataset that TFDS prepared; for one folder inside for each class choose '
+            '--config.prepare.source=folder.'
+        )
+    name, _, version = asked.partition(':')
+    place = given if given.exists() else home() / name
+    versions = [folder for folder in _versions(place) if version in ('', folder.name)]
+    versions = versions or [_fetched(asked)]
+    configs = sorted({folder.parent.name for folder in versions})
+    if len(configs) > 1:
+        raise Mistake(
+            f'{place} holds the configurations {", ".join(configs)}; name one, as in --config.prepare.path='
+            f'{name}/{configs[0]}.'
+        )
+    return versions[-1].absolute()
+
+
+def _versions(place: Path) -> list[Path]:
+    """The folders of versions at or under a place, the newest last; those of a configuration lie one deeper."""
+    if (place / DESCRIPTION).is_file():
+        return [place]
+    found = [path.parent for pattern in ('*', '*/*') for path in place.glob(f'{pattern}/{DESCRIPTION}')]
+    matches = [(VERSION.fullmatch(path.name), path) for path in found]
+    return [path for _, path in sorted((tuple(map(int, m.groups())), path) for m, path in matches if m)]
+
+
+def _fetched(asked: str) -> Path:
+    """What TFDS has no files of, fetched and prepared by it. Raises Mistake where it cannot."""
+    import tensorflow_datasets as tfds
+
+    absent = f'{asked} is not in {home()} (TFDS_DATA_DIR in the environment names another folder), and TFDS'
+    other = f'images in another form are taken by {PREPARE.format("configs/folder.py")}'
+    try:
+        builder = tfds.builder(asked, data_dir=str(home()))
+    except Exception as error:  # of an unknown name, of a builder that imports TensorFlow, of an odd folder
+        reason = 'needs TensorFlow for it' if isinstance(error, ImportError) else 'knows no such dataset'
+        raise Mistake(f'{absent} {reason}; {other}') from error
+    if getattr(builder, 'MANUAL_DOWNLOAD_INSTRUCTIONS', None):
+        raise Mistake(f'{absent} may not fetch it; {other}')
+    try:
+        builder.download_and_prepare(file_format='array_record')
+    except Exception as error:  # no network, no TensorFlow where the builder needs it, no space
+        reason = str(error).strip().partition('\n')[0][:200]
+        raise Mistake(f'{absent} could not fetch it ({type(error).__name__}: {reason}); {other}') from error
+    return Path(builder.data_dir)
+
+
+# What it holds
+
+
+@dataclasses.dataclass(frozen=True)
+class InTfds:
+    """Reads records, best in their order: `where` is the split's name and the record's number."""
+
+    folder: str
+    version: tuple[int, int]  # of its description: whether it is still the same when a preparation goes on
+
+    def __call__(self, item: Item) -> bytes | np.ndarray:
+        split, number = item.where
+        image = self.example(split, number)[_features(self)[0]]
+        if not isinstance(image, np.ndarray):
+            return image
+        return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+
+    def example(self, split: str, number: int) -> dict[str, Any]:
+        """A record, its image as it is stored. Raises OSError where it is damaged."""
+        import tensorflow_datasets as tfds
+
+        features, image = _builder(self.folder, self.version).info.features, _features(self)[0]
+        stored = isinstance(features[image], tfds.features.Image)
+        record = _records(self.folder, self.version, split)
+        try:
+            return features.deserialize_example_np(
+                record[number], decoders={image: tfds.decode.SkipDecoding()} if stored else None
+            )
+        except Exception as error:  # of ArrayRecord's checksums, of protobuf, of TFDS's parser
+            raise OSError(f'record {number} of {split} in {self.folder} is damaged: {error}') from error
+
+
+@functools.lru_cache(maxsize=1)
+def _builder(folder: str, version: tuple[int, int]) -> Any:
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # TFDS answers damage with many kinds of exceptions
+        raise Mistake(
+            f'{folder} is no whole dataset of TFDS ({error}); prepare or fetch it again.'
+        ) from error
+
+
+@functools.lru_cache(maxsize=1)
+def _features(reader: InTfds) -> tuple[str, str, str]:
+    """The names of the features that are the image, its label, and its file's name ('' where there is none)."""
+    import tensorflow_datasets as tfds
+
+    features = _builder(reader.folder, reader.version).info.features
+
+    def of(kind: type, *favoured: str) -> str:
+        names = [name for name, feature in features.items() if isinstance(feature, kind)]
+        return next((name for name in (*favoured, *names) if name in names), '')
+
+    image = of(tfds.features.Image, 'image')
+    if not image:
+        pixels = [name for name, feature in features.items() if len(feature.shape or ()) == 3]
+        image = next((name for name in pixels if features[name].np_dtype == np.uint8), '')
+    label = of(tfds.features.ClassLabel, 'label')
+    if not image or not label:
+        raise Mistake(
+            f'{reader.folder} has the features {", ".join(features)}; expected were an Image and a ClassLabel.'
+        )
+    return (
+        image,
+        label,
+        next((name for name in ('file_name', 'image/filename', 'id') if name in features), ''),
+    )
+
+
+def _found(reader: InTfds) -> tuple[dict[str, tuple], int, list[str]]:
+    """Where images are, by the path that each would have as a file (split/class/name); how many images without labels
+    and which splits are left out.
+    """
+    info = _builder(reader.folder, reader.version).info
+    _, label, file = _features(reader)
+    names = distinct(_names(info.features[label]))
+    found: dict[str, tuple] = {}
+    unlabelled, others = 0, [split for split in info.splits if split not in NAMED]
+    for split in info.splits:
+        for number in range(info.splits[split].num_examples if split in NAMED else 0):
+            try:
+                example = reader.example(split, number)
+            except OSError as error:
+                raise Mistake(f'{error}; prepare or fetch it again.') from error
+            told = int(example[label])
+            if not 0 <= told < len(names):
+                unlabelled += 1
+                continue
+            own = PurePosixPath(os.fsdecode(example[file])).name if file else ''
+            path = f'{split}/{names[told]}/{own or f"{number:08d}"}'
+            found[path if path not in found else f'{split}/{names[told]}/{number:08d}_{own}'] = (
+                split,
+                number,
+            )
+    return found, unlabelled, others
+
+
+def _names(feature: Any) -> list[str]:
+    """Label -> the class's name; numbers such that their order by name is theirs by number."""
+    names = (
+        list(feature.names) if feature.names else [str(number) for number in range(feature.num_classes or 0)]
+    )
+    numbers = [str(number) for number in range(len(names))]
+    return [number.zfill(len(numbers[-1])) for number in numbers] if names == numbers != [] else names
+
+
+@functools.lru_cache(maxsize=3)
+def _records(folder: str, version: tuple[int, int], split: str) -> Any:
+    """The records of a split as they are stored, by number. Raises Mistake where there are not as many as announced."""
+    import tensorflow_datasets as tfds
+
+    info = _builder(folder, version).info
+    form = info.file_format.value if info.file_format else 'tfrecord'
+    try:
+        if form == 'tfrecord':
+            records = TfRecords([os.fspath(path) for path in info.splits[split].filepaths])
+        else:
+            raw = tfds.decode.DeserializeMethod.RAW_BYTES
+            records = _builder(folder, version).as_data_source(split, deserialize_method=raw)
+        count = len(records)
+    except Mistake:
+        raise
+    except Exception as error:  # another format, or damaged or missing files
+        raise Mistake(f'{folder}, split {split}, of the format {form}, cannot be read ({error}).') from error
+    if count != (expected := info.splits[split].num_examples):
+        raise Mistake(f'{folder} has {count:,} records in {split} instead of {expected:,}; prepare it again.')
+    return records

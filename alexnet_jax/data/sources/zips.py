@@ -1,0 +1,90 @@
+"""Zip archives of class folders: read where they lie, nothing is unpacked to disk; by the rules that hold for tars."""
+
+import dataclasses
+import functools
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from alexnet_jax.data import images
+from alexnet_jax.data.arrangement import Item
+from alexnet_jax.data.sources.folders import words
+from alexnet_jax.data.sources.source import Source, Wanted, arranged, hidden
+from alexnet_jax.data.sources.tars import ALWAYS, LARGEST_RATIO, MOST, Member, pictures, version
+from alexnet_jax.mistakes import Mistake
+
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+ENCRYPTED = 1  # a member's flag
+
+
+@dataclasses.dataclass(frozen=True)
+class InZip:
+    """Reads the members of a zip: `where` is a name as the archive spells it."""
+
+    path: str
+    version: tuple[int, int]
+
+    def __call__(self, item: Item) -> bytes:
+        try:
+            with _opened(self.path, self.version).open(item.where[0]) as file:
+                return file.read(images.LARGEST_FILE + 1)  # one more than decode takes: it will say so
+        except (zipfile.BadZipFile, KeyError, RuntimeError) as error:
+            raise OSError(f'the archive is damaged there: {error}') from error
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(path: str, version: tuple[int, int]) -> zipfile.ZipFile:
+    """The archive, its list of members read once in each process."""
+    return zipfile.ZipFile(path)
+
+
+def open_zip(path: Path, wanted: Wanted) -> Source:
+    """split/class/image or class/image within a zip."""
+    if not path.is_file():
+        raise Mistake(f'{path} is no archive; for a folder choose --config.prepare.source=folder.')
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = list(_checked(archive, path))
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, zlib.error) as error:
+        if isinstance(error, Mistake):
+            raise
+        raise Mistake(f'{path} is no whole zip archive ({error}); fetch it again.') from error
+    spelt = {member.name: info.filename for member, info in members}
+    found, others = pictures((member for member, _ in members), path)
+    where = {member.name: (spelt[member.name],) for member in found}
+    return arranged(path, where, others, wanted, InZip(str(path), version(path)), words=words(path.parent))
+
+
+def _checked(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[Member, zipfile.ZipInfo]]:
+    """The plain files, hidden ones apart, as tars know them. Raises Mistake for what no honest archive has."""
+    infos, names = archive.infolist(), set()
+    if len(infos) > MOST:
+        raise Mistake(f'{path} holds more than {MOST:,} files; divide it.')
+    if sum(info.file_size for info in infos) > max(ALWAYS, LARGEST_RATIO * path.stat().st_size):
+        raise Mistake(
+            f'{path} says that it unpacks to more than {LARGEST_RATIO} times its size; make it again.'
+        )
+    for info in infos:
+        name = PurePosixPath(info.filename.replace('\\', '/'))  # as some programs for Windows write them
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if (
+            kind not in (0, stat.S_IFREG, stat.S_IFDIR)
+            or name.is_absolute()
+            or PureWindowsPath(name).drive
+            or '..' in name.parts
+        ):
+            raise Mistake(
+                f'{path} holds {info.filename!r}, which is a link, a device, or leads out of it; make it again with '
+                'plain files alone.'
+            )
+        if info.is_dir() or any(map(hidden, name.parts)):
+            continue
+        if info.flag_bits & ENCRYPTED or info.compress_type not in METHODS:
+            why = 'encrypted' if info.flag_bits & ENCRYPTED else f'packed by method {info.compress_type}'
+            raise Mistake(f'{path} holds {info.filename!r}, which is {why}; make it again without.')
+        if str(name) in names:
+            raise Mistake(f'{path} holds {info.filename!r} twice; make it again.')
+        names.add(str(name))
+        yield Member(str(name), info.header_offset, info.file_size), info
