@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from alexnet_jax import mistakes, recipe
+from alexnet_jax import mistakes, pod, recipe
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.process import settings
 
@@ -25,6 +25,9 @@ def read(argv: list[str]) -> flags.FlagValues:
     flags.DEFINE_string('mode', 'train', 'what to do: a name in alexnet_jax/modes.py', flag_values=given)
     flags.DEFINE_string('workdir', '', 'the folder of this run; made where it is missing', flag_values=given)
     flags.DEFINE_string('images', '', 'for --mode=predict: images and folders', flag_values=given)
+    flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0; docs/pods.md', flag_values=given)
+    flags.DEFINE_integer('processes', 0, 'how many run this together; 0: as found', flag_values=given)
+    flags.DEFINE_integer('process', -1, 'which of them this is, from 0; -1: as found', flag_values=given)
     for each in (first, given):
         each.set_gnu_getopt()  # flags are flags even behind a word that is none
     try:
@@ -56,6 +59,10 @@ def start(argv: list[str]) -> None:
         raise Mistake(f'There is no mode {given.mode!r}; the modes are {", ".join(modes.MODES)}.')
     recipe.check_images(given.images, given.mode, modes.WITH_IMAGES)
     recipe.check_workdir(given.workdir, mode)
+    if given.mode in modes.TOGETHER and (
+        where := pod.place(given.coordinator, given.processes, given.process)
+    ):
+        pod.join(where, given.config.machine.join_seconds)
     logging.getLogger('alexnet_jax').info('\n'.join(lines))
     mode(given.config, given.workdir)
 

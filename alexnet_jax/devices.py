@@ -12,6 +12,7 @@ import math
 import jax
 import jax.numpy as jnp
 import jaxlib
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from alexnet_jax.mistakes import Mistake
@@ -53,6 +54,14 @@ def mesh(shape: tuple[int, int] | None, *, columns: int, batch: int | None = Non
     chosen = jax.make_mesh(
         shape, AXES, axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[: math.prod(shape)]
     )
+    if _shares(chosen) is None:  # laid out by the wires between devices; then by the processes
+        order = np.array(sorted(jax.devices(), key=lambda device: (device.process_index, device.id)))
+        chosen = Mesh(order.reshape(shape), AXES, axis_types=(AxisType.Auto,) * 2)
+        if _shares(chosen) is None:
+            raise Mistake(
+                f'A mesh of {shape[0]} x {shape[1]} gives {jax.process_count()} processes shares of a batch that '
+                'overlap; give a config.mesh whose rows are shared by whole processes, or share whole rows.'
+            )
     if batch is not None:
         share(batch, chosen, parts=parts)
     return chosen
@@ -70,6 +79,32 @@ def share(batch: int, mesh: Mesh, *, field: str = 'config.train.batch', parts: i
     return batch // (devices * parts)
 
 
+def reads(mesh: Mesh) -> tuple[int, int]:
+    """Which share of each batch this process reads, and how many shares there are.
+
+    Processes that hold different columns of the same images read the same share.
+    """
+    shares = _shares(mesh)
+    assert shares is not None
+    return shares[jax.process_index()], max(shares.values()) + 1
+
+
+def _shares(mesh: Mesh) -> dict[int, int] | None:
+    """The share of each process where all are equal, disjoint or the same, and made of neighbouring rows; else None.
+
+    Process 0, which draws what the first images look like, must have the first one.
+    """
+    rows: dict[int, list[int]] = {}
+    for row, devices in enumerate(mesh.devices):
+        for process in {device.process_index for device in devices}:
+            rows.setdefault(process, []).append(row)
+    size = len(rows.get(0, ()))
+    for mine in rows.values():
+        if mine[0] % max(size, 1) or mine != list(range(mine[0], mine[0] + size)):
+            return None
+    return {process: mine[0] // size for process, mine in rows.items()} if rows[0][0] == 0 else None
+
+
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Arrays whose first axis is the batch: its images are shared out along `data`, each column has them all."""
     return NamedSharding(mesh, PartitionSpec('data'))
@@ -78,6 +113,13 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def replicated(mesh: Mesh) -> NamedSharding:
     """Arrays that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def whole(array: jax.Array, mesh: Mesh) -> np.ndarray:
+    """All values of an array that lies on the mesh, on every process; all of them must ask for it."""
+    if not array.is_fully_addressable:
+        array = jax.jit(lambda x: x, out_shardings=replicated(mesh))(array)
+    return np.asarray(array)
 
 
 def writer() -> bool:

@@ -134,6 +134,7 @@ MACHINE: Mapping[str, Field] = {
     'log.tensorboard': _YES,
     'mesh': _TEXT,
     'machine.cpu_devices': _whole(1, 1024),
+    'machine.join_seconds': _whole(1, 86400),
     'machine.cache': _TEXT,
     'machine.keep_memory': _YES,
     'machine.dots_only': _YES,

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LEVELS = {
     'mistakes': 0,
     'process': 1,
+    'pod': 1,
     'devices': 1,
     'data': 2,
     'network': 2,

@@ -53,3 +53,4 @@ MODES: Mapping[str, Callable[..., Numbers]] = {
     each.__name__: each for each in (train, prepare, evaluate, predict, summary)
 }
 WITH_IMAGES = ('predict',)  # the modes for which --images is meant
+TOGETHER = ('train', 'prepare', 'evaluate', 'predict')  # the modes that several processes run as one

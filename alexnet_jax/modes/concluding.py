@@ -50,10 +50,16 @@ def conclude(
     done: int,
     stream: pipeline.Training,
 ) -> dict[str, Any]:
-    """Scores the network on the split that is reported, writes result.json and the pictures, says the sentence."""
+    """Scores the network on the split that is reported, writes result.json and the pictures, says the sentence.
+
+    Processes that do not write have the rates alone.
+    """
     split = evaluating.split_of(config, data.counts)
     evaluator = rooms.evaluator_of(config, data, network, mesh, views=config.evaluate.views)
-    rates, outcomes = evaluator.outcomes(parameters, rooms.scoring_of(config, data, split))
+    rates, outcomes = evaluator.outcomes(parameters, rooms.scoring_of(config, data, split, mesh))
+    kernel = devices.whole(parameters['conv1']['kernel'], mesh)
+    if not devices.writer():
+        return rates
     timings = journal.read_timings(workdir)
     seconds = sum(row.get('seconds', 0.0) for row in timings)
     result = report.result(
@@ -72,9 +78,8 @@ def conclude(
         if split == 'test'
         else f'there is no test split, so this is the {split} split, which also steered the run',
     )
-    if devices.writer():
-        report.write(workdir, result)
-        draw(data, parameters, outcomes, result, workdir, name=config.name)
+    report.write(workdir, result)
+    draw(data, kernel, outcomes, result, workdir, name=config.name)
     log.info('%s', report.sentence(result))
     log.info(
         'Pictures and figures: %s',
@@ -86,7 +91,7 @@ def conclude(
 
 def draw(
     data: dataset.Dataset,
-    parameters: step.Parameters,
+    kernel: np.ndarray,
     outcomes: Outcomes,
     result: dict[str, Any],
     workdir: str,
@@ -98,7 +103,7 @@ def draw(
     pictures.curves(
         rows, folder / CURVES, classes=len(data.classes), baseline=result['baseline']['best'], title=name
     )
-    pictures.kernels(jax.device_get(parameters['conv1']['kernel']), folder / KERNELS)
+    pictures.kernels(kernel, folder / KERNELS)
     chosen = pictures.choose(outcomes.label, outcomes.predicted)
     records = data.split(result['split'])
     pictures.answers(

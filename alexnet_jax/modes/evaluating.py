@@ -88,7 +88,7 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
         config.evaluate.views,
     )
     evaluator = rooms.evaluator_of(config, data, run.network, run.mesh, views=config.evaluate.views)
-    rates = evaluator.rates(run.parameters, rooms.scoring_of(config, data, split))
+    rates = evaluator.rates(run.parameters, rooms.scoring_of(config, data, split, run.mesh))
     low, high = scores.interval(round(rates['top1_error'] * rates['images']), int(rates['images']))
     scored = {
         **rates,

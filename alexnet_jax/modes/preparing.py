@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax import recipe
+from alexnet_jax import pod, recipe
 from alexnet_jax.mistakes import Mistake
 
 if TYPE_CHECKING:
     from alexnet_jax.data.dataset import Dataset
     from alexnet_jax.data.sources import Source
+
+LOOK = 0.5  # seconds between two looks at what another process makes
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +60,15 @@ def check_steering(config: ConfigDict, splits: Collection[str], where: str) -> N
 def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     """Counts by split, classes and seconds; a dataset that is there already, of the same source, is kept as it is.
 
-    Ends with a sentence about what was found, and a contact sheet in the dataset's folder.
+    Ends with a sentence about what was found, and a contact sheet in the dataset's folder. Of a pod's processes the
+    first prepares, and the others wait.
     """
     from alexnet_jax.data import dataset, findings, ground, preparation, sources
 
     wanted = config.prepare
     target = directory(config, workdir)
+    if not pod.leads():
+        return _waited(target)
     source = sources.open_source(
         wanted.source,
         os.path.expanduser(wanted.path),
@@ -99,6 +105,7 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     return numbers
 
 
+import time
 @contextlib.contextmanager
 def _nothing_left(folder: Path) -> Iterator[None]:
     """A mistake leaves no empty folder that was not there before."""

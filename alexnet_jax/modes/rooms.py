@@ -103,9 +103,10 @@ def abstract_state(shape: architecture.Architecture, mesh: Mesh) -> dict[str, An
 
 
 def training_of(
-    config: ConfigDict, data: dataset.Dataset, shape: architecture.Architecture
+    config: ConfigDict, data: dataset.Dataset, shape: architecture.Architecture, mesh: Mesh
 ) -> pipeline.Training:
     """The stream of training batches, this host's share."""
+    share, shares = devices.reads(mesh)
     eigenvalues, eigenvectors = statistics.colours(
         config.augment.colours, data.eigenvalues, data.eigenvectors
     )
@@ -119,8 +120,8 @@ def training_of(
         deviation=config.augment.lighting_deviation,
         eigenvalues=eigenvalues,
         eigenvectors=eigenvectors,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        process_index=share,
+        process_count=shares,
         threads=config.data.threads,
     )
 
@@ -147,13 +148,14 @@ def cache_of(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> cache.Cac
     return held
 
 
-def scoring_of(config: ConfigDict, data: dataset.Dataset, split: str) -> pipeline.Scoring:
+def scoring_of(config: ConfigDict, data: dataset.Dataset, split: str, mesh: Mesh) -> pipeline.Scoring:
     """Every image of a split once, this host's share."""
+    share, shares = devices.reads(mesh)
     return pipeline.Scoring(
         data.split(split),
         batch=config.evaluate.batch,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        process_index=share,
+        process_count=shares,
         threads=config.data.threads,
     )
 

@@ -36,7 +36,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     data = rooms.open_dataset(config, workdir)
     shape = rooms.architecture_of(config, data)
     rooms.check_cache(config, data, mesh)
-    stream = rooms.training_of(config, data, shape)
+    stream = rooms.training_of(config, data, shape, mesh)
     plateau = plateau_of(config, data.counts)
     plan = plan_of(config, stream, shape.parameters(), plateau)
     with folder.alone(workdir) if devices.writer() else contextlib.nullcontext():
@@ -224,7 +224,7 @@ def go_on(
     def evaluate(state: step.State, done: int) -> dict[str, float] | None:
         if centre is None:
             return None
-        return centre.rates(state['parameters'], rooms.scoring_of(config, data, 'validation'))
+        return centre.rates(state['parameters'], rooms.scoring_of(config, data, 'validation', mesh))
 
     def save(state: step.State, done: int, tally: loop.Tally, top1_error: float | None) -> None:
         journal.flush()

@@ -1,0 +1,152 @@
+"""The pod: the processes that run one command together, and how this one joins them. Knows no mode and no files.
+
+TPU slices and Slurm are found by jax itself. Elsewhere the three flags say it, or the variables of VARIABLES, as
+docs/pods.md sets them in Kubernetes. A process that is told nothing and finds nothing is alone.
+"""
+
+from __future__ import annotations
+
+import glob
+import importlib.util
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from alexnet_jax.mistakes import Mistake
+
+VARIABLES = {
+    'coordinator': ('JAX_COORDINATOR_ADDRESS',),
+    'processes': ('JAX_NUM_PROCESSES',),
+    'process': ('JAX_PROCESS_ID', 'JOB_COMPLETION_INDEX'),  # the second is Kubernetes' own, of indexed jobs
+}
+SLURM = ('SLURM_JOB_ID', 'SLURM_STEP_NODELIST', 'SLURM_NTASKS', 'SLURM_PROCID', 'SLURM_LOCALID')
+PORT = 8476  # of the coordinator, where none is given
+AFTER_US = 60  # seconds by which the limit of jax, which ends the process wordlessly, is longer than ours
+HEARTBEAT = 600  # seconds; the limit of jax for a process that is silent, far above ours
+
+log = logging.getLogger(__name__)
+
+
+class Place(NamedTuple):
+    """Where a process stands in its pod; what is None jax finds by itself."""
+
+    coordinator: str | None  # host:port of process 0
+    processes: int | None
+    process: int | None
+    by: str  # who said so
+
+
+def place(
+    coordinator: str = '', processes: int = 0, process: int = -1, *, environ: Mapping[str, str] = os.environ
+) -> Place | None:
+    """This process's place by the flags, else by what its cluster tells; None: it is alone. Raises Mistake."""
+    flags = {
+        'coordinator': coordinator,
+        'processes': processes or '',
+        'process': process if process >= 0 else '',
+    }
+    told = {name: str(given) for name, given in flags.items() if given != ''}
+    if not told and all(name in environ for name in SLURM):
+        count = _number('SLURM_NTASKS', environ['SLURM_NTASKS'])
+        return (
+            Place(None, count, _number('SLURM_PROCID', environ['SLURM_PROCID']), 'Slurm')
+            if count > 1
+            else None
+        )
+    by = 'flags' if told else 'variables'
+    for name, variables in VARIABLES.items():
+        found = next((environ[each] for each in variables if environ.get(each)), '')
+        if name not in told and found:
+            told[name] = found
+    if told.keys() == {'process'} and by == 'variables':
+        told = {}  # an indexed job of pods that do not belong together
+    if not told:
+        return Place(None, None, None, 'TPU') if _on_tpu(environ) else None
+    return _checked(told, by)
+
+
+def _checked(told: Mapping[str, str], by: str) -> Place:
+    """All three, each of them sensible, or a Mistake that tells what is missing."""
+    if missing := [name for name in VARIABLES if name not in told]:
+        raise Mistake(
+            f'Of several processes each needs --coordinator=HOST:PORT, --processes and --process; there is no '
+            f'--{" and no --".join(missing)}, nor {" or ".join(v for name in missing for v in VARIABLES[name])}.'
+        )
+    processes, process = _number('--processes', told['processes']), _number('--process', told['process'])
+    if not 0 <= process < processes:
+        raise Mistake(
+            f'--process={process} is none of --processes={processes}; they are counted from 0 to {processes - 1}.'
+        )
+    host, _, port = told['coordinator'].rpartition(':')
+    if not host:
+        host, port = told['coordinator'], str(PORT)
+    if not port.isdecimal():
+        raise Mistake(
+            f'--coordinator={told["coordinator"]} should be HOST:PORT of process 0, such as node001:{PORT}.'
+        )
+    return Place(f'{host}:{port}', processes, process, by)
+
+
+def _number(name: str, value: str) -> int:
+    if not value.strip().isdecimal():
+        raise Mistake(f'{name} should be a whole number, and is {value!r}.')
+    return int(value)
+
+
+def _on_tpu(environ: Mapping[str, str]) -> bool:
+    """Whether this is a machine with TPUs that may be one of several."""
+    if ',' in environ.get('TPU_WORKER_HOSTNAMES', '') or environ.get('MEGASCALE_COORDINATOR_ADDRESS'):
+        return True
+    there = importlib.util.find_spec('libtpu') is not None and (
+        glob.glob('/dev/accel*') or glob.glob('/dev/vfio/[0-9]*')
+    )
+    return bool(there) and 'TPU_SKIP_MDS_QUERY' not in environ and 'TPU_WORKER_HOSTNAMES' not in environ
+
+
+def join(where: Place, seconds: int) -> None:
+    """Joins the pod and returns when all its processes are there; before that no device may have been touched.
+
+    jax would end a process that waits in vain without a sentence; `peers` speaks after `seconds`, earlier than that.
+    """
+    import jax
+
+    jax.config.update('jax_enable_preemption_service', False)  # our own handlers hear SIGTERM, and agree
+    given = {
+        'coordinator_address': where.coordinator,
+        'num_processes': where.processes,
+        'process_id': where.process,
+    }
+    if where.coordinator:
+        given['cluster_detection_method'] = 'deactivate'
+    try:
+        jax.distributed.initialize(
+            **given,
+            initialization_timeout=seconds + AFTER_US,
+            heartbeat_timeout_seconds=HEARTBEAT,
+            shutdown_timeout_seconds=24 * 3600,
+        )
+    except (ValueError, RuntimeError) as error:
+        if where.by != 'TPU':
+            raise Mistake(
+                f'This process could not join the others by what {where.by} say: {error}.'
+            ) from error
+        log.info('This machine is taken for the only one, since jax finds no others: %s', error)
+        return
+    alone = jax.process_index() > 0
+    logging.getLogger('alexnet_jax').setLevel(logging.WARNING if alone else logging.INFO)
+
+
+def leads() -> bool:
+    """Whether this process is the first of its pod, or alone. Touches no device where it is alone."""
+    import jax
+
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
+
+
+def me() -> str:
+    """How this process is called in sentences, once it has joined: 'process 1 (node002)'."""
+    import jax
+
+    return f'process {jax.process_index()} ({socket.gethostname()})'

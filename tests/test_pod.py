@@ -1,0 +1,102 @@
+"""The pod: where a process stands by flags and by its cluster, and what it says where that is not enough."""
+
+import itertools
+import types
+
+import numpy as np
+import pytest
+
+from alexnet_jax import devices, pod
+from alexnet_jax.mistakes import Mistake
+from alexnet_jax.pod import Place
+
+SLURM = {
+    'SLURM_JOB_ID': '4711',
+    'SLURM_STEP_NODELIST': 'node[001-002]',
+    'SLURM_NTASKS': '16',
+    'SLURM_PROCID': '9',
+    'SLURM_LOCALID': '1',
+}
+JOBSET = {
+    'KUBERNETES_SERVICE_HOST': '10.0.0.1',
+    'JAX_COORDINATOR_ADDRESS': 'alexnet-workers-0-0.alexnet:8476',
+    'JAX_NUM_PROCESSES': '4',
+    'JOB_COMPLETION_INDEX': '3',
+}
+
+
+def test_a_process_that_is_told_nothing_is_alone():
+    assert pod.place(environ={}) is None
+    assert pod.place(environ={'JOB_COMPLETION_INDEX': '2'}) is None  # an indexed job of pods on their own
+    assert pod.place(environ=SLURM | {'SLURM_NTASKS': '1'}) is None  # srun of one task
+
+
+def test_three_flags_say_it_and_a_port_may_be_left_out():
+    assert pod.place('node001:1234', 4, 0, environ={}) == Place('node001:1234', 4, 0, 'flags')
+    assert pod.place('node001', 4, 3, environ={}).coordinator == f'node001:{pod.PORT}'
+
+
+def test_slurm_and_a_jobset_and_a_tpu_slice_are_found():
+    assert pod.place(environ=SLURM) == Place(None, 16, 9, 'Slurm')
+    assert pod.place(environ=JOBSET) == Place('alexnet-workers-0-0.alexnet:8476', 4, 3, 'variables')
+    assert pod.place(environ={'TPU_WORKER_HOSTNAMES': 'a,b', 'TPU_WORKER_ID': '1'}).by == 'TPU'
+
+
+def test_flags_come_before_what_is_found():
+    assert pod.place('other:1', 2, 1, environ=SLURM | JOBSET) == Place('other:1', 2, 1, 'flags')
+    assert pod.place(processes=8, environ=JOBSET).processes == 8
+
+
+@pytest.mark.parametrize(
+    'flags, sentence',
+    [
+        (('', 2, 0), 'no --coordinator, nor JAX_COORDINATOR_ADDRESS'),
+        (('a:1', 0, 0), 'no --processes'),
+        (('a:1', 2, -1), 'no --process,'),
+        (('a:1', 2, 2), 'counted from 0 to 1'),
+        (('a:one', 2, 0), 'HOST:PORT'),
+    ],
+)
+def test_what_is_missing_or_wrong_is_said(flags, sentence):
+    with pytest.raises(Mistake, match=sentence):
+        pod.place(*flags, environ={})
+
+
+def test_a_variable_that_is_no_number_is_said():
+    with pytest.raises(Mistake, match='--processes should be a whole number'):
+        pod.place(environ=JOBSET | {'JAX_NUM_PROCESSES': 'four'})
+
+
+def mesh(shape, processes, order=None):
+    """Devices of so many processes, as many of each, laid out as a mesh."""
+    count = shape[0] * shape[1]
+    devices = np.array(
+        [types.SimpleNamespace(process_index=i * processes // count, id=i) for i in range(count)], object
+    )
+    return types.SimpleNamespace(devices=devices[order or list(range(count))].reshape(shape))
+
+
+@pytest.mark.parametrize(
+    'processes, shape',
+    [
+        (processes, shape)
+        for processes, shape in itertools.product(
+            (1, 2, 4, 8), [(1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1)]
+        )
+        if shape[0] * shape[1] % processes == 0
+    ],
+)
+def test_the_shares_are_a_partition_and_processes_of_one_row_read_the_same(processes, shape):
+    laid = mesh(shape, processes)
+    shares = devices._shares(laid)
+    count = max(shares.values()) + 1
+    assert set(shares.values()) == set(range(count)) and shares[0] == 0
+    per_share = shape[0] // count
+    for row, holders in enumerate(laid.devices):
+        assert {shares[device.process_index] for device in holders} == {row // per_share}
+
+
+def test_a_mesh_that_cuts_through_a_process_has_no_shares():
+    assert devices._shares(mesh((3, 2), 2)) is None  # three devices each: the middle row is of both
+    assert devices._shares(mesh((4, 1), 2, [0, 2, 1, 3])) is None  # rows of a process that are no neighbours
+    assert devices._shares(mesh((2, 1), 2, [1, 0])) is None  # the first share must be process 0's
