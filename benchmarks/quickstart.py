@@ -21,7 +21,9 @@ def run(seed: int, workdir: Path) -> dict[str, float]:
     record = workdir / 'command.json'
     if not record.exists():
         began = time.perf_counter()
-        subprocess.run([sys.executable, str(MAIN), f'--workdir={workdir}', f'--config.seed={seed}'], check=True)
+        subprocess.run(
+            [sys.executable, str(MAIN), f'--workdir={workdir}', f'--config.seed={seed}'], check=True
+        )
         record.write_text(json.dumps({'seconds': time.perf_counter() - began}))
     result = json.loads((workdir / 'result.json').read_text())
     return {
@@ -32,13 +34,17 @@ def run(seed: int, workdir: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--workdir', type=Path, required=True)
     given = parser.parse_args()
     runs = [run(seed, given.workdir / str(seed)) for seed in range(given.seeds)]
     for seed, each in enumerate(runs):
-        print(f'seed {seed}: {each["accuracy"]:.1%} top-1 in {each["seconds"]:.0f} s (baseline {each["baseline"]:.1%})')
+        print(
+            f'seed {seed}: {each["accuracy"]:.1%} top-1 in {each["seconds"]:.0f} s (baseline {each["baseline"]:.1%})'
+        )
     accuracies = [each['accuracy'] for each in runs]
     print(
         f'mean {statistics.mean(accuracies):.1%} top-1, {min(accuracies):.1%} to {max(accuracies):.1%}, '

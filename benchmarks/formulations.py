@@ -1,0 +1,143 @@
+"""What each way of computing is worth in the whole training step: each taken back alone, in turn with all of them.
+
+    python benchmarks/formulations.py --preset=paper --batch=32 --rounds=7
+
+A ratio is the median over rounds of (step time with the change) / (step time as shipped) within one round, so above 1
+where the shipped way wins. The last line is the figure: the plain formulation over the shipped one.
+"""
+
+import os
+
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from unittest import mock
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
+
+from alexnet_jax.process import settings
+from configs import default
+
+settings(default.get_config().machine)  # the allocator above all, and before jax
+
+import jax
+import numpy as np
+import winograd
+
+from alexnet_jax import devices
+from alexnet_jax.network import kernels, layers, presets
+from alexnet_jax.network.alexnet import AlexNet
+from alexnet_jax.training import optimizer, step
+
+SHIPPED = 'as shipped'
+PLAIN = 'all plain'
+CHANGES = (
+    'max pooling plain',
+    'response normalisation plain',
+    'YNNPACK for convolutions too',
+    '3x3 convolutions by Winograd',
+    PLAIN,
+)
+
+
+@contextmanager
+def changed(change: str) -> Iterator[None]:
+    """Within it a step is traced with that change."""
+    table = dict(kernels.chosen('cpu', plain=change == PLAIN))
+    for name in ('max_pooling', 'response_normalisation'):
+        if change == f'{name.replace("_", " ")} plain':
+            table[name] = kernels.PLAIN[name]
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(kernels, 'chosen', lambda *_: table))
+        if change == '3x3 convolutions by Winograd':
+            stack.enter_context(mock.patch.object(layers, 'convolution', winograd.convolution))
+        yield
+
+
+def stepper(preset: str, batch: int, change: str) -> Callable[[int], float]:
+    """A function that makes so many steps and says the seconds of each; traced, compiled and warm."""
+    shape = presets.get(preset)
+    mesh = devices.mesh((1, 1), columns=shape.columns)
+    names = tuple(shape.parameters())
+    network = AlexNet(shape, key=jax.random.key(0), initialisation='he')
+    dots_only = change not in ('YNNPACK for convolutions too', PLAIN)
+    one = step.make(
+        network,
+        optimizer.paper_sgd(names, momentum=0.9, decay=5e-4),
+        mesh,
+        mean=np.zeros((shape.crop, shape.crop, 3), np.float32),
+        key=jax.random.key(1),
+        compiler_options=devices.compiler_options(dots_only),
+    )
+    images = jax.device_put(noise(shape, batch), devices.batch_sharding(mesh))
+    rates = np.full((len(names), 2), 1e-9, np.float32)
+    state = step.first_state(network, mesh)
+
+    def steps(count: int) -> float:
+        nonlocal state
+        began = time.perf_counter()
+        for number in range(count):
+            state, sums = one(state, images, rates, np.uint32(number))
+        jax.block_until_ready((state, sums))
+        return (time.perf_counter() - began) / count
+
+    with changed(change):
+        steps(1)
+    steps(1)
+    return steps
+
+
+def noise(shape, batch: int) -> dict[str, np.ndarray]:
+    """A batch of random pixels."""
+    rng = np.random.default_rng(0)
+    nothing = np.zeros(batch, np.int32)
+    return {
+        'image': rng.integers(0, 256, (batch, shape.crop, shape.crop, 3), np.uint8),
+        'label': rng.integers(0, shape.classes, batch).astype(np.int32),
+        'id': nothing,
+        'top': nothing,
+        'left': nothing,
+        'mirror': nothing.astype(bool),
+        'lighting': np.zeros((batch, 3), np.float32),
+        'real': np.ones(batch, bool),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--preset', default='paper', choices=presets.PRESETS)
+    parser.add_argument('--batch', type=int, default=32)
+    parser.add_argument('--rounds', type=int, default=7)
+    parser.add_argument('--steps', type=int, default=1, help='in each turn of a round')
+    parser.add_argument('--only', default='', help='comma-separated changes; empty: all of them')
+    given = parser.parse_args()
+    changes = [each for each in CHANGES if not given.only or each in given.only.split(',')]
+    turns = {name: stepper(given.preset, given.batch, name) for name in (SHIPPED, *changes)}
+    seconds: dict[str, list[float]] = {name: [] for name in turns}
+    for _ in range(given.rounds):
+        for name, steps in turns.items():
+            seconds[name].append(steps(given.steps))
+    print(
+        f'{given.preset}, batch {given.batch}, {given.rounds} rounds; as shipped: {report(seconds[SHIPPED])}'
+    )
+    for name in changes:
+        ratios = [a / b for a, b in zip(seconds[name], seconds[SHIPPED], strict=True)]
+        last = f'{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})'
+        print(f'{name}: {report(seconds[name])}, ratio {last}')
+
+
+def report(seconds: list[float]) -> str:
+    """Median and fastest in milliseconds."""
+    return f'{1000 * statistics.median(seconds):.0f} ms (fastest {1000 * min(seconds):.0f})'
+
+
+if __name__ == '__main__':
+    main()
