@@ -4,9 +4,9 @@
 step; it was left out because it gains less than a tenth (2026-11-21-formulations.md).
 
 Tiles of 4x4 inputs, overlapping by two, become tiles of 2x2 outputs: inputs and kernel are transformed, multiplied
-place by place, which is one matrix product over the maps for each of the 16 places, and the products transformed back. The
-gradient to the input is the same operation with the kernel turned; that to the kernel is the plain one, which was as
-fast as one taken between the transforms.
+place by place, which is one matrix product over the maps for each of the 16 places, and the products transformed back.
+The gradient to the input is the same operation with the kernel turned; that to the kernel is the plain one, which was
+as fast as one taken between the transforms.
 
 B batch, H height and W width in tiles, C maps in, K maps out.
 """

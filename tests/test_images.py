@@ -312,3 +312,13 @@ def test_crop_centre_and_mirror_are_plain_indexing_on_images_and_batches(data):
         np.testing.assert_array_equal(images.mirror(image), np.flip(image, axis=-2))
         above, before = (height - size) // 2, (width - size) // 2
         np.testing.assert_array_equal(images.centre(image, size), images.crop(image, above, before, size))
+
+
+@pytest.mark.parametrize('quality', [50, 95])
+def test_a_jpeg_of_known_size_is_decoded_to_the_same_pixels(quality):
+    data = images.encode_jpeg(np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8), quality)
+    for side in (24, 23, 40):  # right, and wrong: the pixels are the file's
+        np.testing.assert_array_equal(images.decode_known(data, side), images.decode(data))
+    for cut in (0, 1, 100, len(data) // 2):
+        with pytest.raises(images.Unreadable, match='^the third: '):
+            images.decode_known(data[:cut], 24, name='the third')

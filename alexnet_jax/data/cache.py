@@ -1,7 +1,7 @@
 """The device cache: a whole split as uint8 pixels on every device, for rates that no host can read and cut.
 
-The host still draws which images, where they are cut, mirrored and lit, and sends only that; `cut` does the rest on the
-device, with the same numbers as the host's way. Knows records and devices, nothing of steps.
+The host still draws which images, where they are cut, mirrored and lit, and sends only that; the devices do the rest,
+with the same numbers as on the host's way. Knows records and devices, nothing of steps.
 """
 
 from __future__ import annotations
@@ -76,17 +76,14 @@ def free_bytes(device: jax.Device, *, sharers: int) -> int | None:
         return None
 
 
-def cut(
-    images: jax.Array, records: jax.Array, top: jax.Array, left: jax.Array, mirror: jax.Array, *, crop: int
-) -> jax.Array:
-    """The crops of a batch, uint8 (B, crop, crop, 3), as augment.cut makes them on the host.
+def cut(images: jax.Array, records: jax.Array, top: jax.Array, left: jax.Array, *, crop: int) -> jax.Array:
+    """The crops of a batch, uint8 (B, crop, crop, 3), as pipeline.Training makes them on the host.
 
-    `images` (N, side, side, 3); `records`, `top` and `left` int32 (B,); `mirror` bool (B,).
+    `images` (N, side, side, 3); `records`, `top` and `left` int32 (B,).
     """
 
-    def one(record: jax.Array, top: jax.Array, left: jax.Array, mirror: jax.Array) -> jax.Array:
+    def one(record: jax.Array, top: jax.Array, left: jax.Array) -> jax.Array:
         zero = jnp.zeros_like(record)
-        window = lax.dynamic_slice(images, (record, top, left, zero), (1, crop, crop, images.shape[-1]))[0]
-        return jnp.where(mirror, window[:, ::-1], window)
+        return lax.dynamic_slice(images, (record, top, left, zero), (1, crop, crop, images.shape[-1]))[0]
 
-    return jax.vmap(one)(records, top, left, mirror)
+    return jax.vmap(one)(records, top, left)

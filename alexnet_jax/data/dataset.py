@@ -85,7 +85,8 @@ class Records:
             if len(data) != self._shape[0] * self._shape[1] * 3:
                 raise self._damaged(record, f'{len(data)} bytes of pixels')
             return np.frombuffer(data, np.uint8).reshape(self._shape), label, name
-        image = images.decode(data, name=f'{self._of}, record {record} ({name})')
+        side = self._shape[0]
+        image = images.decode_known(data, side, name=f'{self._of}, record {record} ({name})')
         if image.shape != self._shape:
             raise self._damaged(record, f'an image of {image.shape}')
         return image, label, name

@@ -64,6 +64,17 @@ def decode(data: bytes, *, name: str = 'image', upright: bool = False) -> np.nda
     return open_image(data, name=name, upright=upright).pixels
 
 
+def decode_known(data: bytes, side: int, *, name: str = 'image') -> np.ndarray:
+    """A JPEG that should be `side` pixels square, decoded without asking first what it is: a tenth faster.
+
+    What it is not, however small or damaged, is as `decode` has it, Unreadable included: the caller looks at the shape.
+    """
+    try:
+        return simplejpeg.decode_jpeg(data, buffer=np.empty((side, side, 3), np.uint8))
+    except ValueError:
+        return decode(data, name=name)
+
+
 def open_image(data: bytes, *, name: str = 'image', upright: bool = False, side: int = 0) -> Opened:
     """A JPEG, PNG or WebP, recognised by its content, decoded; gzipped ones too.
 

@@ -80,9 +80,9 @@ class Training:
         )  # a crop that does not fit, or an unknown lighting, is told here and not in a thread
 
     def batch(self, step: int) -> Batch:
-        """This host's share of the batch of `step` (from 0): image uint8 (B, crop, crop, 3), cut and mirrored
-        already; label, id (the record's number), top and left int32 (B,); mirror bool (B,); lighting float32
-        (B, 3), to be added by the step; real bool (B,), all true.
+        """This host's share of the batch of `step` (from 0): image uint8 (B, crop, crop, 3), cut already, but to be
+        mirrored by the step, where that costs nothing; label, id (the record's number), top and left int32 (B,);
+        mirror bool (B,); lighting float32 (B, 3), to be added by the step; real bool (B,), all true.
         """
         first = step * self._batch
         records, draws = self._draws(range(first + self._share.start, first + self._share.stop))
@@ -92,10 +92,10 @@ class Training:
             return {'label': self._labels[records], **rest}
         image = np.empty((size, self.crop, self.crop, 3), np.uint8)
         label = np.empty(size, np.int32)
-        places = zip(draws.top.tolist(), draws.left.tolist(), draws.mirror.tolist(), strict=True)
-        for i, (record, place) in enumerate(zip(records.tolist(), places, strict=True)):
+        places = zip(records.tolist(), draws.top.tolist(), draws.left.tolist(), strict=True)
+        for i, (record, top, left) in enumerate(places):
             pixels, label[i], _ = self.records[record]
-            augment.cut(pixels, *place, out=image[i])
+            image[i] = pixels[top : top + self.crop, left : left + self.crop]
         return {'image': image, 'label': label, **rest}
 
     def without_pixels(self, labels: np.ndarray) -> 'Training':

@@ -65,22 +65,25 @@ def first_state(network: AlexNet, mesh: Mesh) -> State:
 
 
 def finish(batch: Batch, mean: jax.Array, *, still: bool = False) -> jax.Array:
-    """Crops uint8 (B, crop, crop, 3) to what the network sees: plus the lighting shift, minus the mean image.
+    """Crops uint8 (B, crop, crop, 3) to what the network sees: plus the lighting shift, minus the mean image, mirrored.
 
-    `mean` (side, side, 3) is cropped and mirrored as each image was (paper, section 2: per-pixel mean); where it is
+    `mean` (side, side, 3) is cropped and mirrored as each image is (paper, section 2: per-pixel mean); where it is
     `still` it is (crop, crop, 3) and the same for all.
     """
     crop = batch['image'].shape[1]
     lit = batch['image'].astype(jnp.float32) + batch['lighting'][:, None, None, :]
     if still:
-        return lit - mean[None]
+        return mirrored(lit, batch['mirror']) - mean[None]
 
-    def cropped(top: jax.Array, left: jax.Array, mirror: jax.Array) -> jax.Array:
-        piece = lax.dynamic_slice(mean, (top, left, jnp.zeros_like(top)), (crop, crop, mean.shape[-1]))
-        return jnp.where(mirror, piece[:, ::-1], piece)
+    def cropped(top: jax.Array, left: jax.Array) -> jax.Array:
+        return lax.dynamic_slice(mean, (top, left, jnp.zeros_like(top)), (crop, crop, mean.shape[-1]))
 
-    means = jax.vmap(cropped)(batch['top'], batch['left'], batch['mirror'])
-    return lit - means
+    return mirrored(lit - jax.vmap(cropped)(batch['top'], batch['left']), batch['mirror'])
+
+
+def mirrored(images: jax.Array, which: jax.Array) -> jax.Array:
+    """Those images (B, H, W, C) turned left to right that `which` (B,) says."""
+    return jnp.where(which[:, None, None, None], images[:, :, ::-1], images)
 
 
 def make(
@@ -119,7 +122,7 @@ def make(
 
         def loss(parameters, batch, masks):
             if held_images:
-                where = (batch[name] for name in ('id', 'top', 'left', 'mirror'))
+                where = (batch[name] for name in ('id', 'top', 'left'))
                 batch = {**batch, 'image': cache.cut(*held_images, *where, crop=architecture.crop)}
             images = finish(batch, mean, still=still)
             logits, _ = with_parameters(network, parameters)(images, masks, mesh)
