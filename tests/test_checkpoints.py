@@ -1,10 +1,14 @@
 """Checkpoints: what was saved comes back to the bit on any mesh, and what is damaged is named and never used."""
 
+import errno
+import json
 import logging
+import os
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import jax
 import numpy as np
@@ -60,7 +64,10 @@ def test_a_checkpoint_comes_back_to_the_bit_on_any_mesh(tmp_path, shape):
     step, restored, record = checkpoints.restore(placed(state(99), shape))
     assert (step, record) == (7, {'seen': 7 / 3})
     same(restored, state(7))
-    assert restored['velocity']['conv1']['kernel'].sharding.mesh.shape == {'data': shape[0], 'column': shape[1]}
+    assert restored['velocity']['conv1']['kernel'].sharding.mesh.shape == {
+        'data': shape[0],
+        'column': shape[1],
+    }
 
 
 def test_a_save_is_of_the_moment_even_when_the_next_step_donates_its_arrays(tmp_path):
@@ -178,3 +185,68 @@ def test_a_save_killed_midway_leaves_the_one_before_and_no_rubbish(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     assert not list(tmp_path.glob('*.orbax-checkpoint-tmp*'))
     assert checkpoints.restore(placed(state(0)))[0] == 1
+
+
+def test_a_flipped_bit_in_the_record_is_noticed_even_where_it_is_still_json(tmp_path):
+    saved(tmp_path, 1, 2).close()
+    record = tmp_path / '2' / 'record' / 'metadata'
+    text = record.read_text()
+    assert '0.6666666666666666' in text
+    record.write_text(text.replace('0.6666666666666666', '0.2666666666666666'))
+    assert Checkpoints(tmp_path).restore(placed(state(0)))[0] == 1
+
+
+def test_a_checkpoint_is_not_the_best_by_a_flipped_bit(tmp_path):
+    saved(tmp_path, 1, 2, errors=(0.25, 0.5)).close()
+    metrics = tmp_path / '2' / 'metrics' / 'metrics'
+    metrics.write_text(metrics.read_text().replace('0.5', '0.1', 1))
+    assert Checkpoints(tmp_path).best() == 1
+
+
+def test_a_record_of_the_first_version_which_has_no_sum_restores(tmp_path):
+    saved(tmp_path, 1).close()
+    record = tmp_path / '1' / 'record' / 'metadata'
+    held = json.loads(record.read_text())
+    del held['sha256']
+    record.write_text(json.dumps(held))
+    same(Checkpoints(tmp_path).restore(placed(state(0)))[1], state(1))
+
+
+def test_what_reads_back_differently_is_told_and_the_older_checkpoint_is_kept(tmp_path):
+    checkpoints = saved(tmp_path, 1, 2)
+    checkpoints.save(3, placed(state(3)), {})
+    checkpoints._manager.wait_until_finished()
+    flip_a_bit(array_files(tmp_path / '3'), 7_777)  # a disk that lies
+    with pytest.raises(Mistake, match='step 3 was saved and is not the same when read back'):
+        checkpoints.save(4, placed(state(4)), {})
+    assert checkpoints.steps() == [2] and (tmp_path / '3.damaged').exists()
+    same(checkpoints.restore(placed(state(0)))[1], state(2))
+
+
+def test_a_save_that_fails_is_loud_at_the_next_step_and_costs_no_older_one(tmp_path, monkeypatch):
+    checkpoints = saved(tmp_path, 1, 2)
+    rename = os.rename
+
+    def full(source, *rest, **named):
+        if '3.orbax' in os.fspath(source):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(source))
+        return rename(source, *rest, **named)
+
+    monkeypatch.setattr(os, 'rename', full)
+    checkpoints.save(3, placed(state(3)), {})
+    with pytest.raises(Exception, match='No space left'):
+        for _ in range(2_000):  # steps that follow
+            checkpoints.check()
+            time.sleep(0.005)
+    monkeypatch.undo()
+    assert Checkpoints(tmp_path, reads_only=True).steps() == [1, 2]
+    assert Checkpoints(tmp_path).restore(placed(state(0)))[0] == 2
+
+
+def test_who_only_reads_leaves_a_save_under_way_and_a_damaged_checkpoint_alone(tmp_path):
+    saved(tmp_path, 1, 2).close()
+    (tmp_path / '3.orbax-checkpoint-tmp').mkdir()
+    flip_a_bit(array_files(tmp_path / '2'), 7_777)
+    before = sorted(tmp_path.iterdir())
+    assert Checkpoints(tmp_path, reads_only=True).restore(placed(state(0)))[0] == 1
+    assert sorted(tmp_path.iterdir()) == before

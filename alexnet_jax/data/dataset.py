@@ -138,13 +138,18 @@ def open_dataset(directory: str | os.PathLike) -> Dataset:
 
 def verify(directory: str | os.PathLike) -> list[str]:
     """A sentence for each file of a prepared dataset that is wrong; reads all of them. Empty: it is sound."""
+    return [fault for fault in faults(directory).values() if fault]
+
+
+def faults(directory: str | os.PathLike) -> dict[str, str]:
+    """What is wrong with each file of a prepared dataset, in a sentence; '' where nothing is. Reads all of them."""
     directory = os.path.abspath(directory)
     try:
         manifest = read_manifest(directory)
     except Mistake as mistake:
-        return [str(mistake)]
-    faults = [_fault(directory, manifest, name, thorough=True) for name in manifest['files']]
-    return [fault for fault in faults if fault]
+        return {MANIFEST: str(mistake)}
+    files = {name: _fault(directory, manifest, name, thorough=True) or '' for name in manifest['files']}
+    return {MANIFEST: '', **files}
 
 
 def read_manifest(directory: str | os.PathLike) -> dict:

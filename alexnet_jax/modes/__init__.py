@@ -49,8 +49,15 @@ def summary(config: ConfigDict, workdir: str = '') -> Numbers:
     return summarising.summary(config, workdir)
 
 
+def verify(config: ConfigDict, workdir: str = '') -> Numbers:
+    """Reads a run or a dataset whole and says of each file whether it is sound; how many are and are not."""
+    from alexnet_jax.modes import verifying
+
+    return verifying.verify(config, workdir)
+
+
 MODES: Mapping[str, Callable[..., Numbers]] = {
-    each.__name__: each for each in (train, prepare, evaluate, predict, summary)
+    each.__name__: each for each in (train, prepare, evaluate, predict, summary, verify)
 }
 WITH_IMAGES = ('predict',)  # the modes for which --images is meant
 TOGETHER = ('train', 'prepare', 'evaluate', 'predict')  # the modes that several processes run as one

@@ -69,7 +69,7 @@ def trained(config: ConfigDict, workdir: str) -> Run:
     data = rooms.open_dataset(config, workdir)
     shape = rooms.architecture_of(config, data)
     mesh = rooms.mesh_of(config, shape)
-    checkpoints = Checkpoints(Path(workdir) / folder.CHECKPOINTS)
+    checkpoints = Checkpoints(Path(workdir) / folder.CHECKPOINTS, reads_only=True)
     step, state, _ = checkpoints.restore(rooms.abstract_state(shape, mesh), step_of(config, checkpoints))
     checkpoints.close()
     return Run(config, data, rooms.network_of(config, shape), mesh, step, state['parameters'])

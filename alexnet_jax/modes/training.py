@@ -246,6 +246,7 @@ def go_on(
             evaluate=evaluate,
             save=save,
             stop=stop,
+            check=checkpoints.check,
             plateau=plateau,
             standstill=standstill_of(config, len(data.classes)),
             profile=profile,

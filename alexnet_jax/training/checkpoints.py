@@ -3,11 +3,13 @@
 Orbax restores a flipped bit in array data without a word and casts dtypes silently. So every checkpoint holds, beside
 the arrays, the shape, dtype and SHA-256 of each parameter column; they are compared before anything is used. Digests
 are by column because the column is the one axis along which parameters are ever split: they do not depend on the mesh.
+What was saved is read back before it may push an older one out; from then on an inventory lists its files.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -19,8 +21,11 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from alexnet_jax.mistakes import Mistake
+from alexnet_jax.training import inventory
 
 _POLICY = ocp.checkpoint_managers
+LEFTOVER = '*.orbax-checkpoint-tmp*'  # folders of saves that were killed
+DAMAGED = '.damaged'  # the ending of a checkpoint's folder that was set aside
 Tree = Any
 
 
@@ -29,33 +34,37 @@ class Damaged(Exception):
 
 
 class Checkpoints:
-    """The checkpoints of one run, in `directory`: the two newest, the best, and every `keep_every`-th step."""
+    """The checkpoints of one run, in `directory`: the two newest, the best, and every `keep_every`-th step.
 
-    def __init__(self, directory: Path, *, keep_every: int = 0):
-        self.directory = Path(directory).absolute()
-        self._clear_leftovers()
+    Who `reads_only` changes nothing there, where a training may be writing.
+    """
+
+    def __init__(self, directory: Path, *, keep_every: int = 0, reads_only: bool = False):
+        self.directory, self._reads_only = Path(directory).absolute(), reads_only
+        if not reads_only:
+            self._clear_leftovers()
         kept = [
             _POLICY.LatestN(2),  # two, so that damage to the newest costs one interval and not the run
             # Of equal errors the latest; BestN keeps the last of an ascending order.
             _POLICY.BestN(
-                get_metric_fn=lambda m: -m['top1_error'], n=1, keep_checkpoints_without_metrics=False
+                get_metric_fn=lambda metrics: -_error(metrics), n=1, keep_checkpoints_without_metrics=False
             ),
         ]
         if keep_every:
             kept.append(_POLICY.EveryNSteps(keep_every))
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_POLICY.AnyPreservationPolicy(kept),
-            best_fn=lambda metrics: metrics[
-                'top1_error'
-            ],  # the policy decides; without this orbax writes no metrics
+            best_fn=_error,  # the policy decides; without this orbax writes no metrics
             best_mode='min',
+            read_only=reads_only,
         )
+        self._unconfirmed: tuple[int, Tree] | None = None  # the last save's step, and its arrays' shapes
         self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=('state', 'record'))
 
     def _clear_leftovers(self) -> None:
         """Folders of killed saves: never read, and orbax leaves them for ever."""
         if jax.process_index() == 0:
-            for leftover in self.directory.glob('*.orbax-checkpoint-tmp*'):
+            for leftover in self.directory.glob(LEFTOVER):
                 shutil.rmtree(leftover, ignore_errors=True)
 
     def steps(self) -> list[int]:
@@ -64,27 +73,56 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """The step with the lowest validation error, the latest of equals; None where nothing was validated."""
-        errors = {
-            step: metrics['top1_error'] for step in self.steps() if (metrics := self._manager.metrics(step))
-        }
+        errors = {step: _error(metrics) for step in self.steps() if (metrics := self._manager.metrics(step))}
         return min(errors, key=lambda step: (errors[step], -step)) if errors else None
 
     def save(
         self, step: int, state: Tree, record: dict[str, Any], *, top1_error: float | None = None
     ) -> None:
-        """Begins to save `state` (arrays (columns, ...)) and the JSON `record`; raises an earlier save's failure."""
-        self._manager.check_for_errors()
+        """Begins to save `state` (arrays (columns, ...)) and the JSON `record`; raises an earlier save's failure.
+
+        The save before it is read back first: from here on the one that is older still may be deleted.
+        """
+        self._confirm()
         if step in self._manager.all_steps():
             return
+        held = {'record': record, 'leaves': describe(state)}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
-            record=ocp.args.JsonSave({'record': record, 'leaves': describe(state)}),
+            record=ocp.args.JsonSave({**held, 'sha256': _digest(held)}),
         )
-        metrics = None if top1_error is None else {'top1_error': top1_error}
+        metrics = None if top1_error is None else {'top1_error': top1_error, 'again': top1_error}
         if not self._manager.save(step, args=items, metrics=metrics):
             raise RuntimeError(
                 f'orbax declined to save step {step}; the newest it knows is {self._manager.latest_step()}.'
             )
+        self._unconfirmed = step, jax.tree.map(_shape, state)
+
+    def check(self) -> None:
+        """Raises the failure of the save under way, without waiting for it; what is whole by now is read back."""
+        if jax.process_count() > 1:  # which have to read back together, and may not be equally far
+            self._manager.check_for_errors()
+        elif self._unconfirmed and not self._manager.is_saving_in_progress():
+            self._confirm()
+
+    def _confirm(self) -> None:
+        """Reads the last save back, once. Raises its failure, and Mistake where the disk gives other values."""
+        unconfirmed, self._unconfirmed = self._unconfirmed, None
+        self._manager.wait_until_finished()
+        self._manager.check_for_errors()
+        if unconfirmed is None:
+            return
+        step, like = unconfirmed
+        try:
+            self._read(step, like)
+        except Damaged as damage:
+            self._set_aside(step)
+            raise Mistake(
+                f'The checkpoint of step {step} was saved and is not the same when read back ({damage}): do not trust '
+                f'the disk of {self.directory}. The checkpoints before it are whole; run the same command elsewhere.'
+            ) from damage
+        if jax.process_index() == 0:
+            inventory.write(self.directory / str(step))
 
     def restore(self, like: Tree, step: int | None = None) -> tuple[int, Tree, dict[str, Any]]:
         """(step, state, record), laid out as `like`; the newest whole checkpoint, or the one of `step`.
@@ -106,10 +144,19 @@ class Checkpoints:
                 logging.warning(
                     'The checkpoint of step %d is damaged: %s. Using the one before it.', candidate, damage
                 )
-                self._set_aside(candidate)
+                if not self._reads_only:
+                    self._set_aside(candidate)
         raise Mistake(f'No whole checkpoint is left in {self.directory}; train again in a fresh workdir.')
 
-    def _read(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
+    def fault(self, step: int) -> str:
+        """What is wrong with a checkpoint, read whole, of whatever network it is; empty: nothing is."""
+        try:
+            self._read(step, None)
+        except Damaged as damage:
+            return str(damage)
+        return ''
+
+    def _read(self, step: int, like: Tree | None) -> tuple[Tree, dict[str, Any]]:
         def item(name: str, arguments: ocp.args.CheckpointArgs) -> Any:
             try:
                 return self._manager.restore(step, args=ocp.args.Composite(**{name: arguments}))[name]
@@ -122,6 +169,10 @@ class Checkpoints:
         held = item('record', ocp.args.JsonRestore())
         if not isinstance(held, dict) or not {'record', 'leaves'} <= held.keys():
             raise Damaged('its record lacks the list of arrays')
+        # Version 0.1 wrote no sum.
+        if (sha256 := held.pop('sha256', None)) is not None and sha256 != _digest(held):
+            raise Damaged('its record is not what was saved')
+        like = _tree(held['leaves']) if like is None else like
         expected = _shapes(like)
         found = {name: (leaf.get('shape'), leaf.get('dtype')) for name, leaf in held['leaves'].items()}
         if expected != found:
@@ -130,8 +181,7 @@ class Checkpoints:
                 f'The checkpoint of step {step} in {self.directory} is of another network: {name} is '
                 f'{found.get(name, "missing")} there and {expected.get(name, "missing")} here.'
             )
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
-        state = item('state', ocp.args.StandardRestore(abstract))
+        state = item('state', ocp.args.StandardRestore(jax.tree.map(_shape, like)))
         for name, leaf in describe(state).items():
             if leaf != held['leaves'][name]:
                 raise Damaged(f'the values of {name} are not those that were saved')
@@ -140,7 +190,7 @@ class Checkpoints:
     def _set_aside(self, step: int) -> None:
         """Out of orbax's sight, for else it would decline to save that step again; kept, not deleted."""
         if jax.process_index() == 0:
-            aside = self.directory / f'{step}.damaged'
+            aside = self.directory / f'{step}{DAMAGED}'
             shutil.rmtree(aside, ignore_errors=True)
             (self.directory / str(step)).rename(aside)
         if jax.process_count() > 1:
@@ -148,18 +198,49 @@ class Checkpoints:
         self._manager.reload()
 
     def wait(self) -> None:
-        """Until the save under way is whole on disk; its failure is raised here."""
-        self._manager.wait_until_finished()
-        self._manager.check_for_errors()
+        """Until the save under way is whole on disk and was read back; its failure is raised here."""
+        self._confirm()
 
     def close(self) -> None:
-        """Waits, and ends orbax's threads."""
-        self._manager.close()
+        """As `wait`, and ends orbax's threads."""
+        try:
+            self._confirm()
+        finally:
+            self._manager.close()
+
+
+def _shape(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+
+def _error(metrics: dict[str, float]) -> float:
+    """The validation error, which is written twice as it has no checksum: the best is never best by a flipped bit."""
+    return (
+        metrics['top1_error'] if metrics['top1_error'] == metrics.get('again', metrics['top1_error']) else 1.0
+    )
+
+
+def _digest(held: dict[str, Any]) -> str:
+    """SHA-256 of what JSON makes of a record, which writes each float so that it comes back exactly."""
+    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
 
 
 def _named(tree: Tree) -> list[tuple[str, jax.Array]]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return [('/'.join(str(key.key) for key in path), leaf) for path, leaf in leaves]
+
+
+def _tree(leaves: dict[str, dict[str, Any]]) -> Tree:
+    """The shapes that a record names, for one device."""
+    tree: Tree = {}
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    for name, leaf in leaves.items():
+        *path, last = name.split('/')
+        branch = tree
+        for part in path:
+            branch = branch.setdefault(part, {})
+        branch[last] = jax.ShapeDtypeStruct(tuple(leaf['shape']), np.dtype(leaf['dtype']), sharding=device)
+    return tree
 
 
 def _shapes(tree: Tree) -> dict[str, tuple[list[int], str]]:

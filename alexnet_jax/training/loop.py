@@ -121,13 +121,15 @@ def run(
     evaluate: Callable[[Any, int], dict[str, float] | None],
     save: Callable[[Any, int, Tally, float | None], None],
     stop: signals.Stop,
+    check: Callable[[], None] = lambda: None,
     plateau: schedule.Plateau | None = None,
     standstill: Standstill | None = None,
     profile: Profile | None = None,
 ) -> tuple[Any, int]:
     """Steps from `first` to `plan.last`, or to where the `plateau` ends the run; the last state and the steps done.
 
-    Raises NotFinite before anything of a diverged state is saved, and signals.Stopped after a signal, everything saved.
+    Raises NotFinite before anything of a diverged state is saved, and signals.Stopped after a signal, everything saved;
+    `check` is called after every step and raises what went wrong with an earlier save.
     """
     pending: tuple[int, dict[str, jax.Array]] | None = None
     pace = Pace(feed, first)
@@ -183,6 +185,7 @@ def run(
             save(state, done, tally, numbers['top1_error'] if numbers else None)
             pace.skip(time.perf_counter() - began)
         journal.bar(done, plan.last)
+        check()
         if plateau and plateau.over:
             return state, done
         if asked and done < plan.last:

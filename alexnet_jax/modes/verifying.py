@@ -1,0 +1,109 @@
+"""Mode verify: a run's folder or a dataset, read whole; of each file whether it is sound. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.data import dataset
+from alexnet_jax.mistakes import Mistake
+from alexnet_jax.modes import preparing
+from alexnet_jax.modes import workdir as folder
+from alexnet_jax.training import checkpoints, inventory, journal
+
+OBJECTS = (folder.RUN, folder.CONFIG, 'result.json', 'evaluation.json')  # JSON without checksums
+
+log = logging.getLogger(__name__)
+
+
+def verify(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
+    """How many files are 'sound' and 'damaged', with a line in the log for each. Raises Mistake where any is damaged.
+
+    With a run in `workdir` its files, its checkpoints and its dataset are read; else the dataset alone.
+    """
+    found: dict[str, str] = {}
+    if workdir and (Path(workdir) / folder.RUN).exists():
+        found = of_run(Path(workdir))
+    for directory in places(config, workdir):
+        found |= {str(directory / name): fault for name, fault in dataset.faults(directory).items()}
+    if not found:
+        raise Mistake(
+            f'There is neither a run nor a dataset in {workdir or "no folder at all"}; give --workdir or '
+            '--config.data.directory of one.'
+        )
+    for name, fault in found.items():
+        log.info('%s  %s%s', 'DAMAGED' if fault else 'sound  ', name, f': {fault}' if fault else '')
+    damaged = [name for name, fault in found.items() if fault]
+    if damaged:
+        raise Mistake(
+            f'{len(damaged)} of {len(found)} files are damaged: {"; ".join(damaged[:5])}; see the list above.'
+        )
+    log.info('All %d files are sound.', len(found))
+    return {'sound': len(found), 'damaged': 0}
+
+
+def places(config: ConfigDict, workdir: str) -> list[Path]:
+    """Where the dataset lies: as the config says, as the run in `workdir` says, or `workdir` itself is one."""
+    if workdir and (Path(workdir) / dataset.MANIFEST).exists():
+        return [Path(workdir)]
+    try:
+        config = folder.as_begun(config, workdir) if workdir else config
+    except Mistake:  # run.json is damaged, which is told with the run's files
+        log.info('Where the dataset of %s lies is not known; what the config says is looked at.', workdir)
+    directory = preparing.directory(config, workdir)
+    is_run = workdir and (Path(workdir) / folder.RUN).exists()
+    return [directory] if is_run or directory.exists() else []
+
+
+def of_run(workdir: Path) -> dict[str, str]:
+    """What is wrong with each file of a run but its dataset's; '' where nothing is."""
+    found = {}
+    for name in OBJECTS:
+        if (workdir / name).exists():
+            found[str(workdir / name)] = _of_object(workdir / name)
+    for name, read in ((journal.METRICS, journal.read_metrics), (journal.TIMINGS, journal.read_timings)):
+        if (workdir / name).exists():
+            found[str(workdir / name)] = _of_rows(read, workdir)
+    if (workdir / folder.CHECKPOINTS).is_dir():
+        found |= of_checkpoints(workdir / folder.CHECKPOINTS)
+    return found
+
+
+def of_checkpoints(directory: Path) -> dict[str, str]:
+    """By file where an inventory lists them, by checkpoint where it was not written; set aside ones are only named."""
+    found, held = {}, checkpoints.Checkpoints(directory, reads_only=True)
+    for step in held.steps():
+        of_step = directory / str(step)
+        fault = held.fault(step)
+        files = inventory.faults(of_step)
+        if files is None:
+            found[str(of_step)] = fault
+        else:
+            found |= {str(of_step / name): fault for name, fault in files.items()}
+            if fault and not any(files.values()):
+                found[str(of_step)] = fault
+    held.close()
+    for leftover in sorted(
+        [*directory.glob(checkpoints.LEFTOVER), *directory.glob(f'*{checkpoints.DAMAGED}')]
+    ):
+        log.info('unused   %s: of a save that was killed, or set aside as damaged', leftover)
+    return found
+
+
+def _of_object(path: Path) -> str:
+    try:
+        return '' if isinstance(json.loads(path.read_text()), dict) else 'holds no JSON object'
+    except (OSError, ValueError) as error:
+        return f'cannot be read ({error})'
+
+
+def _of_rows(read: Any, workdir: Path) -> str:
+    try:
+        steps = [row['step'] for row in read(workdir)]
+    except (Mistake, OSError, ValueError) as error:
+        return str(error)
+    return '' if steps == sorted(steps) else 'its steps do not rise'
