@@ -3,8 +3,8 @@
     python benchmarks/chaos.py --kills=200 --seed=0 --results=benchmarks/results/chaos.jsonl
 
 SIGKILL at random instants and at the named points of kill_points.py, drawn by the seed; after each the same command
-is run again. A life is a folder in which a run begins (images are prepared there too), is killed several times and comes
-to its end: parameters, momentum, the schedule's state, metrics.jsonl, result.json (but its clock readings) and the dataset
+is run again. A life is a folder in which a run begins (images are prepared there too), is killed several times and
+comes to its end: parameters, momentum, the schedule's state, metrics.jsonl, result.json (but its clocks) and the dataset
 must then be those of the uninterrupted run, to the bit, and --mode=verify must find every file sound.
 
 Every kill and every life is a line of the results file; the same command goes on with those that are missing. The
@@ -32,8 +32,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks')]
 
-import kill_points
-from seeds_that_start import known, write
+import kill_points  # noqa: E402
+from seeds_that_start import known, write  # noqa: E402
 
 FIELDS = {
     'prepare.counts': '64,16,16',
@@ -126,7 +126,8 @@ class Runs:
                     if pid:
                         statuses[child] = os.waitstatus_to_exitcode(status)
             now = time.monotonic()
-            if at_random and now - began > plan['seconds'] and children[victim] not in statuses:
+            # By the processor's time, so that a busy machine does not move the instant.
+            if at_random and children[victim] not in statuses and worked(children[victim]) > plan['seconds']:
                 os.kill(children[victim], signal.SIGKILL)
                 at_random = False
             if killed is None and -signal.SIGKILL in statuses.values():
@@ -137,6 +138,12 @@ class Runs:
                 killed = now
             time.sleep(0.002)
         return [statuses[child] for child in children]
+
+
+def worked(process: int) -> float:
+    """Seconds of processor time that a process has had (proc(5), fields 14 and 15 of stat)."""
+    fields = Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
 def import_everything() -> None:
@@ -198,9 +205,10 @@ def planned(given: argparse.Namespace, life: int, kill: int, workdir: Path) -> d
     kind = kill_points.POINTS.get(point)
     return {
         'point': point,
-        'nth': chance.randint(1, kind.most if kind else 1),
+        'nth': 1
+        + int((kind.most if kind else 1) * chance.random() ** 2),  # a run that goes on late has few left
         'share': chance.random(),
-        'seconds': chance.uniform(0, 4 if prepared else 3),
+        'seconds': chance.uniform(0, 5 if prepared else 2),
         'victim': chance.randrange(given.processes),
         'others': chance.uniform(0, 0.5),
     }
@@ -208,9 +216,8 @@ def planned(given: argparse.Namespace, life: int, kill: int, workdir: Path) -> d
 
 def differences(workdir: Path, whole: Path) -> list[str]:
     """In what the run in `workdir` differs from the uninterrupted one, and which of its files are not sound."""
-    found = [
-        name for name in ('metrics.jsonl', 'dataset/manifest.json') if not same_bytes(workdir / name, whole / name)
-    ]
+    files = ('metrics.jsonl', 'dataset/manifest.json')
+    found = [name for name in files if (workdir / name).read_bytes() != (whole / name).read_bytes()]
     results = [json.loads((each / 'result.json').read_text()) for each in (workdir, whole)]
     for result in results:
         for clock in CLOCKS:
@@ -226,15 +233,12 @@ def differences(workdir: Path, whole: Path) -> list[str]:
     return found
 
 
-def same_bytes(one: Path, other: Path) -> bool:
-    """Whether two files hold the same."""
-    return one.read_bytes() == other.read_bytes()
-
-
 def newest(workdir: Path) -> Any:
     """Step, sums and record of the last checkpoint."""
     steps = [int(path.name) for path in (workdir / 'checkpoints').iterdir() if path.name.isdigit()]
-    return max(steps), json.loads((workdir / 'checkpoints' / str(max(steps)) / 'record' / 'metadata').read_text())
+    return max(steps), json.loads(
+        (workdir / 'checkpoints' / str(max(steps)) / 'record' / 'metadata').read_text()
+    )
 
 
 def live(runs: Runs, life: int, results: Path, killed: int) -> dict[str, Any]:
