@@ -4,8 +4,8 @@
 
 SIGKILL at random instants and at the named points of kill_points.py, drawn by the seed; after each the same command
 is run again. A life is a folder in which a run begins (images are prepared there too), is killed several times and
-comes to its end: parameters, momentum, the schedule's state, metrics.jsonl, result.json (but its clocks) and the dataset
-must then be those of the uninterrupted run, to the bit, and --mode=verify must find every file sound.
+comes to its end: parameters, momentum, schedule, metrics.jsonl, result.json (but its clocks) and the dataset must
+then be those of the uninterrupted run, to the bit, and --mode=verify must find every file sound.
 
 Every kill and every life is a line of the results file; the same command goes on with those that are missing. The
 exit status is 0 only where nothing differs; the last line is the figure. The runs go through main.main in processes
