@@ -23,6 +23,7 @@ from jax.experimental import multihost_utils
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.training import inventory
 
+log = logging.getLogger(__name__)
 _POLICY = ocp.checkpoint_managers
 LEFTOVER = '*.orbax-checkpoint-tmp*'  # folders of saves that were killed
 DAMAGED = '.damaged'  # the ending of a checkpoint's folder that was set aside
@@ -42,30 +43,57 @@ class Checkpoints:
     def __init__(self, directory: Path, *, keep_every: int = 0, reads_only: bool = False):
         self.directory, self._reads_only = Path(directory).absolute(), reads_only
         if not reads_only:
-            self._clear_leftovers()
+            self._tidy()
         kept = [
             _POLICY.LatestN(2),  # two, so that damage to the newest costs one interval and not the run
             # Of equal errors the latest; BestN keeps the last of an ascending order.
             _POLICY.BestN(
-                get_metric_fn=lambda metrics: -_error(metrics), n=1, keep_checkpoints_without_metrics=False
+                get_metric_fn=lambda m: -m['top1_error'], n=1, keep_checkpoints_without_metrics=False
             ),
         ]
         if keep_every:
             kept.append(_POLICY.EveryNSteps(keep_every))
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=_POLICY.AnyPreservationPolicy(kept),
-            best_fn=_error,  # the policy decides; without this orbax writes no metrics
-            best_mode='min',
-            read_only=reads_only,
-        )
+        written = {
+            'preservation_policy': _POLICY.AnyPreservationPolicy(kept),
+            'best_fn': lambda m: m['top1_error'],  # the policy decides; without this orbax writes no metrics
+            'best_mode': 'min',
+        }
+        options = ocp.CheckpointManagerOptions(read_only=reads_only, **({} if reads_only else written))
         self._unconfirmed: tuple[int, Tree] | None = None  # the last save's step, and its arrays' shapes
         self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=('state', 'record'))
 
-    def _clear_leftovers(self) -> None:
-        """Folders of killed saves: never read, and orbax leaves them for ever."""
+    def _tidy(self) -> None:
+        """Removes folders of killed saves, which orbax leaves for ever; sets aside what orbax would stumble over."""
         if jax.process_index() == 0:
             for leftover in self.directory.glob(LEFTOVER):
                 shutil.rmtree(leftover, ignore_errors=True)
+            for folder in [path for path in self.directory.glob('*') if path.name.isdecimal()]:
+                try:
+                    self._metrics(int(folder.name))
+                except Damaged as damage:
+                    log.warning(
+                        'The checkpoint of step %s is damaged: %s. Setting it aside.', folder.name, damage
+                    )
+                    _move_aside(folder)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices('checkpoints tidied')
+
+    def _metrics(self, step: int) -> float | None:
+        """The validation error of a checkpoint, None where nothing was validated.
+
+        It is written twice as it has no checksum, so that no flipped bit makes a best. Version 0.1 wrote it once.
+        """
+        file = self.directory / str(step) / 'metrics' / 'metrics'
+        if not file.exists():
+            return None
+        try:
+            held = json.loads(file.read_text())
+            error = float(held['top1_error'])
+            if not held.get('again', error) == error:
+                raise ValueError('its two figures differ')
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as reason:
+            raise Damaged(f'its metrics can not be read ({type(reason).__name__}: {reason})') from reason
+        return error
 
     def steps(self) -> list[int]:
         """Steps that have a whole checkpoint, ascending."""
@@ -73,7 +101,13 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """The step with the lowest validation error, the latest of equals; None where nothing was validated."""
-        errors = {step: _error(metrics) for step in self.steps() if (metrics := self._manager.metrics(step))}
+        errors = {}
+        for step in self.steps():
+            try:
+                errors[step] = self._metrics(step)
+            except Damaged as damage:
+                log.warning('The checkpoint of step %d is damaged: %s. It cannot be the best.', step, damage)
+        errors = {step: error for step, error in errors.items() if error is not None}
         return min(errors, key=lambda step: (errors[step], -step)) if errors else None
 
     def save(
@@ -141,7 +175,7 @@ class Checkpoints:
                     raise Mistake(
                         f'The checkpoint of step {step} in {self.directory} is damaged: {damage}.'
                     ) from damage
-                logging.warning(
+                log.warning(
                     'The checkpoint of step %d is damaged: %s. Using the one before it.', candidate, damage
                 )
                 if not self._reads_only:
@@ -151,6 +185,7 @@ class Checkpoints:
     def fault(self, step: int) -> str:
         """What is wrong with a checkpoint, read whole, of whatever network it is; empty: nothing is."""
         try:
+            self._metrics(step)
             self._read(step, None)
         except Damaged as damage:
             return str(damage)
@@ -188,11 +223,9 @@ class Checkpoints:
         return state, held['record']
 
     def _set_aside(self, step: int) -> None:
-        """Out of orbax's sight, for else it would decline to save that step again; kept, not deleted."""
+        """Out of orbax's sight, for else it would decline to save that step again."""
         if jax.process_index() == 0:
-            aside = self.directory / f'{step}{DAMAGED}'
-            shutil.rmtree(aside, ignore_errors=True)
-            (self.directory / str(step)).rename(aside)
+            _move_aside(self.directory / str(step))
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices('damaged checkpoint set aside')
         self._manager.reload()
@@ -213,11 +246,11 @@ def _shape(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
 
-def _error(metrics: dict[str, float]) -> float:
-    """The validation error, which is written twice as it has no checksum: the best is never best by a flipped bit."""
-    return (
-        metrics['top1_error'] if metrics['top1_error'] == metrics.get('again', metrics['top1_error']) else 1.0
-    )
+def _move_aside(folder: Path) -> None:
+    """Out of orbax's sight; kept, not deleted."""
+    aside = folder.with_name(f'{folder.name}{DAMAGED}')
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
 
 
 def _digest(held: dict[str, Any]) -> str:
