@@ -79,7 +79,7 @@ MISTAKES = {
     'a file for a folder': ([*MINE, '--config.prepare.path={f}/file'], 'is no folder; for an archive choose'),
     'another number of classes': (
         [*MINE, IMAGES, '--config.network.classes=10'],
-        'classes is 10 and the source images has 2',
+        'images has 2 classes; give --config.network.classes=0',
     ),
     'another number of classes than prepared': (
         [*QUICK, '--config.data.directory={f}/whole/dataset', '--config.network.classes=7'],

@@ -1,5 +1,6 @@
 """Mode predict: a person's images, named one by one, by the run in a folder whatever config it is asked with."""
 
+import dataclasses
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 from alexnet_jax import modes
 from alexnet_jax.mistakes import Mistake
+from alexnet_jax.modes import rooms
 from configs import default
 
 
@@ -49,6 +51,18 @@ def test_what_cannot_be_read_is_named_and_counted_when_the_others_are_done(train
     lines = said()
     assert lines[-7].startswith(f'{broken}: neither JPEG, PNG nor WebP')
     assert lines[-6] == str(tmp_path / 'b.png') and '%' in lines[-5]
+
+
+def test_classes_of_wordnet_are_called_by_their_words(trained, tmp_path, said, monkeypatch):
+    _, workdir = trained
+    opened, words = rooms.open_dataset, tuple(f'fish {number}, Piscis' for number in range(10))
+    monkeypatch.setattr(
+        rooms, 'open_dataset', lambda *where: dataclasses.replace(opened(*where), words=words)
+    )
+    modes.predict(asked(tiny(), picture(tmp_path / 'a.png')), workdir)
+    assert {line.split(maxsplit=1)[1] for line in said()[-5:]} <= set(words)
+    assert opened(tiny(), workdir).captions == opened(tiny(), workdir).classes
+    assert rooms.open_dataset(tiny(), workdir).captions[3] == 'fish 3'  # on pictures
 
 
 def test_the_network_is_that_of_the_run_whatever_the_card(trained, tmp_path, said):

@@ -11,9 +11,9 @@ from conftest import tiny
 
 from alexnet_jax import modes
 from alexnet_jax.mistakes import Mistake
-from alexnet_jax.modes import rooms
+from alexnet_jax.modes import rooms, training
 from alexnet_jax.modes import workdir as folder
-from alexnet_jax.training import checkpoints, journal, signals, standstill
+from alexnet_jax.training import checkpoints, journal, optimizer, signals, standstill
 from alexnet_jax.training.profile import Profile
 
 
@@ -117,6 +117,28 @@ def test_steering_by_validation_without_a_validation_split_is_refused_before_the
     with pytest.raises(Mistake, match='steers by a validation split, and the dataset has only train'):
         modes.train(config, str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
+
+
+def test_the_options_of_the_biases_reach_the_rule(prepared, tmp_path, monkeypatch):
+    given = {}
+
+    def rule(layers, **settings):
+        given.update(settings)
+        raise Mistake('far enough')
+
+    monkeypatch.setattr(optimizer, 'paper_sgd', rule)
+    for decays in (True, False):
+        config = stalling(
+            prepared, **{'train.decay_biases': decays, 'train.bias_rate': 2.0, 'train.decay': 0.25}
+        )
+        with pytest.raises(Mistake, match='far enough'):
+            modes.train(config, str(tmp_path / str(decays)))
+        assert given == {'momentum': 0.9, 'decay': 0.25, 'decay_biases': decays}
+    data = rooms.open_dataset(config, '')
+    shape = rooms.architecture_of(config, data)
+    plan = training.plan_of(config, rooms.training_of(config, data, shape), shape.parameters())
+    np.testing.assert_allclose(plan.rates(0)[:, 1], 2 * plan.rates(0)[:, 0])
+    assert plan.rates(0)[1, 0] == np.float32(config.train.rate)
 
 
 def test_a_network_that_guesses_is_told_so_once_with_what_may_be_behind_it(

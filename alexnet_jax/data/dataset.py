@@ -40,6 +40,12 @@ class Dataset:
     eigenvectors: np.ndarray  # float64 (3, 3), as columns
     checksum: str  # SHA-256 over the manifest, which holds those of all files: the dataset's identity
 
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """Label -> a name short enough for a picture: the first of WordNet's words, else the class's name."""
+        called = zip(self.classes, self.words, strict=True)
+        return tuple(name if name == words else words.partition(',')[0] for name, words in called)
+
     def split(self, name: str) -> 'Records':
         """The records of a split. Raises Mistake where there is none of the name or its files do not open."""
         if name not in self.counts:

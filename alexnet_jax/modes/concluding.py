@@ -36,7 +36,7 @@ def draw_examples(
         [stream.example(position, data.mean, mean_kind) + mean for position in range(len(labels))]
     )
     file = Path(workdir) / EXAMPLES
-    pictures.examples(np.clip(seen, 0, 255).astype(np.uint8), labels, data.classes, file)
+    pictures.examples(np.clip(seen, 0, 255).astype(np.uint8), labels, data.captions, file)
     log.info('What the network will see: %s', file)
 
 
@@ -111,7 +111,7 @@ def draw(
         outcomes.label[chosen],
         outcomes.predicted[chosen],
         outcomes.probability[chosen],
-        data.classes,
+        data.captions,
         folder / ANSWERS,
         subtitle=f'half of this sheet is wrong answers; of all {result["images"]:,} it is {result["top1_error"]:.1%}',
     )

@@ -27,7 +27,7 @@ def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
     log.info('Step %d of the run in %s says, by %d views:', run.step, workdir, config.evaluate.views)
     unreadable = 0
     for prediction in predictions.predict(
-        evaluator, run.parameters, files, run.data.classes, side=run.data.side, top=TOP
+        evaluator, run.parameters, files, run.data.words, side=run.data.side, top=TOP
     ):
         unreadable += bool(prediction.problem)
         log.info('%s', '\n'.join(lines(prediction)))

@@ -42,8 +42,8 @@ def check_classes(config: ConfigDict, classes: int, where: str) -> None:
     """The images have as many classes as the network is to tell apart. Raises Mistake."""
     if config.network.classes not in (0, classes):
         raise Mistake(
-            f'config.network.classes is {config.network.classes} and {where} has {classes} classes; leave the field at '
-            '0, or take other images.'
+            f'config.network.classes is {config.network.classes} and {where} has {classes} classes; give '
+            '--config.network.classes=0, which takes as many as there are, or fetch the images that are missing.'
         )
 
 
@@ -80,14 +80,8 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
         expect=wanted.expect,
         md5=wanted.md5,
     )
-    check_classes(config, len(source.classes), f'the source {source.name}')
+    check_classes(config, len(source.classes), wanted.path or f'the source {source.name}')
     check_steering(config, source.splits, f'the source {source.name}')
-    classes = config.network.classes or len(source.classes)
-    if classes != len(source.classes):
-        raise Mistake(
-            f'config.network.classes is {classes}, and {wanted.path or source.name} has {len(source.classes)} classes; '
-            'fetch those that are missing, or give --config.network.classes=0.'
-        )
     log.info('Preparing %s in %s: %s', source.name, target, source.note)
     with _nothing_left(target.parent):
         numbers = preparation.prepare(
