@@ -13,7 +13,6 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,14 +25,10 @@ from configs import default
 
 settings(default.get_config().machine)  # the allocator above all, and before jax
 
-import jax
-import numpy as np
+import steps
 import winograd
 
-from alexnet_jax import devices
 from alexnet_jax.network import kernels, layers, presets
-from alexnet_jax.network.alexnet import AlexNet
-from alexnet_jax.training import optimizer, step
 
 SHIPPED = 'as shipped'
 PLAIN = 'all plain'
@@ -62,51 +57,12 @@ def changed(change: str) -> Iterator[None]:
 
 def stepper(preset: str, batch: int, change: str) -> Callable[[int], float]:
     """A function that makes so many steps and says the seconds of each; traced, compiled and warm."""
-    shape = presets.get(preset)
-    mesh = devices.mesh((1, 1), columns=shape.columns)
-    names = tuple(shape.parameters())
-    network = AlexNet(shape, key=jax.random.key(0), initialisation='he')
     dots_only = change not in ('YNNPACK for convolutions too', PLAIN)
-    one = step.make(
-        network,
-        optimizer.paper_sgd(names, momentum=0.9, decay=5e-4),
-        mesh,
-        mean=np.zeros((shape.crop, shape.crop, 3), np.float32),
-        key=jax.random.key(1),
-        compiler_options=devices.compiler_options(dots_only),
-    )
-    images = jax.device_put(noise(shape, batch), devices.batch_sharding(mesh))
-    rates = np.full((len(names), 2), 1e-9, np.float32)
-    state = step.first_state(network, mesh)
-
-    def steps(count: int) -> float:
-        nonlocal state
-        began = time.perf_counter()
-        for number in range(count):
-            state, sums = one(state, images, rates, np.uint32(number))
-        jax.block_until_ready((state, sums))
-        return (time.perf_counter() - began) / count
-
+    made = steps.stepper(preset, batch, dots_only=dots_only)
     with changed(change):
-        steps(1)
-    steps(1)
-    return steps
-
-
-def noise(shape, batch: int) -> dict[str, np.ndarray]:
-    """A batch of random pixels."""
-    rng = np.random.default_rng(0)
-    nothing = np.zeros(batch, np.int32)
-    return {
-        'image': rng.integers(0, 256, (batch, shape.crop, shape.crop, 3), np.uint8),
-        'label': rng.integers(0, shape.classes, batch).astype(np.int32),
-        'id': nothing,
-        'top': nothing,
-        'left': nothing,
-        'mirror': nothing.astype(bool),
-        'lighting': np.zeros((batch, 3), np.float32),
-        'real': np.ones(batch, bool),
-    }
+        made(1)
+    made(1)
+    return made
 
 
 def main() -> None:
@@ -123,8 +79,8 @@ def main() -> None:
     turns = {name: stepper(given.preset, given.batch, name) for name in (SHIPPED, *changes)}
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(given.rounds):
-        for name, steps in turns.items():
-            seconds[name].append(steps(given.steps))
+        for name, turn in turns.items():
+            seconds[name].append(turn(given.steps))
     print(
         f'{given.preset}, batch {given.batch}, {given.rounds} rounds; as shipped: {report(seconds[SHIPPED])}'
     )

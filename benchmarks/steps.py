@@ -1,0 +1,76 @@
+"""Training steps to be timed: what several benchmarks measure. The process's settings are the script's own business."""
+
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from alexnet_jax import devices
+from alexnet_jax.network import presets
+from alexnet_jax.network.alexnet import AlexNet
+from alexnet_jax.network.architecture import Architecture
+from alexnet_jax.training import optimizer, step
+
+
+def stepper(
+    preset: str,
+    batch: int,
+    *,
+    mesh: tuple[int, int] = (1, 1),
+    dots_only: bool = True,
+    compute: str = 'float32',
+    images: np.ndarray | None = None,
+) -> Callable[[int], float]:
+    """A function that makes so many steps and says the seconds of each; not yet traced.
+
+    With `images` uint8 (N, side, side, 3) these lie on the devices, which cut each batch out of them.
+    """
+    shape = presets.get(preset)
+    over = devices.mesh(mesh, columns=shape.columns, batch=batch)
+    names = tuple(shape.parameters())
+    network = AlexNet(shape, key=jax.random.key(0), initialisation='he', compute=compute)
+    side = shape.crop if images is None else images.shape[1]
+    held = None if images is None else jax.device_put(images, devices.replicated(over))
+    one = step.make(
+        network,
+        optimizer.paper_sgd(names, momentum=0.9, decay=5e-4),
+        over,
+        mean=np.zeros((side, side, 3), np.float32),
+        key=jax.random.key(1),
+        images=held,
+        compiler_options=devices.compiler_options(dots_only),
+    )
+    drawn = noise(shape, batch)
+    if images is not None:
+        drawn['id'] = np.arange(batch, dtype=np.int32) % len(images)
+        del drawn['image']
+    placed = jax.device_put(drawn, devices.batch_sharding(over))
+    rates = np.full((len(names), 2), 1e-9, np.float32)
+    state = step.first_state(network, over)
+
+    def steps(count: int) -> float:
+        nonlocal state
+        began = time.perf_counter()
+        for number in range(count):
+            state, sums = one(state, placed, rates, np.uint32(number))
+        jax.block_until_ready((state, sums))
+        return (time.perf_counter() - began) / count
+
+    return steps
+
+
+def noise(shape: Architecture, batch: int) -> dict[str, np.ndarray]:
+    """A batch of random pixels, as data.pipeline delivers one."""
+    rng = np.random.default_rng(0)
+    nothing = np.zeros(batch, np.int32)
+    return {
+        'image': rng.integers(0, 256, (batch, shape.crop, shape.crop, 3), np.uint8),
+        'label': rng.integers(0, shape.classes, batch).astype(np.int32),
+        'id': nothing,
+        'top': nothing,
+        'left': nothing,
+        'mirror': nothing.astype(bool),
+        'lighting': np.zeros((batch, 3), np.float32),
+        'real': np.ones(batch, bool),
+    }

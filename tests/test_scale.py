@@ -1,0 +1,69 @@
+"""The planner: its model says what it was told, and the crossovers that follow by arithmetic."""
+
+import pytest
+
+from alexnet_jax.network import presets
+from benchmarks import scale
+
+PAPER = presets.get('paper')
+DEVICE = scale.Device(fixed=0.0, each=1e-3)
+
+
+def link(speed, latency=0.0, hidden=0.0):
+    return scale.Link(speed, latency, hidden)
+
+
+def test_the_line_goes_through_two_measured_steps_and_never_below_nothing():
+    device = scale.fitted([(32, 0.95), (128, 3.59)])
+    assert device.fixed + 32 * device.each == pytest.approx(0.95)
+    assert device.fixed + 128 * device.each == pytest.approx(3.59)
+    assert scale.fitted([(32, 0.1), (128, 0.5)]).fixed == 0
+    with pytest.raises(ValueError, match='Two batch sizes'):
+        scale.fitted([(32, 0.95), (32, 0.96)])
+
+
+@pytest.mark.parametrize('way', ['data', 'dense layers'])
+def test_one_device_takes_what_was_measured(way):
+    device = scale.Device(0.07, 0.0275)
+    assert scale.step_seconds(PAPER, way, 1, 128, device, link(1e9, 1e-3)) == pytest.approx(
+        0.07 + 128 * 0.0275
+    )
+
+
+def test_without_a_price_of_communication_all_ways_scale_perfectly():
+    for way in scale.WAYS:
+        seconds = scale.step_seconds(PAPER, way, 8, 1024, DEVICE, link(1e30))
+        assert seconds == pytest.approx(1024 * DEVICE.each / 8)
+
+
+def test_on_two_devices_columns_move_less_than_gradients_below_a_thousand_images():
+    """60,965,224 parameters over the 60,672 numbers that an image exchanges there and back: 1,004.8."""
+    slow = link(1e9)
+
+    def cheaper(batch):
+        times = {way: scale.step_seconds(PAPER, way, 2, batch, DEVICE, slow) for way in ('data', 'columns')}
+        return min(times, key=times.get)
+
+    assert (cheaper(1004), cheaper(1006)) == ('columns', 'data')
+
+
+def test_a_reduction_in_a_ring_sends_twice_the_parameters_but_for_one_share():
+    seconds = scale.step_seconds(PAPER, 'data', 4, 4, scale.Device(0, 0), link(4.0))
+    assert seconds == pytest.approx(2 * 3 / 4 * sum(PAPER.parameters().values()))
+    assert scale.step_seconds(PAPER, 'data', 4, 4, scale.Device(0, 0), link(4.0, hidden=1)) == 0
+
+
+def test_what_cannot_be_shared_is_not_offered():
+    torchvision = presets.get('torchvision')
+    assert set(scale.row(torchvision, 2, 128, DEVICE, link(1e9))) == {'data', 'dense layers'}
+    assert scale.row(PAPER, 3, 128, DEVICE, link(1e9)) == {}
+    assert set(scale.row(PAPER, 1, 128, DEVICE, link(1e9))) == {'data', 'dense layers'}
+
+
+def test_dense_layers_see_what_the_network_has_before_them():
+    assert scale.inputs(PAPER) == {'fc6': 9216, 'fc7': 4096, 'fc8': 4096}
+
+
+def test_the_last_line_names_the_ways_by_ranges():
+    best = [(1, 'data'), (2, 'columns'), (4, 'columns'), (8, 'data')]
+    assert scale.summary(best) == 'best by devices: columns at 2 to 4; data at 8'
