@@ -56,6 +56,11 @@ def check_workdir(workdir: str, mode: Callable) -> None:
     """The folder is there for a mode whose `workdir` has no default, and can be written or made. Raises Mistake."""
     if not workdir and inspect.signature(mode).parameters['workdir'].default is inspect.Parameter.empty:
         raise Mistake('This mode writes to a folder of its own; give one such as --workdir=/tmp/alexnet.')
+    if re.match(r'\w+://', workdir):
+        raise Mistake(
+            f'--workdir={workdir} is no folder on a disk, which checkpoints and logs are written to; a dataset alone '
+            'may lie in an object store (--config.data.directory).'
+        )
     there = Path(workdir).absolute()
     while not os.path.lexists(there):
         there = there.parent
@@ -226,7 +231,7 @@ def _check_network(config: ConfigDict, images: bool) -> None:
 
 def _contradictions(config: ConfigDict) -> list[tuple[bool, str]]:
     """Pairs of fields that cannot both be meant, each with its sentence."""
-    from alexnet_jax.data import sources
+    from alexnet_jax.data import sources, stores
 
     prepare, train, every = config.prepare, config.train, config.checkpoint.every_steps
     data, keep = (mesh_shape(config) or (1, 1))[0], config.checkpoint.keep_every_steps
@@ -240,6 +245,11 @@ def _contradictions(config: ConfigDict) -> list[tuple[bool, str]]:
             prepare.source == 'cutouts' and bool(prepare.path),
             f'config.prepare.path is {prepare.path!r}, but cutouts are made and not read; '
             'give config.prepare.source=folder or tar, or no path.',
+        ),
+        (
+            stores.is_store(prepare.path),
+            f'config.prepare.path is {prepare.path!r}, but images are read where they lie, on a disk; copy them there '
+            'first, or give config.data.directory for a dataset that is prepared already.',
         ),
         (
             train.warmup_epochs >= train.epochs,

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from alexnet_jax import modes
+from alexnet_jax import devices, modes
 from alexnet_jax.data import dataset, statistics
 from alexnet_jax.modes import preparing, rooms
 from alexnet_jax.network import presets
 from configs import quickstart
 
+MESH = devices.mesh((1, 1), columns=2, batch=8)
 PLANES = np.array([[0.41796, -0.81698, 0.39731], [-0.71258, -0.02354, 0.7012], [-0.56351, -0.57618, -0.592]])
 
 
@@ -52,7 +53,7 @@ def test_batches_are_lit_along_the_colours_that_were_chosen(lighting, of_an_eige
     """A third of the shift along each direction is what the seed drew times that direction's strength."""
     shape, drawn = presets.get('miniature', classes=10), {}
     for colours in statistics.COLOURS:
-        batch = rooms.training_of(config_of(colours, lighting), data, shape).batch(0)
+        batch = rooms.training_of(config_of(colours, lighting), data, shape, MESH).batch(0)
         values, directions = statistics.colours(colours, data.eigenvalues, data.eigenvectors)
         drawn[colours] = batch['lighting'] @ directions / of_an_eigenvalue(values)
     assert np.abs(drawn['dataset']).max() > 0.01  # a tenth of a normal draw

@@ -22,20 +22,40 @@ if TYPE_CHECKING:
     from alexnet_jax.data.dataset import Dataset
     from alexnet_jax.data.sources import Source
 
-LOOK = 0.5  # seconds between two looks at what another process makes
+LOOK = 2.0  # seconds between two looks at what another process makes
 
 log = logging.getLogger(__name__)
 
 
 def directory(config: ConfigDict, workdir: str) -> Path:
-    """Where the prepared dataset of a run lies: data.directory, else `dataset` in the workdir."""
-    if config.data.directory:
+    """Where the prepared dataset of a run lies: data.directory, else `dataset` in the workdir.
+
+    One in an object store is read from a copy, which lies in the workdir.
+    """
+    if config.data.directory and not _store(config):
         return Path(config.data.directory).expanduser()
     if not workdir:
-        raise Mistake(
-            'Nothing says where the dataset goes; give --config.data.directory=... or --workdir=...'
-        )
+        wanted = '--workdir=...' if _store(config) else '--config.data.directory=... or --workdir=...'
+        raise Mistake(f'Nothing says where the dataset goes on this machine; give {wanted}.')
     return Path(workdir) / 'dataset'
+
+
+def _store(config: ConfigDict) -> str:
+    """The address of the dataset in an object store, if it is to lie in one."""
+    from alexnet_jax.data import stores
+
+    return config.data.directory if stores.is_store(config.data.directory) else ''
+
+
+def fetched(config: ConfigDict, target: Path) -> bool:
+    """Whether the dataset is in `target`, to which it is copied where it lies in an object store."""
+    from alexnet_jax.data import dataset, stores
+
+    url = _store(config)
+    if url and not (target / dataset.MANIFEST).exists() and stores.holds_dataset(url):
+        log.info('Copying the dataset from %s to %s.', url, target)
+        stores.fetch(url, target)
+    return (target / dataset.MANIFEST).exists()
 
 
 def check_classes(config: ConfigDict, classes: int, where: str) -> None:
@@ -61,14 +81,16 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     """Counts by split, classes and seconds; a dataset that is there already, of the same source, is kept as it is.
 
     Ends with a sentence about what was found, and a contact sheet in the dataset's folder. Of a pod's processes the
-    first prepares, and the others wait.
+    first prepares, and the others wait. A dataset that is to lie in an object store is
+    sent there at the end.
     """
-    from alexnet_jax.data import dataset, findings, ground, preparation, sources
+    from alexnet_jax.data import dataset, findings, ground, preparation, sources, stores
 
     wanted = config.prepare
     target = directory(config, workdir)
+    fetched(config, target)
     if not pod.leads():
-        return _waited(target)
+        return _waited(config, target)
     source = sources.open_source(
         wanted.source,
         os.path.expanduser(wanted.path),
@@ -96,14 +118,17 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     report = json.loads((target / ground.REPORT).read_text())
     log.info('%s', findings.sentence(report))
     _draw(config, dataset.open_dataset(target), source, report, target / ground.PICTURE)
+    if url := _store(config):
+        stores.send(target, url)
+        log.info('The dataset is in %s.', url)
     return numbers
 
 
-def _waited(target: Path) -> dict[str, Any]:
+def _waited(config: ConfigDict, target: Path) -> dict[str, Any]:
     """Counts by split, when the one process of the pod that prepares has made the dataset."""
     from alexnet_jax.data import dataset
 
-    while not (target / dataset.MANIFEST).exists():
+    while not fetched(config, target):
         time.sleep(LOOK)
     return dict(dataset.open_dataset(target).counts)
 

@@ -24,9 +24,12 @@ log = logging.getLogger(__name__)
 
 
 def open_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset:
-    """The prepared dataset of a run; where there is none yet and the config says from what, it is prepared first."""
+    """The prepared dataset of a run; where there is none yet and the config says from what, it is prepared first.
+
+    One in an object store is copied first.
+    """
     directory = preparing.directory(config, workdir)
-    if not (directory / dataset.MANIFEST).exists():
+    if not preparing.fetched(config, directory):
         source = config.prepare.source
         if source not in sources.WITHOUT_PATH and not config.prepare.path:
             what = (

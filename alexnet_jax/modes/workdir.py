@@ -19,6 +19,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax import recipe
+from alexnet_jax.data import stores
 from alexnet_jax.mistakes import Mistake
 
 CONFIG, RUN, CHECKPOINTS, LOCK = 'config.json', 'run.json', 'checkpoints', '.training'
@@ -79,13 +80,18 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
         folder / RUN,
         {
             'deciding': deciding,
-            'data.directory': config.data.directory
-            and str(Path(config.data.directory).expanduser().absolute()),
+            'data.directory': _address(config.data.directory),
             'versions': (begun or {}).get('versions', versions),
             'commands': commands,
         },
     )
     write_json(folder / CONFIG, recipe.flat(config))
+
+
+def _address(directory: str) -> str:
+    """Of a dataset, wherever one stands; one in an object store has it already."""
+    on_disk = directory and not stores.is_store(directory)
+    return str(Path(directory).expanduser().absolute()) if on_disk else directory
 
 
 def check_room(workdir: str, *, numbers: int) -> None:
