@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,36 +29,58 @@ def stepper(
     """
     shape = presets.get(preset)
     over = devices.mesh(mesh, columns=shape.columns, batch=batch)
-    names = tuple(shape.parameters())
-    network = AlexNet(shape, key=jax.random.key(0), initialisation='he', compute=compute)
-    side = shape.crop if images is None else images.shape[1]
     held = None if images is None else jax.device_put(images, devices.replicated(over))
-    one = step.make(
-        network,
-        optimizer.paper_sgd(names, momentum=0.9, decay=5e-4),
-        over,
-        mean=np.zeros((side, side, 3), np.float32),
-        key=jax.random.key(1),
-        images=held,
-        compiler_options=devices.compiler_options(dots_only),
-    )
+    one = compiled(preset, over, held, dots_only=dots_only, compute=compute)
     drawn = noise(shape, batch)
     if images is not None:
         drawn['id'] = np.arange(batch, dtype=np.int32) % len(images)
         del drawn['image']
     placed = jax.device_put(drawn, devices.batch_sharding(over))
-    rates = np.full((len(names), 2), 1e-9, np.float32)
-    state = step.first_state(network, over)
 
     def steps(count: int) -> float:
-        nonlocal state
         began = time.perf_counter()
         for number in range(count):
-            state, sums = one(state, placed, rates, np.uint32(number))
-        jax.block_until_ready((state, sums))
+            done = one(placed, number)
+        jax.block_until_ready(done)
         return (time.perf_counter() - began) / count
 
     return steps
+
+
+def compiled(
+    preset: str,
+    mesh: jax.sharding.Mesh,
+    images: jax.Array | None = None,
+    *,
+    dots_only: bool = True,
+    compute: str = 'float32',
+) -> Callable[[dict[str, jax.Array], int], Any]:
+    """A function that makes step `number` on a batch and goes on from there; its state and sums, to be waited for.
+
+    `images` are those of the device cache, where there is one.
+    """
+    shape = presets.get(preset)
+    names = tuple(shape.parameters())
+    network = AlexNet(shape, key=jax.random.key(0), initialisation='he', compute=compute)
+    side = shape.crop if images is None else images.shape[1]
+    one = step.make(
+        network,
+        optimizer.paper_sgd(names, momentum=0.9, decay=5e-4),
+        mesh,
+        mean=np.zeros((side, side, 3), np.float32),
+        key=jax.random.key(1),
+        images=images,
+        compiler_options=devices.compiler_options(dots_only),
+    )
+    rates = np.full((len(names), 2), 1e-9, np.float32)
+    state = step.first_state(network, mesh)
+
+    def made(batch: dict[str, jax.Array], number: int) -> Any:
+        nonlocal state
+        state, sums = one(state, batch, rates, np.uint32(number))
+        return state, sums
+
+    return made
 
 
 def noise(shape: Architecture, batch: int) -> dict[str, np.ndarray]:
