@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from alexnet_jax import mistakes, pod, recipe
+from alexnet_jax import mistakes, peers, recipe
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.process import settings
 
@@ -59,10 +59,8 @@ def start(argv: list[str]) -> None:
         raise Mistake(f'There is no mode {given.mode!r}; the modes are {", ".join(modes.MODES)}.')
     recipe.check_images(given.images, given.mode, modes.WITH_IMAGES)
     recipe.check_workdir(given.workdir, mode)
-    if given.mode in modes.TOGETHER and (
-        where := pod.place(given.coordinator, given.processes, given.process)
-    ):
-        pod.join(where, given.config.machine.join_seconds)
+    if given.mode in modes.TOGETHER:
+        modes.join(given.config, given.workdir, given.coordinator, given.processes, given.process)
     logging.getLogger('alexnet_jax').info('\n'.join(lines))
     mode(given.config, given.workdir)
 
@@ -85,10 +83,13 @@ def main(argv: list[str]) -> int:
     """The exit status: 0 done, 2 wrong input, 3 stopped with all saved, 4 the loss was not finite, 130 interrupted."""
     try:
         start(argv)
+        peers.leave(0)
         return 0
     except BaseException as error:
         if (end := ending(error)) is None:
+            peers.leave(1, f'{type(error).__name__}: {error}', error)
             raise
+    peers.leave(*end[::-1])
     print(' '.join(end[0].split()), file=sys.stderr)
     return end[1]
 

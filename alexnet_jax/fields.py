@@ -135,6 +135,7 @@ MACHINE: Mapping[str, Field] = {
     'mesh': _TEXT,
     'machine.cpu_devices': _whole(1, 1024),
     'machine.join_seconds': _whole(1, 86400),
+    'machine.peer_seconds': _whole(2, 86400),
     'machine.cache': _TEXT,
     'machine.keep_memory': _YES,
     'machine.dots_only': _YES,

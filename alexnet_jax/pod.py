@@ -10,7 +10,6 @@ import glob
 import importlib.util
 import logging
 import os
-import socket
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -105,8 +104,10 @@ def _on_tpu(environ: Mapping[str, str]) -> bool:
     return bool(there) and 'TPU_SKIP_MDS_QUERY' not in environ and 'TPU_WORKER_HOSTNAMES' not in environ
 
 
-def join(where: Place, seconds: int) -> None:
+def join(where: Place, seconds: int) -> bool:
     """Joins the pod and returns when all its processes are there; before that no device may have been touched.
+
+    False where there is none after all.
 
     jax would end a process that waits in vain without a sentence; `peers` speaks after `seconds`, earlier than that.
     """
@@ -133,9 +134,9 @@ def join(where: Place, seconds: int) -> None:
                 f'This process could not join the others by what {where.by} say: {error}.'
             ) from error
         log.info('This machine is taken for the only one, since jax finds no others: %s', error)
-        return
-    alone = jax.process_index() > 0
-    logging.getLogger('alexnet_jax').setLevel(logging.WARNING if alone else logging.INFO)
+        return False
+    logging.getLogger('alexnet_jax').setLevel(logging.INFO if leads() else logging.WARNING)
+    return True
 
 
 def leads() -> bool:
@@ -145,8 +146,15 @@ def leads() -> bool:
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
-def me() -> str:
-    """How this process is called in sentences, once it has joined: 'process 1 (node002)'."""
+def many() -> bool:
+    """Whether there are several processes. Touches no device where this one is alone."""
     import jax
 
-    return f'process {jax.process_index()} ({socket.gethostname()})'
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def numbers() -> tuple[int, int]:
+    """Which process of the pod this is, and of how many."""
+    import jax
+
+    return jax.process_index(), jax.process_count()

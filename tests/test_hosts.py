@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,7 @@ FIELDS = {
     'checkpoint.every_steps': 3,
     'log.every_steps': 1,
     'log.tensorboard': False,
+    'machine.cpu_devices': 1,
 }
 
 
@@ -38,28 +42,26 @@ def free_port():
         return taken.getsockname()[1]
 
 
-def started(count, workdir, *words, mode='train', **fields):
-    """`count` processes of the real command, each to become a process of one pod."""
+def started(count, workdir, each=None, **fields):
+    """`count` processes of the real command, each to become a process of one pod, with fields of its own in `each`."""
     port = free_port()
-    settings = [f'--config.{name}={value}' for name, value in (FIELDS | fields).items()]
-    return [
-        subprocess.Popen(
-            [
-                sys.executable,
-                str(ROOT / 'main.py'),
-                f'--mode={mode}',
-                f'--workdir={workdir}',
-                *settings,
-                *words,
-            ]
-            + [f'--coordinator=localhost:{port}', f'--processes={count}', f'--process={index}'],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    children = []
+    for index in range(count):
+        words = [
+            f'--config.{name}={value}'
+            for name, value in (FIELDS | fields | (each[index] if each else {})).items()
+        ]
+        words += [f'--coordinator=localhost:{port}', f'--processes={count}', f'--process={index}']
+        children.append(
+            subprocess.Popen(
+                [sys.executable, str(ROOT / 'main.py'), f'--workdir={workdir}', *words],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+            )
         )
-        for index in range(count)
-    ]
+    return children
 
 
 def ended(processes, timeout=400):
@@ -92,6 +94,58 @@ def check(workdir, alone, shape):
     )
     assert result['images'] == 21
     assert result['loss'] == pytest.approx(again['loss'], rel=1e-5)
+
+
+def begun(processes, workdir, rows):
+    """Waits until so many rows were written."""
+    until = time.monotonic() + 400
+    while len(losses(workdir)) < rows:
+        assert all(process.poll() is None for process in processes), ended(processes)
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+LONG = {'train.epochs': 400.0, 'evaluate.every_epochs': 0.0, 'checkpoint.every_steps': 0}
+
+
+def test_a_signal_to_one_stops_all_at_one_step_and_the_death_of_the_first_is_said_by_the_other(
+    alone, tmp_path
+):
+    fields = LONG | {'data.directory': alone / 'dataset', 'mesh': '2,1', 'machine.peer_seconds': 10}
+    pair = started(2, tmp_path, **fields)
+    begun(pair, tmp_path, 2)
+    pair[1].send_signal(signal.SIGTERM)
+    steps = []
+    for status, _, complaint in ended(pair):
+        assert status == 3, complaint
+        steps.append(re.search(r'SIGTERM came: everything up to step (\d+) is saved', complaint)[1])
+    assert steps[0] == steps[1] and (tmp_path / 'checkpoints' / steps[0]).is_dir()
+
+    pair = started(2, tmp_path, **fields)
+    begun(pair, tmp_path, int(steps[0]) + 2)
+    pair[0].kill()
+    _, (status, _, complaint) = ended(pair)
+    assert status == 5, complaint
+    assert re.search(r'process 0 \(.*\) is lost: it has said nothing for 10 seconds', complaint)
+    assert re.search(r'process 0 \(.*\) stood at: .*step \d+', complaint)
+
+
+@pytest.mark.slow
+def test_a_process_that_stands_still_is_lost(alone, tmp_path):
+    fields = LONG | {'data.directory': alone / 'dataset', 'mesh': '2,1', 'machine.peer_seconds': 10}
+    pair = started(2, tmp_path, **fields)
+    begun(pair, tmp_path, 2)
+    pair[1].send_signal(signal.SIGSTOP)
+    ((status, _, complaint),) = ended(pair[:1])
+    pair[1].kill()
+    assert status == 5 and re.search(r'process 1 \(.*\) is lost', complaint)
+
+
+def test_processes_that_were_not_given_the_same_say_who_differs_in_what(tmp_path):
+    for status, _, complaint in ended(started(2, tmp_path, each=[{}, {'train.rate': 0.5}])):
+        assert status == 2, complaint
+        assert re.search(r'config.train.rate is 0.5 for process 1 \(.*\) and 0.\d+ for process 0', complaint)
+    assert not (tmp_path / 'run.json').exists()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ LEVELS = {
     'mistakes': 0,
     'process': 1,
     'pod': 1,
+    'peers': 1,
     'devices': 1,
     'data': 2,
     'network': 2,

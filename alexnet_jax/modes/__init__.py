@@ -56,6 +56,13 @@ def verify(config: ConfigDict, workdir: str = '') -> Numbers:
     return verifying.verify(config, workdir)
 
 
+def join(config: ConfigDict, workdir: str, coordinator: str, processes: int, process: int) -> None:
+    """Makes this process one of a pod's, as the flags or the cluster say; nothing where they say nothing."""
+    from alexnet_jax.modes import joining
+
+    joining.join(config, workdir, coordinator, processes, process)
+
+
 MODES: Mapping[str, Callable[..., Numbers]] = {
     each.__name__: each for each in (train, prepare, evaluate, predict, summary, verify)
 }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax import pod, recipe
+from alexnet_jax import peers, pod, recipe
 from alexnet_jax.mistakes import Mistake
 
 if TYPE_CHECKING:
@@ -128,7 +128,9 @@ def _waited(config: ConfigDict, target: Path) -> dict[str, Any]:
     """Counts by split, when the one process of the pod that prepares has made the dataset."""
     from alexnet_jax.data import dataset
 
+    peers.at(f'waiting for the dataset in {target}')
     while not fetched(config, target):
+        peers.check()
         time.sleep(LOOK)
     return dict(dataset.open_dataset(target).counts)
 

@@ -10,13 +10,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from alexnet_jax import devices, recipe
+from alexnet_jax import devices, pod, recipe
 from alexnet_jax.data import dataset, feed, pipeline
-from alexnet_jax.modes import concluding, evaluating, preparing, rooms
+from alexnet_jax.modes import concluding, evaluating, joining, preparing, rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.network.alexnet import AlexNet
 from alexnet_jax.network.architecture import Architecture
-from alexnet_jax.training import loop, optimizer, schedule, signals, step
+from alexnet_jax.training import agreement, loop, optimizer, schedule, signals, step
 from alexnet_jax.training.checkpoints import Checkpoints
 from alexnet_jax.training.journal import Journal
 from alexnet_jax.training.profile import Profile
@@ -37,6 +37,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     shape = rooms.architecture_of(config, data)
     rooms.check_cache(config, data, mesh)
     stream = rooms.training_of(config, data, shape, mesh)
+    joining.compare({'the dataset (its checksum)': data.checksum})
     plateau = plateau_of(config, data.counts)
     plan = plan_of(config, stream, shape.parameters(), plateau)
     with folder.alone(workdir) if devices.writer() else contextlib.nullcontext():
@@ -245,7 +246,7 @@ def go_on(
             tally=tally,
             evaluate=evaluate,
             save=save,
-            stop=stop,
+            stop=agreement.Agreement(stop, mesh) if pod.many() else stop,
             check=checkpoints.check,
             plateau=plateau,
             standstill=standstill_of(config, len(data.classes)),

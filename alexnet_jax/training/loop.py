@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from alexnet_jax import peers
 from alexnet_jax.training import schedule, signals
 from alexnet_jax.training.journal import Journal
 from alexnet_jax.training.profile import Profile
@@ -31,6 +32,12 @@ class Feed(Protocol):
     waited: float
 
     def __next__(self) -> dict[str, jax.Array]: ...
+
+
+class Asked(Protocol):
+    """Who hears that the run shall stop: signals.Stop, or agreement.Agreement of several processes."""
+
+    def look(self) -> str | None: ...
 
 
 @dataclasses.dataclass
@@ -120,7 +127,7 @@ def run(
     tally: Tally,
     evaluate: Callable[[Any, int], dict[str, float] | None],
     save: Callable[[Any, int, Tally, float | None], None],
-    stop: signals.Stop,
+    stop: Asked,
     check: Callable[[], None] = lambda: None,
     plateau: schedule.Plateau | None = None,
     standstill: Standstill | None = None,
@@ -162,7 +169,9 @@ def run(
 
     for number in range(first, plan.last):
         began = time.perf_counter()
+        peers.at(f'waiting for the images of step {number + 1}')
         batch_of_step = next(feed)
+        peers.at(f'step {number + 1}')
         with profile.step(number + 1) if profile else contextlib.nullcontext():
             state, sums = step(state, batch_of_step, plan.rates(number), np.uint32(number))
         if profile and (line := profile.ended(number + 1, sums)):
@@ -174,12 +183,13 @@ def run(
         if pending:
             read(*pending)
         pending, done = (number, sums), number + 1
-        asked = stop.asked  # looked at once: a signal that comes from here on is heard after the next step
+        asked = stop.look()  # once a step: a signal that comes from here on is heard after the next one
         if plan.saves(done) or asked:
             read(*pending)
             pending = None
             began = time.perf_counter()
             numbers = None
+            peers.at(f'validation or saving after step {done}')
             if plan.evaluates(done) and (numbers := evaluate(state, done)):
                 _validated(journal, done, plan, numbers, plateau)
             save(state, done, tally, numbers['top1_error'] if numbers else None)

@@ -31,6 +31,10 @@ class Stop:
         """The name of the first signal that came, such as 'SIGTERM', or None."""
         return self._asked
 
+    def look(self) -> str | None:
+        """What the loop asks once after every step: `asked`."""
+        return self._asked
+
     def __enter__(self) -> 'Stop':
         self._heard = threading.current_thread() is threading.main_thread()
         if self._heard:

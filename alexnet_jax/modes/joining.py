@@ -1,0 +1,122 @@
+"""How the processes of a pod come together: they meet, compare what each was given, and say who differs in what."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from alexnet_jax import peers, pod, recipe
+from alexnet_jax.mistakes import Mistake
+from alexnet_jax.modes import preparing
+from alexnet_jax.modes import workdir as folder
+
+NONCE = 'nonce'  # a file that shows whether a folder is the same one everywhere
+OWN = (
+    'data.directory',
+    'data.threads',
+    'data.ahead',
+    'machine.cache',
+    'machine.keep_memory',
+)  # may differ by host
+
+
+def join(config: ConfigDict, workdir: str, coordinator: str, processes: int, process: int) -> None:
+    """Makes this process one of its pod, where there is one; Mistake on all of them where they do not fit together."""
+    where = pod.place(coordinator, processes, process)
+    if where is None:
+        return
+    shared = Path(workdir) if workdir else preparing.directory(config, workdir)
+    limits = config.machine
+    peers.begin(shared, where.process, where.processes, join=limits.join_seconds, limit=limits.peer_seconds)
+    if not pod.join(where, limits.join_seconds):
+        peers.alone()
+        return
+    peers.joined(*pod.numbers())
+    peers.at('comparing what each process was given')
+    check_shared(shared, limits.peer_seconds / 2)
+    compare(given(config))
+    peers.at('making ready')
+
+
+def given(config: ConfigDict) -> dict[str, Any]:
+    """What must be the same in all processes: fields, versions and this package's own source."""
+    fields = {name: value for name, value in recipe.flat(config).items() if name not in OWN}
+    versions = {name: importlib.metadata.version(name) for name in folder.PACKAGES}
+    digest = hashlib.sha256()
+    root = Path(recipe.__file__).parent
+    for file in sorted(root.rglob('*.py')):
+        digest.update(str(file.relative_to(root)).encode() + b'\0' + file.read_bytes())
+    return {
+        **{f'config.{name}': value for name, value in fields.items()},
+        **versions,
+        'python': platform.python_version(),
+        'the source of alexnet_jax (its sum)': digest.hexdigest()[:12],
+    }
+
+
+def compare(mine: Mapping[str, Any]) -> None:
+    """Raises the same Mistake in all processes where they do not all have the same; all must call it at one place."""
+    if not pod.many():
+        return
+    hosts = gather({'host': socket.gethostname(), 'given': dict(mine)})
+    first = hosts[0]['given']
+    sentences = []
+    for index, each in enumerate(hosts[1:], 1):
+        for name in [*first, *(name for name in each['given'] if name not in first)]:
+            there, here = each['given'].get(name, 'missing'), first.get(name, 'missing')
+            if there != here:
+                sentences.append(
+                    f'{name} is {there!r} for process {index} ({each["host"]}) and {here!r} for process 0'
+                )
+    if sentences:
+        more = f', and {len(sentences) - 10} more' if len(sentences) > 10 else ''
+        raise Mistake(
+            f'The processes of this pod were not given the same: {"; ".join(sentences[:10])}{more}. '
+            f'Start all of them from the same files with the same command; process 0 is on {hosts[0]["host"]}.'
+        )
+
+
+def check_shared(shared: Path, seconds: float) -> None:
+    """Raises the same Mistake in all processes where the folder does not prove the same for all within `seconds`."""
+    nonce, file = secrets.token_hex(8), shared / peers.FOLDER / NONCE
+    if pod.leads():
+        file.write_text(nonce)
+    expected = gather(nonce)[0]
+    until = time.monotonic() + seconds
+    while not (seen := _reads(file) == expected) and time.monotonic() < until:
+        time.sleep(0.2)
+    hosts = gather({'host': socket.gethostname(), 'seen': seen})
+    if blind := [f'process {i} ({each["host"]})' for i, each in enumerate(hosts) if not each['seen']]:
+        raise Mistake(
+            f'{shared} is not one folder for all: {", ".join(blind)} do not see there what process 0 '
+            f'({hosts[0]["host"]}) writes; give a --workdir on a disk that all hosts share.'
+        )
+
+
+def gather(mine: Any) -> list[Any]:
+    """What each process of the pod gives, anything that JSON holds, in their order."""
+    from jax.experimental import multihost_utils
+
+    words = np.frombuffer(json.dumps(mine).encode(), np.uint8)
+    longest = int(np.max(multihost_utils.process_allgather(np.array(len(words)))))
+    padded = np.full(longest, ord(' '), np.uint8)
+    padded[: len(words)] = words
+    return [json.loads(row.tobytes()) for row in np.asarray(multihost_utils.process_allgather(padded))]
+
+
+def _reads(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:
+        return ''

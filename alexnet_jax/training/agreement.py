@@ -1,0 +1,33 @@
+"""Agreement: what one of several processes was asked, all of them hear at the same step. Knows nothing of what runs."""
+
+from __future__ import annotations
+
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from alexnet_jax.training.signals import Stop
+
+
+class Agreement:
+    """The signal that came to any process of the mesh, by one small reduction a step, read one step late.
+
+    Read late, since the answer to this step's question would have the host wait for the devices.
+    """
+
+    def __init__(self, stop: Stop, mesh: Mesh):
+        self._stop, self._count = stop, mesh.size
+        self._split = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+        self._agree = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        self._asked_before: jax.Array | None = None
+
+    def look(self) -> str | None:
+        """The name of the first signal that any process had heard a step ago, or None. All must call it each step."""
+        mine = np.array([signal.Signals[self._stop.asked].value if self._stop.asked else 0], np.int32)
+        numbers = jax.make_array_from_callback((self._count,), self._split, lambda _: mine)
+        before, self._asked_before = self._asked_before, self._agree(numbers)
+        number = 0 if before is None else int(before)
+        return signal.Signals(number).name if number else None

@@ -1,0 +1,179 @@
+"""Peers: who is missing, dies or stands still is named within the limit; who was held itself blames nobody."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from alexnet_jax import peers
+from alexnet_jax.mistakes import Mistake
+from alexnet_jax.modes import joining
+
+LIMIT = 2
+CHILD = """
+import pathlib, sys, time
+from alexnet_jax import peers
+folder, process, processes, join, comes = pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:])
+peers.begin(folder, process, processes, join=join, limit={limit})
+time.sleep(0.8)
+if comes:
+    peers.joined(process, processes)
+peers.at(f'step 7 of process {{process}}')
+print('ready', flush=True)
+{then}
+"""
+
+
+def started(folder, process, processes, then='time.sleep(60)', join=60, comes=1):
+    words = [str(word) for word in (folder, process, processes, join, comes)]
+    return subprocess.Popen(
+        [sys.executable, '-c', CHILD.format(limit=LIMIT, then=then), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=os.path.dirname(os.path.dirname(__file__)),
+    )
+
+
+def pair(folder, then='time.sleep(60)', count=2):
+    children = [started(folder, process, count, then) for process in range(count)]
+    for child in children:
+        assert child.stdout.readline().strip() == 'ready'
+    time.sleep(1)  # for each to have heard where the other stands
+    return children
+
+
+def ends(child, status, *words):
+    _, complaint = child.communicate(timeout=60)
+    assert child.returncode == status, complaint
+    for word in words:
+        assert word in complaint
+    return complaint
+
+
+def test_a_peer_that_stands_still_is_named_with_where_all_stood(tmp_path):
+    first, second = pair(tmp_path)
+    second.send_signal(signal.SIGSTOP)
+    ends(
+        first,
+        5,
+        'process 1 (',
+        f'nothing for {LIMIT} seconds',
+        'stood at: step 7 of process 0',
+        'stood at: step 7 of process 1',
+    )
+    second.kill()
+
+
+def test_where_one_dies_all_that_are_left_speak_before_process_0_goes(tmp_path):
+    children = pair(tmp_path, count=3)
+    children[1].kill()
+    for child in (children[0], children[2]):
+        ends(child, 5, 'process 1 (')
+
+
+def test_one_that_never_comes_is_named_with_those_who_did(tmp_path):
+    (tmp_path / peers.FOLDER).mkdir()  # of an earlier run: it does not count as having come
+    (tmp_path / peers.FOLDER / '2').write_text(
+        json.dumps({'run': 'old', 'beat': 9, 'host': 'x', 'left': None})
+    )
+    children = [started(tmp_path, process, 3, join=3, comes=0) for process in (0, 1)]
+    for child in children:
+        ends(
+            child, 5, 'In 3 seconds process 2 of 3 did not come', 'process 0 (', 'process 1 (', 'join_seconds'
+        )
+
+
+def test_one_that_ends_with_a_mistake_ends_the_others_with_its_sentence(tmp_path):
+    first = started(tmp_path, 0, 2)
+    second = started(tmp_path, 1, 2, then="peers.leave(2, 'This disk is full.')")
+    ends(second, 2, 'This disk is full.')
+    ends(first, 2, 'process 1 (', 'ended with status 2: This disk is full.')
+
+
+def test_those_who_are_done_wait_for_one_another_in_peace(tmp_path):
+    first = started(tmp_path, 0, 2, then=f'time.sleep({2 * LIMIT}); peers.leave(0)')
+    second = started(tmp_path, 1, 2, then='peers.leave(0)')
+    ends(second, 0)
+    ends(first, 0)
+
+
+def test_an_abort_of_jax_is_held_until_the_watch_has_named_the_lost(tmp_path):
+    first = started(tmp_path, 0, 2, then='time.sleep(0.8)\nimport os\nos.abort()')
+    second = started(tmp_path, 1, 2)
+    for child in (first, second):
+        assert child.stdout.readline().strip() == 'ready'
+    time.sleep(0.5)
+    second.kill()
+    ends(first, 5, 'process 1 (')
+
+
+def test_an_error_that_a_lost_peer_caused_is_no_traceback(tmp_path):
+    raised = "time.sleep(1)\npeers.leave(1, 'x', RuntimeError('Connection closed by peer'))"
+    first, second = started(tmp_path, 0, 2, then=raised), started(tmp_path, 1, 2)
+    for child in (first, second):
+        assert child.stdout.readline().strip() == 'ready'
+    time.sleep(0.3)
+    second.kill()
+    assert 'Traceback' not in ends(first, 5, 'process 1 (')
+
+
+def test_who_was_held_itself_blames_nobody(tmp_path):
+    children = pair(tmp_path)
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for child in children:
+            child.send_signal(number)
+        time.sleep(1.5 * LIMIT)
+    assert [child.poll() for child in children] == [None, None]
+    for child in children:
+        child.kill()
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(Mistake, match='cannot be written .* that all processes share'):
+        peers.begin(tmp_path / 'file', 0, 2, join=1, limit=1)
+
+
+def test_alone_all_of_it_does_nothing():
+    peers.at('anywhere')
+    peers.check()
+    peers.leave(2, 'a sentence')
+
+
+def several(monkeypatch, *others):
+    monkeypatch.setattr(joining.pod, 'many', lambda: True)
+    monkeypatch.setattr(joining, 'gather', lambda mine: [mine, *others])
+
+
+def test_hosts_that_differ_are_named_with_what_they_differ_in(monkeypatch):
+    mine = {'config.train.rate': 0.1, 'jax': '0.10.2'}
+    several(
+        monkeypatch,
+        {'host': 'b', 'given': mine},
+        {'host': 'c', 'given': {'config.train.rate': 0.2, 'numpy': '2'}},
+    )
+    with pytest.raises(Mistake) as mistake:
+        joining.compare(mine)
+    said = str(mistake.value)
+    assert 'config.train.rate is 0.2 for process 2 (c) and 0.1 for process 0' in said
+    assert "jax is 'missing' for process 2 (c)" in said and "numpy is '2' for process 2" in said
+    assert '(b)' not in said
+
+
+def test_hosts_that_were_given_the_same_go_on(monkeypatch):
+    several(monkeypatch, {'host': 'b', 'given': {'jax': '1'}})
+    joining.compare({'jax': '1'})
+
+
+def test_a_folder_that_another_host_does_not_see_is_said(monkeypatch, tmp_path):
+    (tmp_path / peers.FOLDER).mkdir()
+    replies = iter([['the nonce'], [{'host': 'a', 'seen': True}, {'host': 'b', 'seen': False}]])
+    monkeypatch.setattr(joining.pod, 'leads', lambda: True)
+    monkeypatch.setattr(joining, 'gather', lambda mine: next(replies))
+    with pytest.raises(Mistake, match=r'not one folder for all: process 1 \(b\) do not see'):
+        joining.check_shared(tmp_path, 0.1)
