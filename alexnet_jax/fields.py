@@ -138,6 +138,7 @@ MACHINE: Mapping[str, Field] = {
     'machine.peer_seconds': _whole(2, 86400),
     'machine.cache': _TEXT,
     'machine.keep_memory': _YES,
+    'machine.deterministic': _YES,
     'machine.dots_only': _YES,
 }
 FIELDS: Mapping[str, Field] = {**DECIDING, **MACHINE}

@@ -1,7 +1,8 @@
 """Every field there is, with its reason or unit. The other cards say only how they differ from this one.
 
 Fields marked (machine) may change between a run and its resumption; all others decide the result, and a workdir
-refuses to go on under other values. Lists are comma-separated strings, so that they can be given on the command line.
+refuses to go on under other values, but for train.batch. Lists are comma-separated strings, so that they can be given
+on the command line.
 """
 
 from ml_collections import ConfigDict
@@ -56,7 +57,7 @@ def get_config() -> ConfigDict:
     config.augment.lighting_deviation = 0.1  # of the three normal draws, one triple per image and presentation
 
     config.train = ConfigDict()
-    config.train.batch = 128  # images per step, over all devices
+    config.train.batch = 128  # images per step, over all devices; another on resuming goes on behind what was seen
     config.train.accumulate = 1  # (machine) parts of a batch that follow one another, for less memory; same numbers
     config.train.epochs = 90.0  # passes over the training images
     config.train.rate = 0.01  # the paper's epsilon
@@ -99,5 +100,6 @@ def get_config() -> ConfigDict:
     config.machine.peer_seconds = 60  # (machine) of a peer's silence until the others end, with status 5
     config.machine.cache = 'auto'  # (machine) compiled programs are kept; auto: in ~/.cache; a folder; empty: nowhere
     config.machine.keep_memory = True  # (machine) glibc: keep freed pages instead of faulting them in at every step
+    config.machine.deterministic = False  # (machine) GPU: runs equal to the bit, by slower kernels; not measured
     config.machine.dots_only = True  # (machine) CPU: YNNPACK for matrix products alone, not for convolutions
     return config

@@ -25,7 +25,7 @@ def environ(monkeypatch, tmp_path):
 
 
 def kept(wanted):
-    machine = ConfigDict({'cpu_devices': 1, 'keep_memory': False, 'cache': wanted})
+    machine = ConfigDict({'cpu_devices': 1, 'keep_memory': False, 'cache': wanted, 'deterministic': False})
     (line,) = [line for line in process.settings(machine) if line.startswith('machine.cache')]
     return line
 
@@ -56,6 +56,15 @@ def test_a_folder_that_cannot_be_written_is_left_out_and_told(environ, tmp_path)
     (tmp_path / 'file').touch()
     assert 'cannot be written' in kept(str(tmp_path / 'file'))
     assert 'JAX_COMPILATION_CACHE_DIR' not in environ
+
+
+def test_deterministic_adds_its_flag_once_to_those_that_there_are(environ):
+    environ['XLA_FLAGS'] = '--xla_dump_to=/theirs'
+    machine = ConfigDict({'cpu_devices': 1, 'keep_memory': False, 'cache': '', 'deterministic': True})
+    for _ in range(2):
+        (line,) = [line for line in process.settings(machine) if line.startswith('machine.deterministic')]
+        assert environ['XLA_FLAGS'] == '--xla_dump_to=/theirs --xla_gpu_deterministic_ops=true'
+    assert 'on' in line and 'slower' in line
 
 
 # A start of main.py that counts what jax finds in its cache, and what not.

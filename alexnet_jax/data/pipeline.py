@@ -64,6 +64,7 @@ class Training:
         self.records, self.seed, self.crop, self._batch, self._threads = records, seed, crop, batch, threads
         self._share = _share(batch, process_index, process_count)
         self._labels: np.ndarray | None = None
+        self._since = 0, 0
         self._augment = partial(
             augment.draws,
             seed,
@@ -84,7 +85,7 @@ class Training:
         mirrored by the step, where that costs nothing; label, id (the record's number), top and left int32 (B,);
         mirror bool (B,); lighting float32 (B, 3), to be added by the step; real bool (B,), all true.
         """
-        first = step * self._batch
+        first = self.position(step)
         records, draws = self._draws(range(first + self._share.start, first + self._share.stop))
         size = len(records)
         rest = {'id': records, **draws._asdict(), 'real': np.ones(size, bool)}
@@ -115,7 +116,12 @@ class Training:
 
     def position(self, step: int) -> int:
         """Examples consumed by all processes before `step`."""
-        return step * self._batch
+        first, seen = self._since
+        return seen + (step - first) * self._batch
+
+    def go_on(self, step: int, seen: int) -> None:
+        """From `step` on the batches are of the examples behind the first `seen`: the batch was of another size."""
+        self._since = step, seen
 
     def epoch(self, step: int) -> float:
         """Passes over the training images before `step`."""

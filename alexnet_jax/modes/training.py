@@ -71,9 +71,14 @@ def trained(
         ) as checkpoints,
     ):
         network = rooms.network_of(config, shape)
-        done, state, tally = begin(config, checkpoints, network, mesh, journal, run_key, plateau)
+        done, state, tally, seen = begin(
+            config, checkpoints, network, mesh, journal, run_key, plateau, workdir
+        )
         if devices.writer() and not (Path(workdir) / concluding.EXAMPLES).exists():
             concluding.draw_examples(stream, data, workdir, mean_kind=config.augment.mean)
+        if seen != stream.position(done):  # some of them were seen in batches of another size
+            stream.go_on(done, seen)
+            plan = plan_of(config, stream, shape.parameters(), plateau, done)
         if done < plan.last and not (plateau and plateau.over):
             state, done = go_on(
                 config,
@@ -118,8 +123,9 @@ def plan_of(
     stream: pipeline.Training,
     layers: dict[str, int],
     plateau: schedule.Plateau | None = None,
+    done: int = 0,
 ) -> loop.Plan:
-    """Steps, cadences and rates of the whole run."""
+    """Steps, cadences and rates of the whole run, of which so many steps are done."""
     per_epoch = len(stream.records) / config.train.batch
     rates = schedule.Schedule(
         config.train.schedule,
@@ -135,7 +141,7 @@ def plan_of(
         return rates.at(stream.epoch(done)) * (plateau.factor if plateau else 1.0)
 
     return loop.Plan(
-        last=max(1, round(config.train.epochs * per_epoch)),
+        last=max(1, done + round((config.train.epochs - stream.epoch(done)) * per_epoch)),
         log_every=config.log.every_steps,
         evaluate_every=max(1, round(evaluates * per_epoch)) if evaluates else 0,
         save_every=config.checkpoint.every_steps,
@@ -167,8 +173,10 @@ def begin(
     journal: Journal,
     key: jax.Array,
     plateau: schedule.Plateau | None,
-) -> tuple[int, step.State, loop.Tally]:
-    """(steps done, state, sums since the last row): of the newest whole checkpoint, else of a fresh network.
+    workdir: str,
+) -> tuple[int, step.State, loop.Tally, int]:
+    """(steps done, state, sums since the last row, examples seen): of the newest whole checkpoint, else of a fresh
+    network.
 
     The plateau is put where it was.
     """
@@ -178,10 +186,19 @@ def begin(
         log.info('Going on from the checkpoint of step %d.', done)
         if plateau:
             vars(plateau).update(record['plateau'])
-        return done, state, loop.Tally(**record['tally'])
+        batch, seen = folder.batch_of(workdir, record, done)
+        if batch != config.train.batch:
+            log.warning(
+                'config.train.batch was %d and is now %d: the run goes on behind the %s examples it has seen, in steps '
+                'of the new size; the rate stays what config.train.rate says.',
+                batch,
+                config.train.batch,
+                f'{seen:,}',
+            )
+        return done, state, loop.Tally(**record['tally']), seen
     journal.cut_back(0)
     fresh = rooms.network_of(config, network.architecture, key=jax.random.fold_in(key, 0))
-    return 0, step.first_state(fresh, mesh), loop.Tally()
+    return 0, step.first_state(fresh, mesh), loop.Tally(), 0
 
 
 def go_on(
@@ -229,7 +246,8 @@ def go_on(
 
     def save(state: step.State, done: int, tally: loop.Tally, top1_error: float | None) -> None:
         journal.flush()
-        record = {'tally': vars(tally)} | ({'plateau': plateau.state()} if plateau else {})
+        seen = {'batch': config.train.batch, 'examples': stream.position(done)}
+        record = {'tally': vars(tally), 'seen': seen} | ({'plateau': plateau.state()} if plateau else {})
         checkpoints.save(done, state, record, top1_error=top1_error)
 
     stream = stream.without_pixels(held.labels) if held else stream

@@ -62,6 +62,8 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
     }
     begun = read(workdir)
     if begun is not None:
+        # Another size of the batch is told when the checkpoint is read, and the run goes on.
+        deciding['train.batch'] = begun['deciding'].get('train.batch', config.train.batch)
         if different := recipe.differences(begun['deciding'], deciding):
             raise Mistake(
                 f'{workdir} holds another run: {" ".join(different)} Give another --workdir, or the same settings.'
@@ -109,6 +111,17 @@ def check_room(workdir: str, *, numbers: int) -> None:
             f'The checkpoints need {needed / 1e6:,.0f} MB and {there} has {free / 1e6:,.0f} MB left; make room, or '
             'give a --workdir on another disk.'
         )
+
+
+def batch_of(workdir: str, record: dict[str, Any], done: int) -> tuple[int, int]:
+    """The size of the batch, and the examples seen, when a checkpoint with this record was saved after `done` steps.
+
+    Version 0.1 did not write them: its runs had one size, that of their beginning.
+    """
+    if 'seen' in record:
+        return record['seen']['batch'], record['seen']['examples']
+    batch = (read(workdir) or {'deciding': {}})['deciding']['train.batch']
+    return batch, batch * done
 
 
 def read(workdir: str) -> dict[str, Any] | None:
