@@ -122,6 +122,7 @@ def test_an_error_that_a_lost_peer_caused_is_no_traceback(tmp_path):
     assert 'Traceback' not in ends(first, 5, 'process 1 (')
 
 
+@pytest.mark.slow
 def test_who_was_held_itself_blames_nobody(tmp_path):
     children = pair(tmp_path)
     for number in (signal.SIGSTOP, signal.SIGCONT):
