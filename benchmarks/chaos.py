@@ -15,6 +15,7 @@ that are forked from this one, which has imported everything already; every eigh
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -112,7 +113,16 @@ class Runs:
                 children.append(own.pid)
             else:
                 children.append(fork(words, hook, log))
-        return self._reap(children, plan, victim)
+        try:
+            return self._reap(children, plan, victim)
+        except (
+            BaseException
+        ):  # whoever ends the harness ends these too; they would be in the way of the next one's
+            for child in children:
+                with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                    os.kill(child, signal.SIGKILL)
+                    os.waitpid(child, 0)
+            raise
 
     def _reap(self, children: list[int], plan: dict[str, Any] | None, victim: int) -> list[int]:
         """Waits; kills at the planned instant; where one of several was killed, kills the others as schedulers do."""
@@ -174,6 +184,7 @@ def fork(words: list[str], plan: dict[str, Any] | None, log: Path) -> int:
         return child
     status = 1
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         sys.argv = words
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for standard in (1, 2):
@@ -269,6 +280,7 @@ def setting(given: argparse.Namespace) -> dict[str, int]:
 def run(words: list[str] | None = None) -> int:
     """All kills that are missing; the exit status."""
     given = arguments(words)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = given.workdir or Path(tempfile.mkdtemp(prefix='chaos_'))
     folder.mkdir(parents=True, exist_ok=True)
     results = given.results or folder / 'results.jsonl'

@@ -80,6 +80,15 @@ def test_a_save_is_of_the_moment_even_when_the_next_step_donates_its_arrays(tmp_
     same(checkpoints.restore(placed(state(0)))[1], state(1))
 
 
+def test_a_record_is_of_the_moment_too(tmp_path):
+    checkpoints, tally = Checkpoints(tmp_path), {'loss': 1.0}
+    for step in range(1, 6):
+        checkpoints.save(step, placed(state(step)), {'tally': tally})
+        tally['loss'] += 1.0  # the run goes on while orbax writes
+    checkpoints.wait()
+    assert [checkpoints.restore(placed(state(0)), step)[2]['tally']['loss'] for step in (4, 5)] == [4.0, 5.0]
+
+
 def test_the_newest_two_the_best_and_every_fifth_are_kept(tmp_path):
     checkpoints = saved(
         tmp_path, *range(1, 10), keep_every=5, errors=(0.9, 0.5, 0.3, 0.4, 0.6, 0.7, 0.5, 0.5, 0.8)

@@ -8,6 +8,7 @@ What was saved is read back before it may push an older one out; from then on an
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -120,7 +121,8 @@ class Checkpoints:
         self._confirm()
         if step in self._manager.all_steps():
             return
-        held = {'record': record, 'leaves': describe(state)}
+        # A copy: orbax writes it in a thread, while the run goes on with what it gave us.
+        held = copy.deepcopy({'record': record, 'leaves': describe(state)})
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             record=ocp.args.JsonSave({**held, 'sha256': _digest(held)}),
