@@ -19,6 +19,8 @@ FORMS = {
     'folders': archives.class_folders,
     'tar': archives.class_tar,
     'tar.gz': archives.class_tgz,
+    'zip': archives.class_zip,
+    'tfds': archives.tfds,
 }
 LABELS = {
     wnid: label for label, wnid in enumerate(archives.CLASSES)

@@ -56,7 +56,7 @@ def sheet(
         label.set(xlim=(0, 1), ylim=(0, 1))
         text = {'va': 'center', 'parse_math': False}
         label.text(0, 0.68, short(row.name, 19), color=INK, fontsize=9, **text)
-        label.text(0, 0.42, f'{row.count:,} images', color=PALE, fontsize=8, **text)
+        label.text(0, 0.42, f'{row.count:,} image{"s" * (row.count != 1)}', color=PALE, fontsize=8, **text)
         for length, colour in ((1.0, RULE), (row.count / max(largest, 1), TRAIN)):
             label.barh(0.2, 0.88 * length, height=0.07, color=colour)
         for place, image in enumerate(row.images):

@@ -143,7 +143,10 @@ def _products(image: np.ndarray) -> np.ndarray:
     planes = np.ascontiguousarray(image.reshape(-1, 3).T, dtype=np.float64)
     # Not by BLAS: its threads wait for one another by spinning, and where other programs want the cores as well, each
     # of these small products then takes a hundred times as long.
-    return np.array([[np.einsum('i,i->', a, b) for b in planes] for a in planes]).astype(np.int64)
+    red, green, blue = planes
+    pairs = (red, red), (red, green), (red, blue), (green, green), (green, blue), (blue, blue)
+    rr, rg, rb, gg, gb, bb = (np.einsum('i,i->', a, b) for a, b in pairs)
+    return np.array([[rr, rg, rb], [rg, gg, gb], [rb, gb, bb]]).astype(np.int64)
 
 
 def is_whole(job: Any, fingerprint: str) -> bool:
