@@ -1,9 +1,13 @@
-"""What docs/paper.md names is there: fields, files, tests, presets, and the numbers that follow by arithmetic."""
+"""What docs/paper.md names is there, and its numbers follow; main.py takes the commands of docs/data.md."""
 
 import re
+import shlex
 from pathlib import Path
 
-from alexnet_jax import fields
+import pytest
+
+import main
+from alexnet_jax import fields, recipe
 from alexnet_jax.network import presets
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,3 +60,23 @@ def test_its_numbers_are_those_of_the_architecture():
     assert f'{sum(paper.multiply_adds().values()):,}' in PAPER
     for name in ('merged', 'torchvision'):
         assert f'{sum(presets.get(name).parameters().values()):,}' in PAPER
+
+
+DATA = (ROOT / 'docs' / 'data.md').read_text().replace('\\\n', ' ')
+COMMANDS = re.findall(r'^    python (main\.py .*)$', DATA, re.MULTILINE)
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_a_command_about_images_is_one_that_main_takes(command, monkeypatch):
+    """As far as it can be known without the images."""
+    monkeypatch.chdir(ROOT)
+    given = main.read(shlex.split(command))
+    recipe.check_values(given.config)
+    recipe.check(given.config)
+
+
+def test_there_is_a_command_for_each_form():
+    told = ' '.join(COMMANDS)
+    for source in ('imagenet2010', 'synsets', 'kaggle', 'parquet', 'folder', 'tar', 'zip', 'tfds'):
+        assert f'--config.prepare.source={source} ' in told
+    assert 'configs/cifar10.py' in told and '=gs://' in told and len(COMMANDS) >= 13
