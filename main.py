@@ -1,6 +1,6 @@
 """Starts a mode: reads the flags, sets what holds for the whole process, and turns the end into an exit status.
 
-Knows neither network nor data: alexnet_jax/modes.py has the modes, configs/default.py the fields of --config.
+Knows neither network nor data: alexnet_jax/modes has the modes, configs/default.py the fields of --config.
 """
 
 import logging
@@ -19,10 +19,12 @@ QUICKSTART = str(Path(__file__).resolve().parent / 'configs' / 'quickstart.py')
 
 def read(argv: list[str]) -> flags.FlagValues:
     """The flags, `config` among them with its overridden fields; Mistake for all that is wrong with them."""
+    from alexnet_jax import modes
+
     first, given = flags.FlagValues(), flags.FlagValues()
     flags.DEFINE_string('config', QUICKSTART, '', flag_values=first)
     flags.DEFINE_bool('help', False, 'shows this', short_name='h', flag_values=given)
-    flags.DEFINE_string('mode', 'train', 'what to do: a name in alexnet_jax/modes.py', flag_values=given)
+    flags.DEFINE_string('mode', 'train', f'what to do: {", ".join(modes.MODES)}', flag_values=given)
     flags.DEFINE_string('workdir', '', 'the folder of this run; made where it is missing', flag_values=given)
     flags.DEFINE_string('images', '', 'for --mode=predict: images and folders', flag_values=given)
     flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0; docs/pods.md', flag_values=given)

@@ -21,11 +21,16 @@ from alexnet_jax.fields import DECIDING, FIELDS, MACHINE
 from alexnet_jax.lists import counts, drops, layer_rates, mesh_shape, profile, variations, wrong
 from alexnet_jax.mistakes import Mistake
 
+CARDS = Path(__file__).resolve().parent.parent / 'configs'
+
 
 def try_card(card: str) -> None:
     """Runs a config file by itself. Raises Mistake with file and line, which config_flags would lose."""
     if not os.path.isfile(card):
-        raise Mistake(f'There is no config file {card}; give one such as configs/imagenet.py.')
+        names = [path.stem for path in CARDS.glob('[!_]*.py')]
+        near = difflib.get_close_matches(Path(card).stem, names, 1)
+        hint = f'did you mean configs/{near[0]}.py?' if near else 'give one such as configs/imagenet.py.'
+        raise Mistake(f'There is no config file {card or "of no name"}; {hint}')
     try:
         config = runpy.run_path(card).get('get_config', lambda: None)()
     except Exception as error:
@@ -179,6 +184,10 @@ def flag_mistake(error: Exception) -> Mistake:
     word = re.match(r"Unknown command line flag '([\w.]+)'", str(error))
     if word and (near := _near(word[1])):
         return Mistake(f'There is no flag --{word[1]}; did you mean --config.{near[0]}=...?')
+    if word and '.' in word[1]:  # a section and what is none of its fields
+        return Mistake(
+            f'There is no flag --{word[1]}; fields are given as --config.train.batch=64. {unknown(word[1])}'
+        )
     return Mistake(f'{error} (--help lists the flags).')
 
 

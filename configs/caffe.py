@@ -23,6 +23,7 @@ def get_config() -> ConfigDict:
     config.network.preset = 'caffe'
     config.network.classes = 1000
     config.network.initialisation = 'caffe'  # biases of 0.1, since with ones the loss stayed flat
+    config.prepare.source = 'imagenet2012'
     config.prepare.validation_share = 0.01  # as in configs/imagenet.py
     config.data.threads = 8
     config.augment.lighting = 'none'

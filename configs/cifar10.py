@@ -5,8 +5,9 @@
 The archive comes from www.cs.toronto.edu/~kriz/cifar.html (162 MB) and is held against its MD5 sum. A tenth of its
 training images becomes the validation split; its 10,000 test images are reported, once.
 
-Cost: unknown on a machine of one's own.
-Expected: unknown.
+Cost: ten minutes of training on two cores of an EPYC (Zen 4), 1,150 images a second.
+Expected: 21.2 % top-1 error on the test images, ten views, one seed; of a copy of the images as JPEGs, and not of
+this archive, which was not at hand (benchmarks/2026-11-21-cifar10.md). Nearest neighbours on pixels 68 %.
 """
 
 from ml_collections import ConfigDict

@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     config.network.preset = 'torchvision'
     config.network.classes = 1000
     config.network.initialisation = 'torch'
+    config.prepare.source = 'imagenet2012'
     config.prepare.validation_share = 0.01  # as in configs/imagenet.py
     config.data.threads = 8
     config.augment.mean = 'channel'

@@ -74,3 +74,8 @@ def test_every_network_has_a_card():
     assert set(networks.values()) == set(presets.PRESETS)
     own = set(presets.PRESETS) - {'paper', 'miniature'}  # which imagenet and quickstart are about
     assert all(networks[name] == name for name in own)
+
+
+def test_cards_whose_command_names_imagenets_archives_take_them():
+    takers = [name for name in CARDS if 'prepare.path=/data/ilsvrc2012' in card(name).__doc__]
+    assert len(takers) > 5 and {card(name).get_config().prepare.source for name in takers} == {'imagenet2012'}

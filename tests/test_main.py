@@ -36,7 +36,7 @@ def called(monkeypatch):
     monkeypatch.setattr(
         alexnet_jax,
         'modes',
-        SimpleNamespace(MODES={'train': train, 'summary': summary}, WITH_IMAGES=('summary',)),
+        SimpleNamespace(MODES={'train': train, 'summary': summary}, WITH_IMAGES=('summary',), TOGETHER=()),
         raising=False,
     )
     monkeypatch.setitem(sys.modules, 'alexnet_jax.modes', alexnet_jax.modes)

@@ -34,6 +34,39 @@ MISTAKES = {
         'config.train is a section and not a field; its fields are',
     ),
     'a flag that does not exist': ('--workdri=/tmp/x', 'Did you mean: workdir'),
+    'no field as a flag': (
+        '--train.steps=9',
+        'no flag --train.steps; fields are given as --config.train.batch=64. There is no field config.train.steps; did',
+    ),
+    'a card that is nearly one': (
+        '--config=configs/imagnet.py --workdir={f}/run',
+        'no config file configs/imagnet.py; did you mean configs/imagenet.py?',
+    ),
+    'a card of no name': ('--config= --workdir={f}/run', 'no config file of no name; give one such as'),
+    'an address for an image': (
+        '--mode=predict --workdir={f}/whole --images=https://example.org/cat.jpg',
+        'https://example.org/cat.jpg is an address',
+    ),
+    'a device for an image': (
+        '--mode=predict --workdir={f}/whole --images=/dev/zero',
+        '/dev/zero is no file',
+    ),
+    'a zip for a folder': (
+        [*MINE, '--config.prepare.path={f}/images.zip'],
+        'choose --config.prepare.source=zip.',
+    ),
+    'a zip for a tar': (
+        [*MINE, '--config.prepare.path={f}/images.zip', '--config.prepare.source=tar'],
+        'is a zip archive; choose --config.prepare.source=zip.',
+    ),
+    'a tar for a zip': (
+        [*MINE, '--config.prepare.path={f}/images.tar', '--config.prepare.source=zip'],
+        'is a tar archive; choose --config.prepare.source=tar.',
+    ),
+    'no archive': (
+        '--config=configs/cifar10.py --workdir={f}/run',
+        "--config.prepare.path=..., for the source 'cifar10' cifar-10-binary.tar.gz.",
+    ),
     'a field as a flag': ('--train.batch=64', 'no flag --train.batch; did you mean --config.train.batch='),
     'a mode that does not exist': (
         '--mode=test --workdir={f}/run',
@@ -43,7 +76,7 @@ MISTAKES = {
     'no workdir': ('--mode=train', 'give one such as --workdir='),
     'a card that does not exist': (
         '--config=imagenet --workdir={f}/run',
-        'no config file imagenet; give one such as',
+        'no config file imagenet; did you mean configs/imagenet.py?',
     ),
     'a card with a mistake in its syntax': (
         '--config={f}/syntax.py',
@@ -166,6 +199,8 @@ def furnished(folder, whole):
     """The folder in which the mistakes are made."""
     (folder / 'empty').mkdir()
     (folder / 'file').touch()
+    for form in ('zip', 'tar'):
+        shutil.make_archive(str(folder / 'images'), form, folder / 'empty')
     begin = 'from configs import default\n\ndef get_config():\n'
     (folder / 'syntax.py').write_text(begin + '    config = default.get_config(\n    return config\n')
     (folder / 'stumbles.py').write_text(

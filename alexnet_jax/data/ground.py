@@ -82,7 +82,11 @@ def check_room(directory: Path, images: int, side: int, encoding: str, quality: 
         raise Mistake(f'{there} cannot be looked at ({error}); give another directory.') from error
     if needed - sum(made) > free:
         raise Mistake(
-            f'{directory} needs about {needed / 1e9:,.1f} GB{" (for a while, twice the dataset)" if twice else ""}, '
-            f'and there are {(free + sum(made)) / 1e9:,.1f} GB; make room, or give another directory, a smaller '
+            f'{directory} needs about {_size(needed)}{" (for a while, twice the dataset)" if twice else ""}, '
+            f'and there are {_size(free + sum(made))}; make room, or give another directory, a smaller '
             '--config.prepare.side, or --config.prepare.encoding=jpeg.'
         )
+
+
+def _size(number: int) -> str:
+    return f'{number / 1e9:,.1f} GB' if number >= 1e9 else f'{number / 1e6:,.0f} MB'

@@ -33,7 +33,7 @@ def files(paths: Iterable[str]) -> list[str]:
     """The image files that `paths` name: a file is itself, a folder all images in it and below, sorted.
 
     ~ and the signs * ? [] mean what they do to a shell, which does not see them in --images=*.jpg.
-    Raises Mistake for a path that does not exist, a folder without images, and where no path is given at all.
+    Raises Mistake for an address, a path without a file, a folder without images, and where no path is given.
     """
     found = [file for path in paths for each in _matching(path) for file in _under(Path(each))]
     if not found:
@@ -69,6 +69,8 @@ def predict(
 
 def _matching(path: str) -> list[str]:
     path = os.path.expanduser(path)
+    if '://' in path:
+        raise Mistake(f'{path} is an address, and nothing is fetched here; save the image and give its file.')
     return [path] if os.path.lexists(path) else sorted(glob.glob(path)) or [path]
 
 
@@ -79,7 +81,8 @@ def _under(path: Path) -> list[str]:
             raise Mistake(f'{path} holds no images; their names end in {", ".join(images.ENDINGS)}.')
         return [str(file) for file in sorted(inside)]
     if not path.is_file():
-        raise Mistake(f'{path} does not exist; give images and folders, as in --images=cat.jpg,holiday.')
+        what = 'is no file' if path.exists() else 'does not exist'
+        raise Mistake(f'{path} {what}; give images and folders, as in --images=cat.jpg,holiday.')
     return [str(path)]
 
 

@@ -32,12 +32,9 @@ def open_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset:
     if not preparing.fetched(config, directory):
         source = config.prepare.source
         if source not in sources.WITHOUT_PATH and not config.prepare.path:
-            what = (
-                'a folder with one folder inside for each class' if source == 'folder' else 'see docs/data.md'
-            )
             raise Mistake(
                 f'There is no prepared dataset in {directory}, and nothing says from which images to make it; give '
-                f'--config.prepare.path=..., for the source {source!r} {what}.'
+                f'--config.prepare.path=..., for the source {source!r} {sources.PATHS[source]}.'
             )
         preparing.prepare(config, workdir)
     return dataset.open_dataset(directory)

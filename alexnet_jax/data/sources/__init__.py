@@ -24,7 +24,17 @@ from alexnet_jax.data.sources import (
 from alexnet_jax.data.sources.source import EXPECTATIONS, Source, Wanted
 from alexnet_jax.mistakes import Mistake
 
-__all__ = ['EXPECTATIONS', 'KINDS', 'SPLITS', 'UNSTEERED', 'WITHOUT_PATH', 'Item', 'Source', 'open_source']
+__all__ = [
+    'EXPECTATIONS',
+    'KINDS',
+    'PATHS',
+    'SPLITS',
+    'UNSTEERED',
+    'WITHOUT_PATH',
+    'Item',
+    'Source',
+    'open_source',
+]
 
 AT_PATH: Mapping[str, Callable[[Path, Wanted], Source]] = {
     'folder': folders.open_folder,
@@ -38,6 +48,18 @@ AT_PATH: Mapping[str, Callable[[Path, Wanted], Source]] = {
     'parquet': parquet.open_parquet,
 }
 KINDS = ('cutouts', *AT_PATH, 'tfds')
+PATHS: Mapping[str, str] = {  # what prepare.path is to be
+    'folder': 'a folder with one folder inside for each class',
+    'tar': 'an archive of class folders',
+    'zip': 'an archive of class folders',
+    'cifar10': 'cifar-10-binary.tar.gz',
+    'imagenet2012': 'the folder that holds its archives, or none where TFDS keeps it',
+    'imagenet2010': 'the folder that holds its archives',
+    'synsets': 'a folder that holds a tar for each class',
+    'kaggle': "the folder where Kaggle's archive was unpacked",
+    'parquet': 'a folder of .parquet files',
+    'tfds': 'the name of a dataset, or its folder',
+}
 WITHOUT_PATH = ('cutouts', 'imagenet2012')  # are found without one
 UNSTEERED = (
     'cifar10',
@@ -78,7 +100,9 @@ def open_source(
         return drawn.open_cutouts(side, seed, counts)
     by_name = kind == 'tfds' or (kind == 'imagenet2012' and not path)
     if not by_name and (not path or not os.path.exists(path)):
-        raise Mistake(f'The source {kind!r} needs an existing path (--config.prepare.path), not {path!r}.')
+        raise Mistake(
+            f'The source {kind!r} needs an existing path (--config.prepare.path), {PATHS[kind]}, not {path!r}.'
+        )
     if validation_share < 0 or test_share < 0 or validation_share + test_share >= 1:
         raise Mistake(
             f'The shares {validation_share} for validation and {test_share} for test must be at least 0 and '

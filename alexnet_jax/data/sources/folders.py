@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alexnet_jax.data import images, wordnet
 from alexnet_jax.data.arrangement import Item
-from alexnet_jax.data.sources.source import Source, Wanted, arranged, hidden
+from alexnet_jax.data.sources.source import Source, Wanted, archive_kind, arranged, hidden
 from alexnet_jax.mistakes import Mistake
 
 
@@ -34,7 +34,8 @@ def open_folder(root: Path, wanted: Wanted) -> Source:
 def listing(root: Path) -> tuple[dict[str, tuple], list[str]]:
     """The images under a folder (path -> where), and the paths of other files."""
     if not root.is_dir():
-        raise Mistake(f'{root} is no folder; for an archive choose --config.prepare.source=tar.')
+        kind = archive_kind(root) or 'tar or zip'
+        raise Mistake(f'{root} is no folder; for an archive choose --config.prepare.source={kind}.')
     found, others = {}, []
     try:
         for path, entry in files(root, ()):

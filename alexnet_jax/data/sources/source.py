@@ -38,6 +38,7 @@ class Source:
             raise images.Unreadable(f'{item.id}: cannot be read ({error}); mend or remove it.') from error
 
 
+USTAR = slice(257, 262)  # where a tar's first header says what it is
 EXPECTATIONS = ('official', 'listed', 'any')
 
 
@@ -109,6 +110,17 @@ def distinct(names: Sequence[str]) -> list[str]:
     """Names of classes, by label, as folders could bear them; the label comes before where two are the same."""
     numbered = (f'{label:04d} {name}' if names.count(name) > 1 else name for label, name in enumerate(names))
     return [name.replace('/', '-') for name in numbered]
+
+
+def archive_kind(path: Path) -> str:
+    """The source that an archive is of, 'zip' or 'tar', by its first bytes; empty for what seems to be neither."""
+    if not path.is_file():
+        return ''
+    with open(path, 'rb') as file:
+        head = file.read(USTAR.stop)
+    if head.startswith(b'PK'):
+        return 'zip'
+    return 'tar' if head.startswith(images.GZIP) or head[USTAR] == b'ustar' else ''
 
 
 def hidden(name: str) -> bool:

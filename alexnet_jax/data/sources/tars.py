@@ -16,7 +16,7 @@ from typing import IO, cast
 from alexnet_jax.data import images
 from alexnet_jax.data.arrangement import Item
 from alexnet_jax.data.sources.folders import words
-from alexnet_jax.data.sources.source import Source, Wanted, arranged, hidden
+from alexnet_jax.data.sources.source import Source, Wanted, archive_kind, arranged, hidden
 from alexnet_jax.mistakes import Mistake
 
 LARGEST_HEADER = 2**20  # bytes that a name and such may take; tarfile reads them whole
@@ -87,6 +87,8 @@ def open_tar(path: Path, wanted: Wanted) -> Source:
     """split/class/image or class/image within a tar, tar.gz or tgz."""
     if not path.is_file():
         raise Mistake(f'{path} is no archive; for a folder choose --config.prepare.source=folder.')
+    if archive_kind(path) == 'zip':
+        raise Mistake(f'{path} is a zip archive; choose --config.prepare.source=zip.')
     found, others = pictures(members(path), path)
     if is_packed(path):
         unpacked = {member.name: (member.offset, member.size) for member in found}

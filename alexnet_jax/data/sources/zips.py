@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from alexnet_jax.data import images
 from alexnet_jax.data.arrangement import Item
 from alexnet_jax.data.sources.folders import words
-from alexnet_jax.data.sources.source import Source, Wanted, arranged, hidden
+from alexnet_jax.data.sources.source import Source, Wanted, archive_kind, arranged, hidden
 from alexnet_jax.data.sources.tars import ALWAYS, LARGEST_RATIO, MOST, Member, pictures, version
 from alexnet_jax.mistakes import Mistake
 
@@ -44,6 +44,8 @@ def open_zip(path: Path, wanted: Wanted) -> Source:
     """split/class/image or class/image within a zip."""
     if not path.is_file():
         raise Mistake(f'{path} is no archive; for a folder choose --config.prepare.source=folder.')
+    if archive_kind(path) == 'tar':
+        raise Mistake(f'{path} is a tar archive; choose --config.prepare.source=tar.')
     try:
         with zipfile.ZipFile(path) as archive:
             members = list(_checked(archive, path))
