@@ -5,16 +5,15 @@ Knows neither network nor data: alexnet_jax/modes has the modes, configs/default
 
 import logging
 import sys
-from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
 
 from alexnet_jax import mistakes, peers, recipe
 from alexnet_jax.mistakes import Mistake
-from alexnet_jax.process import settings
+from alexnet_jax.process import hear_interrupts, settings
 
-QUICKSTART = str(Path(__file__).resolve().parent / 'configs' / 'quickstart.py')
+QUICKSTART = str(recipe.CARDS / 'quickstart.py')
 
 
 def read(argv: list[str]) -> flags.FlagValues:
@@ -97,4 +96,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == '__main__':
+    hear_interrupts()
     sys.exit(main(sys.argv))

@@ -36,6 +36,22 @@ def settings(machine: ConfigDict) -> list[str]:
     ]
 
 
+def hear_interrupts() -> None:
+    """An interrupt that comes while a library's callback runs would be passed over there: it ends the process.
+
+    Nothing is lost by that, as all files are written so that they may be left at any moment.
+    """
+    passed_over = sys.unraisablehook
+
+    def end(lost: sys.UnraisableHookArgs) -> None:
+        if not isinstance(lost.exc_value, KeyboardInterrupt):
+            return passed_over(lost)
+        os.write(2, b'Interrupted.\n')
+        os._exit(130)
+
+    sys.unraisablehook = end
+
+
 def _keep_memory() -> str:
     if platform.libc_ver()[0] != 'glibc':
         return 'left out, it needs glibc'

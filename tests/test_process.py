@@ -113,3 +113,32 @@ def test_the_second_start_compiles_from_the_cache_and_gives_the_same_bits(tmp_pa
     first, second = started('first'), started('second')
     assert first[1] > 0 and second[0] >= first[1] and second[1] == 0
     assert first[2:] == second[2:]
+
+
+LOST = """
+import os, signal, weakref
+from alexnet_jax import process
+process.hear_interrupts()
+class Thing: pass
+thing = Thing()
+reference = weakref.ref(thing, lambda _: signal.raise_signal(SIGNAL))
+del thing
+print('went on')
+"""
+
+
+@pytest.mark.parametrize(
+    'what, status, out, err',
+    [('signal.SIGINT', 130, '', 'Interrupted.\n'), ('99', 0, 'went on\n', 'Exception ignored')],
+)
+def test_an_interrupt_that_a_callback_would_swallow_ends_the_process_and_nothing_else_does(
+    what, status, out, err
+):
+    done = subprocess.run(
+        [sys.executable, '-c', LOST.replace('SIGNAL', what)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (status, out) and err in done.stderr
