@@ -238,6 +238,7 @@ print(jax.device_count(), *lines, sep='\\n')
         'machine.cpu_devices',
         'machine.keep_memory',
         'machine.cache',
+        'machine.deterministic',
         'log level',
     ]
 
@@ -258,6 +259,7 @@ def test_the_allocator_is_set_where_there_is_glibc_and_it_is_wanted(
         request.addfinalizer(
             functools.partial(logging.getLogger(name).setLevel, logging.getLogger(name).level)
         )
-    machine = recipe.ConfigDict({'cpu_devices': 1, 'keep_memory': wanted, 'cache': ''})
+    fields = {'cpu_devices': 1, 'keep_memory': wanted, 'cache': '', 'deterministic': False}
+    machine = recipe.ConfigDict(fields)
     assert words in main.settings(machine)[1]
     assert len(made) == (3 if words == 'on' else 0)
