@@ -11,7 +11,7 @@ from ml_collections import config_flags
 
 from alexnet_jax import mistakes, peers, recipe
 from alexnet_jax.mistakes import Mistake
-from alexnet_jax.process import hear_interrupts, settings
+from alexnet_jax.process import hear_callbacks, settings
 
 QUICKSTART = str(recipe.CARDS / 'quickstart.py')
 
@@ -96,5 +96,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == '__main__':
-    hear_interrupts()
+    hear_callbacks()
     sys.exit(main(sys.argv))

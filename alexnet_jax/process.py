@@ -36,20 +36,22 @@ def settings(machine: ConfigDict) -> list[str]:
     ]
 
 
-def hear_interrupts() -> None:
-    """An interrupt that comes while a library's callback runs would be passed over there: it ends the process.
+def hear_callbacks() -> None:
+    """What is raised in a library's callback goes no further: Python prints it and the process goes on.
 
-    Nothing is lost by that, as all files are written so that they may be left at any moment.
+    An interrupt ends the process all the same; nothing is lost by that, as all files are written so that they may be
+    left at any moment. The echoes of a save that failed, whose own error orbax raises, are not printed.
     """
-    passed_over = sys.unraisablehook
+    printed = sys.unraisablehook
 
-    def end(lost: sys.UnraisableHookArgs) -> None:
-        if not isinstance(lost.exc_value, KeyboardInterrupt):
-            return passed_over(lost)
-        os.write(2, b'Interrupted.\n')
-        os._exit(130)
+    def hook(lost: sys.UnraisableHookArgs) -> None:
+        if isinstance(lost.exc_value, KeyboardInterrupt):
+            os.write(2, b'Interrupted.\n')
+            os._exit(130)
+        if str(lost.exc_value) != 'Event loop is closed':
+            printed(lost)
 
-    sys.unraisablehook = end
+    sys.unraisablehook = hook
 
 
 def _keep_memory() -> str:
