@@ -127,6 +127,8 @@ MACHINE: Mapping[str, Field] = {
     'train.accumulate': _whole(1),
     'evaluate.batch': _whole(1),
     'predict.images': _TEXT,
+    'benchmark.steps': _whole(1),
+    'benchmark.rounds': _whole(1),
     'checkpoint.every_steps': _whole(0),
     'checkpoint.keep_every_steps': _whole(0),
     'log.every_steps': _whole(1),

@@ -2,22 +2,18 @@
 
     python benchmarks/seeds_that_start.py --results=benchmarks/results/seeds_that_start.jsonl
 
-Trains the miniature on the embedded cut-outs at a constant rate, as often as there are initialisations times seeds, and
-each time until the mean loss of ten steps lies 0.1 below ln 10: then it has started. Every run that ended is a line of
-the results file; the same command goes on with those that are missing. The last line printed is the figure.
+Trains the miniature on the embedded cut-outs, or on a prepared dataset, at a constant rate (conv1's by FACTORS), as
+often as there are initialisations times seeds, and each time until the mean loss of ten steps lies 0.1 below ln 10:
+then it has started. Every run that ended is a line of the results file; the same command goes on with those that are
+missing. The last line printed is the figure.
 """
 
 import argparse
 import dataclasses
-import datetime
-import importlib.metadata
 import itertools
-import json
 import math
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -26,10 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import main
 from alexnet_jax import recipe
+from benchmarks import ledger
 from configs import quickstart
 
 BELOW = 0.1  # nats under ln 10
 OVER = 10  # steps over which the loss is averaged
+# Where conv1 begins 60 times smaller its gradient is as much larger; with this factor all is as if pixels were too.
+FACTORS = {name: {'conv1': 1 / 60**2} for name in ('he', 'torch')}
 
 
 def arguments() -> argparse.Namespace:
@@ -41,14 +40,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument('--steps', type=int, default=600, help='the most that a seed is given')
     parser.add_argument('--rate', type=float, default=0.01, help="the paper's")
     parser.add_argument('--batch', type=int, default=128)
-    parser.add_argument('--images', type=int, default=8000, help='to train on')
+    parser.add_argument('--images', type=int, default=8000, help='cut-outs to train on')
+    parser.add_argument(
+        '--prepared', default='', help='the folder of a prepared dataset of ten classes, for cut-outs'
+    )
     return parser.parse_args()
 
 
 def config_of(given: argparse.Namespace):
     """The quickstart at a constant rate."""
     config = quickstart.get_config()
-    config.data.directory = f'{given.dataset}_{given.images}'
+    config.data.directory = given.prepared or f'{given.dataset}_{given.images}'
     config.prepare.counts = f'{given.images},10,10'
     config.train.batch, config.train.rate = given.batch, given.rate
     config.train.schedule, config.train.drops, config.train.warmup_epochs = 'drops', '', 0.0
@@ -62,6 +64,7 @@ class Trials:
 
     def __init__(self, config):
         from alexnet_jax.modes import rooms
+        from alexnet_jax.network import initialisation
         from alexnet_jax.training import optimizer, schedule, step
 
         self._rooms, self._first_state = rooms, step.first_state
@@ -69,7 +72,10 @@ class Trials:
         self._shape = rooms.architecture_of(config, self._data)
         self._mesh = rooms.mesh_of(config, self._shape)
         layers = tuple(self._shape.parameters())
-        self._rates = schedule.layer_rates(layers, config.train.rate)
+        self._rates = {
+            name: schedule.layer_rates(layers, config.train.rate, FACTORS.get(name, {}))
+            for name in initialisation.INITIALISATIONS
+        }
         chain = optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.decay)
         network = rooms.network_of(config, self._shape)
         self._step = step.make(network, chain, self._mesh, mean=self._data.mean, key=self._keys(0)[1])
@@ -93,10 +99,10 @@ class Trials:
         network = self._rooms.network_of(self._config, self._shape, key=weights)
         one = dataclasses.replace(self._step, constants=(self._step.constants[0], dropout))
         state, losses = self._first_state(network, self._mesh), []
-        stream = self._rooms.training_of(self._config, self._data, self._shape)
+        stream = self._rooms.training_of(self._config, self._data, self._shape, self._mesh)
         with feed.feed(stream.batches(0, steps), devices.batch_sharding(self._mesh)) as batches:
             for number in range(steps):
-                state, sums = one(state, next(batches), self._rates, np.uint32(number))
+                state, sums = one(state, next(batches), self._rates[initialisation], np.uint32(number))
                 sums = jax.device_get(sums)
                 losses.append(float(sums['loss'] / sums['images']))
                 mean = statistics.fmean(losses[-OVER:])
@@ -106,44 +112,6 @@ class Trials:
                     break
         started = math.isfinite(mean) and mean < math.log(len(self._data.classes)) - BELOW
         return {'started': len(losses) if started else None, 'loss': mean if math.isfinite(mean) else None}
-
-
-def known(results: Path) -> list[dict]:
-    """The lines of the results file, without one that a kill has torn."""
-    rows = []
-    for line in results.read_text().splitlines() if results.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
-
-
-def write(results: Path, row: dict) -> None:
-    """One more line, on the disk when this returns."""
-    results.parent.mkdir(parents=True, exist_ok=True)
-    torn = results.exists() and not results.read_bytes().endswith(b'\n')
-    with open(results, 'a') as file:
-        file.write('\n' * torn + json.dumps(row) + '\n')
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def about() -> dict:
-    """When, what and on which machine: a line of its own before the trials of this process."""
-    import jax
-
-    commit = subprocess.run(
-        ['git', 'rev-parse', 'HEAD'], capture_output=True, text=True, cwd=Path(__file__).parent
-    )
-    return {
-        'date': datetime.date.today().isoformat(),
-        'command': ' '.join(['python', *sys.argv]),
-        'commit': commit.stdout.strip(),
-        'versions': {name: importlib.metadata.version(name) for name in ('jax', 'jaxlib', 'flax', 'numpy')},
-        'devices': [device.device_kind for device in jax.devices()],
-        'machine': f'{platform.machine()}, {os.cpu_count()} cores',
-    }
 
 
 def figure(rows: list[dict], initialisations: list[str]) -> str:
@@ -166,9 +134,17 @@ def run() -> None:
     config = config_of(given)
     from alexnet_jax.network import initialisation
 
-    wanted = {'rate': given.rate, 'batch': given.batch, 'images': given.images, 'steps': given.steps}
+    wanted = {
+        'data': given.prepared and Path(given.prepared).name,
+        'rate': given.rate,
+        'batch': given.batch,
+        'images': given.images,
+        'steps': given.steps,
+    }
     rows = [
-        row for row in known(given.results) if wanted.items() <= row.items() and row['seed'] < given.seeds
+        row
+        for row in ledger.known(given.results)
+        if wanted.items() <= row.items() and row['seed'] < given.seeds
     ]
     done, trials = {(row['initialisation'], row['seed']) for row in rows}, None
     names = list(initialisation.INITIALISATIONS)
@@ -177,9 +153,9 @@ def run() -> None:
             continue
         if trials is None:
             trials = Trials(config)
-            write(given.results, about())
+            ledger.write(given.results, ledger.about())
         row = {'initialisation': name, 'seed': seed, **wanted, **trials.run(name, seed, given.steps)}
-        write(given.results, row)
+        ledger.write(given.results, row)
         rows.append(row)
         print(f'{name}, seed {seed}: {row["started"] or "not"} started, loss {row["loss"]}', flush=True)
     print(f'{figure(rows, names)} within {given.steps} steps at rate {given.rate:g}, batch {given.batch}')

@@ -83,6 +83,10 @@ def get_config() -> ConfigDict:
     config.predict = ConfigDict()
     config.predict.images = ''  # (machine) what --images gives: images and folders to classify
 
+    config.benchmark = ConfigDict()
+    config.benchmark.steps = 10  # (machine) of training that are timed, each alone
+    config.benchmark.rounds = 5  # (machine) in which each layer, and the machine's own rates, are timed
+
     config.checkpoint = ConfigDict()
     config.checkpoint.every_steps = 1000  # (machine) 0: only at the end of epochs that are evaluated
     config.checkpoint.keep_every_steps = 0  # (machine) keep each N-th for ever; 0: newest and best alone

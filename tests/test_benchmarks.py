@@ -20,13 +20,13 @@ def script(name):
 
 
 def test_a_line_torn_by_a_kill_is_passed_over_and_the_next_one_stands_alone(tmp_path):
-    seeds, results = script('seeds_that_start'), tmp_path / 'folder' / 'results.jsonl'
-    assert seeds.known(results) == []
-    seeds.write(results, {'seed': 0})
+    ledger, results = script('ledger'), tmp_path / 'folder' / 'results.jsonl'
+    assert ledger.known(results) == []
+    ledger.write(results, {'seed': 0})
     with open(results, 'a') as file:
         file.write('{"seed": 1, "sta')
-    seeds.write(results, {'seed': 1})
-    assert seeds.known(results) == [{'seed': 0}, {'seed': 1}]
+    ledger.write(results, {'seed': 1})
+    assert ledger.known(results) == [{'seed': 0}, {'seed': 1}]
 
 
 def test_the_figure_counts_the_seeds_that_start_and_says_when():

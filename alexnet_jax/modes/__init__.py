@@ -63,8 +63,15 @@ def join(config: ConfigDict, workdir: str, coordinator: str, processes: int, pro
     joining.join(config, workdir, coordinator, processes, process)
 
 
+def benchmark(config: ConfigDict, workdir: str) -> Numbers:
+    """Measures where the time and the memory of a training step go; the content of benchmark.json."""
+    from alexnet_jax.modes import benchmarking
+
+    return benchmarking.benchmark(config, workdir)
+
+
 MODES: Mapping[str, Callable[..., Numbers]] = {
-    each.__name__: each for each in (train, prepare, evaluate, predict, summary, verify)
+    each.__name__: each for each in (train, prepare, evaluate, predict, summary, verify, benchmark)
 }
 WITH_IMAGES = ('predict',)  # the modes for which --images is meant
 TOGETHER = ('train', 'prepare', 'evaluate', 'predict')  # the modes that several processes run as one

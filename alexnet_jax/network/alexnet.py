@@ -20,6 +20,7 @@ from alexnet_jax.network.architecture import (
     Convolution,
     Dense,
     Dropout,
+    Layer,
     Pooling,
     ResponseNormalisation,
 )
@@ -143,7 +144,6 @@ def walk(
     masks: Masks,
 ) -> dict[str, jax.Array]:
     """One device's forward pass over its own columns: every point, its columns side by side."""
-    mine = len(next(iter(parameters.values()))['bias'])
     parameters = {
         name: {
             'kernel': each['kernel'].astype(images.dtype),
@@ -154,22 +154,38 @@ def walk(
     x: exchange.Columns = (images,)
     points = {}
     for layer in architecture.layers:
-        if isinstance(layer, Convolution):
-            x = _convolve(layer, architecture, x, **parameters[layer.name], on_mesh=on_mesh)
-        elif isinstance(layer, Dense):
-            seen = (exchange.between_columns(x, on_mesh=on_mesh),) * mine if layer.sees == 'all' else x
-            kernel, bias = parameters[layer.name]['kernel'], parameters[layer.name]['bias']
-            last = layer is architecture.layers[-1]
-            x = tuple(layers.dense(seen[c], kernel[c], bias[c], wide=last) for c in range(mine))
-        elif isinstance(layer, Dropout):
-            mask = masks[layer.name] if masks else (None,) * mine
-            x = tuple(
-                layers.dropout(x[c], mask[c], keep=layer.keep, inverted=layer.inverted) for c in range(mine)
-            )
-        else:
-            x = tuple(_alone(layer, architecture, formulations, column) for column in x)
+        own = parameters.get(layer.name, {})
+        x = through(layer, architecture, formulations, on_mesh, x, own, masks.get(layer.name))
         points[layer.name] = exchange.beside(x)
     return points
+
+
+def through(
+    layer: Layer,
+    architecture: Architecture,
+    formulations: kernels.Kernels,
+    on_mesh: bool,
+    x: exchange.Columns,
+    parameters: Mapping[str, jax.Array],
+    mask: jax.Array | None,
+) -> exchange.Columns:
+    """One layer over one device's columns, an array for each; conv1 is given the image alone.
+
+    `parameters` are the layer's own, by column, empty where it has none; `mask` is that of a dropout layer in training.
+    """
+    if isinstance(layer, Convolution):
+        return _convolve(layer, architecture, x, **parameters, on_mesh=on_mesh)
+    if isinstance(layer, Dense):
+        kernel, bias = parameters['kernel'], parameters['bias']
+        mine, last = len(kernel), layer is architecture.layers[-1]
+        seen = (exchange.between_columns(x, on_mesh=on_mesh),) * mine if layer.sees == 'all' else x
+        return tuple(layers.dense(seen[c], kernel[c], bias[c], wide=last) for c in range(mine))
+    if isinstance(layer, Dropout):
+        each = (None,) * len(x) if mask is None else mask
+        return tuple(
+            layers.dropout(x[c], each[c], keep=layer.keep, inverted=layer.inverted) for c in range(len(x))
+        )
+    return tuple(_alone(layer, architecture, formulations, column) for column in x)
 
 
 def _alone(

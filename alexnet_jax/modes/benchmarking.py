@@ -1,0 +1,198 @@
+"""Mode benchmark: where the time and the memory of a training step go, on this machine and for the config at hand."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from alexnet_jax import devices, recipe
+from alexnet_jax.analysis import bars, memory, speed, tables
+from alexnet_jax.data import dataset, feed, pipeline
+from alexnet_jax.modes import preparing, rooms
+from alexnet_jax.modes import workdir as folder
+from alexnet_jax.network import presets
+from alexnet_jax.network.architecture import Architecture
+from alexnet_jax.training import optimizer, schedule, step
+
+FILE, PICTURE = 'benchmark.json', 'benchmark.png'
+BATCHES = (32, 128, 256, 1024)  # of the table of memory
+RATE = 1e-6  # nothing diverges, whatever the images
+
+log = logging.getLogger(__name__)
+
+
+def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
+    """Measures, says it as a table, and writes benchmark.json and benchmark.png; the content of the former."""
+    data = prepared(config, workdir)
+    shape = architecture_of(config, data)
+    mesh = rooms.mesh_of(config, shape)
+    Path(workdir).mkdir(parents=True, exist_ok=True)
+    for line in rooms.describe(shape, mesh):
+        log.info('%s', line)
+    itemsize, batch = jnp.dtype(config.network.compute).itemsize, config.train.batch
+    base = memory.most()['process']
+    stream = rooms.training_of(config, data, shape, mesh) if data else None
+    found = whole(config, shape, mesh, data, stream)
+    most = memory.most()
+    limits = speed.machine(config.network.compute, rounds=config.benchmark.rounds)
+    seconds = found['step']['median']
+    together = 1 if mesh.devices.flat[0].platform == 'cpu' else mesh.size  # CPU devices share the cores
+    flop = batch * speed.training_flop(shape)
+    report = {
+        'network': shape.name,
+        'batch': batch,
+        'compute': config.network.compute,
+        'mesh': dict(mesh.shape),
+        'device': jax.devices()[0].device_kind,
+        'machine': {'products': limits.products, 'bytes_per_second': limits.bytes_per_second},
+        **found,
+        'images_per_second': batch / seconds,
+        'flop': flop,
+        'flop_per_second': flop / seconds,
+        'share': flop / seconds / (limits.rate * together),
+        'input': input_of(config, stream, seconds) if stream else None,
+        'exchanged': memory.exchanged(shape, batch, dict(mesh.shape), itemsize),
+        'memory': found['memory']
+        | {
+            'predicted': memory.predicted(
+                shape, batch, accumulate=config.train.accumulate, itemsize=itemsize, **mesh.shape
+            ),
+            'base': base,
+            'most': most,
+        },
+        'presets': table_of_memory(shape.classes, itemsize),
+    }
+    each = speed.layers(
+        shape,
+        limits,
+        batch=batch // mesh.shape['data'],
+        compute=config.network.compute,
+        plain=config.network.plain,
+        compiler_options=devices.compiler_options(config.machine.dots_only),
+        rounds=config.benchmark.rounds,
+    )
+    report['layers'] = [vars(layer) for layer in each]
+    log.info('%s', '\n'.join(tables.lines(report, shape)))
+    if devices.writer():
+        folder.write_json(Path(workdir) / FILE, report)
+        bars.by_layer(
+            each,
+            Path(workdir) / PICTURE,
+            title=f'{shape.name}, {batch} images on {report["device"]}',
+            subtitle=f'each layer alone, all columns on one device; the whole step: {tables.milliseconds(seconds)}',
+        )
+    log.info('Figures and picture: %s, %s', Path(workdir) / FILE, Path(workdir) / PICTURE)
+    return report
+
+
+def prepared(config: ConfigDict, workdir: str) -> dataset.Dataset | None:
+    """The dataset that the config trains on, where it is there or quickly made; else None, with a line."""
+    directory = preparing.directory(config, workdir)
+    if (directory / dataset.MANIFEST).exists() or config.prepare.source == 'cutouts':
+        return rooms.open_dataset(config, workdir)
+    log.info('No dataset in %s yet: noise takes its place, and the input is not measured.', directory)
+    return None
+
+
+def architecture_of(config: ConfigDict, data: dataset.Dataset | None) -> Architecture:
+    """The preset, for the dataset's classes or, without one, its own."""
+    if data:
+        return rooms.architecture_of(config, data)
+    classes = config.network.classes or None
+    return presets.get(config.network.preset, classes=classes, **recipe.variations(config))
+
+
+def whole(
+    config: ConfigDict,
+    shape: Architecture,
+    mesh: Mesh,
+    data: dataset.Dataset | None,
+    stream: pipeline.Training | None,
+) -> dict[str, Any]:
+    """The training step: its compilation, its time alone, the memory of its program, its time behind the input."""
+    layers, steps = tuple(shape.parameters()), config.benchmark.steps
+    side = data.side if data else shape.crop
+    held = rooms.cache_of(config, data, mesh) if data else None
+    if stream and held:
+        stream = stream.without_pixels(held.labels)
+    one = step.make(
+        rooms.network_of(config, shape),
+        optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.decay),
+        mesh,
+        mean=data.mean if data else np.full((side, side, shape.channels), 125, np.float32),
+        mean_kind=config.augment.mean,
+        key=jax.random.key(config.seed),
+        accumulate=config.train.accumulate,
+        images=held.images if held else None,
+        compiler_options=devices.compiler_options(config.machine.dots_only),
+    )
+    sharding, rates = devices.batch_sharding(mesh), schedule.layer_rates(layers, RATE)
+    given = stream.batch(0) if stream else noise(shape, config.train.batch)
+    placed = jax.make_array_from_process_local_data(sharding, given)
+    state = step.first_state(rooms.network_of(config, shape, key=jax.random.key(config.seed)), mesh)
+    began = time.perf_counter()
+    compiled = one.lower(state, placed, rates, np.uint32(0)).compile()
+    found: dict[str, Any] = {'compile': time.perf_counter() - began}
+    process = memory.most()['process']
+
+    def run(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        nonlocal state
+        state, sums = compiled(state, batch, rates, np.uint32(0), *one.constants)
+        return sums
+
+    found['step'] = speed.spread(speed.timed(lambda: run(placed), steps))
+    found['memory'] = {'program': memory.of_program(compiled), 'compiled': process}
+    if stream:
+        with feed.feed(stream.batches(0, steps + 1), sharding, ahead=config.data.ahead) as batches:
+            jax.block_until_ready(run(next(batches)))
+            began, before = time.perf_counter(), batches.waited
+            for _ in range(steps):
+                sums = run(next(batches))
+            jax.block_until_ready(sums)
+            seconds = time.perf_counter() - began
+            found['whole'] = {'step': seconds / steps, 'waiting': (batches.waited - before) / seconds}
+    return found
+
+
+def noise(shape: Architecture, batch: int) -> pipeline.Batch:
+    """This host's share of a batch of made-up images."""
+    share = batch // jax.process_count()
+    rng = np.random.default_rng(0)
+    whole = {name: np.zeros(share, np.int32) for name in ('id', 'top', 'left')}
+    return whole | {
+        'image': rng.integers(0, 256, (share, shape.crop, shape.crop, shape.channels), np.uint8),
+        'label': rng.integers(0, shape.classes, share, np.int32),
+        'mirror': np.zeros(share, bool),
+        'lighting': np.zeros((share, 3), np.float32),
+        'real': np.ones(share, bool),
+    }
+
+
+def input_of(config: ConfigDict, stream: pipeline.Training, seconds: float) -> dict[str, float]:
+    """The input alone: images a second, and its time for a batch over that of a step."""
+    steps, batches = config.benchmark.steps, stream.batches(0, config.benchmark.steps + 1)
+    next(batches)
+    began = time.perf_counter()
+    for _ in batches:
+        pass
+    each = (time.perf_counter() - began) / steps
+    return {'images_per_second': config.train.batch / each, 'share': each / seconds}
+
+
+def table_of_memory(classes: int, itemsize: int) -> dict[str, dict[str, int]]:
+    """Predicted bytes of a step by preset and batch."""
+    return {
+        name: {
+            str(batch): memory.predicted(presets.get(name, classes=classes), batch, itemsize=itemsize)['all']
+            for batch in BATCHES
+        }
+        for name in presets.PRESETS
+    }

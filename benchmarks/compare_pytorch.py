@@ -1,0 +1,281 @@
+"""The paper's network in this package and in PyTorch on the same machine: training steps, centre view and ten views.
+
+    pip install -r requirements-torch.txt
+    python benchmarks/compare_pytorch.py --results=benchmarks/results/compare_pytorch.jsonl
+
+The same two groups, response normalisation, dropout and SGD with momentum and decay, float32, the same first weights
+and images. PyTorch runs as its users write it (`library`: F.local_response_norm) and with the normalisation written by
+hand from shifted sums (`hand`), in both memory formats (`nchw`, `last`), `eager` and `compiled`, its SGD fused; the
+package runs as configs/default.py has it and with network.plain. All take turns in one process, under the same
+allocator setting (machine.keep_memory, printed first), and a figure is the median over the rounds of the time of one
+over the package's of the same round. Each case (train, centre or ten, at a batch) is a line of the results file and is
+not measured again; the last line printed is the training ratio.
+"""
+
+import argparse
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import main
+from benchmarks import ledger
+from configs import default
+
+CASES = ('train:32', 'train:128', 'centre:32', 'centre:128', 'ten:32')
+ROUNDS = {32: 5, 128: 3}
+FORMATS, NORMALISATIONS, WAYS = ('nchw', 'last'), ('library', 'hand'), ('eager', 'compiled')
+OURS, PLAIN = 'ours', 'plain'
+RATE = (
+    1e-4  # small enough that no number leaves the range in which the time of a product does not depend on it
+)
+
+
+def arguments() -> argparse.Namespace:
+    """The words of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('--results', type=Path, default=Path('compare_pytorch.jsonl'))
+    parser.add_argument('--cases', default=','.join(CASES), help='what:batch, of train, centre and ten')
+    parser.add_argument('--rounds', type=int, default=0, help='0: five, and three of 128 images and more')
+    parser.add_argument('--preset', default='paper', help='paper or miniature')
+    parser.add_argument('--skip', default='', help='what is left out, such as compiled,plain')
+    return parser.parse_args()
+
+
+def config_of(preset: str):
+    """The paper's card, or the miniature in its place; the process is set as main.py sets it."""
+    config = default.get_config()
+    config.network.preset = preset
+    config.network.initialisation = 'source2012'
+    return config, main.settings(config.machine)
+
+
+def images_of(batch: int, side: int, classes: int):
+    """Smooth noise as uint8 (B, side, side, 3), and labels."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    coarse = rng.normal(125, 50, (batch, -(-side // 8), -(-side // 8), 3)).repeat(8, 1).repeat(8, 2)
+    images = coarse[:, :side, :side] + rng.normal(0, 10, (batch, side, side, 3))
+    return np.clip(images, 0, 255).astype(np.uint8), rng.integers(0, classes, batch).astype(np.int32)
+
+
+def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
+    """A call that does the package's work once and waits for it."""
+    import jax
+    import numpy as np
+
+    from alexnet_jax import devices
+    from alexnet_jax.evaluation.accuracy import Evaluator
+    from alexnet_jax.modes import rooms
+    from alexnet_jax.network import presets
+    from alexnet_jax.network.alexnet import with_parameters
+    from alexnet_jax.training import optimizer, schedule, step
+
+    shape = presets.get(config.network.preset)
+    side = shape.crop * 8 // 7
+    config.network.plain = plain
+    network = rooms.network_of(config, shape, key=jax.random.key(0))
+    mesh = devices.mesh((1, 1), columns=shape.columns)
+    options = devices.compiler_options(config.machine.dots_only)
+    images, labels = images_of(batch, side, shape.classes)
+    mean = np.full((side, side, 3), 125, np.float32)
+    state = step.first_state(network, mesh)
+    if what != 'train':
+
+        def forward(parameters, images):
+            return with_parameters(network, parameters)(images, mesh=mesh)[0]
+
+        views = {'centre': 1, 'ten': 10}[what]
+        evaluator = Evaluator(
+            forward, mean, crop=shape.crop, views=views, batch=batch, mesh=mesh, compiler_options=options
+        )
+        return lambda: evaluator.probabilities(state['parameters'], images)
+
+    layers = tuple(shape.parameters())
+    chain = optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.decay)
+    one = step.make(network, chain, mesh, mean=mean, key=jax.random.key(1), compiler_options=options)
+    zeros = {name: np.zeros(batch, np.int32) for name in ('id', 'top', 'left')}
+    flags = {'mirror': np.zeros(batch, bool), 'real': np.ones(batch, bool)}
+    lighting = {'lighting': np.zeros((batch, 3), np.float32)}
+    crops = np.ascontiguousarray(images[:, : shape.crop, : shape.crop])
+    batches = jax.device_put({'image': crops, 'label': labels, **zeros, **flags, **lighting})
+    rates = schedule.layer_rates(layers, RATE)
+    held = [state]
+
+    def run() -> None:
+        held[0], sums = one(held[0], batches, rates, np.uint32(0))
+        jax.block_until_ready((held[0], sums))
+
+    return run
+
+
+def theirs(config, what: str, batch: int, memory: str, normalisation: str, way: str) -> Callable[[], None]:
+    """A call that does PyTorch's work once."""
+    import jax
+    import numpy as np
+    import torch
+
+    from alexnet_jax.modes import rooms
+    from alexnet_jax.network import presets
+    from alexnet_jax.network.alexnet import parameters_of
+
+    twin = with_twin()
+    shape = presets.get(config.network.preset)
+    first = rooms.network_of(config, shape, key=jax.random.key(0))
+    network = {'library': twin.Paper, 'hand': twin.PaperByHand}[normalisation](
+        shape.classes, miniature=config.network.preset == 'miniature'
+    )
+    twin.load(network, twin.parameters_of(parameters_of(first), shape.points()['pool5'][-1]))
+    network.keep = 0.5
+    memory_format = {'nchw': torch.contiguous_format, 'last': torch.channels_last}[memory]
+    network = network.to(memory_format=memory_format)
+    side, crop = shape.crop * 8 // 7, shape.crop
+    images, labels = images_of(batch, side, shape.classes)
+    pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    compiled = torch.compile(network) if way == 'compiled' else network
+    if what == 'train':
+        given = (pixels[:, :, :crop, :crop].float() - 125).contiguous(memory_format=memory_format)
+        truth = torch.from_numpy(labels.astype(np.int64))
+        rule = torch.optim.SGD(
+            network.parameters(),
+            lr=RATE,
+            momentum=config.train.momentum,
+            weight_decay=config.train.decay,
+            fused=True,
+        )
+
+        def run() -> None:
+            rule.zero_grad(set_to_none=True)
+            torch.nn.functional.cross_entropy(compiled(given), truth).backward()
+            rule.step()
+
+        return run
+
+    network.eval()
+    edge, far = (side - crop) // 2, side - crop
+    places = [(edge, edge)] if what == 'centre' else [(0, 0), (0, far), (edge, edge), (far, 0), (far, far)]
+
+    def infer() -> None:
+        with torch.inference_mode():
+            total = 0
+            for (top, left), mirror in itertools.product(
+                places, (False,) if what == 'centre' else (False, True)
+            ):
+                view = pixels[:, :, top : top + crop, left : left + crop].float() - 125
+                view = (view.flip(3) if mirror else view).contiguous(memory_format=memory_format)
+                total = total + compiled(view).softmax(1)
+
+    return infer
+
+
+def with_twin():
+    """tests/twin.py, which is not on the path of a script."""
+    folder = str(Path(__file__).resolve().parent.parent / 'tests')
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    import twin
+
+    return twin
+
+
+def measure(runners: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each runner in each round, all in turn; one round before, with compilation, does not count."""
+    seconds = {name: [] for name in runners}
+    for round_number in range(rounds + 1):
+        for name, run in runners.items():
+            began = time.perf_counter()
+            run()
+            if round_number:
+                seconds[name].append(time.perf_counter() - began)
+            else:
+                print(f'  {name}: ready after {time.perf_counter() - began:.1f} s', flush=True)
+    return seconds
+
+
+def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
+    """Of each: the median over the rounds of its time over the package's."""
+    return {
+        name: statistics.median(theirs / ours for theirs, ours in zip(each, seconds[OURS], strict=True))
+        for name, each in seconds.items()
+    }
+
+
+def best(found: dict[str, float], *words: str) -> tuple[str, float]:
+    """PyTorch's fastest among those with all of these words in their names."""
+    fitting = {name: each for name, each in found.items() if {'torch', *words} <= set(name.split())}
+    return min(fitting.items(), key=lambda pair: pair[1]) if fitting else ('none', float('nan'))
+
+
+def case(preset: str, what: str, batch: int, rounds: int, skip: list[str]) -> dict[str, list[float]]:
+    """Seconds of all that take part in a case."""
+    config, _ = config_of(preset)
+    runners = {OURS: ours(config, what, batch, plain=False)}
+    if PLAIN not in skip:
+        runners[PLAIN] = ours(config, what, batch, plain=True)
+    for way, normalisation, memory in itertools.product(WAYS, NORMALISATIONS, FORMATS):
+        if not {way, normalisation, memory} & set(skip):
+            runners[f'torch {way} {normalisation} {memory}'] = theirs(
+                config, what, batch, memory, normalisation, way
+            )
+    return measure(runners, rounds)
+
+
+def table(row: dict) -> list[str]:
+    """A case as lines: median and fastest time, images a second, times the package's."""
+    found, views = ratios(row['seconds']), ' (ten views each)' if row['what'] == 'ten' else ''
+    lines = [f'{row["what"]}, {row["batch"]} images{views}, {len(row["seconds"][OURS])} rounds']
+    for name, each in row['seconds'].items():
+        middle = statistics.median(each)
+        lines.append(
+            f'  {name:28} {middle:7.3f} s (fastest {min(each):.3f})  {row["batch"] / middle:7.1f} images/s  '
+            f'{found[name]:5.2f} times ours'
+        )
+    return lines
+
+
+def figure(rows: list[dict]) -> str:
+    """The last line: the package against PyTorch in training, as its users write it and at its best."""
+    parts = []
+    for row in rows:
+        if row['what'] == 'train':
+            found = ratios(row['seconds'])
+            usual, _ = best(found, 'library', 'eager')
+            fastest, _ = best(found)
+            parts.append(
+                f'training at batch {row["batch"]}: {found.get(usual, float("nan")):.2f} times the rate of PyTorch as '
+                f'its users write it ({usual}), {found.get(fastest, float("nan")):.2f} times its best ({fastest})'
+            )
+    return '; '.join(parts)
+
+
+def run() -> None:
+    """All cases that are missing, then the table and the figure."""
+    given = arguments()
+    _, settings = config_of(given.preset)
+    print(*(line for line in settings if 'keep_memory' in line))
+    rows = [row for row in ledger.known(given.results) if row.get('preset') == given.preset]
+    cases = [
+        (what, int(batch)) for what, _, batch in (each.partition(':') for each in given.cases.split(','))
+    ]
+    missing = [each for each in cases if each not in {(row['what'], row['batch']) for row in rows}]
+    if missing:
+        ledger.write(
+            given.results, ledger.about(('jax', 'jaxlib', 'flax', 'torch', 'numpy')) | {'process': settings}
+        )
+    for what, batch in missing:
+        rounds = given.rounds or ROUNDS.get(batch, 3)
+        seconds = case(given.preset, what, batch, rounds, given.skip.split(','))
+        rows.append({'what': what, 'batch': batch, 'preset': given.preset, 'seconds': seconds})
+        ledger.write(given.results, rows[-1])
+    for row in rows:
+        print('\n'.join(table(row)))
+    print(figure([row for row in rows if (row['what'], row['batch']) in cases]))
+
+
+if __name__ == '__main__':
+    run()

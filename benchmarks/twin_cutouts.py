@@ -1,0 +1,224 @@
+"""The miniature on cut-outs by this package and by PyTorch, with equal budgets: the test errors of three seeds each.
+
+    pip install -r requirements-torch.txt
+    python benchmarks/twin_cutouts.py --results=benchmarks/results/twin_cutouts.jsonl
+
+Sides: `float32` and `bfloat16` are the package's own step, `torch` is tests/twin.py. A seed gives all sides the same
+first weights, batches and schedule; each draws its dropout itself. Every run that ended is a line of the results file;
+the same command goes on with those that are missing. The last line printed is the figure.
+"""
+
+import argparse
+import itertools
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import main
+from alexnet_jax import recipe
+from benchmarks import ledger
+from configs import quickstart
+
+SIDES = ('float32', 'torch', 'bfloat16')
+
+
+def arguments() -> argparse.Namespace:
+    """The words of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('--results', type=Path, default=Path('twin_cutouts.jsonl'))
+    parser.add_argument('--dataset', default=os.path.join(tempfile.gettempdir(), 'twin_cutouts'))
+    parser.add_argument('--sides', default=','.join(SIDES))
+    parser.add_argument('--seeds', type=int, default=3)
+    parser.add_argument('--steps', type=int, default=1000)
+    parser.add_argument(
+        '--rate', type=float, default=0.08, help="the quickstart's, which it falls from by a cosine"
+    )
+    parser.add_argument('--batch', type=int, default=128)
+    parser.add_argument('--images', default='20000,1000,1000', help='to train on, validate on and test')
+    parser.add_argument('--threads', type=int, default=0, help="of PyTorch's; 0: one for each core")
+    return parser.parse_args()
+
+
+def config_of(given: argparse.Namespace):
+    """The quickstart, shorter."""
+    config = quickstart.get_config()
+    config.data.directory = f'{given.dataset}_{given.images.replace(",", "_")}'
+    config.prepare.counts = given.images
+    config.train.batch, config.train.rate = given.batch, given.rate
+    config.train.epochs = given.steps * given.batch / int(given.images.partition(',')[0])
+    config.machine.cpu_devices = 1  # as PyTorch has it: one process, all cores
+    main.settings(config.machine)  # before anything imports jax
+    recipe.check(config)
+    return config
+
+
+class Race:
+    """What both sides run on: the dataset, the network's first weights, the batches and the rates of a seed."""
+
+    def __init__(self, config):
+        from alexnet_jax.modes import rooms, training
+
+        self._rooms = rooms
+        self.config, self.data = config, rooms.open_dataset(config, '')
+        self.shape = rooms.architecture_of(config, self.data)
+        self.mesh = rooms.mesh_of(config, self.shape)
+        self.layers = tuple(self.shape.parameters())
+        self.plan = training.plan_of(
+            config, rooms.training_of(config, self.data, self.shape, self.mesh), self.layers
+        )
+
+    def begin(self, seed: int, compute: str):
+        """The network with that seed's first weights, and its stream of batches."""
+        import jax
+
+        self.config.seed, self.config.network.compute = seed, compute
+        network = self._rooms.network_of(self.config, self.shape, key=jax.random.key(seed))
+        return network, self._rooms.training_of(self.config, self.data, self.shape, self.mesh)
+
+    def scoring(self):
+        """The test images, each once."""
+        return self._rooms.scoring_of(self.config, self.data, 'test', self.mesh)
+
+    def evaluator(self, network):
+        """The package's own, by the centre view."""
+        return self._rooms.evaluator_of(self.config, self.data, network, self.mesh, views=1)
+
+
+def ours(race: Race, seed: int, compute: str) -> dict:
+    """Error, losses and seconds of the package's own step."""
+    import jax
+    import numpy as np
+
+    from alexnet_jax import devices
+    from alexnet_jax.data import feed
+    from alexnet_jax.training import optimizer, step
+
+    network, stream = race.begin(seed, compute)
+    train = race.config.train
+    chain = optimizer.paper_sgd(race.layers, momentum=train.momentum, decay=train.decay)
+    dropout = jax.random.fold_in(jax.random.key(seed), 1)
+    one = step.make(network, chain, race.mesh, mean=race.data.mean, key=dropout)
+    state, losses, began = step.first_state(network, race.mesh), [], time.perf_counter()
+    with feed.feed(stream.batches(0, race.plan.last), devices.batch_sharding(race.mesh)) as batches:
+        for number in range(race.plan.last):
+            state, sums = one(state, next(batches), race.plan.rates(number), np.uint32(number))
+            losses.append(sums['loss'] / sums['images'])
+    losses = [float(each) for each in jax.device_get(losses)]
+    seconds = time.perf_counter() - began
+    rates = race.evaluator(network).rates(state['parameters'], race.scoring())
+    return result(rates['top1_error'], losses, seconds)
+
+
+def theirs(race: Race, seed: int, threads: int) -> dict:
+    """Error, losses and seconds of PyTorch, on the batches as the package's step finishes them."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'tests'))
+    import jax
+    import numpy as np
+    import torch
+    import twin
+
+    from alexnet_jax.network.alexnet import parameters_of
+    from alexnet_jax.training import step
+
+    network, stream = race.begin(seed, 'float32')
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    other = twin.TWINS['miniature'](race.shape.classes)
+    twin.load(other, twin.parameters_of(parameters_of(network), race.shape.points()['pool5'][-1]))
+    other.keep = next(layer.keep for layer in race.shape.layers if layer.name == 'drop6')
+    rule = twin.PaperSGD(other, momentum=race.config.train.momentum, decay=race.config.train.decay)
+    finish, losses, began = jax.jit(step.finish), [], time.perf_counter()
+    for number, batch in enumerate(stream.batches(0, race.plan.last)):
+        images = np.asarray(finish(batch, race.data.mean))
+        losses.append(twin.train_step(other, rule, images, batch['label'], rate_of(race, number)))
+    seconds = time.perf_counter() - began
+    other.eval()
+    return result(error_of(other, race), losses, seconds)
+
+
+def rate_of(race: Race, number: int) -> Callable[[str], float]:
+    """The rate of each of PyTorch's parameters at that step."""
+    import numpy as np
+
+    table = dict(zip(race.layers, np.asarray(race.plan.rates(number)).tolist(), strict=True))
+    return lambda name: table[name.partition('.')[0]][name.endswith('.bias')]
+
+
+def error_of(other, race: Race) -> float:
+    """Top-1 error of PyTorch's network on the test images, by the centre view."""
+    import numpy as np
+    import torch
+
+    edge = (race.data.side - race.shape.crop) // 2
+    inside = slice(edge, edge + race.shape.crop)
+    wrong = images = 0
+    with torch.no_grad():
+        for batch in race.scoring().batches():
+            seen = (batch['image'].astype(np.float32) - race.data.mean)[:, inside, inside]
+            logits = other(torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 3, 1, 2)))).numpy()
+            wrong += int(np.sum((logits.argmax(1) != batch['label'])[batch['real']]))
+            images += int(batch['real'].sum())
+    return wrong / images
+
+
+def result(error: float, losses: list[float], seconds: float) -> dict:
+    """What a line of the results file says of a run; losses as means over ten steps, thinned out."""
+    every = max(1, len(losses) // 20)
+    means = [
+        round(statistics.fmean(losses[max(0, at - 10) : at]), 4)
+        for at in range(every, len(losses) + 1, every)
+    ]
+    return {'error': error, 'losses': means, 'seconds': round(seconds, 1)}
+
+
+def figure(rows: list[dict], sides: list[str]) -> str:
+    """The last line: mean and range of each side's errors, and whether each mean lies within the others' range."""
+    errors = {side: sorted(row['error'] for row in rows if row['side'] == side) for side in sides}
+    errors = {side: each for side, each in errors.items() if each}
+    parts = [
+        f'{side} {statistics.fmean(each):.1%} ({each[0]:.1%} to {each[-1]:.1%}, {len(each)} seeds)'
+        for side, each in errors.items()
+    ]
+    within = [
+        f'{one} {"within" if low <= statistics.fmean(errors[one]) <= high else "outside"} {other}'
+        for one, other in itertools.permutations(errors, 2)
+        for low, high in [(errors[other][0], errors[other][-1])]
+    ]
+    return f'test error: {"; ".join(parts)}; means against ranges: {", ".join(within)}'
+
+
+def run() -> None:
+    """All runs that are missing."""
+    given = arguments()
+    config, race = config_of(given), None
+    wanted = {'steps': given.steps, 'rate': given.rate, 'batch': given.batch, 'images': given.images}
+    rows = [
+        row
+        for row in ledger.known(given.results)
+        if wanted.items() <= row.items() and row['seed'] < given.seeds
+    ]
+    done = {(row['side'], row['seed']) for row in rows}
+    sides = given.sides.split(',')
+    for seed, side in itertools.product(range(given.seeds), sides):
+        if (side, seed) in done:
+            continue
+        if race is None:
+            race = Race(config)
+            packages = ('jax', 'jaxlib', 'flax', 'numpy', *(('torch',) if 'torch' in sides else ()))
+            ledger.write(given.results, ledger.about(packages))
+        found = theirs(race, seed, given.threads) if side == 'torch' else ours(race, seed, side)
+        row = {'side': side, 'seed': seed, **wanted, **found}
+        ledger.write(given.results, row)
+        rows.append(row)
+        print(f'{side}, seed {seed}: test error {row["error"]:.1%}, loss {row["losses"][-1]}', flush=True)
+    print(f'{figure(rows, sides)}; {given.steps} steps of {given.batch}')
+
+
+if __name__ == '__main__':
+    run()

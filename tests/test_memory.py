@@ -1,0 +1,70 @@
+"""What a training step needs of memory, by arithmetic and by the compiler, and what it sends."""
+
+import jax
+import numpy as np
+import pytest
+
+from alexnet_jax import devices
+from alexnet_jax.analysis import memory
+from alexnet_jax.modes import benchmarking, rooms
+from alexnet_jax.network import presets
+from alexnet_jax.training import optimizer, schedule, step
+from configs import default
+
+PAPER = presets.get('paper')
+
+
+def test_state_and_gradients_follow_from_the_parameters():
+    found = memory.predicted(PAPER, 128)
+    assert found['state'] == 8 * 60_965_224 and found['gradients'] == 4 * 60_965_224
+    assert found['all'] == sum(size for name, size in found.items() if name != 'all')
+
+
+def test_parts_of_a_batch_need_less_for_activations_and_one_more_gradient():
+    whole, parts = memory.predicted(PAPER, 128), memory.predicted(PAPER, 128, accumulate=4)
+    assert parts['activations'] < 0.3 * whole['activations']
+    assert parts['gradients'] == 2 * whole['gradients']
+
+
+def test_two_devices_share_columns_or_images():
+    alone = memory.predicted(PAPER, 128)
+    assert memory.predicted(PAPER, 128, column=2)['state'] == alone['state'] // 2
+    over_data = memory.predicted(PAPER, 128, data=2)
+    assert over_data['state'] == alone['state'] and 2 * over_data['activations'] == alone['activations']
+
+
+@pytest.mark.parametrize('accumulate', [1, 4])
+def test_the_prediction_is_near_what_the_compiler_sets_aside(accumulate):
+    config = default.get_config()
+    shape, mesh = presets.get('miniature'), devices.mesh((1, 1), columns=2)
+    layers = tuple(shape.parameters())
+    chain = optimizer.paper_sgd(layers, momentum=0.9, decay=5e-4)
+    mean = np.zeros((shape.crop, shape.crop, 3), np.float32)
+    one = step.make(
+        rooms.network_of(config, shape), chain, mesh, mean=mean, key=jax.random.key(0), accumulate=accumulate
+    )
+    batch = benchmarking.noise(shape, 64)
+    rates = schedule.layer_rates(layers, 0.1)
+    compiled = one.lower(rooms.abstract_state(shape, mesh), batch, rates, np.uint32(0)).compile()
+    predicted = memory.predicted(shape, 64, accumulate=accumulate)['all']
+    assert 0.7 < predicted / memory.of_program(compiled)['all'] < 1.5
+
+
+def test_the_parts_that_fit_are_the_fewest():
+    alone = memory.predicted(PAPER, 128)['all']
+    assert memory.fits(PAPER, 128, room=alone + 100, base=100) == 1
+    parts = memory.fits(PAPER, 128, room=alone, base=100)
+    assert parts == 2 and memory.predicted(PAPER, 128, accumulate=2)['all'] + 100 <= alone
+    assert memory.fits(PAPER, 128, room=2**20, base=0) is None
+
+
+def test_a_device_sends_what_the_paper_counts_and_its_gradients_in_a_ring():
+    assert memory.exchanged(PAPER, 128, {'data': 1, 'column': 1}) == {'columns': 0, 'data': 0}
+    over_columns = memory.exchanged(PAPER, 128, {'data': 1, 'column': 2})
+    assert over_columns == {'columns': 2 * 4 * 128 * 30_336, 'data': 0}
+    assert memory.exchanged(PAPER, 128, {'data': 2, 'column': 1}) == {'columns': 0, 'data': 4 * 60_965_224}
+
+
+def test_bytes_are_said_in_their_own_size():
+    assert [memory.readable(n) for n in (2**10, 3 * 2**20, 2**30)] == ['1 KiB', '3 MiB', '1.00 GiB']
+    assert memory.most()['process'] > 2**26
