@@ -83,9 +83,9 @@ def _memory(report: dict[str, Any], shape: Architecture) -> list[str]:
         lines.append(f'  by the compiler: {memory.readable(program["all"])}')
     most = found['most']
     lines.append(
-        f'  measured: the process took {memory.readable(most["process"])} at most, '
-        f'{memory.readable(found["base"])} before there were weights, {memory.readable(found["compiled"])} before the '
-        'first step' + (f'; its device {memory.readable(most["device"])}' if 'device' in most else '')
+        f'  measured, of the process: {memory.readable(found["base"])} before there were weights, '
+        f'{memory.readable(found["compiled"])} before the first step, {memory.readable(most["process"])} at most'
+        + (f'; its device {memory.readable(most["device"])}' if 'device' in most else '')
     )
     batches = list(next(iter(report['presets'].values())))
     rows = [('preset', *(f'batch {batch}' for batch in batches))]
