@@ -83,8 +83,8 @@ def _memory(report: dict[str, Any], shape: Architecture) -> list[str]:
         lines.append(f'  by the compiler: {memory.readable(program["all"])}')
     most = found['most']
     lines.append(
-        f'  measured, of the process: {memory.readable(found["base"])} before there were weights, '
-        f'{memory.readable(found["compiled"])} before the first step, {memory.readable(most["process"])} at most'
+        f'  measured: {memory.readable(found["base"])} without weights, '
+        f'{memory.readable(found["compiled"])} before the first step, {memory.readable(most["process"])} at most in the process'
         + (f'; its device {memory.readable(most["device"])}' if 'device' in most else '')
     )
     batches = list(next(iter(report['presets'].values())))
