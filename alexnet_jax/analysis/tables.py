@@ -84,7 +84,7 @@ def _memory(report: dict[str, Any], shape: Architecture) -> list[str]:
     most = found['most']
     lines.append(
         f'  measured: {memory.readable(found["base"])} without weights, '
-        f'{memory.readable(found["compiled"])} before the first step, {memory.readable(most["process"])} at most in the process'
+        f'{memory.readable(found["compiled"])} before the first step, {memory.readable(most["process"])} at most'
         + (f'; its device {memory.readable(most["device"])}' if 'device' in most else '')
     )
     batches = list(next(iter(report['presets'].values())))
