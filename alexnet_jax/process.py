@@ -66,7 +66,9 @@ def _deterministic() -> str:
     given = os.environ.get('XLA_FLAGS', '')
     if DETERMINISTIC not in given:
         os.environ['XLA_FLAGS'] = f'{given} {DETERMINISTIC}'.strip()
-    return f'on, {DETERMINISTIC}: on a GPU slower (by how much was not measured), elsewhere it changes nothing'
+    return (
+        f'on, {DETERMINISTIC}: on a GPU slower (by how much was not measured), elsewhere it changes nothing'
+    )
 
 
 def _cache(wanted: str) -> str:

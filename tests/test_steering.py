@@ -136,7 +136,9 @@ def test_the_options_of_the_biases_reach_the_rule(prepared, tmp_path, monkeypatc
         assert given == {'momentum': 0.9, 'decay': 0.25, 'decay_biases': decays}
     data = rooms.open_dataset(config, '')
     shape = rooms.architecture_of(config, data)
-    plan = training.plan_of(config, rooms.training_of(config, data, shape), shape.parameters())
+    plan = training.plan_of(
+        config, rooms.training_of(config, data, shape, rooms.mesh_of(config, shape)), shape.parameters()
+    )
     np.testing.assert_allclose(plan.rates(0)[:, 1], 2 * plan.rates(0)[:, 0])
     assert plan.rates(0)[1, 0] == np.float32(config.train.rate)
 
