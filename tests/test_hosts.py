@@ -167,3 +167,55 @@ def test_several_processes_give_the_losses_and_the_counts_of_one(processes, devi
     for name in ('curves.png', 'kernels.png', 'examples.png', 'answers.png', 'metrics.jsonl'):
         assert (tmp_path / name).exists()
     assert len(journal.read_metrics(tmp_path)) == len(journal.read_metrics(alone))  # written by one alone
+
+
+RESTORES = """
+import shutil, sys
+from pathlib import Path
+import jax, numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from alexnet_jax.training.checkpoints import Checkpoints
+port, rank, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+jax.config.update('jax_num_cpu_devices', 1)
+jax.distributed.initialize(f'localhost:{port}', 2, rank)
+mesh = jax.make_mesh((1, 2), ('data', 'column'), (AxisType.Auto,) * 2)
+by_column = NamedSharding(mesh, PartitionSpec('column'))
+def state(seed):
+    whole = np.random.default_rng(seed).normal(size=(2, 100, 100)).astype(np.float32)
+    return {'conv1': {'kernel': jax.make_array_from_callback(whole.shape, by_column, lambda at: whole[at])}}
+for case in ('truncated', 'deleted', 'flipped'):
+    checkpoints = Checkpoints(folder / case)
+    for step in (1, 2):
+        checkpoints.save(step, state(step), {})
+        checkpoints.wait()
+    checkpoints.close()
+    if rank == 0:  # what process 1 alone reads: its column
+        files = [file for file in (folder / case / '2').rglob('d/*') if 'process_1' in str(file)]
+        file = max(files, key=lambda file: file.stat().st_size)
+        bytes_ = bytearray(file.read_bytes())
+        bytes_[len(bytes_) // 2] ^= 1
+        file.write_bytes(bytes_ if case == 'flipped' else bytes_[:100])
+        if case == 'deleted':
+            file.unlink()
+    multihost_utils.sync_global_devices('damaged')
+    checkpoints = Checkpoints(folder / case)
+    step, restored, _ = checkpoints.restore(state(0))
+    mine = restored['conv1']['kernel'].addressable_data(0)
+    print(case, step, bool((mine == state(1)['conv1']['kernel'].addressable_data(0)).all()), flush=True)
+    checkpoints.close()
+"""
+
+
+def test_damage_that_one_process_alone_finds_sends_all_to_the_checkpoint_before(tmp_path):
+    port = str(free_port())
+    words = [[sys.executable, '-c', RESTORES, port, str(rank), str(tmp_path)] for rank in (0, 1)]
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
+    environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
+    for status, said, complaint in ended(
+        [subprocess.Popen(each, **pipes, cwd=ROOT, env=environment) for each in words]
+    ):
+        assert status == 0, complaint
+        for case in ('truncated', 'deleted', 'flipped'):
+            assert f'{case} 1 True' in said
+            assert (tmp_path / case / '2.damaged').is_dir()

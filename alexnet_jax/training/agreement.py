@@ -7,6 +7,7 @@ import signal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from alexnet_jax.training.signals import Stop
@@ -31,3 +32,15 @@ class Agreement:
         before, self._asked_before = self._asked_before, self._agree(numbers)
         number = 0 if before is None else int(before)
         return signal.Signals(number).name if number else None
+
+
+def failed_together() -> None:
+    """Called by a process that could not read a checkpoint; returns when all processes could not.
+
+    Those that could wait at a barrier of orbax's. Ours has another name, so that theirs fails too, and they come here.
+    """
+    while jax.process_count() > 1:
+        try:
+            return multihost_utils.sync_global_devices('a checkpoint that cannot be read')
+        except AssertionError:  # how jax says that two barriers met which are not the same
+            continue

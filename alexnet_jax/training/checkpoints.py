@@ -22,7 +22,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from alexnet_jax.mistakes import Mistake
-from alexnet_jax.training import inventory
+from alexnet_jax.training import agreement, inventory
 
 log = logging.getLogger(__name__)
 _POLICY = ocp.checkpoint_managers
@@ -198,6 +198,7 @@ class Checkpoints:
             try:
                 return self._manager.restore(step, args=ocp.args.Composite(**{name: arguments}))[name]
             except Exception as error:  # what orbax raises depends on which byte is wrong
+                agreement.failed_together()  # a host may be alone with it, having read another part
                 first = (str(error).splitlines() or [''])[0]
                 raise Damaged(
                     f'its {name} can not be read ({type(error).__name__}: {first[:200]})'
