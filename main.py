@@ -11,7 +11,7 @@ from ml_collections import config_flags
 
 from alexnet_jax import mistakes, peers, recipe
 from alexnet_jax.mistakes import Mistake
-from alexnet_jax.process import hear_callbacks, settings
+from alexnet_jax.process import hear_callbacks, leave, settings
 
 QUICKSTART = str(recipe.CARDS / 'quickstart.py')
 
@@ -97,4 +97,4 @@ def main(argv: list[str]) -> int:
 
 if __name__ == '__main__':
     hear_callbacks()
-    sys.exit(main(sys.argv))
+    leave(main(sys.argv))

@@ -10,8 +10,11 @@ import logging
 import os
 import platform
 import sys
+import threading
+import time
 import zlib
 from pathlib import Path
+from typing import NoReturn
 
 from ml_collections import ConfigDict
 
@@ -48,10 +51,28 @@ def hear_callbacks() -> None:
         if isinstance(lost.exc_value, KeyboardInterrupt):
             os.write(2, b'Interrupted.\n')
             os._exit(130)
+        if status := getattr(lost.exc_value, 'status', 0):  # signals.Stopped
+            os.write(2, f'{lost.exc_value}\n'.encode())
+            os._exit(status)
         if str(lost.exc_value) != 'Event loop is closed':
             printed(lost)
 
     sys.unraisablehook = hook
+
+
+def leave(status: int, patience: float = 5) -> NoReturn:
+    """Ends the process; threads that hang in a read, for which Python would wait, are waited for so many seconds."""
+    until = time.monotonic() + patience
+    others = [
+        each for each in threading.enumerate() if each is not threading.current_thread() and not each.daemon
+    ]
+    for thread in others:
+        thread.join(max(0.0, until - time.monotonic()))
+    if any(thread.is_alive() for thread in others):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _keep_memory() -> str:

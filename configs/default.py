@@ -71,6 +71,7 @@ def get_config() -> ConfigDict:
     config.train.decay_biases = True  # False: biases do not decay, as in the 2012 source and Caffe
     config.train.bias_rate = 1.0  # factor on the rates of all biases; 2 in the 2012 source and Caffe
     config.train.layer_rates = ''  # factors by layer, such as 'conv1=0.1,fc8=2'; 0 freezes a layer
+    config.train.explosion = 'stop'  # (machine) at a loss that is no number; skip: goes on without those batches
     config.train.profile = ''  # (machine) '10:15' traces steps 10 to 15 with jax's profiler into the workdir
 
     config.evaluate = ConfigDict()
@@ -94,6 +95,7 @@ def get_config() -> ConfigDict:
     config.log = ConfigDict()
     config.log.every_steps = 20  # (machine) between two lines of the log
     config.log.standstill_steps = 1000  # (machine) so long at the loss of guessing brings a warning; 0: never
+    config.log.shares = False  # (machine) with each row, where the time went so far; at the end it is told anyway
     config.log.tensorboard = True  # (machine) event files in the workdir, for `tensorboard --logdir`
 
     config.mesh = 'auto'  # (machine) 'data,column' such as '4,2'; auto: column 2 where it fits, data takes the rest

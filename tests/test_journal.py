@@ -94,7 +94,9 @@ def test_cutting_back_keeps_exactly_what_was_written_up_to_the_step_in_both_file
         before = lines(tmp_path)
         written.cut_back(50)
         assert lines(tmp_path) == before[:6]
-        assert [entry['step'] for entry in read_timings(tmp_path)] == [0, 10, 20, 30, 40, 50]
+        *kept, lost = read_timings(tmp_path)
+        assert [entry['step'] for entry in kept] == [0, 10, 20, 30, 40, 50]
+        assert lost == {'step': 50, 'lost_seconds': 4.0}
         written.metrics(60, loss=0.5)  # and it goes on in the new file
     assert [entry['step'] for entry in read_metrics(tmp_path)] == [0, 10, 20, 30, 40, 50, 60]
     assert sorted(os.listdir(tmp_path)) == ['metrics.jsonl', 'timings.jsonl']

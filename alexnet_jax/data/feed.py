@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 Arrays = dict[str, jax.Array]
+PATIENCE = 5  # seconds
 
 
 def feed(
@@ -56,13 +57,18 @@ class Feed(Iterator[Arrays]):
         return batch
 
     def close(self) -> None:
-        """End the thread, let go of what waits and close the source. Does nothing the second time."""
+        """End the thread, let go of what waits and close the source. Does nothing the second time.
+
+        A source that hangs in a read is left to itself after PATIENCE.
+        """
         if self._closed.is_set():
             return
         self._closed.set()
         self._room.release()  # the thread may be waiting for room; it looks at `_closed` next
-        self._thread.join()
+        self._thread.join(PATIENCE)
         self._ring = queue.SimpleQueue()
+        if self._thread.is_alive():
+            return
         if hasattr(self._batches, 'close'):
             self._batches.close()
 

@@ -22,6 +22,7 @@ from alexnet_jax.data import augment
 from alexnet_jax.mistakes import Mistake
 
 Batch = dict[str, np.ndarray]
+Skipped = tuple[tuple[int, int], ...]  # positions in the stream, [first, last), whose examples no step sees
 FEW = 4096  # records whose order is made anew for each batch, in less than 0.1 ms
 
 
@@ -65,6 +66,7 @@ class Training:
         self._share = _share(batch, process_index, process_count)
         self._labels: np.ndarray | None = None
         self._since = 0, 0
+        self.skipped: Skipped = ()
         self._augment = partial(
             augment.draws,
             seed,
@@ -99,6 +101,24 @@ class Training:
             image[i] = pixels[top : top + self.crop, left : left + self.crop]
         return {'image': image, 'label': label, **rest}
 
+    def skipping(self, skipped: Skipped) -> 'Training':
+        """The same stream without the examples at these positions: later ones move up. Ranges do not overlap."""
+        stream = copy.copy(self)
+        stream.skipped = tuple(sorted(skipped))
+        return stream
+
+    def skipped_before(self, step: int) -> tuple[int, int]:
+        """Examples that are skipped between the batch of the step before and that of `step`, and where they begin."""
+        first, seen = self._since
+        behind = self.position(step - 1) + self._batch if step > first else seen
+        return self.position(step) - behind, behind
+
+    def names(self, step: int) -> list[str]:
+        """The ids of all examples of a step's batch, whichever process reads them."""
+        first = self.position(step)
+        records, _ = self._draws(range(first, first + self._batch))
+        return [self.records[record][2] for record in records.tolist()]
+
     def without_pixels(self, labels: np.ndarray) -> 'Training':
         """The same stream for devices that hold the images themselves: its batches have no 'image', and no record is
         read for them. `labels` int32 (records,).
@@ -115,9 +135,13 @@ class Training:
         return _ahead(self.batch, first_step, sys.maxsize if last_step is None else last_step, self._threads)
 
     def position(self, step: int) -> int:
-        """Examples consumed by all processes before `step`."""
+        """Examples consumed by all processes before `step`, or skipped: where its batch begins in the stream."""
         first, seen = self._since
-        return seen + (step - first) * self._batch
+        position = seen + (step - first) * self._batch
+        for start, end in self.skipped:
+            if seen <= start <= position:
+                position += end - start
+        return position
 
     def go_on(self, step: int, seen: int) -> None:
         """From `step` on the batches are of the examples behind the first `seen`: the batch was of another size."""

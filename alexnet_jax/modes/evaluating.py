@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from alexnet_jax import devices
+from alexnet_jax import devices, pod
 from alexnet_jax.data import dataset
 from alexnet_jax.evaluation import scores
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.network.alexnet import AlexNet, Parameters
+from alexnet_jax.training import signals
 from alexnet_jax.training.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,11 @@ def trained(config: ConfigDict, workdir: str) -> Run:
 
 def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Errors with their interval, loss, split, views and checkpoint step; also written as evaluation.json."""
+    with signals.at_once('nothing was written; run the same command again.', together=pod.many()):
+        return _evaluated(config, workdir)
+
+
+def _evaluated(config: ConfigDict, workdir: str) -> dict[str, Any]:
     run = trained(config, workdir)
     config, data = run.config, run.data
     split = split_of(config, data.counts)

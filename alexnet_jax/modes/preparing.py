@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import peers, pod, recipe
 from alexnet_jax.mistakes import Mistake
+from alexnet_jax.training import signals
 
 if TYPE_CHECKING:
     from alexnet_jax.data.dataset import Dataset
@@ -105,7 +106,8 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     check_classes(config, len(source.classes), wanted.path or f'the source {source.name}')
     check_steering(config, source.splits, f'the source {source.name}')
     log.info('Preparing %s in %s: %s', source.name, target, source.note)
-    with _nothing_left(target.parent):
+    asked = signals.at_once('what is prepared so far is kept; run the same command to go on.')
+    with _nothing_left(target.parent), asked:
         numbers = preparation.prepare(
             source,
             target,

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax import devices, pod, recipe
 from alexnet_jax.data import dataset, feed, pipeline
-from alexnet_jax.modes import concluding, evaluating, joining, preparing, rooms
+from alexnet_jax.modes import concluding, evaluating, exploding, joining, planning, rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.network.alexnet import AlexNet
 from alexnet_jax.network.architecture import Architecture
 from alexnet_jax.training import agreement, loop, optimizer, schedule, signals, step
 from alexnet_jax.training.checkpoints import Checkpoints
 from alexnet_jax.training.journal import Journal
+from alexnet_jax.training.ledger import Ledger
 from alexnet_jax.training.profile import Profile
-from alexnet_jax.training.standstill import Standstill
 
 PROFILE = 'profile'  # the folder of traces in the workdir
 
@@ -38,10 +39,13 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     rooms.check_cache(config, data, mesh)
     stream = rooms.training_of(config, data, shape, mesh)
     joining.compare({'the dataset (its checksum)': data.checksum})
-    plateau = plateau_of(config, data.counts)
-    plan = plan_of(config, stream, shape.parameters(), plateau)
-    with folder.alone(workdir) if devices.writer() else contextlib.nullcontext():
-        return trained(config, workdir, data, shape, mesh, stream, plateau, plan)
+    plateau = planning.plateau_of(config, data.counts)
+    plan = planning.plan_of(config, stream, shape.parameters(), plateau)
+    with (
+        folder.alone(workdir) if devices.writer() else contextlib.nullcontext(),
+        signals.Stop(together=pod.many()) as stop,
+    ):
+        return trained(config, workdir, data, shape, mesh, stream, plateau, plan, stop)
 
 
 def trained(
@@ -53,16 +57,17 @@ def trained(
     stream: pipeline.Training,
     plateau: schedule.Plateau | None,
     plan: loop.Plan,
+    stop: signals.Stop,
 ) -> dict[str, Any]:
     """The run itself: it continues from its own newest whole checkpoint, else begins from weights drawn by its seed."""
+    began = time.perf_counter()
     if devices.writer():
         folder.check_room(workdir, numbers=2 * sum(shape.parameters().values()))
         folder.settle(workdir, config, dataset=data.checksum)
-    for line in announcement(config, data, shape, plan, workdir) + rooms.describe(shape, mesh):
+    for line in planning.announcement(config, data, shape, plan, workdir) + rooms.describe(shape, mesh):
         log.info('%s', line)
     run_key = jax.random.key(config.seed)
     with (
-        signals.Stop() as stop,
         Journal(workdir, tensorboard=config.log.tensorboard, writer=devices.writer()) as journal,
         Profile(recipe.profile(config), Path(workdir) / PROFILE) as profile,
         # However the run ends, a save that was begun becomes whole before the process does.
@@ -71,98 +76,56 @@ def trained(
         ) as checkpoints,
     ):
         network = rooms.network_of(config, shape)
-        done, state, tally, seen = begin(
-            config, checkpoints, network, mesh, journal, run_key, plateau, workdir
-        )
-        if devices.writer() and not (Path(workdir) / concluding.EXAMPLES).exists():
-            concluding.draw_examples(stream, data, workdir, mean_kind=config.augment.mean)
-        if seen != stream.position(done):  # some of them were seen in batches of another size
-            stream.go_on(done, seen)
-            plan = plan_of(config, stream, shape.parameters(), plateau, done)
-        if done < plan.last and not (plateau and plateau.over):
-            state, done = go_on(
-                config,
-                data,
-                stream,
-                network,
-                mesh,
-                plan,
-                journal,
-                checkpoints,
-                state,
-                tally,
-                done,
-                stop,
-                run_key,
-                plateau,
-                profile,
-            )
-        checkpoints.wait()
+        with stop.leaving('nothing was done since the last checkpoint; run the same command to go on.'):
+            start = begin(config, checkpoints, network, mesh, journal, run_key, plateau, workdir)
+            if devices.writer() and not (Path(workdir) / concluding.EXAMPLES).exists():
+                concluding.draw_examples(stream, data, workdir, mean_kind=config.augment.mean)
+        stands = stream.skipping(start.skipped).position(start.done)
+        if start.seen != stands:  # some of them were seen in batches of another size
+            stream.go_on(start.done, start.seen)
+            plan = planning.plan_of(config, stream, shape.parameters(), plateau, start.done)
+        ledger = Ledger()
+        ledger.add('start', time.perf_counter() - began)
+        while start.unvalidated or start.done < plan.last and not (plateau and plateau.over):
+            stream = stream.skipping(start.skipped)
+            parts = (config, data, stream, network, mesh, plan, journal, checkpoints, start)
+            try:
+                state, done = go_on(*parts, stop, run_key, plateau, profile, ledger)
+                start = start._replace(done=done, state=state)
+                break
+            except loop.NotFinite as end:
+                end = exploding.told(end, stream, workdir)
+                if config.train.explosion == 'stop':
+                    raise end from None
+                skipped = exploding.without(end, stream)
+                checkpoints.forget_after(exploding.first_of(end))
+                if plateau:
+                    vars(plateau).update(vars(planning.plateau_of(config, data.counts)))
+                start = begin(config, checkpoints, network, mesh, journal, run_key, plateau, workdir)
+                start = start._replace(skipped=skipped)
+        with ledger.of('checkpoint'):
+            checkpoints.wait()
         journal.no_bar()
-        step_number, parameters = evaluated(config, checkpoints, shape, mesh, done, state)
-        return concluding.conclude(config, data, network, mesh, workdir, parameters, step_number, stream)
+        with stop.leaving('the training is done and saved, its figure is not; run the same command for it.'):
+            with ledger.of('end'):
+                number, parameters = evaluated(config, checkpoints, shape, mesh, start.done, start.state)
+                result = concluding.conclude(config, data, network, mesh, workdir, parameters, number, stream)
+            journal.timings(start.done, **ledger.take())
+            log.info('%s', journal.where_the_time_went())
+        return result
 
 
-def plateau_of(config: ConfigDict, counts: dict[str, int]) -> schedule.Plateau | None:
-    """What steers by the validation error where the config asks for it; refused where nothing is validated."""
-    if config.train.schedule != 'plateau':
-        return None
-    preparing.check_steering(config, counts, 'the dataset')
-    return schedule.Plateau(config.train.patience, config.train.min_delta)
+class Start(NamedTuple):
+    """Where a run stands: steps done, state, sums since the last row, examples seen, ranges that are skipped, and
+    whether a signal left the validation of this state.
+    """
 
-
-def standstill_of(config: ConfigDict, classes: int) -> Standstill | None:
-    """What warns of a loss that stays where guessing leaves it, unless log.standstill_steps is 0."""
-    if not config.log.standstill_steps:
-        return None
-    return Standstill(classes, config.log.standstill_steps, initialisation=config.network.initialisation)
-
-
-def plan_of(
-    config: ConfigDict,
-    stream: pipeline.Training,
-    layers: dict[str, int],
-    plateau: schedule.Plateau | None = None,
-    done: int = 0,
-) -> loop.Plan:
-    """Steps, cadences and rates of the whole run, of which so many steps are done."""
-    per_epoch = len(stream.records) / config.train.batch
-    rates = schedule.Schedule(
-        config.train.schedule,
-        config.train.rate,
-        config.train.epochs,
-        drops=recipe.drops(config),
-        warmup=config.train.warmup_epochs,
-    )
-    names, factors = tuple(layers), recipe.layer_rates(config)
-    evaluates = config.evaluate.every_epochs
-
-    def rate(done: int) -> float:
-        return rates.at(stream.epoch(done)) * (plateau.factor if plateau else 1.0)
-
-    return loop.Plan(
-        last=max(1, done + round((config.train.epochs - stream.epoch(done)) * per_epoch)),
-        log_every=config.log.every_steps,
-        evaluate_every=max(1, round(evaluates * per_epoch)) if evaluates else 0,
-        save_every=config.checkpoint.every_steps,
-        rate=rate,
-        rates=lambda n: schedule.layer_rates(names, rate(n), factors, biases=config.train.bias_rate),
-        epoch=stream.epoch,
-    )
-
-
-def announcement(
-    config: ConfigDict, data: dataset.Dataset, shape: Any, plan: loop.Plan, workdir: str
-) -> list[str]:
-    """The first words: what is trained, on what, for how long, and where it goes."""
-    parameters = sum(shape.parameters().values())
-    most = 'at most ' if config.train.schedule == 'plateau' else ''
-    return [
-        f'Training {config.name}: the network {shape.name}, {parameters:,} parameters in {shape.columns} column'
-        f'{"s" if shape.columns > 1 else ""}, {shape.crop}-pixel crops',
-        f'on {data.name}: {data.counts["train"]:,} images of {len(data.classes)} classes ({data.note})',
-        f'for {most}{config.train.epochs:g} epochs, {plan.last:,} steps of {config.train.batch} images; into {workdir}',
-    ]
+    done: int
+    state: step.State
+    tally: loop.Tally
+    seen: int = 0
+    skipped: pipeline.Skipped = ()
+    unvalidated: bool = False
 
 
 def begin(
@@ -174,12 +137,8 @@ def begin(
     key: jax.Array,
     plateau: schedule.Plateau | None,
     workdir: str,
-) -> tuple[int, step.State, loop.Tally, int]:
-    """(steps done, state, sums since the last row, examples seen): of the newest whole checkpoint, else of a fresh
-    network.
-
-    The plateau is put where it was.
-    """
+) -> Start:
+    """The newest whole checkpoint's, else a fresh network's. The plateau is put where it was."""
     if checkpoints.steps():
         done, state, record = checkpoints.restore(rooms.abstract_state(network.architecture, mesh))
         journal.cut_back(done)
@@ -195,10 +154,13 @@ def begin(
                 config.train.batch,
                 f'{seen:,}',
             )
-        return done, state, loop.Tally(**record['tally']), seen
+        skipped = tuple((first, last) for first, last in record.get('skipped', ()))
+        return Start(
+            done, state, loop.Tally(**record['tally']), seen, skipped, record.get('unvalidated', False)
+        )
     journal.cut_back(0)
     fresh = rooms.network_of(config, network.architecture, key=jax.random.fold_in(key, 0))
-    return 0, step.first_state(fresh, mesh), loop.Tally(), 0
+    return Start(0, step.first_state(fresh, mesh), loop.Tally())
 
 
 def go_on(
@@ -210,15 +172,14 @@ def go_on(
     plan: loop.Plan,
     journal: Journal,
     checkpoints: Checkpoints,
-    state: step.State,
-    tally: loop.Tally,
-    first: int,
+    start: Start,
     stop: signals.Stop,
     key: jax.Array,
     plateau: schedule.Plateau | None,
     profile: Profile,
+    ledger: Ledger,
 ) -> tuple[step.State, int]:
-    """The steps from `first` to the last one, and its number."""
+    """The steps from where the run stands to the last one, and its number."""
     layers = tuple(network.architecture.parameters())
     held = rooms.cache_of(config, data, mesh)
     made = step.make(
@@ -244,31 +205,45 @@ def go_on(
             return None
         return centre.rates(state['parameters'], rooms.scoring_of(config, data, 'validation', mesh))
 
-    def save(state: step.State, done: int, tally: loop.Tally, top1_error: float | None) -> None:
+    def save(
+        state: step.State,
+        done: int,
+        tally: loop.Tally,
+        top1_error: float | None,
+        unvalidated: bool = False,
+        again: bool = False,
+    ) -> None:
         journal.flush()
         seen = {'batch': config.train.batch, 'examples': stream.position(done)}
-        record = {'tally': vars(tally), 'seen': seen} | ({'plateau': plateau.state()} if plateau else {})
-        checkpoints.save(done, state, record, top1_error=top1_error)
+        record: dict[str, Any] = {'tally': vars(tally), 'seen': seen}
+        record |= {'plateau': plateau.state()} if plateau else {}
+        record |= {'skipped': start.skipped} if start.skipped else {}
+        record |= {'unvalidated': True} if unvalidated else {}
+        checkpoints.save(done, state, record, top1_error=top1_error, again=again)
 
-    stream = stream.without_pixels(held.labels) if held else stream
-    with feed.feed(
-        stream.batches(first, plan.last), devices.batch_sharding(mesh), ahead=config.data.ahead
-    ) as batches:
+    cached = stream.without_pixels(held.labels) if held else stream
+    batches = cached.batches(start.done, plan.last)
+    with feed.feed(batches, devices.batch_sharding(mesh), ahead=config.data.ahead) as fed:
         return loop.run(
             made,
-            state,
-            batches,
+            start.state,
+            fed,
             plan,
             journal,
-            first=first,
-            tally=tally,
+            first=start.done,
+            unvalidated=start.unvalidated,
+            tally=start.tally,
             evaluate=evaluate,
             save=save,
             stop=agreement.Agreement(stop, mesh) if pod.many() else stop,
+            leaving=stop.leaving,
             check=checkpoints.check,
             plateau=plateau,
-            standstill=standstill_of(config, len(data.classes)),
+            standstill=planning.standstill_of(config, len(data.classes)),
             profile=profile,
+            skipped=stream.skipped_before,
+            ledger=ledger,
+            shares=config.log.shares,
         )
 
 

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import sys
 import time
@@ -23,6 +24,7 @@ from alexnet_jax.data import stores
 from alexnet_jax.mistakes import Mistake
 
 CONFIG, RUN, CHECKPOINTS, LOCK = 'config.json', 'run.json', 'checkpoints', '.training'
+LEFTOVER = r'\.(run|config|result|evaluation|exploded)\.json\.\d+'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy')
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
     `dataset` is the dataset's checksum: other images are another run. Other versions of the packages warn.
     """
     folder = made(workdir)
+    clear(folder)
     deciding = recipe.deciding(config) | {'dataset': dataset}
     versions = {name: importlib.metadata.version(name) for name in PACKAGES} | {
         'python': platform.python_version()
@@ -122,6 +125,13 @@ def batch_of(workdir: str, record: dict[str, Any], done: int) -> tuple[int, int]
         return record['seen']['batch'], record['seen']['examples']
     batch = (read(workdir) or {'deciding': {}})['deciding']['train.batch']
     return batch, batch * done
+
+
+def clear(folder: Path) -> None:
+    """Removes what killed processes left half written beside the files that get their name by `write_json`."""
+    for leftover in folder.glob('.*'):
+        if re.fullmatch(LEFTOVER, leftover.name):
+            leftover.unlink(missing_ok=True)
 
 
 def read(workdir: str) -> dict[str, Any] | None:

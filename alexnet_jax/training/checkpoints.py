@@ -9,7 +9,6 @@ What was saved is read back before it may push an older one out; from then on an
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import logging
 import shutil
@@ -17,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from alexnet_jax.mistakes import Mistake
-from alexnet_jax.training import agreement, inventory
+from alexnet_jax.training import agreement, digests, inventory
 
 log = logging.getLogger(__name__)
 _POLICY = ocp.checkpoint_managers
@@ -112,27 +110,42 @@ class Checkpoints:
         return min(errors, key=lambda step: (errors[step], -step)) if errors else None
 
     def save(
-        self, step: int, state: Tree, record: dict[str, Any], *, top1_error: float | None = None
+        self,
+        step: int,
+        state: Tree,
+        record: dict[str, Any],
+        *,
+        top1_error: float | None = None,
+        again: bool = False,
     ) -> None:
         """Begins to save `state` (arrays (columns, ...)) and the JSON `record`; raises an earlier save's failure.
 
-        The save before it is read back first: from here on the one that is older still may be deleted.
+        The save before it is read back first: from here on the one that is older still may be deleted. A step that has
+        a checkpoint keeps it, unless it is saved `again`.
         """
         self._confirm()
         if step in self._manager.all_steps():
-            return
+            if not again:
+                return
+            self._manager.delete(step)
         # A copy: orbax writes it in a thread, while the run goes on with what it gave us.
-        held = copy.deepcopy({'record': record, 'leaves': describe(state)})
+        held = copy.deepcopy({'record': record, 'leaves': digests.describe(state)})
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
-            record=ocp.args.JsonSave({**held, 'sha256': _digest(held)}),
+            record=ocp.args.JsonSave({**held, 'sha256': digests.of_record(held)}),
         )
         metrics = None if top1_error is None else {'top1_error': top1_error, 'again': top1_error}
         if not self._manager.save(step, args=items, metrics=metrics):
             raise RuntimeError(
                 f'orbax declined to save step {step}; the newest it knows is {self._manager.latest_step()}.'
             )
-        self._unconfirmed = step, jax.tree.map(_shape, state)
+        self._unconfirmed = step, jax.tree.map(digests.shape, state)
+
+    def forget_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps."""
+        self._confirm()
+        for later in [each for each in self.steps() if each > step]:
+            self._manager.delete(later)
 
     def check(self) -> None:
         """Raises the failure of the save under way, without waiting for it; what is whole by now is read back."""
@@ -208,10 +221,10 @@ class Checkpoints:
         if not isinstance(held, dict) or not {'record', 'leaves'} <= held.keys():
             raise Damaged('its record lacks the list of arrays')
         # Version 0.1 wrote no sum.
-        if (sha256 := held.pop('sha256', None)) is not None and sha256 != _digest(held):
+        if (sha256 := held.pop('sha256', None)) is not None and sha256 != digests.of_record(held):
             raise Damaged('its record is not what was saved')
-        like = _tree(held['leaves']) if like is None else like
-        expected = _shapes(like)
+        like = digests.tree(held['leaves']) if like is None else like
+        expected = digests.shapes(like)
         found = {name: (leaf.get('shape'), leaf.get('dtype')) for name, leaf in held['leaves'].items()}
         if expected != found:
             name = min(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
@@ -219,8 +232,8 @@ class Checkpoints:
                 f'The checkpoint of step {step} in {self.directory} is of another network: {name} is '
                 f'{found.get(name, "missing")} there and {expected.get(name, "missing")} here.'
             )
-        state = item('state', ocp.args.StandardRestore(jax.tree.map(_shape, like)))
-        for name, leaf in describe(state).items():
+        state = item('state', ocp.args.StandardRestore(jax.tree.map(digests.shape, like)))
+        for name, leaf in digests.describe(state).items():
             if leaf != held['leaves'][name]:
                 raise Damaged(f'the values of {name} are not those that were saved')
         return state, held['record']
@@ -245,63 +258,8 @@ class Checkpoints:
             self._manager.close()
 
 
-def _shape(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-
-
 def _move_aside(folder: Path) -> None:
     """Out of orbax's sight; kept, not deleted."""
     aside = folder.with_name(f'{folder.name}{DAMAGED}')
     shutil.rmtree(aside, ignore_errors=True)
     folder.rename(aside)
-
-
-def _digest(held: dict[str, Any]) -> str:
-    """SHA-256 of what JSON makes of a record, which writes each float so that it comes back exactly."""
-    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
-
-
-def _named(tree: Tree) -> list[tuple[str, jax.Array]]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return [('/'.join(str(key.key) for key in path), leaf) for path, leaf in leaves]
-
-
-def _tree(leaves: dict[str, dict[str, Any]]) -> Tree:
-    """The shapes that a record names, for one device."""
-    tree: Tree = {}
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    for name, leaf in leaves.items():
-        *path, last = name.split('/')
-        branch = tree
-        for part in path:
-            branch = branch.setdefault(part, {})
-        branch[last] = jax.ShapeDtypeStruct(tuple(leaf['shape']), np.dtype(leaf['dtype']), sharding=device)
-    return tree
-
-
-def _shapes(tree: Tree) -> dict[str, tuple[list[int], str]]:
-    return {name: (list(leaf.shape), str(leaf.dtype)) for name, leaf in _named(tree)}
-
-
-def describe(state: Tree) -> dict[str, dict[str, Any]]:
-    """{name: {shape, dtype, sha256: [one per column]}} of arrays whose first axis is the column."""
-    named = _named(state)
-    columns = max(leaf.shape[0] for _, leaf in named)
-    digests = np.zeros((len(named), columns, 32), np.uint8)
-    for row, (_, leaf) in enumerate(named):
-        for shard in leaf.addressable_shards:
-            if shard.replica_id == 0 or jax.process_count() > 1:
-                first = shard.index[0].start or 0
-                for column, values in enumerate(np.asarray(shard.data), first):
-                    digest = hashlib.sha256(np.ascontiguousarray(values)).digest()
-                    digests[row, column] = np.frombuffer(digest, np.uint8)
-    if jax.process_count() > 1:  # a host knows its own columns alone
-        digests = np.max(multihost_utils.process_allgather(digests), axis=0)
-    return {
-        name: {
-            'shape': list(leaf.shape),
-            'dtype': str(leaf.dtype),
-            'sha256': [row[c].tobytes().hex() for c in range(leaf.shape[0])],
-        }
-        for (name, leaf), row in zip(named, digests, strict=True)
-    }

@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from alexnet_jax.mistakes import Mistake
+from alexnet_jax.training import ledger
 
 METRICS, TIMINGS, TENSORBOARD = 'metrics.jsonl', 'timings.jsonl', 'tensorboard'
 NOT_FINITE = ('NaN', 'Infinity', '-Infinity')  # as strings: JSON has no such numbers
@@ -83,7 +84,8 @@ class Journal:
     def cut_back(self, step: int) -> None:
         """Keep only what was written up to `step`, in both files and for TensorBoard, before a run goes on.
 
-        Each file is replaced in one move: it is always the old one or the new one, whole.
+        Each file is replaced in one move: it is always the old one or the new one, whole. The seconds that what is
+        cut away took go into a last row of the timings, as lost.
         """
         if not self._writer:
             return
@@ -92,7 +94,15 @@ class Journal:
         for name in (METRICS, TIMINGS):
             path = self._directory / name
             if path.exists():
-                _replace(path, [line for entry, line in _entries(path) if entry['step'] <= step])
+                entries = _entries(path)
+                kept = [line for entry, line in entries if entry['step'] <= step]
+                undone = [entry for entry, _ in entries if entry['step'] > step]
+                lost = sum(ledger.total(undone).values()) if name == TIMINGS else 0.0
+                _replace(path, kept + [json.dumps({'step': step, 'lost_seconds': lost})] * (lost > 0))
+
+    def where_the_time_went(self) -> str:
+        """A sentence with the shares of the time so far, over all starts of the run."""
+        return ledger.sentence(read_timings(self._directory)) if self._writer else ''
 
     def flush(self) -> None:
         """Return when all that was written lies on the disk: before a checkpoint that counts on it."""

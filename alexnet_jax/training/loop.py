@@ -18,20 +18,24 @@ import numpy as np
 from alexnet_jax import peers
 from alexnet_jax.training import schedule, signals
 from alexnet_jax.training.journal import Journal
+from alexnet_jax.training.ledger import Ledger
+from alexnet_jax.training.pace import Feed, Pace, clock
 from alexnet_jax.training.profile import Profile
 from alexnet_jax.training.standstill import Standstill
 
 
 class NotFinite(Exception):
-    """The loss or its gradient stopped being a finite number; nothing after it was saved."""
+    """The loss or its gradient stopped being a finite number; nothing after it was saved.
 
+    `number` counts the steps done before the one that it was seen at.
+    """
 
-class Feed(Protocol):
-    """Batches on the device, ahead of need, and the seconds that `next` had to wait for them."""
-
-    waited: float
-
-    def __next__(self) -> dict[str, jax.Array]: ...
+    def __init__(self, number: int, loss: float, norm: float, rate: float, more: str = ''):
+        self.number, self.loss, self.norm, self.rate = number, loss, norm, rate
+        super().__init__(
+            f"At step {number + 1} the loss is {loss} and its gradient's norm {norm} (rate {rate:g}): nothing of it "
+            f'was saved; {more or "begin again with a smaller train.rate or a longer train.warmup_epochs."}'
+        )
 
 
 class Asked(Protocol):
@@ -91,31 +95,6 @@ def due(done: int, every: int, last: int) -> bool:
     return done == last or (every > 0 and done % every == 0)
 
 
-class Pace:
-    """Clock readings between two rows: images per second, share of waiting, time to go."""
-
-    def __init__(self, feed: Feed, first: int):
-        self._feed, self._began, self._waited, self._step = feed, time.perf_counter(), feed.waited, first
-
-    def skip(self, seconds: float) -> None:
-        """Leaves out what was no training: compilation, evaluation, saving."""
-        self._began += seconds
-
-    def read(self, done: int, last: int, batch: int) -> dict[str, float]:
-        """Since the last reading; and begins the next."""
-        now = time.perf_counter()
-        seconds, steps = max(now - self._began, 1e-9), done - self._step
-        numbers = {
-            'seconds': seconds,
-            'images': steps * batch,
-            'images_per_second': steps * batch / seconds,
-            'waiting': min((self._feed.waited - self._waited) / seconds, 1.0),
-            'seconds_to_go': (last - done) * seconds / max(steps, 1),
-        }
-        self._began, self._waited, self._step = now, self._feed.waited, done
-        return numbers
-
-
 def run(
     step: Callable[..., tuple[Any, dict[str, jax.Array]]],
     state: Any,
@@ -124,87 +103,150 @@ def run(
     journal: Journal,
     *,
     first: int,
-    tally: Tally,
-    evaluate: Callable[[Any, int], dict[str, float] | None],
-    save: Callable[[Any, int, Tally, float | None], None],
-    stop: Asked,
-    check: Callable[[], None] = lambda: None,
-    plateau: schedule.Plateau | None = None,
-    standstill: Standstill | None = None,
-    profile: Profile | None = None,
+    unvalidated: bool = False,
+    **parts: Any,
 ) -> tuple[Any, int]:
     """Steps from `first` to `plan.last`, or to where the `plateau` ends the run; the last state and the steps done.
 
-    Raises NotFinite before anything of a diverged state is saved, and signals.Stopped after a signal, everything saved;
-    `check` is called after every step and raises what went wrong with an earlier save.
+    `parts` are fields of Run. `unvalidated`: a signal left the validation of the first state, which now comes first.
+    Raises NotFinite before anything of a diverged state is saved, and signals.Stopped after a signal, everything saved.
     """
-    pending: tuple[int, dict[str, jax.Array]] | None = None
-    pace = Pace(feed, first)
-    batch = 0
+    return Run(step, feed, plan, journal, first, **parts).go(state, unvalidated)
 
-    def read(number: int, sums: dict[str, jax.Array]) -> None:
-        nonlocal batch
-        values = jax.device_get(sums)
-        if not (math.isfinite(values['loss']) and math.isfinite(values['gradient_norm'])):
-            raise NotFinite(
-                f"At step {number + 1} the loss is {float(values['loss'] / values['images'])} and its gradient's norm "
-                f'{float(values["gradient_norm"])} (rate {plan.rate(number):g}): nothing of it was saved; begin again '
-                'with a smaller train.rate or a longer train.warmup_epochs.'
-            )
-        tally.add(values)
-        batch = int(values['images'])
-        if standstill and standstill.see(float(values['loss']) / batch):
-            journal.line(f'step {number + 1}  {standstill}')
-        if plan.logs(number + 1):
-            row = {'epoch': plan.epoch(number + 1), 'rate': plan.rate(number), **tally.means()}
-            _log(
-                journal,
-                number + 1,
-                plan,
-                row,
-                pace.read(number + 1, plan.last, batch),
-                float(values['gradient_norm']),
-            )
-            tally.__init__()  # type: ignore[misc]
 
-    for number in range(first, plan.last):
+@dataclasses.dataclass
+class Run:
+    """A run of the loop: what it is handed, and the numbers that have not been read yet."""
+
+    step: Callable[..., tuple[Any, dict[str, jax.Array]]]
+    feed: Feed
+    plan: Plan
+    journal: Journal
+    first: int
+    tally: Tally
+    evaluate: Callable[[Any, int], dict[str, float] | None]
+    save: Callable[..., None]  # (state, done, tally, top1_error, unvalidated=False, again=False)
+    stop: Asked
+    leaving: Callable[..., contextlib.AbstractContextManager[None]] = (
+        contextlib.nullcontext
+    )  # signals.Stop.leaving
+    check: Callable[[], None] = lambda: None  # after every step: raises what went wrong with an earlier save
+    plateau: schedule.Plateau | None = None
+    standstill: Standstill | None = None
+    profile: Profile | None = None
+    # Examples that are skipped before a step, and the position of the first.
+    skipped: Callable[[int], tuple[int, int]] = lambda number: (0, 0)
+    ledger: Ledger = dataclasses.field(default_factory=Ledger)
+    shares: bool = False  # a line about where the time went with each row
+
+    def __post_init__(self) -> None:
+        self._pace = Pace(self.feed, self.first)
+        self._pending: tuple[int, dict[str, jax.Array]] | None = None
+        self._asked: str | None = None
+
+    def go(self, state: Any, unvalidated: bool) -> tuple[Any, int]:
+        """The steps."""
+        if unvalidated:
+            self._validate_and_save(state, self.first, again=True)
+        for number in range(self.first, self.plan.last):
+            if self.plateau and self.plateau.over:
+                return state, number
+            state, done = self._one(state, number), number + 1
+            asked = self._asked = (
+                self.stop.look()
+            )  # once a step: what comes from here on is heard after the next
+            if self.plan.saves(done) or asked:
+                peers.at(f'validation or saving after step {done}')
+                self._read()
+                self._validate_and_save(state, done)
+            self.journal.bar(done, self.plan.last)
+            self.check()
+            if asked and done < self.plan.last and not (self.plateau and self.plateau.over):
+                raise self._stopped(done)
+        self._read()
+        return state, self.plan.last
+
+    def _one(self, state: Any, number: int) -> Any:
+        """One step, in which the numbers of the one before are read."""
         began = time.perf_counter()
         peers.at(f'waiting for the images of step {number + 1}')
-        batch_of_step = next(feed)
+        try:
+            with self.leaving():
+                batch = next(self.feed)
+        except signals.Asked as asked:
+            self._asked = str(asked)
+            self._read()
+            if number > self.first:
+                self._save(state, number, None)
+            raise self._stopped(number) from None
+        begins = number == self.first
+        nothing = f'nothing is lost after step {number}; run the same command to go on.'
         peers.at(f'step {number + 1}')
-        with profile.step(number + 1) if profile else contextlib.nullcontext():
-            state, sums = step(state, batch_of_step, plan.rates(number), np.uint32(number))
-        if profile and (line := profile.ended(number + 1, sums)):
-            journal.line(line)
-        if number == first:  # the call above traced and compiled
+        with self.leaving(nothing) if begins else contextlib.nullcontext():
+            with self.profile.step(number + 1) if self.profile else contextlib.nullcontext():
+                state, sums = self.step(state, batch, self.plan.rates(number), np.uint32(number))
+        if self.profile and (line := self.profile.ended(number + 1, sums)):
+            self.journal.line(line)
+        if begins:  # the call above traced and compiled
             compiled = time.perf_counter() - began
-            journal.timings(first, compile_seconds=compiled)
-            pace.skip(compiled)
-        if pending:
-            read(*pending)
-        pending, done = (number, sums), number + 1
-        asked = stop.look()  # once a step: a signal that comes from here on is heard after the next one
-        if plan.saves(done) or asked:
-            read(*pending)
-            pending = None
+            self.journal.timings(number, compile_seconds=compiled, **self.ledger.take())
+            self._pace.skip(compiled)
+            self._pace.ignore_waiting()
+        count, place = self.skipped(number)
+        self._read()
+        if count:
+            self.journal.metrics(number + 1, skipped_examples=count, first_skipped=place)
+        self._pending = number, sums
+        return state
+
+    def _read(self) -> None:
+        """The numbers of the last step, which the device may still be computing."""
+        if self._pending is None:
+            return
+        (number, sums), self._pending = self._pending, None
+        values, plan = jax.device_get(sums), self.plan
+        loss, norm = float(values['loss'] / values['images']), float(values['gradient_norm'])
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise NotFinite(number, loss, norm, plan.rate(number))
+        self.tally.add(values)
+        if self.standstill and self.standstill.see(loss):
+            self.journal.line(f'step {number + 1}  {self.standstill}')
+        if plan.logs(number + 1):
+            row = {'epoch': plan.epoch(number + 1), 'rate': plan.rate(number), **self.tally.means()}
+            pace = self._pace.read(number + 1, plan.last, int(values['images']))
+            _log(self.journal, number + 1, plan, row, pace | self.ledger.take(), norm)
+            if self.shares:
+                self.journal.line(self.journal.where_the_time_went())
+            self.tally.__init__()  # type: ignore[misc]
+
+    def _validate_and_save(self, state: Any, done: int, *, again: bool = False) -> None:
+        """The validation that is due, and the save; left by a signal, the state is saved as not yet validated."""
+        numbers = None
+        if self.plan.evaluates(done):
             began = time.perf_counter()
-            numbers = None
-            peers.at(f'validation or saving after step {done}')
-            if plan.evaluates(done) and (numbers := evaluate(state, done)):
-                _validated(journal, done, plan, numbers, plateau)
-            save(state, done, tally, numbers['top1_error'] if numbers else None)
-            pace.skip(time.perf_counter() - began)
-        journal.bar(done, plan.last)
-        check()
-        if plateau and plateau.over:
-            return state, done
-        if asked and done < plan.last:
-            raise signals.Stopped(
-                f'{asked} came: everything up to step {done} is saved; run the same command to go on.'
-            )
-    if pending:
-        read(*pending)
-    return state, plan.last
+            try:
+                with self.leaving(), self.ledger.of('evaluation'):
+                    numbers = self.evaluate(state, done)
+            except signals.Asked as asked:
+                self._asked = str(asked)
+                if not again:
+                    self._save(state, done, None, unvalidated=True)
+                raise self._stopped(done) from None
+            self._pace.skip(time.perf_counter() - began)
+            if numbers:
+                _validated(self.journal, done, self.plan, numbers, self.plateau)
+        self._save(state, done, numbers['top1_error'] if numbers else None, again=again)
+
+    def _save(self, state: Any, done: int, top1_error: float | None, **how: bool) -> None:
+        began = time.perf_counter()
+        with self.ledger.of('checkpoint'):
+            self.save(state, done, self.tally, top1_error, **how)
+        self._pace.skip(time.perf_counter() - began)
+
+    def _stopped(self, done: int) -> signals.Stopped:
+        return signals.Stopped(
+            f'{self._asked} came: everything up to step {done} is saved; run the same command to go on.'
+        )
 
 
 def _validated(
@@ -235,11 +277,3 @@ def _log(
         f'top-1 error {row["top1_error"]:.1%}  rate {row["rate"]:.2g}  {pace["images_per_second"]:.0f} images/s  '
         f'waiting {pace["waiting"]:.0%}  {clock(pace["seconds_to_go"])} to go'
     )
-
-
-def clock(seconds: float) -> str:
-    """Seconds as people read them: '4 s', '3:07 min', '2:14 h'."""
-    if seconds < 60:
-        return f'{seconds:.0f} s'
-    minutes, rest = divmod(round(seconds), 60)
-    return f'{minutes}:{rest:02d} min' if minutes < 60 else f'{minutes // 60}:{minutes % 60:02d} h'

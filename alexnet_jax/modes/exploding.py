@@ -1,0 +1,86 @@
+"""What follows when the loss stops being a number: which examples were in those batches, and going on without them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from alexnet_jax import devices
+from alexnet_jax.data import pipeline
+from alexnet_jax.mistakes import Mistake
+from alexnet_jax.modes import workdir as folder
+from alexnet_jax.training import loop
+
+FILE = 'exploded.json'
+STEPS = 3  # that are told and skipped: the one at which it was seen, and those whose updates led there
+MOST = 5  # ranges that a run skips; where the loss explodes once more, the batches are not to blame
+SHOWN = 5  # examples that are named in the sentence
+
+log = logging.getLogger(__name__)
+
+
+def first_of(end: loop.NotFinite) -> int:
+    """The steps done before the first one that is told."""
+    return max(0, end.number - STEPS + 1)
+
+
+def span(end: loop.NotFinite, stream: pipeline.Training) -> tuple[int, int]:
+    """Where the examples of its batches stand in the stream: [first, last)."""
+    return stream.position(first_of(end)), stream.position(end.number) + len(stream.names(end.number))
+
+
+def told(end: loop.NotFinite, stream: pipeline.Training, workdir: str) -> loop.NotFinite:
+    """The same end with the ids of the examples in its batches, which are also written to FILE."""
+    first = first_of(end)
+    examples = {str(number + 1): stream.names(number) for number in range(first, end.number + 1)}
+    file = Path(workdir) / FILE
+    event = {
+        'steps': [first + 1, end.number + 1],
+        'positions': list(span(end, stream)),
+        'rate': end.rate,
+        'loss': str(end.loss),
+        'gradient_norm': str(end.norm),
+        'examples': examples,
+    }
+    if devices.writer():
+        folder.write_json(file, [each for each in read(workdir) if each['steps'] != event['steps']] + [event])
+    names = [name for batch in examples.values() for name in batch]
+    return loop.NotFinite(
+        end.number,
+        end.loss,
+        end.norm,
+        end.rate,
+        f'the batches of steps {first + 1} to {end.number + 1} hold {", ".join(names[:SHOWN])} and '
+        f'{max(len(names) - SHOWN, 0)} more examples, all in {file}. Begin again with a smaller train.rate or a longer '
+        'train.warmup_epochs, or go on without those batches by --config.train.explosion=skip.',
+    )
+
+
+def read(workdir: str) -> list[dict[str, Any]]:
+    """What exploded so far in a run."""
+    try:
+        return json.loads((Path(workdir) / FILE).read_text())
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise Mistake(f'{Path(workdir) / FILE} is damaged ({error}); remove it.') from error
+
+
+def without(end: loop.NotFinite, stream: pipeline.Training) -> pipeline.Skipped:
+    """The ranges of examples to skip from now on. Raises the end where they are too many."""
+    if len(stream.skipped) >= MOST:
+        raise end
+    first, last = span(end, stream)
+    kept = [each for each in stream.skipped if not (first <= each[0] and each[1] <= last)]
+    log.warning(
+        'At step %d the loss is %s: going back to the last checkpoint before step %d, to go on without the batches of '
+        'steps %d to %d.',
+        end.number + 1,
+        end.loss,
+        first_of(end) + 1,
+        first_of(end) + 1,
+        end.number + 1,
+    )
+    return tuple(sorted([*kept, (first, last)]))

@@ -1,0 +1,75 @@
+"""Plans: from a config and a dataset to steps, cadences and rates, and the first words about them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from alexnet_jax import recipe
+from alexnet_jax.data import dataset, pipeline
+from alexnet_jax.modes import preparing
+from alexnet_jax.training import loop, schedule
+from alexnet_jax.training.standstill import Standstill
+
+
+def plateau_of(config: ConfigDict, counts: dict[str, int]) -> schedule.Plateau | None:
+    """What steers by the validation error where the config asks for it; refused where nothing is validated."""
+    if config.train.schedule != 'plateau':
+        return None
+    preparing.check_steering(config, counts, 'the dataset')
+    return schedule.Plateau(config.train.patience, config.train.min_delta)
+
+
+def standstill_of(config: ConfigDict, classes: int) -> Standstill | None:
+    """What warns of a loss that stays where guessing leaves it, unless log.standstill_steps is 0."""
+    if not config.log.standstill_steps:
+        return None
+    return Standstill(classes, config.log.standstill_steps, initialisation=config.network.initialisation)
+
+
+def plan_of(
+    config: ConfigDict,
+    stream: pipeline.Training,
+    layers: dict[str, int],
+    plateau: schedule.Plateau | None = None,
+    done: int = 0,
+) -> loop.Plan:
+    """Steps, cadences and rates of the whole run, of which so many steps are done."""
+    per_epoch = len(stream.records) / config.train.batch
+    rates = schedule.Schedule(
+        config.train.schedule,
+        config.train.rate,
+        config.train.epochs,
+        drops=recipe.drops(config),
+        warmup=config.train.warmup_epochs,
+    )
+    names, factors = tuple(layers), recipe.layer_rates(config)
+    evaluates = config.evaluate.every_epochs
+
+    def rate(done: int) -> float:
+        return rates.at(stream.epoch(done)) * (plateau.factor if plateau else 1.0)
+
+    return loop.Plan(
+        last=max(1, done + round((config.train.epochs - stream.epoch(done)) * per_epoch)),
+        log_every=config.log.every_steps,
+        evaluate_every=max(1, round(evaluates * per_epoch)) if evaluates else 0,
+        save_every=config.checkpoint.every_steps,
+        rate=rate,
+        rates=lambda n: schedule.layer_rates(names, rate(n), factors, biases=config.train.bias_rate),
+        epoch=stream.epoch,
+    )
+
+
+def announcement(
+    config: ConfigDict, data: dataset.Dataset, shape: Any, plan: loop.Plan, workdir: str
+) -> list[str]:
+    """The first words: what is trained, on what, for how long, and where it goes."""
+    parameters = sum(shape.parameters().values())
+    most = 'at most ' if config.train.schedule == 'plateau' else ''
+    return [
+        f'Training {config.name}: the network {shape.name}, {parameters:,} parameters in {shape.columns} column'
+        f'{"s" if shape.columns > 1 else ""}, {shape.crop}-pixel crops',
+        f'on {data.name}: {data.counts["train"]:,} images of {len(data.classes)} classes ({data.note})',
+        f'for {most}{config.train.epochs:g} epochs, {plan.last:,} steps of {config.train.batch} images; into {workdir}',
+    ]

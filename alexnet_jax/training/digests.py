@@ -1,0 +1,69 @@
+"""Digests: what a checkpoint's arrays and record are known by, whatever the mesh."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+Tree = Any
+
+
+def shape(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """Shape, dtype and sharding of an array, without the array."""
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+
+def of_record(held: dict[str, Any]) -> str:
+    """SHA-256 of what JSON makes of a record, which writes each float so that it comes back exactly."""
+    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
+
+
+def _named(tree: Tree) -> list[tuple[str, jax.Array]]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [('/'.join(str(key.key) for key in path), leaf) for path, leaf in leaves]
+
+
+def tree(leaves: dict[str, dict[str, Any]]) -> Tree:
+    """The shapes that a record names, for one device."""
+    tree: Tree = {}
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    for name, leaf in leaves.items():
+        *path, last = name.split('/')
+        branch = tree
+        for part in path:
+            branch = branch.setdefault(part, {})
+        branch[last] = jax.ShapeDtypeStruct(tuple(leaf['shape']), np.dtype(leaf['dtype']), sharding=device)
+    return tree
+
+
+def shapes(tree: Tree) -> dict[str, tuple[list[int], str]]:
+    return {name: (list(leaf.shape), str(leaf.dtype)) for name, leaf in _named(tree)}
+
+
+def describe(state: Tree) -> dict[str, dict[str, Any]]:
+    """{name: {shape, dtype, sha256: [one per column]}} of arrays whose first axis is the column."""
+    named = _named(state)
+    columns = max(leaf.shape[0] for _, leaf in named)
+    digests = np.zeros((len(named), columns, 32), np.uint8)
+    for row, (_, leaf) in enumerate(named):
+        for shard in leaf.addressable_shards:
+            if shard.replica_id == 0 or jax.process_count() > 1:
+                first = shard.index[0].start or 0
+                for column, values in enumerate(np.asarray(shard.data), first):
+                    digest = hashlib.sha256(np.ascontiguousarray(values)).digest()
+                    digests[row, column] = np.frombuffer(digest, np.uint8)
+    if jax.process_count() > 1:  # a host knows its own columns alone
+        digests = np.max(multihost_utils.process_allgather(digests), axis=0)
+    return {
+        name: {
+            'shape': list(leaf.shape),
+            'dtype': str(leaf.dtype),
+            'sha256': [row[c].tobytes().hex() for c in range(leaf.shape[0])],
+        }
+        for (name, leaf), row in zip(named, digests, strict=True)
+    }

@@ -1,0 +1,168 @@
+"""A loss that explodes: told with its steps and examples; on request the run goes on without them, repeatably."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from conftest import tiny
+
+from alexnet_jax import modes
+from alexnet_jax.data import pipeline
+from alexnet_jax.modes import exploding
+from alexnet_jax.training import journal, loop, signals
+from alexnet_jax.training.checkpoints import Checkpoints
+
+POISON = 7  # the place in the stream of the batch that nobody survives
+
+
+def config_of(directory, **fields):
+    config = tiny()
+    config.data.directory = str(directory)
+    config.update_from_flattened_dict(
+        {'train.epochs': 2.0, 'evaluate.every_epochs': 1.0, 'checkpoint.every_steps': 2, **fields}
+    )
+    return config
+
+
+@pytest.fixture(scope='module')
+def directory(tmp_path_factory):
+    where = tmp_path_factory.mktemp('prepared') / 'dataset'
+    modes.prepare(config_of(where))
+    return where
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """One batch of the stream, wherever it comes, is lit so brightly that the loss is no number."""
+    made = pipeline.Training.batch
+
+    def batch(self, step):
+        found = made(self, step)
+        if self.position(step) == POISON * 8:
+            found['lighting'] = np.full_like(found['lighting'], np.inf)
+        return found
+
+    monkeypatch.setattr(pipeline.Training, 'batch', batch)
+
+
+def arrays_of(workdir):
+    held = Checkpoints(workdir / 'checkpoints', reads_only=True)
+    record = json.loads((workdir / 'checkpoints' / str(held.steps()[-1]) / 'record' / 'metadata').read_text())
+    held.close()
+    return record
+
+
+def test_it_stops_with_steps_rate_norm_and_the_examples_of_those_batches(directory, tmp_path, poisoned):
+    config = config_of(directory)
+    with pytest.raises(
+        loop.NotFinite, match=r'At step 8 .*rate 0\.\d+.*batches of steps 6 to 8 hold .* more examples'
+    ):
+        modes.train(config, str(tmp_path))
+    (event,) = exploding.read(str(tmp_path))
+    assert event['steps'] == [6, 8] and event['positions'] == [40, 64] and event['rate'] > 0
+    assert list(event['examples']) == ['6', '7', '8']
+    # The ids are those of the batches: made again, alone.
+    from alexnet_jax.modes import rooms
+
+    data = rooms.open_dataset(config, str(tmp_path))
+    shape = rooms.architecture_of(config, data)
+    stream = rooms.training_of(config, data, shape, rooms.mesh_of(config, shape))
+    for number, names in event['examples'].items():
+        records = stream.batch(int(number) - 1)['id']
+        assert names == [data.split('train')[int(record)][2] for record in records]
+    held = Checkpoints(tmp_path / 'checkpoints')
+    assert held.steps()[-1] <= 7
+    held.close()
+
+
+def test_on_request_the_run_goes_on_without_those_batches_and_again_just_so(
+    directory, tmp_path, poisoned, monkeypatch
+):
+    config = config_of(directory, **{'train.explosion': 'skip'})
+    whole, broken = tmp_path / 'whole', tmp_path / 'broken'
+    assert modes.train(config, str(whole))['checkpoint_step'] == 12
+    rows = journal.read_metrics(whole)
+    assert [row for row in rows if 'skipped_examples' in row] == [
+        {'step': 6, 'skipped_examples': 24, 'first_skipped': 40}
+    ]
+    assert [row['step'] for row in rows if 'loss' in row] == [2, 4, 6, 8, 10, 12]
+    assert arrays_of(whole)['record']['skipped'] == [[40, 64]]
+
+    # Stopped after the skipping, at another cadence, and gone on: the position is the checkpoint's.
+    bar, asked = journal.Journal.bar, []
+
+    def interrupted(self, done, total, **shown):
+        if done == 7 and not asked and self is not None:
+            import os
+
+            asked.append(os.kill(os.getpid(), signals.SIGNALS[0]))
+        bar(self, done, total, **shown)
+
+    monkeypatch.setattr(journal.Journal, 'bar', interrupted)
+    config.checkpoint.every_steps = 3
+    with pytest.raises(signals.Stopped):
+        modes.train(config, str(broken))
+    modes.train(config, str(broken))
+    assert (broken / journal.METRICS).read_text() == (whole / journal.METRICS).read_text()
+    assert arrays_of(broken)['leaves'] == arrays_of(whole)['leaves']
+
+
+def test_what_stopped_can_be_gone_on_with_by_skipping(directory, tmp_path, poisoned):
+    with pytest.raises(loop.NotFinite):
+        modes.train(config_of(directory), str(tmp_path))
+    skipping = config_of(directory, **{'train.explosion': 'skip'})
+    assert modes.train(skipping, str(tmp_path))['checkpoint_step'] == 12
+
+
+def test_where_skipping_does_not_help_it_stops(directory, tmp_path):
+    config = config_of(directory, **{'train.explosion': 'skip', 'train.rate': 1e30})
+    with pytest.raises(loop.NotFinite, match='smaller train.rate'):
+        modes.train(config, str(tmp_path))
+    assert 1 <= len(exploding.read(str(tmp_path)))
+
+
+def stream(skipped, length=100):
+    class Two:
+        def __len__(self):
+            return length
+
+        def __getitem__(self, record):
+            return np.zeros((4, 4, 3), np.uint8), 0, str(record)
+
+    whole = pipeline.Training(
+        Two(),
+        seed=0,
+        batch=4,
+        crop=4,
+        mirror=True,
+        lighting='none',
+        deviation=0.1,
+        eigenvalues=np.ones(3),
+        eigenvectors=np.eye(3),
+    )
+    return whole, whole.skipping(skipped)
+
+
+def test_later_batches_move_up_in_their_order():
+    whole, short = stream(((8, 16), (20, 24)))
+    assert [short.position(step) for step in range(5)] == [0, 4, 16, 24, 28]
+    assert [short.skipped_before(step) for step in range(4)] == [(0, 0), (0, 4), (8, 8), (4, 20)]
+    for step, place in ((1, 1), (2, 4), (3, 6)):
+        jax.tree.map(np.testing.assert_array_equal, short.batch(step), whole.batch(place))
+    assert short.names(2) == whole.names(4) == [str(record) for record in whole.batch(4)['id']]
+
+
+def test_a_range_before_a_change_of_the_batch_is_behind_it():
+    _, short = stream(((8, 16),))
+    short.go_on(3, 20)
+    assert [short.position(step) for step in (3, 4)] == [20, 24] and short.skipped_before(3) == (0, 20)
+
+
+def test_a_range_that_holds_older_ones_takes_their_place_and_too_many_are_an_end():
+    _, short = stream(((20, 32),))
+    end = loop.NotFinite(6, float('nan'), float('nan'), 0.1)  # steps 4, 5, 6 stand at 16, 32, 36
+    assert exploding.without(end, short) == ((16, 40),)
+    _, full = stream(tuple((each, each + 4) for each in range(0, 200, 40)))
+    with pytest.raises(loop.NotFinite):
+        exploding.without(end, full)
