@@ -32,7 +32,7 @@ def test_a_run_goes_on_with_another_batch_and_says_so_once(trained, tmp_path, mo
     config.data.directory = f'{trained[1]}/dataset'
 
     def bar(self, done, total, **shown):
-        if done == 2 and stops:
+        if done == 3 and stops:
             os.kill(os.getpid(), stops.pop())
 
     monkeypatch.setattr(journal.Journal, 'bar', bar)
