@@ -37,6 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument('--results', type=Path, default=Path('seeds_that_start.jsonl'))
     parser.add_argument('--dataset', default=os.path.join(tempfile.gettempdir(), 'seeds_that_start'))
     parser.add_argument('--seeds', type=int, default=10)
+    parser.add_argument('--initialisations', default='', help='some of them alone; empty: all')
     parser.add_argument('--steps', type=int, default=600, help='the most that a seed is given')
     parser.add_argument('--rate', type=float, default=0.01, help="the paper's")
     parser.add_argument('--batch', type=int, default=128)
@@ -147,7 +148,9 @@ def run() -> None:
         if wanted.items() <= row.items() and row['seed'] < given.seeds
     ]
     done, trials = {(row['initialisation'], row['seed']) for row in rows}, None
-    names = list(initialisation.INITIALISATIONS)
+    names = [name for name in given.initialisations.split(',') if name] or list(
+        initialisation.INITIALISATIONS
+    )
     for name, seed in itertools.product(names, range(given.seeds)):
         if (name, seed) in done:
             continue

@@ -41,6 +41,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument('--batch', type=int, default=128)
     parser.add_argument('--images', default='20000,1000,1000', help='to train on, validate on and test')
+    parser.add_argument(
+        '--prepared', default='', help='the folder of a prepared dataset of ten classes, for cut-outs'
+    )
     parser.add_argument('--threads', type=int, default=0, help="of PyTorch's; 0: one for each core")
     return parser.parse_args()
 
@@ -48,10 +51,11 @@ def arguments() -> argparse.Namespace:
 def config_of(given: argparse.Namespace):
     """The quickstart, shorter."""
     config = quickstart.get_config()
-    config.data.directory = f'{given.dataset}_{given.images.replace(",", "_")}'
+    config.data.directory = given.prepared or f'{given.dataset}_{given.images.replace(",", "_")}'
     config.prepare.counts = given.images
     config.train.batch, config.train.rate = given.batch, given.rate
     config.train.epochs = given.steps * given.batch / int(given.images.partition(',')[0])
+    config.train.warmup_epochs = min(config.train.warmup_epochs, 0.1 * config.train.epochs)
     config.machine.cpu_devices = 1  # as PyTorch has it: one process, all cores
     main.settings(config.machine)  # before anything imports jax
     recipe.check(config)
@@ -197,7 +201,13 @@ def run() -> None:
     """All runs that are missing."""
     given = arguments()
     config, race = config_of(given), None
-    wanted = {'steps': given.steps, 'rate': given.rate, 'batch': given.batch, 'images': given.images}
+    wanted = {
+        'data': given.prepared and Path(given.prepared).name,
+        'steps': given.steps,
+        'rate': given.rate,
+        'batch': given.batch,
+        'images': given.images,
+    }
     rows = [
         row
         for row in ledger.known(given.results)

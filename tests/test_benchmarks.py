@@ -47,7 +47,59 @@ def test_the_trial_by_winograd_is_the_plain_convolution(shape, edges):
         arguments = [rng.normal(size=size) for size in (shape, (3, 3, shape[3], 7), (7,))]
         results = []
         for convolution in (script('winograd').convolution, layers.convolution):
-            value, transpose = jax.vjp(lambda *each, f=convolution: f(*each, stride=1, edges=edges), *arguments)
+            value, transpose = jax.vjp(
+                lambda *each, f=convolution: f(*each, stride=1, edges=edges), *arguments
+            )
             results.append((value, *transpose(np.cos(np.arange(value.size)).reshape(value.shape))))
     for found, expected in zip(*results, strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
+def test_the_comparison_takes_the_median_of_the_rounds_and_pytorchs_best():
+    compare = script('compare_pytorch')
+    seconds = {
+        'ours': [1.0, 2.0, 1.0],
+        'plain': [3.0, 3.0, 3.0],
+        'torch eager library nchw': [2.0, 3.0, 1.0],
+        'torch eager hand last': [1.0, 2.5, 1.2],
+        'torch compiled hand last': [0.9, 1.8, 0.9],
+    }
+    found = compare.ratios(seconds)
+    assert found == {
+        'ours': 1.0,
+        'plain': 3.0,
+        'torch eager library nchw': 1.5,
+        'torch eager hand last': 1.2,
+        'torch compiled hand last': 0.9,
+    }
+    assert compare.best(found, 'eager', 'library') == ('torch eager library nchw', 1.5)
+    assert compare.best(found) == ('torch compiled hand last', 0.9)
+    rows = [
+        {'what': 'train', 'batch': 32, 'seconds': seconds},
+        {'what': 'ten', 'batch': 32, 'seconds': seconds},
+    ]
+    assert compare.figure(rows) == (
+        'training at batch 32: 1.50 times the rate of PyTorch as its users write it (torch eager library nchw), '
+        '0.90 times its best (torch compiled hand last)'
+    )
+
+
+def test_each_side_is_held_against_the_range_of_the_others():
+    cutouts = script('twin_cutouts')
+    rows = [{'side': 'float32', 'error': error} for error in (0.2, 0.3, 0.4)]
+    rows += [{'side': 'torch', 'error': error} for error in (0.1, 0.3, 0.35)]
+    assert cutouts.figure(rows, ['float32', 'torch', 'bfloat16']) == (
+        'test error: float32 30.0% (20.0% to 40.0%, 3 seeds); torch 25.0% (10.0% to 35.0%, 3 seeds); '
+        'means against ranges: float32 within torch, torch within float32'
+    )
+    assert cutouts.result(0.5, [2.0] * 10 + [1.0] * 10, 3.14)['losses'][-1] == 1.0
+
+
+def test_a_start_is_told_by_its_medians():
+    starts = script('start_time')
+    times = [{'words': 1.0, 'step': 5.0}, {'words': 3.0, 'step': 9.0}, {'words': 2.0, 'step': 6.0}]
+    row = {'card': 'paper', 'cold': times, 'warm': times[:1], 'prepared': [{'words': 1.0, 'step': 20.0}]}
+    assert starts.figure([row]) == (
+        'from command to the end of the first step: paper: cold 6.0 s (first words 2.0 s), '
+        'warm 5.0 s (first words 1.0 s), with its preparation 20.0 s'
+    )
