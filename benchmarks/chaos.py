@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks')]
 
 import kill_points  # noqa: E402
-from seeds_that_start import known, write  # noqa: E402
+from ledger import known, write  # noqa: E402
 
 FIELDS = {
     'prepare.counts': '64,16,16',

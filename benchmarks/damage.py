@@ -29,7 +29,7 @@ from typing import Any
 
 import chaos
 import numpy as np
-from seeds_that_start import known, write
+from ledger import known, write  # noqa: E402
 
 KINDS = ('bit', 'truncated', 'zeroed', 'deleted')
 SOUND = ('detected', 'identical')

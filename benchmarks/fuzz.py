@@ -35,7 +35,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from seeds_that_start import known, write
+from ledger import known, write  # noqa: E402
 
 from alexnet_jax import lists, recipe  # noqa: E402
 from alexnet_jax.data import dataset, exif, images, records, shards
