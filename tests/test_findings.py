@@ -42,6 +42,14 @@ def test_more_than_two_of_a_kind_are_one_group():
     ]
 
 
+def test_a_sentence_stays_short_where_many_images_are_the_same():
+    found = findings.Findings(('cat', 'dog'))
+    found.add('train', items(*[0, 1] * 50, split='t'), account([7] * 100))
+    found.add('test', items(0, 1, split='v'), account([7, 7]))
+    said = findings.sentence(found.report())
+    assert 'figure flatters: train: t0 = train: t1 = train: t2 = 99 more;' in said and len(said) < 500
+
+
 def test_counts_are_those_of_the_records():
     found = report()
     assert found['images'] == {'train': 3, 'validation': 2}

@@ -124,12 +124,12 @@ def sentence(report: Mapping[str, Any]) -> str:
     if left_out := report['left_out']:
         said.append(f'Left out, as they cannot be read: {_listed(list(left_out))}.')
     if across := report['identical']['in_two_splits']['groups']:
-        first = ' = '.join(report['identical']['in_two_splits']['first'][0])
+        first = _same(report['identical']['in_two_splits']['first'][0])
         said.append(
             f'{across:,} images are in two splits, so that the figure flatters: {first}; report.json names more.'
         )
     if labels := report['identical']['in_two_classes']['groups']:
-        first = ' = '.join(report['identical']['in_two_classes']['first'][0])
+        first = _same(report['identical']['in_two_classes']['first'][0])
         said.append(f'{labels:,} images are in two classes: {first}; report.json names more.')
     return ' '.join(said)
 
@@ -137,3 +137,8 @@ def sentence(report: Mapping[str, Any]) -> str:
 def _listed(names: Sequence[str]) -> str:
     more = f' and {len(names) - 5:,} more' if len(names) > 5 else ''
     return ', '.join(names[:5]) + more
+
+
+def _same(names: Sequence[str]) -> str:
+    more = f' = {len(names) - 3:,} more' if len(names) > 3 else ''
+    return ' = '.join(names[:3]) + more
