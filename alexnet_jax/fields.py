@@ -48,7 +48,7 @@ class Field:
         high = (
             ''
             if self.high in (math.inf, LARGEST)
-            else f' {"and below" if self.below else "to"} {self.high:.10g}'
+            else f' {"and below" if self.below else "and up to" if self.above else "to"} {self.high:.10g}'
         )
         return f'{noun} {low}{high}'
 
@@ -93,7 +93,7 @@ DECIDING: Mapping[str, Field] = {
     'augment.colours': _TEXT,
     'augment.lighting_deviation': Field(float, 0),
     'train.batch': _whole(1),
-    'train.epochs': Field(float, 0, above=True),
+    'train.epochs': Field(float, 0, 100_000, above=True),
     'train.rate': Field(float, 0, above=True),
     'train.momentum': _SHARE,
     'train.decay': Field(float, 0),

@@ -13,6 +13,8 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.mistakes import Mistake
 
+MOST = 10_000_000  # cut-outs of a split
+
 
 def drops(config: ConfigDict) -> tuple[float, ...]:
     """Epochs at which the rate is divided by ten, rising: '30,60,80' is (30.0, 60.0, 80.0)."""
@@ -51,9 +53,11 @@ def variations(config: ConfigDict) -> dict[str, Any]:
 
 def counts(config: ConfigDict) -> tuple[int, int, int]:
     """How many cut-outs to make: '8000,1000,1000' is (8000, 1000, 1000) for train, validation and test."""
-    expected = 'three whole numbers from 1 for train, validation and test, such as 8000,1000,1000'
+    expected = (
+        f'three whole numbers from 1 to {MOST:,} for train, validation and test, such as 8000,1000,1000'
+    )
     numbers = _numbers('prepare.counts', config.prepare.counts, int, expected)
-    if len(numbers) != 3 or min(numbers) < 1:
+    if len(numbers) != 3 or min(numbers) < 1 or max(numbers) > MOST:
         raise wrong('prepare.counts', config.prepare.counts, expected)
     return numbers
 

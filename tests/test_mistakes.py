@@ -35,8 +35,8 @@ MISTAKES = {
     ),
     'a flag that does not exist': ('--workdri=/tmp/x', 'Did you mean: workdir'),
     'no field as a flag': (
-        '--train.steps=9',
-        'no flag --train.steps; fields are given as --config.train.batch=64. There is no field config.train.steps; did',
+        '--train.lr=0.1',
+        'no flag --train.lr; fields are given as --config.train.batch=64. There is no field config.train.lr; did',
     ),
     'a card that is nearly one': (
         '--config=configs/imagnet.py --workdir={f}/run',
