@@ -136,3 +136,16 @@ def test_what_was_passed_over_is_counted_by_ending():
     sentence = arrangement.passed_over(['cat/1.HEIC', 'cat/2.heic', 'README', 'labels.txt'])
     assert '.heic 2, .txt 1, no ending 1' in sentence
     assert arrangement.passed_over([]) == ''
+
+
+@few
+@given(st.integers(0, 1000), st.integers(1, 3))
+def test_a_class_of_few_images_keeps_one_to_learn_from(seed, few_images):
+    """However large the shares: the class would otherwise be one that nobody can learn."""
+    paths = MANY + [f'yak/{number}.jpg' for number in range(few_images)]
+    before, after = arrange(MANY, seed, 0.4, 0.4), arrange(paths, seed, 0.4, 0.4)
+    label = after.classes.index('yak')
+    assert any(item.label == label for item in after.splits['train'])
+    assert sum(item.label == label for items in after.splits.values() for item in items) == few_images
+    for split, of_split in ids(before).items():  # the others stay where they were
+        assert [path for path in ids(after)[split] if 'yak' not in path] == of_split

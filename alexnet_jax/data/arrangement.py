@@ -90,8 +90,8 @@ def place(
     """Images by splits (of SPLITS), in the order of their ids.
 
     Where a split does not exist, `shares` of the training images become 'validation' and 'test', each image by a hash
-    of `seed` and its id: it stays where it is when others come or go. Where there is a validation but no test split
-    (Imagenette), it becomes the test split.
+    of `seed` and its id: it stays where it is when others come or go, but that one of each class stays for training.
+    Where there is a validation but no test split (Imagenette), it becomes the test split.
     Classes are in the order of their names, which for WordNet ids is that of torchvision, Caffe and Keras. `as_found`
     says whether there were splits. Raises Mistake, about `origin`, where that gives nothing to learn or to test, and
     where two images have the same id.
@@ -170,6 +170,8 @@ def _completed(splits, has_splits, seed, shares) -> tuple[dict[str, tuple[Item, 
     made = {split: share for split, share in shares.items() if share and split not in splits}
     if made and 'train' in splits:
         chances = {item: _chance(seed, item.id) for item in splits['train']}
+        for item in _last_of_each(chances):
+            chances[item] = 1.0
         low = 0.0
         for split, share in made.items():
             high = low + share
@@ -179,6 +181,15 @@ def _completed(splits, has_splits, seed, shares) -> tuple[dict[str, tuple[Item, 
         parts = ' and '.join(f'{100 * share:g} % to {split}' for split, share in made.items())
         note += f' Of the training images {parts}, by a hash of seed {seed} and the id.'
     return {split: splits[split] for split in SPLITS if split in splits}, note
+
+
+def _last_of_each(chances: Mapping[Item, float]) -> Iterable[Item]:
+    """Of each class the image that would be the last to be split off: it stays, that the class can be learnt."""
+    last: dict[int, Item] = {}
+    for item, chance in chances.items():
+        if item.label not in last or chance > chances[last[item.label]]:
+            last[item.label] = item
+    return last.values()
 
 
 def _chance(seed: int, identity: str) -> float:
