@@ -1,5 +1,6 @@
 """Several real processes on this machine run one command together: what they compute is what one would."""
 
+import contextlib
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from alexnet_jax import modes
-from alexnet_jax.training import journal
+from alexnet_jax.training import journal, signals
 from configs import quickstart
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,29 +37,45 @@ def config_of(**fields):
     return config
 
 
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(('localhost', 0))
-        return taken.getsockname()[1]
+def free_port(first=0):
+    """One that nobody listens on; from `first` upwards, if it is given."""
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as taken:
+            taken.bind(('localhost', first))
+            return taken.getsockname()[1]
+        first += 1
 
 
-def started(count, workdir, each=None, **fields):
+def by_slurm(index, count, job):
+    """What srun sets. jax takes the coordinator's port from the job's number."""
+    return {
+        'SLURM_JOB_ID': str(job),
+        'SLURM_STEP_NODELIST': 'localhost',
+        'SLURM_NTASKS': str(count),
+        'SLURM_PROCID': str(index),
+        'SLURM_LOCALID': str(index),
+    }
+
+
+def started(count, workdir, each=None, slurm=False, **fields):
     """`count` processes of the real command, each to become a process of one pod, with fields of its own in `each`."""
-    port = free_port()
+    port = free_port(61440 if slurm else 0)
     children = []
     for index in range(count):
         words = [
             f'--config.{name}={value}'
             for name, value in (FIELDS | fields | (each[index] if each else {})).items()
         ]
-        words += [f'--coordinator=localhost:{port}', f'--processes={count}', f'--process={index}']
+        if not slurm:
+            words += [f'--coordinator=localhost:{port}', f'--processes={count}', f'--process={index}']
+        variables = by_slurm(index, count, port - 61440) if slurm else {}
         children.append(
             subprocess.Popen(
                 [sys.executable, str(ROOT / 'main.py'), f'--workdir={workdir}', *words],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+                env=os.environ | {'JAX_PLATFORMS': 'cpu'} | variables,
             )
         )
     return children
@@ -109,11 +126,16 @@ LONG = {'train.epochs': 400.0, 'evaluate.every_epochs': 0.0, 'checkpoint.every_s
 
 
 def test_a_signal_to_one_stops_all_at_one_step_and_the_death_of_the_first_is_said_by_the_other(
-    alone, tmp_path
+    alone, tmp_path, monkeypatch
 ):
-    fields = LONG | {'data.directory': alone / 'dataset', 'mesh': '1,2', 'machine.peer_seconds': 10}
+    fields = LONG | {'data.directory': str(alone / 'dataset'), 'mesh': '1,2', 'machine.peer_seconds': 10}
+    stop_once = lambda _, done, *rest, **more: done == 1 and os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
+    monkeypatch.setattr(journal.Journal, 'bar', stop_once)
+    with pytest.raises(signals.Stopped, match='up to step 2'):
+        modes.train(config_of(**fields | {'mesh': '1,1'}), str(tmp_path))
+    # What one process began two go on with.
     pair = started(2, tmp_path, **fields)
-    begun(pair, tmp_path, 2)
+    begun(pair, tmp_path, 4)
     pair[1].send_signal(signal.SIGTERM)
     steps = []
     for status, _, complaint in ended(pair):
@@ -141,8 +163,8 @@ def test_a_process_that_stands_still_is_lost(alone, tmp_path):
     assert status == 5 and re.search(r'process 1 \(.*\) is lost', complaint)
 
 
-def test_processes_that_were_not_given_the_same_say_who_differs_in_what(tmp_path):
-    for status, _, complaint in ended(started(2, tmp_path, each=[{}, {'train.rate': 0.5}])):
+def test_processes_that_slurm_joins_and_were_not_given_the_same_say_who_differs_in_what(tmp_path):
+    for status, _, complaint in ended(started(2, tmp_path, each=[{}, {'train.rate': 0.5}], slurm=True)):
         assert status == 2, complaint
         assert re.search(r'config.train.rate is 0.5 for process 1 \(.*\) and 0.\d+ for process 0', complaint)
     assert not (tmp_path / 'run.json').exists()
