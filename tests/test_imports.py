@@ -126,6 +126,25 @@ def test_starting_imports_no_jax_before_the_settings_are_made():
     assert fresh('import json, sys, main; print(json.dumps("jax" in sys.modules))') is False
 
 
+def test_a_mode_imports_what_it_needs_and_no_more():
+    loaded = fresh("""
+import json, sys, main
+assert main.main(['main.py', '--mode=summary', '--config.machine.cache=']) == 0
+print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))
+""")
+    unneeded = {
+        'tensorflow_datasets',
+        'orbax',
+        'grain',
+        'matplotlib',
+        'skimage',
+        'tensorboardX',
+        'flax',
+        'optax',
+    }
+    assert not unneeded & set(loaded)
+
+
 def test_importing_every_module_sets_nothing_for_the_process():
     changed = fresh("""
 import importlib, json, logging, os, pkgutil
