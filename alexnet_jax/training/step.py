@@ -136,7 +136,7 @@ def make(
         held = optimizer.with_velocity(chain.init(state['parameters']), state['velocity'])
         updates, held = chain.update(gradients, held, state['parameters'], rates=rates)
         parameters = optax.apply_updates(state['parameters'], updates)
-        sums = {**sums, 'gradient_norm': optax.global_norm(gradients)}
+        sums = {**sums, 'gradient_norm': optax.tree.norm(gradients)}
         return {'parameters': parameters, 'velocity': optimizer.velocity(held)}, sums
 
     constants = (mean, key) if images is None else (mean, key, images)
