@@ -11,7 +11,7 @@ from conftest import tiny
 
 from alexnet_jax import modes
 from alexnet_jax.mistakes import Mistake
-from alexnet_jax.modes import rooms, training
+from alexnet_jax.modes import planning, rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.training import checkpoints, journal, optimizer, signals, standstill
 from alexnet_jax.training.profile import Profile
@@ -136,7 +136,7 @@ def test_the_options_of_the_biases_reach_the_rule(prepared, tmp_path, monkeypatc
         assert given == {'momentum': 0.9, 'decay': 0.25, 'decay_biases': decays}
     data = rooms.open_dataset(config, '')
     shape = rooms.architecture_of(config, data)
-    plan = training.plan_of(
+    plan = planning.plan_of(
         config, rooms.training_of(config, data, shape, rooms.mesh_of(config, shape)), shape.parameters()
     )
     np.testing.assert_allclose(plan.rates(0)[:, 1], 2 * plan.rates(0)[:, 0])
