@@ -45,6 +45,7 @@ def test_the_default_config_is_accepted():
         ('prepare.counts', '1000000000000,1,1'),
         ('augment.lighting_deviation', -0.1),
         ('train.batch', 0),
+        ('train.batch', 1_000_000_000),
         ('train.epochs', 0.0),
         ('train.epochs', 1000000.0),
         ('train.rate', 0.0),
