@@ -130,6 +130,11 @@ def test_activations(name, reference):
     assert set(layers.ACTIVATIONS) == {'relu', 'tanh', 'abs_tanh', 'sigmoid'}
 
 
+def test_relu_is_flat_at_zero():
+    """As in the 2012 source, Caffe and PyTorch: a point that nothing reaches sends no gradient to its bias."""
+    assert jax.grad(layers.ACTIVATIONS['relu'])(0.0) == 0
+
+
 @pytest.mark.parametrize('platform', PLATFORMS)
 def test_max_pooling_may_leave_out_pixels_that_no_window_reaches(platform):
     x = np.random.default_rng(0).permutation(2 * 8 * 8 * 3).reshape(2, 8, 8, 3) / 7.0
