@@ -66,14 +66,14 @@ class Race:
     """What both sides run on: the dataset, the network's first weights, the batches and the rates of a seed."""
 
     def __init__(self, config):
-        from alexnet_jax.modes import rooms, training
+        from alexnet_jax.modes import planning, rooms
 
         self._rooms = rooms
         self.config, self.data = config, rooms.open_dataset(config, '')
         self.shape = rooms.architecture_of(config, self.data)
         self.mesh = rooms.mesh_of(config, self.shape)
         self.layers = tuple(self.shape.parameters())
-        self.plan = training.plan_of(
+        self.plan = planning.plan_of(
             config, rooms.training_of(config, self.data, self.shape, self.mesh), self.layers
         )
 

@@ -119,6 +119,7 @@ def test_the_second_start_compiles_from_the_cache_and_gives_the_same_bits(tmp_pa
 LOST = """
 import os, signal, sys, weakref
 from alexnet_jax import process
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts in the background is told to ignore it
 process.hear_callbacks()
 class Thing: pass
 thing = Thing()
