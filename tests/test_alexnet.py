@@ -22,7 +22,7 @@ def weights_of(net):
     }
 
 
-@pytest.mark.parametrize('crop', [224, 227])
+@pytest.mark.parametrize('crop', [224, pytest.param(227, marks=pytest.mark.slow)])
 def test_the_paper_network_equals_plain_numpy(crop):
     net = AlexNet(presets.get('paper', crop=crop), key=jax.random.key(0), initialisation='he')
     images = 50 * RNG.normal(size=(1, crop, crop, 3))
