@@ -2,7 +2,7 @@
 
 Each is equal to its plain formulation in `layers` in value and gradient (tests/test_kernels.py), and is chosen only
 where it was measured to win inside the whole training step; elsewhere the plain one runs. The figures are step time
-of the plain formulation over this one's, everything else being equal (benchmarks/).
+of the plain formulation over this one's, everything else being equal (benchmarks/2026-11-21-formulations.md).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ PLAIN: Kernels = {
 }
 WINS: Mapping[str, Kernels] = {
     'cpu': {
-        'response_normalisation': normalisation.response_normalisation,
-        'max_pooling': pooling.max_pooling,
+        'response_normalisation': normalisation.response_normalisation,  # 1.04 in paper, 1.14 in miniature
+        'max_pooling': pooling.max_pooling,  # 1.06 and 1.33
     },
 }
 
