@@ -4,8 +4,9 @@
 
 One bit flipped, truncated, zeroed or deleted, at places drawn by the seed, file by file in turn. Every case ends in a
 verdict: `detected` (the file is named; of a checkpoint the one before it is used), `identical` (what is read is what
-was written), or else what is wrong. Every change must be told by what --mode=verify asks, too. Most cases are of this
-process; some are through main.py, where the run must end in the same result or in a sentence that names the damage.
+was written), or else what is wrong. Every change must be told by what --mode=verify asks, too. Most cases are read in
+this process, also where several wrote the files; some are through main.py, in as many processes as wrote them, where
+the run must end in the same result or in a sentence that names the damage.
 
 Every case is a line of the results file; the same command goes on with those that are missing. The exit status is 0
 only where each is detected or identical; the last line is the figure.
@@ -43,7 +44,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument('--main', type=int, default=20, help='of these so many through main.py')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--devices', type=int, default=2, help='CPU devices of all processes together')
-    parser.add_argument('--processes', type=int, default=1, help='more than one: all cases through main.py')
+    parser.add_argument('--processes', type=int, default=1, help='that write the files')
     parser.add_argument('--results', type=Path, default=None)
     parser.add_argument('--workdir', type=Path, default=None, help='where the run lies; kept')
     return parser.parse_args()
@@ -192,6 +193,14 @@ class Run:
             aside.rename(newest)
 
 
+def opened(whole: Path, devices: int) -> Run:
+    """The run, in this process, with as many devices as all that wrote it had together."""
+    import jax
+
+    jax.config.update('jax_num_cpu_devices', devices)
+    return Run(whole)
+
+
 def same(one: Any, other: Any) -> bool:
     """Whether two trees hold equal arrays and values."""
     import jax
@@ -246,20 +255,19 @@ def run() -> int:
         sys.exit(f'The undamaged run failed; its words are in {whole.with_suffix(".log")}.')
     rows = [row for row in known(results) if chaos.setting(given).items() <= row.items()]
     done = {row['case'] for row in rows}
-    in_main = given.cases if given.processes > 1 else given.main
     held = None
     for number in range(given.cases):
         if number in done:
             continue
-        if number < in_main:  # first, since forks come before jax has devices
+        if number < given.main:  # first, since forks come before jax has devices
             files = sorted(each for each in files_of(whole) if each.name not in UNCHECKED)
             path, kind, chance = case_of(files, given.seed, 7 * number)  # spread over the files
             verdict = through_main(runs, whole, folder / 'case', path, kind, chance)
         else:
-            held = held or Run(whole)
+            held = held or opened(whole, given.devices)
             path, kind, chance = case_of(held.files(), given.seed, number)
             verdict = held.verdict(path, kind, chance)
-        row = {**chaos.setting(given), 'case': number, 'main': number < in_main, 'kind': kind}
+        row = {**chaos.setting(given), 'case': number, 'main': number < given.main, 'kind': kind}
         row |= {'file': str(path.relative_to(whole)), 'verdict': verdict}
         write(results, row)
         rows.append(row)
