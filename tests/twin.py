@@ -157,10 +157,16 @@ class PaperSGD:
             weights.grad = None
 
 
-def train_step(network, rule, images, labels, rate_of):
-    """Mean loss over the batch before the update; `images` float32 (B, H, W, 3), free of the mean."""
+def gradients(network, images, labels):
+    """Mean loss over the batch, its gradients into the parameters; `images` (B, H, W, 3), free of the mean."""
     x = torch.from_numpy(np.ascontiguousarray(np.asarray(images).transpose(0, 3, 1, 2)))
     loss = F.cross_entropy(network(x), torch.from_numpy(np.asarray(labels, np.int64)))
     loss.backward()
-    rule.step(rate_of)
     return float(loss.detach())
+
+
+def train_step(network, rule, images, labels, rate_of):
+    """The same, then the update; the loss before it."""
+    loss = gradients(network, images, labels)
+    rule.step(rate_of)
+    return loss
