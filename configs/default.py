@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
     config.prepare.source = 'folder'  # a word of sources.KINDS; docs/data.md tells what each is
     config.prepare.path = ''  # the folder or archive, or the folder that holds the archives
     config.prepare.side = 256  # pixels; shorter side, then the centre square (paper, section 2)
-    config.prepare.encoding = 'jpeg'  # jpeg: small; raw: uint8 pixels, faster to read, about six times larger
+    config.prepare.encoding = 'jpeg'  # jpeg: small; raw: uint8 pixels, faster to read, about eight times larger
     config.prepare.quality = 95  # of JPEG, 1 to 100
     config.prepare.validation_share = 0.1  # of the training images, where the source has no split of its own
     config.prepare.test_share = 0.1  # likewise
@@ -90,7 +90,7 @@ def get_config() -> ConfigDict:
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every_steps = 1000  # (machine) 0: only at the end of epochs that are evaluated
-    config.checkpoint.keep_every_steps = 0  # (machine) keep each N-th for ever; 0: newest and best alone
+    config.checkpoint.keep_every_steps = 0  # (machine) keep each N-th for ever; 0: the two newest and the best
 
     config.log = ConfigDict()
     config.log.every_steps = 20  # (machine) between two lines of the log

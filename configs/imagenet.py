@@ -9,7 +9,7 @@ others give another --config.prepare.source (docs/data.md). Preparing takes --co
 As ILSVRC keeps its test labels to itself, one in a hundred of the training images steers as validation, and the
 official validation images are what is reported, once.
 
-Cost: unknown on today's devices; the paper's two GTX 580 took five to six days. Prepared as JPEG about 30 GB.
+Cost: unknown on today's devices; the paper's two GTX 580 took five to six days. Prepared as JPEG about 33 GB.
 Expected: 40.7 % top-1 and 18.2 % top-5 error on the validation images for one network, ten views (paper, table 2).
 What this code reaches: unknown.
 
