@@ -79,6 +79,7 @@ DECIDING: Mapping[str, Field] = {
     'network.dropout_place': _TEXT,
     'network.initialisation': _TEXT,
     'network.compute': Field(str, words=('float32', 'bfloat16')),
+    'network.precision': Field(str, words=('float32', 'tensorfloat32', 'bfloat16')),
     'prepare.source': _TEXT,
     'prepare.path': _TEXT,
     'prepare.side': _whole(8, 8192),

@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
     config.train.schedule = 'cosine'
     config.train.warmup_epochs = 0.25
     config.evaluate.every_epochs = 2.0
-    config.machine.dots_only = False  # on two CPU devices so small a network's convolutions are a tenth faster with YNNPACK
+    config.machine.dots_only = False  # on two CPU devices a tenth slower than YNNPACK for so small a network
     config.log.standstill_steps = 300  # of some 2,000
     config.machine.cpu_devices = 2  # so that even the first run has its two columns on two devices
     return config

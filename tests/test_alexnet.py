@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import witness
 from jax import lax
+from jax.extend.core import jaxprs_in_params
 
 from alexnet_jax.network import initialisation, presets
 from alexnet_jax.network.alexnet import AlexNet, dropout_masks, parameters_of, with_parameters
@@ -191,3 +192,30 @@ def test_torchs_first_weights_and_biases_are_uniform_within_one_over_the_root_of
             assert most * (1 - 20 / array.size) < np.abs(array).max() <= most * (1 + 1e-6)
             assert array.std() == pytest.approx(most / np.sqrt(3), rel=5 / np.sqrt(array.size))
             assert abs(array.mean()) < 5 * most / np.sqrt(array.size)
+
+
+def products(jaxpr):
+    """The precision of every convolution and matrix product in a program, nested ones too."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ('dot_general', 'conv_general_dilated'):
+            yield equation.params['precision']
+        for inner in jaxprs_in_params(equation.params):
+            yield from products(inner)
+
+
+@pytest.mark.parametrize(
+    ('platform', 'given', 'expected'),
+    [
+        ('gpu', {}, (jax.lax.Precision.HIGHEST,) * 2),
+        ('tpu', {'precision': 'tensorfloat32'}, (jax.lax.Precision.HIGH,) * 2),
+        ('cpu', {}, None),
+    ],
+)
+def test_float32_is_float32_on_accelerators_forward_and_backward(monkeypatch, platform, given, expected):
+    net = AlexNet(presets.get('miniature', classes=10), key=jax.random.key(0), **given)
+    images = jnp.zeros((2, 56, 56, 3))
+    monkeypatch.setattr(jax, 'default_backend', lambda: platform)
+    held = parameters_of(net)
+    program = jax.make_jaxpr(jax.grad(lambda p: with_parameters(net, p)(images)[0].sum()))(held)
+    found = list(products(program.jaxpr))
+    assert len(found) > 25 and set(found) == {expected}

@@ -165,6 +165,18 @@ def test_another_runs_folder_is_refused_with_the_differences(images, whole):
         modes.train(tiny(data__directory=images, train__rate=0.3), str(whole))
 
 
+def test_a_run_that_began_before_a_field_was_there_goes_on(images, whole, tmp_path):
+    begun = json.loads((whole / 'run.json').read_text())
+    assert begun['deciding'].pop('network.precision') == 'float32'
+    (tmp_path / 'run.json').write_text(json.dumps(begun))
+    config = tiny(data__directory=images)
+    folder.settle(str(tmp_path), config, dataset=begun['deciding']['dataset'])
+    config.network.precision = 'tensorfloat32'
+    (tmp_path / 'run.json').write_text(json.dumps(begun))
+    with pytest.raises(Mistake, match="network.precision was 'float32' and is now 'tensorfloat32'"):
+        folder.settle(str(tmp_path), config, dataset=begun['deciding']['dataset'])
+
+
 def test_a_field_of_the_machine_may_change(images, whole):
     result = modes.train(tiny(data__directory=images, data__threads=0, log__every_steps=5), str(whole))
     assert result['checkpoint_step'] == 10

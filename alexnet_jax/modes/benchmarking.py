@@ -42,7 +42,8 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
     stream = rooms.training_of(config, data, shape, mesh) if data else None
     found = whole(config, shape, mesh, data, stream)
     most = memory.most()
-    limits = speed.machine(config.network.compute, rounds=config.benchmark.rounds)
+    with jax.default_matmul_precision(config.network.precision):
+        limits = speed.machine(config.network.compute, rounds=config.benchmark.rounds)
     seconds = found['step']['median']
     together = 1 if mesh.devices.flat[0].platform == 'cpu' else mesh.size  # CPU devices share the cores
     flop = batch * speed.training_flop(shape)
@@ -70,15 +71,16 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
         },
         'presets': table_of_memory(shape.classes, itemsize),
     }
-    each = speed.layers(
-        shape,
-        limits,
-        batch=batch // mesh.shape['data'],
-        compute=config.network.compute,
-        plain=config.network.plain,
-        compiler_options=devices.compiler_options(config.machine.dots_only),
-        rounds=config.benchmark.rounds,
-    )
+    with jax.default_matmul_precision(config.network.precision):
+        each = speed.layers(
+            shape,
+            limits,
+            batch=batch // mesh.shape['data'],
+            compute=config.network.compute,
+            plain=config.network.plain,
+            compiler_options=devices.compiler_options(config.machine.dots_only),
+            rounds=config.benchmark.rounds,
+        )
     report['layers'] = [vars(layer) for layer in each]
     log.info('%s', '\n'.join(tables.lines(report, shape)))
     if devices.writer():

@@ -71,6 +71,7 @@ def network_of(
             initialisation=config.network.initialisation,
             plain=config.network.plain,
             compute=config.network.compute,
+            precision=config.network.precision,
         )
 
     return nnx.eval_shape(make) if key is None else make()

@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import re
+import runpy
 import shutil
 import sys
 import time
@@ -67,7 +68,7 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
     if begun is not None:
         # Another size of the batch is told when the checkpoint is read, and the run goes on.
         deciding['train.batch'] = begun['deciding'].get('train.batch', config.train.batch)
-        if different := recipe.differences(begun['deciding'], deciding):
+        if different := recipe.differences(_with_later_fields(begun['deciding']), deciding):
             raise Mistake(
                 f'{workdir} holds another run: {" ".join(different)} Give another --workdir, or the same settings.'
             )
@@ -91,6 +92,12 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
         },
     )
     write_json(folder / CONFIG, recipe.flat(config))
+
+
+def _with_later_fields(begun: dict[str, object]) -> dict[str, object]:
+    """What decided a run, with the fields that came after it began: each defaults to what had been the only way."""
+    card = runpy.run_path(str(recipe.CARDS / 'default.py'))
+    return recipe.deciding(card['get_config']()) | begun
 
 
 def _address(directory: str) -> str:

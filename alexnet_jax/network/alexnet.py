@@ -5,6 +5,7 @@ One forward pass for every use; under jit what nobody asks for is never computed
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 
@@ -43,8 +44,9 @@ class AlexNet(nnx.Module):
 
     `key` decides the first weights by the named `initialisation`; `plain=True` keeps to formulations that any order of
     differentiation goes through. `compute` names the dtype of the whole computation ('bfloat16'), empty: that of the
-    images; parameters stay float32, logits are at least that. Parameters lie in `layers[name].kernel` and `.bias`, with
-    the column as first axis.
+    images; parameters stay float32, logits are at least that. `precision` is that of float32 products on GPUs and
+    TPUs, whose own way is to round the factors to 10 or 7 bits ('tensorfloat32', 'bfloat16'). Parameters lie in
+    `layers[name].kernel` and `.bias`, with the column as first axis.
     """
 
     def __init__(
@@ -55,10 +57,12 @@ class AlexNet(nnx.Module):
         initialisation: str = 'paper',
         plain: bool = False,
         compute: str = '',
+        precision: str = 'float32',
     ):
         self.architecture = architecture
         self.plain = plain
         self.compute = compute
+        self.precision = precision
         self.layers = nnx.Dict(
             {
                 name: Weighted(*kernel_and_bias(name, shape, architecture.columns, key, initialisation))
@@ -97,7 +101,12 @@ class AlexNet(nnx.Module):
                 name: len(shape) + 1 for name, shape in self.architecture.points().items() if name != 'prob'
             }
             body = exchange.over_mesh(body, mesh, ranks)
-        points = body(parameters, images, dict(masks or {}))
+        # On CPUs float32 is float32, and XLA need not look for more.
+        precise = (
+            contextlib.nullcontext() if platform == 'cpu' else jax.default_matmul_precision(self.precision)
+        )
+        with precise:
+            points = body(parameters, images, dict(masks or {}))
         last = self.architecture.layers[-1].name
         # Classes that do not share evenly among the columns were padded with units that are dropped here.
         logits = points[last] = points[last][:, : self.architecture.classes]
