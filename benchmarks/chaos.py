@@ -220,7 +220,7 @@ def planned(given: argparse.Namespace, life: int, kill: int, workdir: Path) -> d
         + int((kind.most if kind else 1) * chance.random() ** 2),  # a run that goes on late has few left
         'share': chance.random(),
         'seconds': chance.uniform(0, 5 if prepared else 2),
-        'victim': chance.randrange(given.processes),
+        'victim': chance.randrange(given.processes) if point in {'random', *kill_points.OF_ALL} else 0,
         'others': chance.uniform(0, 0.5),
     }
 

@@ -172,6 +172,8 @@ TRAIN = {
     'after the result': Call('alexnet_jax.analysis.report.write', 'after'),
 }
 POINTS = {**PREPARE, **TRAIN}
+# Those that every process of several comes by; the others are of the first, which writes.
+OF_ALL = {'compilation', 'the first step', 'a step', 'evaluation', 'before a save', 'during a save'}
 
 
 def _owner(name: str) -> tuple[Any, str]:
