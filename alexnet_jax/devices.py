@@ -32,10 +32,7 @@ def mesh(shape: tuple[int, int] | None, *, columns: int, batch: int | None = Non
     images of a `batch`, in so many `parts`, cannot be shared out evenly, and where one of several processes would be
     left without a share.
     """
-    try:
-        devices = jax.device_count()
-    except RuntimeError as error:  # no such backend, or it does not start: JAX_PLATFORMS, drivers
-        raise Mistake(f'JAX finds no device: {error}') from error
+    devices = _count()
     if shape is None:
         column = 2 if columns % 2 == 0 and devices % 2 == 0 else 1
         shape = (devices // column, column)
@@ -51,12 +48,9 @@ def mesh(shape: tuple[int, int] | None, *, columns: int, batch: int | None = Non
         raise Mistake(
             f'With several processes the mesh must take all {devices} devices, and {shape[0]} x {shape[1]} does not.'
         )
-    chosen = jax.make_mesh(
-        shape, AXES, axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[: math.prod(shape)]
-    )
-    if _shares(chosen) is None:  # laid out by the wires between devices; then by the processes
-        order = np.array(sorted(jax.devices(), key=lambda device: (device.process_index, device.id)))
-        chosen = Mesh(order.reshape(shape), AXES, axis_types=(AxisType.Auto,) * 2)
+    chosen = _by_wires(shape)
+    if chosen is None or _shares(chosen) is None:
+        chosen = _by_processes(shape)
         if _shares(chosen) is None:
             raise Mistake(
                 f'A mesh of {shape[0]} x {shape[1]} gives {jax.process_count()} processes shares of a batch that '
@@ -65,6 +59,45 @@ def mesh(shape: tuple[int, int] | None, *, columns: int, batch: int | None = Non
     if batch is not None:
         share(batch, chosen, parts=parts)
     return chosen
+
+
+def _count() -> int:
+    """How many devices all processes have. Raises Mistake where jax has none or none of the platform asked for."""
+    try:
+        return jax.device_count()
+    except (RuntimeError, AssertionError) as error:  # jax's own, wordless where it sees no GPU for cuda
+        reason = str(error).partition(' (set JAX_PLATFORMS')[0]
+        if not (platform := jax.config.jax_platforms):
+            raise Mistake(f'JAX finds no device: {reason}') from error
+        # jax takes gpu for cuda and rocm, and complains of the last: a reason that names another word is none.
+        reason = f' ({reason})' if f"'{platform}'" in reason else ''
+        raise Mistake(
+            f'JAX_PLATFORMS is {platform} and this jax has no such device{reason}; install the jax for it '
+            '(pip install -U "jax[cuda13]" or "jax[tpu]") on a machine that has one, or unset JAX_PLATFORMS.'
+        ) from error
+
+
+def _by_wires(shape: tuple[int, int]) -> Mesh | None:
+    """The mesh as jax lays it along the wires between devices; None where it knows no way.
+
+    It splits no axis of a torus but on v5e, so that a column of 2 fits no slice of 4 x 4 x 4, and no several slices.
+    """
+    try:
+        return jax.make_mesh(
+            shape, AXES, axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[: math.prod(shape)]
+        )
+    except (NotImplementedError, ValueError, AssertionError) as error:
+        reason = str(error).partition('\n')[0][:200]
+        log.info('The mesh is laid out by processes, as jax knows no way along the wires: %s', reason)
+        return None
+
+
+def _by_processes(shape: tuple[int, int]) -> Mesh:
+    """The mesh process by process, which jax counts slice by slice; columns are neighbours on one host if it has two."""
+    order = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))[: math.prod(shape)]
+    devices = np.empty(len(order), object)
+    devices[:] = order
+    return Mesh(devices.reshape(shape), AXES, axis_types=(AxisType.Auto,) * 2)
 
 
 def share(batch: int, mesh: Mesh, *, field: str = 'config.train.batch', parts: int = 1) -> int:

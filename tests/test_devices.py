@@ -1,4 +1,6 @@
+import itertools
 import logging
+import types
 
 import jax
 import numpy as np
@@ -50,8 +52,86 @@ def test_a_backend_that_does_not_start_is_no_traceback(monkeypatch):
         raise RuntimeError("Unable to initialize backend 'cuda'")
 
     monkeypatch.setattr(jax, 'device_count', device_count)
+    monkeypatch.setattr(type(jax.config), 'jax_platforms', '')
     with pytest.raises(Mistake, match="JAX finds no device: Unable to initialize backend 'cuda'"):
         devices.mesh(None, columns=2)
+
+
+@pytest.mark.parametrize(
+    'platform, error, said',
+    [
+        ('cuda', AssertionError(), 'JAX_PLATFORMS is cuda and this jax has no such device; install'),
+        ('gpu', RuntimeError("Unable to initialize backend 'rocm': unknown"), 'is gpu and .* no such device; install'),
+        ('tpu', RuntimeError("Unable to initialize backend 'tpu': no libtpu.so (set JAX_PLATFORMS='' to choose)"),
+         r"is tpu and .* no such device \(Unable to initialize backend 'tpu': no libtpu.so\); install"),
+    ],
+)  # fmt: skip
+def test_a_platform_that_this_jax_does_not_have_is_named_as_it_was_given(monkeypatch, platform, error, said):
+    def device_count():
+        raise error
+
+    monkeypatch.setattr(jax, 'device_count', device_count)
+    monkeypatch.setattr(type(jax.config), 'jax_platforms', platform)
+    with pytest.raises(Mistake, match=said):
+        devices.mesh(None, columns=2)
+
+
+class Chip(types.SimpleNamespace):
+    """A TPU device as jax shows it, as far as meshes ask."""
+
+    platform, core_on_chip = 'tpu', 0
+
+    def __hash__(self):
+        return self.id
+
+
+def slices(monkeypatch, kind, bounds, count=1):
+    """So many slices of hosts of 2 x 2 chips each become the devices of jax; they are returned."""
+    per_row, per_plane = bounds[0] // 2, bounds[0] * bounds[1] // 4
+    chips = []
+    for number, z, y, x in itertools.product(range(count), *map(range, reversed(bounds))):
+        host = number * bounds[2] * per_plane + z * per_plane + y // 2 * per_row + x // 2
+        place = {'coords': (x, y, z), 'process_index': host, 'slice_index': number}
+        chips.append(Chip(id=len(chips), device_kind=kind, **place))
+    monkeypatch.setattr(jax, 'devices', lambda: chips)
+    monkeypatch.setattr(jax, 'device_count', lambda: len(chips))
+    monkeypatch.setattr(jax, 'process_count', lambda: len(chips) // 4)
+    return chips
+
+
+@pytest.mark.parametrize(
+    'kind, bounds, count',
+    [
+        ('TPU v4', (4, 4, 4), 1),  # a column of 2 fits no axis of the torus
+        ('TPU v5p', (4, 4, 8), 1),
+        ('TPU v6 lite', (8, 8, 1), 1),
+        ('TPU v5 lite', (8, 8, 1), 1),  # jax splits its axes
+        ('TPU v4', (2, 2, 2), 1),
+        ('TPU v4', (2, 2, 2), 2),  # several slices: no torus at all
+        ('TPU v5 lite', (4, 4, 1), 2),
+        ('TPU v4', (4, 4, 4), 2),
+    ],
+)
+def test_every_slice_has_a_mesh_whose_columns_are_neighbours_on_one_host(monkeypatch, kind, bounds, count):
+    chips = slices(monkeypatch, kind, bounds, count)
+    mesh = devices.mesh(None, columns=2, batch=len(chips) // 2)
+    assert mesh.devices.shape == (len(chips) // 2, 2)
+    assert {chip.id for chip in mesh.devices.flat} == {chip.id for chip in chips}
+    for a, b in mesh.devices:
+        assert a.process_index == b.process_index
+        assert sum(abs(one - other) for one, other in zip(a.coords, b.coords, strict=True)) == 1
+    assert devices.reads(mesh) == (0, len(chips) // 4)
+
+
+@pytest.mark.parametrize('error', [NotImplementedError, ValueError, AssertionError])
+def test_where_jax_lays_no_mesh_the_order_of_the_processes_does(monkeypatch, error):
+    def make_mesh(*_, **__):
+        raise error('no way')
+
+    monkeypatch.setattr(jax, 'make_mesh', make_mesh)
+    mesh = devices.mesh((2, 2), columns=2)  # of eight devices
+    assert [[device.id for device in row] for row in mesh.devices] == [[0, 1], [2, 3]]
+    assert set(mesh.axis_types) == {jax.sharding.AxisType.Auto}
 
 
 def test_a_share_names_the_field_that_does_not_divide():
