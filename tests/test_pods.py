@@ -1,8 +1,10 @@
 """docs/pods.md and the files beside it: scripts without faults, a JobSet of the documented fields, the true limits."""
 
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -145,21 +147,87 @@ def test_the_scripts_are_without_faults(script):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_slurm_script_gives_main_its_flags_and_goes_back_into_the_queue_where_it_should(tmp_path):
-    """With srun and scontrol replaced by words on a file."""
-    said = tmp_path / 'said'
-    for name, line in {'srun': 'exit "$STATUS"', 'scontrol': 'true'}.items():
-        (tmp_path / name).write_text(f'#!/bin/bash\necho {name} "$@" >> {said}\n{line}\n')
-        (tmp_path / name).chmod(0o755)
-    for status, again in ((0, False), (2, False), (3, True), (5, True)):
-        said.write_text('')
-        done = subprocess.run(
-            ['bash', str(DOCS / 'pods' / 'slurm.sh'), '--workdir=/a b'],
-            env={'PATH': f'{tmp_path}:/usr/bin:/bin', 'STATUS': str(status), 'SLURM_JOB_ID': '7'},
-        )
-        assert done.returncode == status
-        assert 'main.py --workdir=/a b' in said.read_text()
-        assert ('scontrol requeue 7' in said.read_text()) is again
+def stand_ins(folder, **lines):
+    """Commands of these names that write what they are given into the file `said`, and then do their lines."""
+    for name, line in lines.items():
+        (folder / name).write_text(f'#!/bin/bash\necho {name} "$@" >> {folder}/said\n{line}\n')
+        (folder / name).chmod(0o755)
+    (folder / 'said').write_text('')
+    return {'PATH': f'{folder}:/usr/bin:/bin', 'SLURM_JOB_ID': '7', 'HOME': str(folder)}
+
+
+@pytest.mark.parametrize('status, again', [(0, False), (2, False), (3, False), (5, True)])
+def test_the_slurm_script_gives_main_its_flags_and_goes_back_into_the_queue_where_it_should(
+    tmp_path, status, again
+):
+    """Status 3 without a signal to the script: a person has stopped the tasks."""
+    environment = stand_ins(tmp_path, srun=f'exit {status}', scontrol='')
+    script = ['bash', str(DOCS / 'pods' / 'slurm.sh'), '--workdir=/a b']
+    assert subprocess.run(script, env=environment).returncode == status
+    said = (tmp_path / 'said').read_text()
+    assert 'main.py --workdir=/a b' in said and ('scontrol requeue 7' in said) is again
+
+
+@pytest.mark.parametrize('number, again', [(signal.SIGUSR1, True), (signal.SIGTERM, False)])
+def test_the_end_of_its_time_sends_the_slurm_script_back_into_the_queue_and_a_person_does_not(
+    tmp_path, number, again
+):
+    """The tasks get their signal from Slurm or scancel and save for a while; srun, given TERM, would kill them."""
+    tasks = 'trap "exit 137" TERM\nuntil [ -e ~/signalled ]; do sleep 0.05; done\nsleep 0.3\nexit 3'
+    environment = stand_ins(tmp_path, srun=tasks, scontrol='', scancel='touch ~/signalled')
+    script = ['bash', str(DOCS / 'pods' / 'slurm.sh'), '--workdir=/a']
+    with subprocess.Popen(script, env=environment) as job:
+        appears(lambda: 'srun' in (tmp_path / 'said').read_text())
+        job.send_signal(number)
+        if number == signal.SIGTERM:
+            (tmp_path / 'signalled').touch()
+        assert job.wait(timeout=20) == 3
+    said = (tmp_path / 'said').read_text()
+    assert ('scancel --signal=TERM 7' in said) is again
+    assert ('scontrol requeue 7' in said) is again
+
+
+def test_the_slurm_script_asks_for_the_signal_that_it_hears_and_the_page_stops_the_tasks_alone():
+    script = (DOCS / 'pods' / 'slurm.sh').read_text()
+    assert '#SBATCH --signal=B:USR1@' in script
+    assert '`scancel --signal=TERM JOBID`' in PAGE and 'scancel --signal=TERM --full' not in PAGE
+
+
+def appears(there, seconds=20):
+    until = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+MAIN = """
+import pathlib, signal, sys, time
+home = pathlib.Path.home()
+def stop(*_):
+    (home / 'stopped').touch()
+    sys.exit(3)
+signal.signal(signal.SIGTERM, stop)
+(home / 'words').write_text('\\n'.join(sys.argv[1:]))
+time.sleep(30)
+"""
+
+
+def test_the_tpu_script_starts_main_behind_its_back_and_stop_reaches_it(tmp_path):
+    """gcloud is replaced by a shell that does on this machine what each worker would."""
+    environment = stand_ins(tmp_path, gcloud='for word in "$@"; do :; done\nbash -c "${word#--command=}"')
+    (tmp_path / 'alexnet_jax').mkdir()
+    (tmp_path / 'alexnet_jax' / 'main.py').write_text(MAIN)
+    words = ['--config=configs/imagenet.py', "--config.name=it's"]
+
+    def run(action, *words):
+        script = ['bash', str(DOCS / 'pods' / 'tpu.sh'), action, 'mine', 'zone-a', *words]
+        assert subprocess.run(script, env=environment, timeout=20).returncode == 0
+
+    run('start', *words)
+    appears(lambda: (tmp_path / 'words').exists() and (tmp_path / 'words').read_text())
+    assert (tmp_path / 'words').read_text().split('\n') == words
+    run('stop')
+    appears((tmp_path / 'stopped').exists)
 
 
 def test_the_tpu_script_quotes_the_flags_for_every_worker(tmp_path):
@@ -176,8 +244,19 @@ def test_the_tpu_script_quotes_the_flags_for_every_worker(tmp_path):
     status, words = run('start', 'mine', 'zone-a', '--config=configs/imagenet.py', "--config.name=it's")
     assert status == 0 and '--worker=all' in words and '--zone=zone-a' in words
     assert "main.py --config=configs/imagenet.py --config.name=it\\'s" in words
-    assert 'kill -TERM' in run('stop', 'mine', 'zone-a')[1]
     assert run('pause', 'mine', 'zone-a')[0] == 2
+
+
+def test_the_commands_say_where_the_images_come_from(jobset):
+    """Each line that starts ImageNet names a prepared dataset or what it is made from; else it ends with status 2."""
+    (job,) = jobset['spec']['replicatedJobs']
+    (container,) = job['template']['spec']['template']['spec']['containers']
+    commands = [line for line in PAGE.split('\n') if '--config=configs/imagenet.py' in line]
+    commands.append(' '.join(container['command']))
+    assert len(commands) == 4
+    for line in commands:
+        assert '--config.data.directory=' in line, line
+    assert '--mode=prepare' in commands[0] and '--config.prepare.path=' in commands[0]
 
 
 def test_the_page_says_what_the_code_does():

@@ -12,7 +12,8 @@ everywhere() {
 case $action in
   start)
     flags=$(printf '%q ' "$@")
-    everywhere "cd ~/alexnet_jax && nohup python3 main.py $flags >> ~/alexnet.log 2>&1 < /dev/null & echo \$! > ~/alexnet.pid"
+    # Only main.py itself goes into the background: $! is its number and not that of a shell around it.
+    everywhere "cd ~/alexnet_jax && { nohup python3 main.py $flags >> ~/alexnet.log 2>&1 < /dev/null & echo \$! > ~/alexnet.pid; }"
     ;;
   stop)
     # shellcheck disable=SC2016  # the worker expands it
