@@ -93,7 +93,7 @@ def _by_wires(shape: tuple[int, int]) -> Mesh | None:
 
 
 def _by_processes(shape: tuple[int, int]) -> Mesh:
-    """The mesh process by process, which jax counts slice by slice; columns are neighbours on one host if it has two."""
+    """The mesh process by process, which jax counts slice by slice; columns are neighbours on a host that has two."""
     order = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))[: math.prod(shape)]
     devices = np.empty(len(order), object)
     devices[:] = order
