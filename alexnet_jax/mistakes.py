@@ -1,7 +1,15 @@
-"""What is wrong and not our fault: the user's mistakes, and disks that are full. Knows nothing else of the house."""
+"""What is wrong and not our fault: the user's mistakes, and disks and memories that are full. Knows nothing else of
+the house.
+"""
 
 import errno
 import os
+import re
+
+# How JAX's runtime says that a device's memory is full: on CPU and GPU, on TPU, and when CUDA itself says so.
+_FULL = re.compile(
+    r'RESOURCE_EXHAUSTED.*(memory|allocat)|CUDA_ERROR_OUT_OF_MEMORY', re.DOTALL | re.IGNORECASE
+)
 
 
 class Mistake(ValueError):
@@ -12,7 +20,9 @@ class Mistake(ValueError):
 
 
 def of_the_system(error: BaseException | None) -> str:
-    """The sentence about a disk that is full or closed to us, whatever came of it; empty for anything else."""
+    """The sentence about a disk that is full or closed to us, or a memory that is full, whatever came of it; empty for
+    anything else.
+    """
     while error is not None:
         number = error.errno if isinstance(error, OSError) else None
         where = f' ({error.filename})' if isinstance(error, OSError) and error.filename else ''
@@ -20,5 +30,12 @@ def of_the_system(error: BaseException | None) -> str:
             return f'No space is left{where}; make room and run the same command, which goes on from what is saved.'
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             return f'{os.strerror(number)}{where}; give another folder, or leave to read and write there.'
+        if isinstance(error, MemoryError) or number == errno.ENOMEM or _FULL.search(str(error)):
+            first = (str(error).splitlines() or [''])[0].rstrip('.') or 'no more could be had'
+            return (
+                f'The memory is full ({first[:200]}): to train in less, give a smaller config.train.batch, a larger '
+                'config.train.accumulate or config.network.compute=bfloat16; to evaluate or predict, a smaller '
+                'config.evaluate.batch; to prepare, fewer config.prepare.workers.'
+            )
         error = error.__cause__
     return ''

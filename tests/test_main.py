@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy
 import pytest
 
 import alexnet_jax
 import main
-from alexnet_jax import process, recipe
+from alexnet_jax import mistakes, process, recipe
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.training import loop, signals
 
@@ -182,6 +183,57 @@ def test_what_nobody_did_wrong_gets_its_sentence_too(called, capsys, tmp_path, e
     assert run(f'--workdir={tmp_path}') == status
     said = capsys.readouterr().err
     assert re.search(words, said) and said.count('\n') == 1
+
+
+FULL = 'RESOURCE_EXHAUSTED: '
+
+
+def of_jax():
+    """What JAX raises when a device's memory does not suffice, raised by JAX: 512 TiB."""
+    import jax
+
+    jax.block_until_ready(jax.jit(lambda: jax.numpy.zeros(2**47))())
+
+
+def of_numpy():
+    numpy.zeros(2**50)
+
+
+@pytest.mark.parametrize('work', [of_jax, of_numpy])
+def test_a_batch_too_large_for_the_memory_gets_a_sentence_that_says_what_to_lower(
+    called, capsys, tmp_path, work
+):
+    alexnet_jax.modes.MODES['train'] = lambda config, workdir: work()
+    assert run(f'--workdir={tmp_path}') == 2
+    said = capsys.readouterr().err
+    assert re.match(r'The memory is full \((RESOURCE_EXHAUSTED: Out of memory|Unable to) alloc', said)
+    assert said.count('\n') == 1
+    for field in ('train.batch', 'train.accumulate', 'network.compute=bfloat16', 'evaluate.batch'):
+        assert f'config.{field}' in said
+
+
+@pytest.mark.parametrize(
+    'error, is_full',
+    [
+        (
+            RuntimeError(FULL + 'Out of memory while trying to allocate 83886080 bytes.\nBufferAssignment'),
+            True,
+        ),
+        (RuntimeError(FULL + 'Attempting to allocate 1.2G. That was not possible.'), True),
+        (
+            RuntimeError(FULL + 'XLA:TPU compile permanent error. Ran out of memory in memory space hbm.'),
+            True,
+        ),
+        (RuntimeError('INTERNAL: failed to allocate: CUDA_ERROR_OUT_OF_MEMORY: out of memory'), True),
+        (OSError(errno.ENOMEM, 'Cannot allocate memory'), True),
+        (RuntimeError('INTERNAL: something else of memory'), False),
+        (RuntimeError(FULL + 'a message larger than 4194304 was received'), False),
+        (KeyError('memory'), False),
+    ],
+)
+def test_a_full_memory_is_known_by_its_words(error, is_full):
+    sentence = mistakes.of_the_system(error)
+    assert sentence.startswith('The memory is full') == is_full and '\n' not in sentence
 
 
 def test_a_bug_of_ours_keeps_its_traceback(called, tmp_path):
