@@ -108,12 +108,10 @@ DECIDING: Mapping[str, Field] = {
     'train.warmup_epochs': Field(float, 0),
     'train.layer_rates': _TEXT,
     'evaluate.every_epochs': Field(float, 0),
-    'evaluate.views': Field(int, words=(1, 10)),
-    'evaluate.split': Field(str, words=('train', 'validation', 'test')),
-    'evaluate.checkpoint': _TEXT,
 }
 
-# Fields of the machine, of cadence and of logging: marked (machine) in configs/default.py, free to change on resuming.
+# Fields of the machine, of cadence, of logging and of what is asked of a trained network, on which no step of the
+# training depends: marked (machine) in configs/default.py, free to change on resuming.
 MACHINE: Mapping[str, Field] = {
     'name': _TEXT,
     'network.plain': _YES,
@@ -128,7 +126,10 @@ MACHINE: Mapping[str, Field] = {
     'train.profile': _TEXT,
     'train.accumulate': _whole(1),
     'train.explosion': Field(str, words=('stop', 'skip')),
+    'evaluate.views': Field(int, words=(1, 10)),
+    'evaluate.split': Field(str, words=('train', 'validation', 'test')),
     'evaluate.batch': _whole(1, LARGEST_BATCH),
+    'evaluate.checkpoint': _TEXT,
     'predict.images': _TEXT,
     'benchmark.steps': _whole(1),
     'benchmark.rounds': _whole(1),

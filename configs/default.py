@@ -1,8 +1,8 @@
 """Every field there is, with its reason or unit. The other cards say only how they differ from this one.
 
-Fields marked (machine) may change between a run and its resumption; all others decide the result, and a workdir
-refuses to go on under other values, but for train.batch. Lists are comma-separated strings, so that they can be given
-on the command line.
+Fields marked (machine) may change between a run and its resumption, as no step of the training depends on them; all
+others decide the result, and a workdir refuses to go on under other values, but for train.batch. Lists are
+comma-separated strings, so that they can be given on the command line.
 """
 
 from ml_collections import ConfigDict
@@ -77,10 +77,10 @@ def get_config() -> ConfigDict:
 
     config.evaluate = ConfigDict()
     config.evaluate.every_epochs = 1.0  # centre view on the validation split; 0: only at the end
-    config.evaluate.views = 10  # at the end: 10 is the paper's, 1 the centre view
-    config.evaluate.split = 'test'  # what the last figure is measured on, where it exists
+    config.evaluate.views = 10  # (machine) at the end: 10 is the paper's, 1 the centre view
+    config.evaluate.split = 'test'  # (machine) what the last figure is measured on, where it exists
     config.evaluate.batch = 128  # (machine) images per step
-    config.evaluate.checkpoint = 'final'  # final; best: lowest centre-view error on validation; or a step number
+    config.evaluate.checkpoint = 'final'  # (machine) final; best: lowest centre-view error on validation; or a step
 
     config.predict = ConfigDict()
     config.predict.images = ''  # (machine) what --images gives: images and folders to classify

@@ -16,7 +16,7 @@ from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.network.alexnet import AlexNet, Parameters
-from alexnet_jax.training import signals
+from alexnet_jax.training import loop, signals
 from alexnet_jax.training.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,40 @@ def split_of(config: ConfigDict, counts: dict[str, int]) -> str:
         if split in counts:
             return split
     raise Mistake(
-        f'The dataset has only {", ".join(counts)}; an honest figure needs images that were not trained on.'
+        f'The dataset has only {", ".join(counts)}, and an honest figure needs images that were not trained on; give '
+        'another --workdir with --config.prepare.test_share above 0, or --config.evaluate.split=train for the error '
+        'on the training images.'
     )
+
+
+def check_figure(config: ConfigDict, counts: dict[str, int]) -> None:
+    """The dataset has the splits that the reported figure needs. Raises Mistake."""
+    split_of(config, counts)
+    if config.evaluate.checkpoint == 'best' and 'validation' not in counts:
+        raise Mistake(
+            'config.evaluate.checkpoint is best, which the validation error chooses, and the dataset has only '
+            f'{", ".join(counts)}; give --config.evaluate.checkpoint=final.'
+        )
+
+
+def check_step(config: ConfigDict, plan: loop.Plan, saved: list[int], *, ended: bool = False) -> None:
+    """The step that evaluate.checkpoint names will have a checkpoint when the run has ended. Raises Mistake.
+
+    `saved` are the checkpoints that there are; where the run has `ended`, none will come and none will go.
+    """
+    if not config.evaluate.checkpoint.isdecimal():
+        return
+    step, newest = int(config.evaluate.checkpoint), max(saved, default=0)
+    before = next((done for done in range(plan.last - 1, newest, -1) if plan.saves(done)), newest)
+    last, each = [done for done in (before, plan.last) if done], config.checkpoint.keep_every_steps
+    comes = step in saved or (newest < step <= plan.last and plan.saves(step))
+    stays = ended or step in last or (each > 0 and step % each == 0)
+    if not (comes and stays):
+        kept = ', '.join(map(str, saved if ended else last)) + f', each {each}th' * (each > 0 and not ended)
+        raise Mistake(
+            f'config.evaluate.checkpoint is {step}, and of that step no checkpoint is kept, but of {kept} and the best; '
+            'give one of these, final, best, or a config.checkpoint.keep_every_steps that keeps it.'
+        )
 
 
 def step_of(config: ConfigDict, checkpoints: Checkpoints) -> int | None:

@@ -41,6 +41,9 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     joining.compare({'the dataset (its checksum)': data.checksum})
     plateau = planning.plateau_of(config, data.counts)
     plan = planning.plan_of(config, stream, shape.parameters(), plateau)
+    evaluating.check_figure(config, data.counts)
+    if not (Path(workdir) / folder.CHECKPOINTS).exists():
+        evaluating.check_step(config, plan, [])
     with (
         folder.alone(workdir) if devices.writer() else contextlib.nullcontext(),
         signals.Stop(together=pod.many()) as stop,
@@ -84,6 +87,8 @@ def trained(
         if start.seen != stands:  # some of them were seen in batches of another size
             stream.go_on(start.done, start.seen)
             plan = planning.plan_of(config, stream, shape.parameters(), plateau, start.done)
+        ended = start.done >= plan.last or bool(plateau and plateau.over)
+        evaluating.check_step(config, plan, checkpoints.steps(), ended=ended)
         ledger = Ledger()
         ledger.add('start', time.perf_counter() - began)
         while start.unvalidated or start.done < plan.last and not (plateau and plateau.over):

@@ -95,9 +95,13 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
 
 
 def _with_later_fields(begun: dict[str, object]) -> dict[str, object]:
-    """What decided a run, with the fields that came after it began: each defaults to what had been the only way."""
+    """What decided a run, with the fields that came after it began: each defaults to what had been the only way.
+
+    Without those that decided then and do so no more.
+    """
     card = runpy.run_path(str(recipe.CARDS / 'default.py'))
-    return recipe.deciding(card['get_config']()) | begun
+    still = {field: value for field, value in begun.items() if field not in recipe.machine_fields()}
+    return recipe.deciding(card['get_config']()) | still
 
 
 def _address(directory: str) -> str:
