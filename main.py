@@ -52,12 +52,12 @@ def start(argv: list[str]) -> None:
     recipe.check_values(given.config)
     given.config.predict.images = given.images or given.config.predict.images
     lines = settings(given.config.machine)
-    recipe.check(given.config, images=given.mode != 'summary')
 
     from alexnet_jax import modes
 
     if (mode := modes.MODES.get(given.mode)) is None:
         raise Mistake(f'There is no mode {given.mode!r}; the modes are {", ".join(modes.MODES)}.')
+    recipe.check(given.config, images=given.mode in modes.PREPARES, trains=given.mode in modes.TRAINS)
     recipe.check_images(given.images, given.mode, modes.WITH_IMAGES)
     recipe.check_workdir(given.workdir, mode)
     if given.mode in modes.TOGETHER:

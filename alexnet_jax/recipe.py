@@ -81,10 +81,10 @@ def check_images(images: str, mode: str, takers: Collection[str]) -> None:
         raise Mistake(f'--images is for --mode={" or ".join(takers)}; --mode={mode} takes none.')
 
 
-def check(config: ConfigDict, *, images: bool = True) -> None:
+def check(config: ConfigDict, *, images: bool = True, trains: bool = True) -> None:
     """Everything that can be known before any work: values, the rooms' words, contradictions. Raises Mistake.
 
-    Without `images` nothing is asked of those that the config would prepare.
+    Without `images` nothing is asked of those that the config would prepare; of the steps nothing, unless it `trains`.
     """
     check_values(config)
     values = flat(config)
@@ -93,7 +93,7 @@ def check(config: ConfigDict, *, images: bool = True) -> None:
             empty = " or '' for the preset's own" if '' in words else ''
             raise wrong(field, values[field], 'one of ' + ', '.join(filter(None, words)) + empty)
     _check_network(config, images)
-    for contradicts, sentence in _contradictions(config):
+    for contradicts, sentence in [*_contradictions(config), *(_of_training(config) if trains else ())]:
         if contradicts:
             raise Mistake(sentence)
 
@@ -240,10 +240,9 @@ def _check_network(config: ConfigDict, images: bool) -> None:
 
 def _contradictions(config: ConfigDict) -> list[tuple[bool, str]]:
     """Pairs of fields that cannot both be meant, each with its sentence."""
-    from alexnet_jax.data import sources, stores
+    from alexnet_jax.data import stores
 
-    prepare, train, every = config.prepare, config.train, config.checkpoint.every_steps
-    data, keep = (mesh_shape(config) or (1, 1))[0], config.checkpoint.keep_every_steps
+    prepare = config.prepare
     return [
         (
             prepare.validation_share + prepare.test_share >= 1,
@@ -260,6 +259,16 @@ def _contradictions(config: ConfigDict) -> list[tuple[bool, str]]:
             f'config.prepare.path is {prepare.path!r}, but images are read where they lie, on a disk; copy them there '
             'first, or give config.data.directory for a dataset that is prepared already.',
         ),
+    ]
+
+
+def _of_training(config: ConfigDict) -> list[tuple[bool, str]]:
+    """Likewise, of fields that only training reads."""
+    from alexnet_jax.data import sources
+
+    prepare, train, every = config.prepare, config.train, config.checkpoint.every_steps
+    data, keep = (mesh_shape(config) or (1, 1))[0], config.checkpoint.keep_every_steps
+    return [
         (
             train.warmup_epochs >= train.epochs,
             f'config.train.warmup_epochs is {train.warmup_epochs}, which is no less than the {train.epochs} epochs '

@@ -37,7 +37,13 @@ def called(monkeypatch):
     monkeypatch.setattr(
         alexnet_jax,
         'modes',
-        SimpleNamespace(MODES={'train': train, 'summary': summary}, WITH_IMAGES=('summary',), TOGETHER=()),
+        SimpleNamespace(
+            MODES={'train': train, 'summary': summary},
+            WITH_IMAGES=('summary',),
+            TOGETHER=(),
+            TRAINS=('train',),
+            PREPARES=('train',),
+        ),
         raising=False,
     )
     monkeypatch.setitem(sys.modules, 'alexnet_jax.modes', alexnet_jax.modes)
@@ -87,6 +93,16 @@ def test_the_quickstart_is_the_default_wherever_one_stands(called, tmp_path, mon
 def test_images_set_the_field_of_their_section(called):
     assert run('--mode=summary', '--images=a.jpg,photographs') == 0
     assert called[0][0].predict.images == 'a.jpg,photographs'
+
+
+@pytest.mark.parametrize(
+    'field',
+    ['mesh=3,1', 'train.accumulate=3', 'train.warmup_epochs=99', 'network.preset=paper'],
+)
+def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(called, capsys, field):
+    refused(capsys, '--workdir=/tmp', f'--config.{field}')
+    assert not called
+    assert run('--mode=summary', f'--config.{field}') == 0
 
 
 @pytest.mark.parametrize(

@@ -97,3 +97,16 @@ def test_images_are_looked_for_before_anything_is_read(tmp_path):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(Mistake, match='holds no trained run; train first'):
         modes.predict(asked(tiny(), picture(tmp_path / 'a.png')), str(tmp_path))
+
+
+def test_a_machine_that_the_training_batch_does_not_fit_predicts_and_evaluates(trained, tmp_path, said):
+    """Three devices, and a run that was trained by batches of eight, which may not be given here."""
+    config = asked(tiny(), picture(tmp_path / 'a.png'))
+    config.mesh, config.evaluate.batch = '3,1', 9
+    assert modes.predict(config, trained[1])['images'] == 1
+    shutil.copytree(trained[1], tmp_path / 'run')
+    config.train.accumulate = 5
+    assert modes.evaluate(config, str(tmp_path / 'run'))['images'] == 20
+    config.evaluate.batch = 8
+    with pytest.raises(Mistake, match='make config.evaluate.batch a multiple of 3'):
+        modes.predict(config, trained[1])

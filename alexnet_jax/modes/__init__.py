@@ -73,5 +73,7 @@ def benchmark(config: ConfigDict, workdir: str) -> Numbers:
 MODES: Mapping[str, Callable[..., Numbers]] = {
     each.__name__: each for each in (train, prepare, evaluate, predict, summary, verify, benchmark)
 }
+TRAINS = ('train', 'benchmark')  # the modes that take steps of training
+PREPARES = ('prepare', *TRAINS)  # the modes that may turn the source's images into a dataset
 WITH_IMAGES = ('predict',)  # the modes for which --images is meant
 TOGETHER = ('train', 'prepare', 'evaluate', 'predict')  # the modes that several processes run as one

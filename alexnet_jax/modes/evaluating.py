@@ -59,8 +59,8 @@ def check_step(config: ConfigDict, plan: loop.Plan, saved: list[int], *, ended: 
     if not (comes and stays):
         kept = ', '.join(map(str, saved if ended else last)) + f', each {each}th' * (each > 0 and not ended)
         raise Mistake(
-            f'config.evaluate.checkpoint is {step}, and of that step no checkpoint is kept, but of {kept} and the best; '
-            'give one of these, final, best, or a config.checkpoint.keep_every_steps that keeps it.'
+            f'config.evaluate.checkpoint is {step}, and of that step no checkpoint is kept, but of {kept} and the '
+            'best; give one of these, final, best, or a config.checkpoint.keep_every_steps that keeps it.'
         )
 
 
@@ -101,7 +101,7 @@ def trained(config: ConfigDict, workdir: str) -> Run:
     config = folder.as_begun(config, workdir)
     data = rooms.open_dataset(config, workdir)
     shape = rooms.architecture_of(config, data)
-    mesh = rooms.mesh_of(config, shape)
+    mesh = rooms.mesh_of(config, shape, trains=False)
     checkpoints = Checkpoints(Path(workdir) / folder.CHECKPOINTS, reads_only=True)
     step, state, _ = checkpoints.restore(rooms.abstract_state(shape, mesh), step_of(config, checkpoints))
     checkpoints.close()

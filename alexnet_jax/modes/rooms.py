@@ -77,12 +77,14 @@ def network_of(
     return nnx.eval_shape(make) if key is None else make()
 
 
-def mesh_of(config: ConfigDict, shape: architecture.Architecture) -> Mesh:
-    """The mesh the config asks for, on the devices there are."""
+def mesh_of(config: ConfigDict, shape: architecture.Architecture, *, trains: bool = True) -> Mesh:
+    """The mesh the config asks for, on the devices there are; it shares the batches out, those of training where it
+    `trains`.
+    """
     mesh = devices.mesh(
         recipe.mesh_shape(config),
         columns=shape.columns,
-        batch=config.train.batch,
+        batch=config.train.batch if trains else None,
         parts=config.train.accumulate,
     )
     devices.share(config.evaluate.batch, mesh, field='config.evaluate.batch')
