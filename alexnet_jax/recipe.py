@@ -84,7 +84,7 @@ def check_images(images: str, mode: str, takers: Collection[str]) -> None:
 def check(config: ConfigDict, *, images: bool = True, trains: bool = True) -> None:
     """Everything that can be known before any work: values, the rooms' words, contradictions. Raises Mistake.
 
-    Without `images` nothing is asked of those that the config would prepare; of the steps nothing, unless it `trains`.
+    Unless `images`, nothing is asked of those that it would prepare; unless it `trains`, nothing of its steps.
     """
     check_values(config)
     values = flat(config)
