@@ -4,11 +4,13 @@ import errno
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -141,7 +143,7 @@ def test_one_flipped_bit_in_the_arrays_is_noticed_and_the_checkpoint_before_is_u
 def test_damage_to_the_only_checkpoint_is_a_sentence(tmp_path):
     saved(tmp_path, 1).close()
     array_files(tmp_path / '1').write_bytes(b'')
-    with pytest.raises(Mistake, match='No whole checkpoint is left'):
+    with pytest.raises(Mistake, match='No whole checkpoint is left .* 1.damaged was set aside'):
         Checkpoints(tmp_path).restore(placed(state(0)))
 
 
@@ -259,3 +261,142 @@ def test_who_only_reads_leaves_a_save_under_way_and_a_damaged_checkpoint_alone(t
     before = sorted(tmp_path.iterdir())
     assert Checkpoints(tmp_path, reads_only=True).restore(placed(state(0)))[0] == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+OUTAGES = (
+    MemoryError(),
+    OSError(errno.EIO, os.strerror(errno.EIO), 'somewhere'),
+    OSError(errno.ESTALE, os.strerror(errno.ESTALE)),
+    PermissionError(errno.EACCES, os.strerror(errno.EACCES)),
+    jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 8589934592 bytes.'),
+    ValueError('UNKNOWN: Error reading local file: [OS error 5: EIO Input/output error]'),
+)
+
+
+@pytest.mark.parametrize('error', OUTAGES, ids=repr)
+@pytest.mark.parametrize('listed', [True, False])
+def test_what_keeps_a_sound_checkpoint_from_being_read_is_told_and_sets_nothing_aside(
+    error, listed, tmp_path, monkeypatch
+):
+    saved(tmp_path, 1, 2).close()
+    if not listed:  # killed before it was read back
+        (tmp_path / '2' / 'files.json').unlink()
+    before = sorted(path for path in tmp_path.rglob('*'))
+    checkpoints = Checkpoints(tmp_path)
+
+    def fails(*given, **named):
+        raise ValueError('a library wraps it') from error
+
+    monkeypatch.setattr(checkpoints._manager, 'restore', fails)
+    with pytest.raises(Mistake, match='step 2 in .* could not be read .* nothing there was changed'):
+        checkpoints.restore(placed(state(0)))
+    monkeypatch.undo()
+    assert sorted(path for path in tmp_path.rglob('*')) == before
+    assert checkpoints.restore(placed(state(0)))[0] == 2
+
+
+def test_an_error_of_any_kind_convicts_no_checkpoint_whose_files_are_those_of_its_inventory(
+    tmp_path, monkeypatch
+):
+    saved(tmp_path, 1, 2).close()
+    checkpoints = Checkpoints(tmp_path)
+
+    def fails(*given, **named):
+        raise KeyError('a bug of a library')
+
+    with monkeypatch.context() as hooks:
+        hooks.setattr(checkpoints._manager, 'restore', fails)
+        with pytest.raises(Mistake, match='its files are those that were saved; KeyError'):
+            checkpoints.restore(placed(state(0)))
+    array_files(tmp_path / '2').write_bytes(b'')  # and now they are not, whatever the error is
+
+    def lacks(step, **named):
+        if step == 2:
+            raise MemoryError
+        return restore(step, **named)
+
+    restore = checkpoints._manager.restore
+    with monkeypatch.context() as hooks:
+        hooks.setattr(checkpoints._manager, 'restore', lacks)
+        assert checkpoints.restore(placed(state(0)))[0] == 1
+    assert (tmp_path / '2.damaged').is_dir()
+
+
+def test_without_open_files_left_nothing_is_set_aside(tmp_path):
+    script = textwrap.dedent(f"""
+        import os, resource, sys
+        sys.path.insert(0, 'tests')
+        import jax
+        jax.config.update('jax_num_cpu_devices', 2)
+        import test_checkpoints as t
+        t.saved({str(tmp_path)!r}, 1, 2).close()
+        checkpoints, limits = t.Checkpoints({str(tmp_path)!r}), resource.getrlimit(resource.RLIMIT_NOFILE)
+        like = t.placed(t.state(0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir('/proc/self/fd'))), limits[1]))
+        try:
+            checkpoints.restore(like)
+        except t.Mistake as mistake:
+            said = str(mistake)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        print(checkpoints.restore(like)[0], said)
+    """)
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith('2 The checkpoint of step 2') and 'Too many open files' in done.stdout, (
+        done.stderr[-2000:]
+    )
+
+
+def test_want_of_memory_while_reading_back_is_no_damage(tmp_path, monkeypatch):
+    checkpoints = saved(tmp_path, 1)
+    checkpoints.save(2, placed(state(2)), {})
+    with monkeypatch.context() as hooks:
+        hooks.setattr(checkpoints._manager, 'restore', lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+        with pytest.raises(Mistake, match='step 2 .*no memory is left'):
+            checkpoints.wait()
+    assert Checkpoints(tmp_path).restore(placed(state(0)))[0] == 2
+
+
+def test_metrics_that_a_disk_does_not_give_set_nothing_aside(tmp_path, monkeypatch):
+    saved(tmp_path, 1, errors=(0.5,)).close()
+    read = Path.read_text
+
+    def fails(self, *given, **named):
+        if self.name == 'metrics':
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(self))
+        return read(self, *given, **named)
+
+    with monkeypatch.context() as hooks:
+        hooks.setattr(Path, 'read_text', fails)
+        with pytest.raises(Mistake, match='step 1 .*Input/output error'):
+            Checkpoints(tmp_path)
+    assert Checkpoints(tmp_path).best() == 1
+
+
+def test_before_the_first_checkpoint_there_is_none_yet(tmp_path):
+    with pytest.raises(Mistake, match='no whole checkpoint in .* yet'):
+        Checkpoints(tmp_path / 'new').restore(placed(state(0)))
+
+
+def test_a_run_that_had_checkpoints_does_not_begin_afresh_unasked(tmp_path):
+    of_run = tmp_path / 'checkpoints'
+    Checkpoints(of_run).check_fresh(rows=True)  # killed before its first save
+    saved(of_run, 1).close()
+    Checkpoints(of_run).check_fresh(rows=True)
+    array_files(of_run / '1').write_bytes(b'')
+    for _ in range(2):  # it was set aside the first time
+        with pytest.raises(Mistake, match='No whole checkpoint is left'):
+            checkpoints = Checkpoints(of_run)
+            checkpoints.check_fresh(rows=True)
+            checkpoints.restore(placed(state(0)))
+    with pytest.raises(Mistake, match='1.damaged was set aside; put a sound copy there'):
+        Checkpoints(of_run).check_fresh(rows=False)
+    shutil.rmtree(of_run)
+    with pytest.raises(Mistake, match='had saved checkpoints and .* holds none any more'):
+        Checkpoints(of_run).check_fresh(rows=True)
+    Checkpoints(of_run).check_fresh(rows=False)  # with nothing left of it
+
+
+def test_a_run_whose_only_checkpoint_was_given_up_may_begin_afresh(tmp_path):
+    checkpoints = saved(tmp_path / 'checkpoints', 5)
+    checkpoints.forget_after(3)
+    checkpoints.check_fresh(rows=True)

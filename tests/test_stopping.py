@@ -20,7 +20,7 @@ from alexnet_jax import modes
 from alexnet_jax.data import dataset, feed, pipeline, preparation, records
 from alexnet_jax.evaluation import accuracy, baseline
 from alexnet_jax.modes import workdir as folder
-from alexnet_jax.training import checkpoints, journal, signals, step
+from alexnet_jax.training import aside, checkpoints, journal, signals, step
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 30  # a few, on a machine that is busy with other things
@@ -243,7 +243,7 @@ def test_a_save_that_fails_ends_the_run_loudly_and_costs_no_older_checkpoint(
     assert not (tmp_path / 'result.json').exists()
     modes.train(config, str(tmp_path))
     assert end_of(tmp_path) == end_of(whole)
-    assert not list((tmp_path / folder.CHECKPOINTS).glob(checkpoints.LEFTOVER))
+    assert not list((tmp_path / folder.CHECKPOINTS).glob(aside.LEFTOVER))
 
 
 def test_what_kills_left_beside_the_files_of_a_run_is_cleared_and_nothing_else(directory, whole, tmp_path):

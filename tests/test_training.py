@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,6 +150,22 @@ def test_a_finished_run_started_again_says_the_same(images, whole):
     before = (whole / 'metrics.jsonl').read_bytes()
     modes.train(tiny(data__directory=images), str(whole))
     assert (whole / 'metrics.jsonl').read_bytes() == before
+
+
+def test_a_run_without_a_whole_checkpoint_is_refused_however_often_and_keeps_its_rows(
+    images, whole, tmp_path
+):
+    shutil.copytree(whole, tmp_path / 'run')
+    rows = (tmp_path / 'run' / 'metrics.jsonl').read_bytes()
+    for record in (tmp_path / 'run' / folder.CHECKPOINTS).glob('*/record/metadata'):
+        record.write_text('{')
+    for _ in range(2):
+        with pytest.raises(Mistake, match=r'No whole checkpoint is left in .*10\.damaged'):
+            modes.train(tiny(data__directory=images), str(tmp_path / 'run'))
+    shutil.rmtree(tmp_path / 'run' / folder.CHECKPOINTS)
+    with pytest.raises(Mistake, match='had saved checkpoints and .* holds none any more'):
+        modes.train(tiny(data__directory=images), str(tmp_path / 'run'))
+    assert (tmp_path / 'run' / 'metrics.jsonl').read_bytes() == rows
 
 
 def test_another_mesh_gives_the_same_losses(images, whole, tmp_path):

@@ -19,7 +19,7 @@ from alexnet_jax.network.alexnet import AlexNet
 from alexnet_jax.network.architecture import Architecture
 from alexnet_jax.training import agreement, loop, optimizer, schedule, signals, step
 from alexnet_jax.training.checkpoints import Checkpoints
-from alexnet_jax.training.journal import Journal
+from alexnet_jax.training.journal import Journal, read_metrics
 from alexnet_jax.training.ledger import Ledger
 from alexnet_jax.training.profile import Profile
 
@@ -80,6 +80,7 @@ def trained(
     ):
         network = rooms.network_of(config, shape)
         with stop.leaving('nothing was done since the last checkpoint; run the same command to go on.'):
+            checkpoints.check_fresh(any(row['step'] for row in read_metrics(workdir)))
             start = begin(config, checkpoints, network, mesh, journal, run_key, plateau, workdir)
             if devices.writer() and not (Path(workdir) / concluding.EXAMPLES).exists():
                 concluding.draw_examples(stream, data, workdir, mean_kind=config.augment.mean)

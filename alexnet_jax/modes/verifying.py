@@ -13,7 +13,7 @@ from alexnet_jax.data import dataset
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import preparing
 from alexnet_jax.modes import workdir as folder
-from alexnet_jax.training import checkpoints, inventory, journal
+from alexnet_jax.training import aside, checkpoints, inventory, journal
 
 OBJECTS = (folder.RUN, folder.CONFIG, 'result.json', 'evaluation.json')  # JSON without checksums
 
@@ -87,9 +87,7 @@ def of_checkpoints(directory: Path) -> dict[str, str]:
             if fault and not any(files.values()):
                 found[str(of_step)] = fault
     held.close()
-    for leftover in sorted(
-        [*directory.glob(checkpoints.LEFTOVER), *directory.glob(f'*{checkpoints.DAMAGED}')]
-    ):
+    for leftover in sorted([*directory.glob(aside.LEFTOVER), *directory.glob(f'*{aside.DAMAGED}')]):
         log.info('unused   %s: of a save that was killed, or set aside as damaged', leftover)
     return found
 

@@ -44,3 +44,15 @@ def failed_together() -> None:
             return multihost_utils.sync_global_devices('a checkpoint that cannot be read')
         except AssertionError:  # how jax says that two barriers met which are not the same
             continue
+
+
+def first() -> bool:
+    """Whether this process is the one that looks and writes for all."""
+    return jax.process_index() == 0
+
+
+def highest(number: int) -> int:
+    """The highest of the numbers that the processes give; all must call it."""
+    if jax.process_count() == 1:
+        return number
+    return int(np.max(multihost_utils.process_allgather(np.array(number, np.int32))))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,10 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from alexnet_jax.mistakes import Mistake
-from alexnet_jax.training import agreement, digests, inventory
+from alexnet_jax.training import agreement, aside, digests, inventory, outages
 
 log = logging.getLogger(__name__)
 _POLICY = ocp.checkpoint_managers
-LEFTOVER = '*.orbax-checkpoint-tmp*'  # folders of saves that were killed
-DAMAGED = '.damaged'  # the ending of a checkpoint's folder that was set aside
 Tree = Any
 
 
@@ -63,9 +60,8 @@ class Checkpoints:
 
     def _tidy(self) -> None:
         """Removes folders of killed saves, which orbax leaves for ever; sets aside what orbax would stumble over."""
-        if jax.process_index() == 0:
-            for leftover in self.directory.glob(LEFTOVER):
-                shutil.rmtree(leftover, ignore_errors=True)
+        if agreement.first():
+            aside.clear(self.directory)
             for folder in [path for path in self.directory.glob('*') if path.name.isdecimal()]:
                 try:
                     self._metrics(int(folder.name))
@@ -73,7 +69,7 @@ class Checkpoints:
                     log.warning(
                         'The checkpoint of step %s is damaged: %s. Setting it aside.', folder.name, damage
                     )
-                    _move_aside(folder)
+                    aside.set_aside(folder)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices('checkpoints tidied')
 
@@ -82,15 +78,16 @@ class Checkpoints:
 
         It is written twice as it has no checksum, so that no flipped bit makes a best. Version 0.1 wrote it once.
         """
-        file = self.directory / str(step) / 'metrics' / 'metrics'
-        if not file.exists():
-            return None
         try:
-            held = json.loads(file.read_text())
+            held = json.loads((self.directory / str(step) / 'metrics' / 'metrics').read_text())
             error = float(held['top1_error'])
             if not held.get('again', error) == error:
                 raise ValueError('its two figures differ')
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as reason:
+            if words := outages.of(reason):
+                raise outages.told(step, self.directory, words) from reason
             raise Damaged(f'its metrics can not be read ({type(reason).__name__}: {reason})') from reason
         return error
 
@@ -144,6 +141,8 @@ class Checkpoints:
     def forget_after(self, step: int) -> None:
         """Deletes the checkpoints of later steps."""
         self._confirm()
+        if agreement.first() and not [each for each in self.steps() if each <= step]:
+            aside.saved(self.directory).unlink(missing_ok=True)  # the run begins afresh, as it should
         for later in [each for each in self.steps() if each > step]:
             self._manager.delete(later)
 
@@ -170,18 +169,25 @@ class Checkpoints:
                 f'The checkpoint of step {step} was saved and is not the same when read back ({damage}): do not trust '
                 f'the disk of {self.directory}. The checkpoints before it are whole; run the same command elsewhere.'
             ) from damage
-        if jax.process_index() == 0:
+        if agreement.first():
             inventory.write(self.directory / str(step))
+            aside.saved(self.directory).touch()
 
     def restore(self, like: Tree, step: int | None = None) -> tuple[int, Tree, dict[str, Any]]:
         """(step, state, record), laid out as `like`; the newest whole checkpoint, or the one of `step`.
 
         A damaged one is named and set aside as '<step>.damaged', and the one before it is used; where one step was
-        asked for, damage is a Mistake, as is a checkpoint of another network.
+        asked for, damage is a Mistake, as is a checkpoint of another network. One that could not be read for another
+        reason is an Unread, and stays where it is.
         """
         if step is not None and step not in self.steps():
             have = ', '.join(map(str, self.steps())) or 'none'
             raise Mistake(f'There is no checkpoint of step {step} in {self.directory}; there are: {have}.')
+        if not (self.steps() or aside.damaged(self.directory) or aside.saved(self.directory).exists()):
+            raise Mistake(
+                f'There is no whole checkpoint in {self.directory} yet; wait until the training has saved one, or run '
+                'its command again where it has ended.'
+            )
         for candidate in [step] if step is not None else reversed(self.steps()):
             try:
                 return candidate, *self._read(candidate, like)
@@ -195,14 +201,19 @@ class Checkpoints:
                 )
                 if not self._reads_only:
                     self._set_aside(candidate)
-        raise Mistake(f'No whole checkpoint is left in {self.directory}; train again in a fresh workdir.')
+        raise aside.none_left(self.directory)
+
+    def check_fresh(self, rows: bool) -> None:
+        """Raises Mistake where the run, of which `rows` are written, would begin afresh though it had checkpoints."""
+        if not self.steps():
+            aside.check_fresh(self.directory, rows)
 
     def fault(self, step: int) -> str:
         """What is wrong with a checkpoint, read whole, of whatever network it is; empty: nothing is."""
         try:
             self._metrics(step)
             self._read(step, None)
-        except Damaged as damage:
+        except (Damaged, outages.Unread) as damage:
             return str(damage)
         return ''
 
@@ -212,6 +223,8 @@ class Checkpoints:
                 return self._manager.restore(step, args=ocp.args.Composite(**{name: arguments}))[name]
             except Exception as error:  # what orbax raises depends on which byte is wrong
                 agreement.failed_together()  # a host may be alone with it, having read another part
+                if words := outages.judge(self.directory / str(step), error):
+                    raise outages.told(step, self.directory, words) from error
                 first = (str(error).splitlines() or [''])[0]
                 raise Damaged(
                     f'its {name} can not be read ({type(error).__name__}: {first[:200]})'
@@ -233,15 +246,21 @@ class Checkpoints:
                 f'{found.get(name, "missing")} there and {expected.get(name, "missing")} here.'
             )
         state = item('state', ocp.args.StandardRestore(jax.tree.map(digests.shape, like)))
-        for name, leaf in digests.describe(state).items():
+        try:
+            described = digests.describe(state)
+        except Exception as error:  # the host may lack the memory for what the device holds
+            if words := outages.of(error):
+                raise outages.told(step, self.directory, words) from error
+            raise
+        for name, leaf in described.items():
             if leaf != held['leaves'][name]:
                 raise Damaged(f'the values of {name} are not those that were saved')
         return state, held['record']
 
     def _set_aside(self, step: int) -> None:
         """Out of orbax's sight, for else it would decline to save that step again."""
-        if jax.process_index() == 0:
-            _move_aside(self.directory / str(step))
+        if agreement.first():
+            aside.set_aside(self.directory / str(step))
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices('damaged checkpoint set aside')
         self._manager.reload()
@@ -256,10 +275,3 @@ class Checkpoints:
             self._confirm()
         finally:
             self._manager.close()
-
-
-def _move_aside(folder: Path) -> None:
-    """Out of orbax's sight; kept, not deleted."""
-    aside = folder.with_name(f'{folder.name}{DAMAGED}')
-    shutil.rmtree(aside, ignore_errors=True)
-    folder.rename(aside)

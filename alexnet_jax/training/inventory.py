@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = 'files.json'
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 def write(folder: Path) -> None:
@@ -30,12 +31,29 @@ def faults(folder: Path) -> dict[str, str] | None:
     if not (folder / NAME).exists():
         return None
     try:
-        held = json.loads((folder / NAME).read_text())
-        if held['sha256'] != _sum(held['files']):
-            raise ValueError('its checksum is not right')
+        files = _listed(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return {NAME: f'cannot be relied on ({error})'}
-    return {NAME: ''} | {name: _fault(folder / name, expected) for name, expected in held['files'].items()}
+    return {NAME: ''} | {name: _fault(folder / name, expected) for name, expected in files.items()}
+
+
+def sound(folder: Path) -> bool | None:
+    """Whether every file is what was listed; None where no list can be relied on. Raises OSError of what is closed."""
+    try:
+        files = _listed(folder)
+    except (*_MISSING, ValueError, KeyError, TypeError):
+        return None
+    try:
+        return all(_of(folder / name) == expected for name, expected in files.items())
+    except _MISSING:
+        return False
+
+
+def _listed(folder: Path) -> dict[str, Any]:
+    held = json.loads((folder / NAME).read_text())
+    if held['sha256'] != _sum(held['files']):
+        raise ValueError('its checksum is not right')
+    return held['files']
 
 
 def _files(folder: Path) -> list[Path]:
