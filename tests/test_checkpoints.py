@@ -18,6 +18,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from alexnet_jax.mistakes import Mistake
+from alexnet_jax.training import digests
 from alexnet_jax.training.checkpoints import Checkpoints
 
 RNG = np.random.default_rng(0)
@@ -400,3 +401,56 @@ def test_a_run_whose_only_checkpoint_was_given_up_may_begin_afresh(tmp_path):
     checkpoints = saved(tmp_path / 'checkpoints', 5)
     checkpoints.forget_after(3)
     checkpoints.check_fresh(rows=True)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def dead(*given, **named):
+    raise Killed
+
+
+def dies(monkeypatch, owner, name, place):
+    """As if killed at the beginning of a call whose first or second path ends so."""
+    original = getattr(owner, name)
+
+    def hooked(*given, **named):
+        there = name != 'rmtree' or Path(given[0]).exists()
+        if there and any(str(each).endswith(place) for each in given[:2]):
+            raise Killed
+        return original(*given, **named)
+
+    monkeypatch.setattr(owner, name, hooked)
+
+
+@pytest.mark.parametrize(
+    'owner, name, place',
+    [
+        (os, 'rename', '1.before'),  # as it is put by
+        (digests, 'describe', ''),  # it is put by, and the new one not begun
+        (os, 'rename', f'{os.sep}1'),  # the new one has no name yet
+        (os, 'replace', 'files.json'),  # it was not yet listed
+        (shutil, 'rmtree', '-old'),  # the old one is being deleted
+    ],
+)
+def test_while_a_step_is_saved_again_a_whole_checkpoint_of_it_is_there(
+    owner, name, place, tmp_path, monkeypatch
+):
+    saved(tmp_path, 1).close()
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.restore(placed(state(0)))
+    with monkeypatch.context() as hooks:
+        dies(hooks, owner, name, place) if place else hooks.setattr(owner, name, dead)
+        with pytest.raises((Killed, Exception)):  # a thread of orbax's passes it on in its own way
+            checkpoints.save(1, placed(state(5)), {'new': True}, top1_error=0.5, again=True)
+            checkpoints.wait()
+    found = Checkpoints(tmp_path)
+    step, restored, record = found.restore(placed(state(0)))
+    assert step == 1
+    same(restored, state(5 if record.get('new') else 1))
+    assert bool(record.get('new')) is (found.best() == 1) is (name == 'rmtree')
+    found.save(1, placed(state(5)), {'new': True}, top1_error=0.5, again=True)
+    found.wait()
+    assert found.restore(placed(state(0)))[2] == {'new': True} and found.best() == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['1']

@@ -88,7 +88,7 @@ def of_checkpoints(directory: Path) -> dict[str, str]:
                 found[str(of_step)] = fault
     held.close()
     for leftover in sorted([*directory.glob(aside.LEFTOVER), *directory.glob(f'*{aside.DAMAGED}')]):
-        log.info('unused   %s: of a save that was killed, or set aside as damaged', leftover)
+        log.info('unused   %s: of a save that was killed, or set aside', leftover)
     return found
 
 

@@ -12,10 +12,15 @@ from alexnet_jax.mistakes import Mistake
 
 LEFTOVER = '*.orbax-checkpoint-tmp*'  # folders of saves that were killed
 DAMAGED = '.damaged'  # the ending of a checkpoint's folder that was set aside
+BEFORE = '.before'  # of one whose step is being saved again, until the new one was read back
 
 
 def clear(directory: Path) -> None:
-    """Removes folders of killed saves, which orbax leaves for ever."""
+    """Removes folders of killed saves, which orbax leaves for ever, and puts back what was to be saved again."""
+    for before in directory.glob(f'*{BEFORE}'):
+        if (folder := before.with_suffix('')).exists():  # nobody read it back
+            give_up(folder)
+        before.rename(folder)
     for leftover in directory.glob(LEFTOVER):
         shutil.rmtree(leftover, ignore_errors=True)
 
@@ -25,6 +30,24 @@ def set_aside(folder: Path) -> None:
     aside = folder.with_name(f'{folder.name}{DAMAGED}')
     shutil.rmtree(aside, ignore_errors=True)
     folder.rename(aside)
+
+
+def put_by(folder: Path) -> None:
+    """Until the same step is saved again."""
+    folder.rename(folder.with_name(f'{folder.name}{BEFORE}'))
+
+
+def drop(directory: Path) -> None:
+    """What was put by, as the new one is whole."""
+    for before in directory.glob(f'*{BEFORE}'):
+        give_up(before)
+
+
+def give_up(folder: Path) -> None:
+    """Deletes it; renamed first, so that a kill leaves no half of it under its name."""
+    leftover = folder.with_name(f'{folder.name}.orbax-checkpoint-tmp-old')
+    shutil.rmtree(leftover, ignore_errors=True)
+    shutil.rmtree(folder.rename(leftover), ignore_errors=True)
 
 
 def damaged(directory: Path) -> list[str]:

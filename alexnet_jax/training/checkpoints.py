@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,13 +119,13 @@ class Checkpoints:
         """Begins to save `state` (arrays (columns, ...)) and the JSON `record`; raises an earlier save's failure.
 
         The save before it is read back first: from here on the one that is older still may be deleted. A step that has
-        a checkpoint keeps it, unless it is saved `again`.
+        a checkpoint keeps it, unless it is saved `again`; then the old one lies aside until the new one was read back.
         """
         self._confirm()
         if step in self._manager.all_steps():
             if not again:
                 return
-            self._manager.delete(step)
+            self._move(step, aside.put_by)  # a kill must find a whole one, whenever it comes
         # A copy: orbax writes it in a thread, while the run goes on with what it gave us.
         held = copy.deepcopy({'record': record, 'leaves': digests.describe(state)})
         items = ocp.args.Composite(
@@ -144,7 +145,7 @@ class Checkpoints:
         if agreement.first() and not [each for each in self.steps() if each <= step]:
             aside.saved(self.directory).unlink(missing_ok=True)  # the run begins afresh, as it should
         for later in [each for each in self.steps() if each > step]:
-            self._manager.delete(later)
+            self._move(later, aside.give_up)
 
     def check(self) -> None:
         """Raises the failure of the save under way, without waiting for it; what is whole by now is read back."""
@@ -164,7 +165,7 @@ class Checkpoints:
         try:
             self._read(step, like)
         except Damaged as damage:
-            self._set_aside(step)
+            self._move(step, aside.set_aside)
             raise Mistake(
                 f'The checkpoint of step {step} was saved and is not the same when read back ({damage}): do not trust '
                 f'the disk of {self.directory}. The checkpoints before it are whole; run the same command elsewhere.'
@@ -172,6 +173,7 @@ class Checkpoints:
         if agreement.first():
             inventory.write(self.directory / str(step))
             aside.saved(self.directory).touch()
+            aside.drop(self.directory)
 
     def restore(self, like: Tree, step: int | None = None) -> tuple[int, Tree, dict[str, Any]]:
         """(step, state, record), laid out as `like`; the newest whole checkpoint, or the one of `step`.
@@ -200,7 +202,7 @@ class Checkpoints:
                     'The checkpoint of step %d is damaged: %s. Using the one before it.', candidate, damage
                 )
                 if not self._reads_only:
-                    self._set_aside(candidate)
+                    self._move(candidate, aside.set_aside)
         raise aside.none_left(self.directory)
 
     def check_fresh(self, rows: bool) -> None:
@@ -257,12 +259,12 @@ class Checkpoints:
                 raise Damaged(f'the values of {name} are not those that were saved')
         return state, held['record']
 
-    def _set_aside(self, step: int) -> None:
+    def _move(self, step: int, how: Callable[[Path], None]) -> None:
         """Out of orbax's sight, for else it would decline to save that step again."""
         if agreement.first():
-            aside.set_aside(self.directory / str(step))
+            how(self.directory / str(step))
         if jax.process_count() > 1:
-            multihost_utils.sync_global_devices('damaged checkpoint set aside')
+            multihost_utils.sync_global_devices('checkpoint moved')
         self._manager.reload()
 
     def wait(self) -> None:
