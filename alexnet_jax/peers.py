@@ -235,6 +235,12 @@ def check() -> None:
         _watch.end(first.left if first.left in (2, 3) else LOST, f'Process 0 ended: {first.said["sentence"]}')
 
 
+def first_at() -> str:
+    """Where the first process stands, as far as it was heard."""
+    first = _watch._others.get('0') if _watch is not None else None
+    return first.said.get('at', '') if first is not None and first.come else ''
+
+
 def leave(status: int, sentence: str = '', error: BaseException | None = None) -> None:
     """The end of the mode. Of a pod's process it tells the others, and does not return unless all end together.
 

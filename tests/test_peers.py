@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from alexnet_jax import peers
 from alexnet_jax.mistakes import Mistake
-from alexnet_jax.modes import joining
+from alexnet_jax.modes import joining, preparing
+from configs import quickstart
 
 LIMIT = 2
 CHILD = """
@@ -178,3 +180,69 @@ def test_a_folder_that_another_host_does_not_see_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(joining, 'gather', lambda mine: next(replies))
     with pytest.raises(Mistake, match=r'not one folder for all: process 1 \(b\) do not see'):
         joining.check_shared(tmp_path, 0.1)
+
+
+@pytest.mark.parametrize(
+    'first, second, said',
+    [
+        (('/data', True), ('/scratch', True), ''),  # copies of their own
+        (('/data', False), ('/data', False), ''),  # process 0 prepares where all look
+        (('/data', False), ('/scratch', True), ''),
+        (
+            ('/data', True),
+            ('/data', False),
+            r'0 \(.*\) has its dataset in /data, and process 1 \(b\) has none in /data',
+        ),
+        (
+            ('/data', True),
+            ('/scratch', False),
+            r'and process 1 \(b\) has none in /scratch; prepare or copy it there',
+        ),
+        (
+            ('/data', False),
+            ('/scratch', False),
+            r'would prepare .* /data, and process 1 \(b\) has none in /scratch',
+        ),
+    ],
+)
+def test_a_dataset_that_one_host_would_wait_for_in_vain_is_said(monkeypatch, first, second, said):
+    monkeypatch.setattr(joining.preparing, 'is_prepared', lambda _: first[1])
+    other = {'host': 'b', 'directory': second[0], 'there': second[1]}
+    monkeypatch.setattr(joining, 'gather', lambda mine: [mine, other])
+    if not said:
+        return joining.check_dataset(Path(first[0]), 0.1)
+    with pytest.raises(Mistake, match=said):
+        joining.check_dataset(Path(first[0]), 0.1)
+
+
+def test_a_dataset_that_a_shared_disk_shows_late_is_waited_for(monkeypatch):
+    looks = iter([False, False, True, True])
+    monkeypatch.setattr(joining.preparing, 'is_prepared', lambda _: next(looks))
+    first = {'host': 'a', 'directory': '/data', 'there': True}
+    monkeypatch.setattr(joining, 'gather', lambda mine: [first, mine])
+    joining.check_dataset(Path('/data'), 60)
+    assert next(looks, None) is None
+
+
+def test_a_dataset_that_process_0_has_prepared_and_another_does_not_see_is_said(monkeypatch, tmp_path):
+    """One path on two disks: the watch never speaks, as both processes live."""
+    config = quickstart.get_config()
+    config.data.directory, config.machine.peer_seconds = str(tmp_path), 1
+    monkeypatch.setattr(preparing.pod, 'leads', lambda: False)
+    monkeypatch.setattr(preparing, 'LOOK', 0.1)
+    standing, began = iter(['making ready'] * 5 + [preparing.PREPARED] * 100), time.monotonic()
+    monkeypatch.setattr(peers, 'first_at', lambda: next(standing))
+    with pytest.raises(Mistake, match=f'Process 0 has prepared the dataset, and {tmp_path} on .* has none'):
+        preparing.prepare(config)
+    assert time.monotonic() - began > 1.5  # the limit counts from when process 0 had it
+
+
+def test_what_the_first_process_says_is_heard(tmp_path):
+    child = started(
+        tmp_path, 1, 2, then='time.sleep(2.5)\nprint(peers.first_at(), flush=True)\npeers.leave(0)'
+    )
+    first = started(tmp_path, 0, 2, then='time.sleep(2.5); peers.leave(0)')
+    assert child.stdout.readline().strip() == 'ready'
+    assert child.stdout.readline().strip() == 'step 7 of process 0'
+    ends(child, 0)
+    ends(first, 0)

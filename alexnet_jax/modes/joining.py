@@ -46,6 +46,8 @@ def join(config: ConfigDict, workdir: str, coordinator: str, processes: int, pro
     peers.at('comparing what each process was given')
     check_shared(shared, limits.peer_seconds / 2)
     compare(given(config))
+    if config.data.directory and not config.predict.images:  # to predict takes no dataset
+        check_dataset(preparing.directory(config, workdir), limits.peer_seconds / 2)
     peers.at('making ready')
 
 
@@ -101,6 +103,36 @@ def check_shared(shared: Path, seconds: float) -> None:
         raise Mistake(
             f'{shared} is not one folder for all: {", ".join(blind)} do not see there what process 0 '
             f'({hosts[0]["host"]}) writes; give a --workdir on a disk that all hosts share.'
+        )
+
+
+def check_dataset(directory: Path, seconds: float) -> None:
+    """Raises the same Mistake in all processes where one of them would wait for a dataset that nobody makes there.
+
+    Process 0 alone prepares. What it has the others must see within `seconds`; where it has none, those who have none
+    must name its folder.
+    """
+    mine = {'host': socket.gethostname(), 'directory': str(directory.absolute())}
+
+    def look() -> list[dict[str, Any]]:
+        return gather(mine | {'there': preparing.is_prepared(directory)})
+
+    first, *others = look()
+    if first['there'] and not all(each['there'] for each in others):  # a shared disk may show it late
+        until = time.monotonic() + seconds
+        while not preparing.is_prepared(directory) and time.monotonic() < until:
+            time.sleep(0.2)
+        first, *others = look()
+    lacking = [
+        f'process {i} ({each["host"]}) has none in {each["directory"]}'
+        for i, each in enumerate(others, 1)
+        if not each['there'] and (first['there'] or each['directory'] != first['directory'])
+    ]
+    if lacking:
+        state = 'has its dataset' if first['there'] else 'would prepare the dataset'
+        raise Mistake(
+            f'Process 0 ({first["host"]}) {state} in {first["directory"]}, and {"; ".join(lacking)}; prepare or copy '
+            'it there before, or give a --config.data.directory that all hosts share.'
         )
 
 

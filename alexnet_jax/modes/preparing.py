@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from alexnet_jax.data.sources import Source
 
 LOOK = 2.0  # seconds between two looks at what another process makes
+PREPARED = 'the dataset is prepared'  # where process 0 says it stands, and after which the others see it, or never will
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +52,19 @@ def _store(config: ConfigDict) -> str:
 
 def fetched(config: ConfigDict, target: Path) -> bool:
     """Whether the dataset is in `target`, to which it is copied where it lies in an object store."""
-    from alexnet_jax.data import dataset, stores
+    from alexnet_jax.data import stores
 
     url = _store(config)
-    if url and not (target / dataset.MANIFEST).exists() and stores.holds_dataset(url):
+    if url and not is_prepared(target) and stores.holds_dataset(url):
         log.info('Copying the dataset from %s to %s.', url, target)
         stores.fetch(url, target)
+    return is_prepared(target)
+
+
+def is_prepared(target: Path) -> bool:
+    """Whether a whole dataset lies in a folder on a disk."""
+    from alexnet_jax.data import dataset
+
     return (target / dataset.MANIFEST).exists()
 
 
@@ -123,6 +132,7 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     if url := _store(config):
         stores.send(target, url)
         log.info('The dataset is in %s.', url)
+    peers.at(PREPARED)
     return numbers
 
 
@@ -131,8 +141,16 @@ def _waited(config: ConfigDict, target: Path) -> dict[str, Any]:
     from alexnet_jax.data import dataset
 
     peers.at(f'waiting for the dataset in {target}')
+    since = None  # when process 0 was first heard to have it
     while not fetched(config, target):
         peers.check()
+        if peers.first_at() == PREPARED:
+            since = since or time.monotonic()
+            if time.monotonic() - since > config.machine.peer_seconds:  # a shared disk shows it in less
+                raise Mistake(
+                    f'Process 0 has prepared the dataset, and {target} on {socket.gethostname()} has none; prepare or '
+                    'copy it there, or give a --config.data.directory that all hosts share.'
+                )
         time.sleep(LOOK)
     return dict(dataset.open_dataset(target).counts)
 
