@@ -94,9 +94,19 @@ def _number(name: str, value: str) -> int:
     return int(value)
 
 
+def _says_several(environ: Mapping[str, str]) -> str:
+    """The variable by which a TPU's surroundings say that it is of several hosts; empty where none does."""
+    lists = [
+        name for name in ('TPU_PROCESS_ADDRESSES', 'TPU_WORKER_HOSTNAMES') if ',' in environ.get(name, '')
+    ]
+    slices = ['MEGASCALE_COORDINATOR_ADDRESS'] if environ.get('MEGASCALE_COORDINATOR_ADDRESS') else []
+    count = ['MEGASCALE_NUM_SLICES'] if environ.get('MEGASCALE_NUM_SLICES', '') not in ('', '0', '1') else []
+    return next(iter(lists + slices + count), '')
+
+
 def _on_tpu(environ: Mapping[str, str]) -> bool:
     """Whether this is a machine with TPUs that may be one of several."""
-    if ',' in environ.get('TPU_WORKER_HOSTNAMES', '') or environ.get('MEGASCALE_COORDINATOR_ADDRESS'):
+    if _says_several(environ):
         return True
     there = importlib.util.find_spec('libtpu') is not None and (
         glob.glob('/dev/accel*') or glob.glob('/dev/vfio/[0-9]*')
@@ -104,10 +114,10 @@ def _on_tpu(environ: Mapping[str, str]) -> bool:
     return bool(there) and 'TPU_SKIP_MDS_QUERY' not in environ and 'TPU_WORKER_HOSTNAMES' not in environ
 
 
-def join(where: Place, seconds: int) -> bool:
+def join(where: Place, seconds: int, *, environ: Mapping[str, str] = os.environ) -> bool:
     """Joins the pod and returns when all its processes are there; before that no device may have been touched.
 
-    False where there is none after all.
+    False where there is none after all: on a TPU of which nothing says that it is of several hosts. Raises Mistake.
 
     jax would end a process that waits in vain without a sentence; `peers` speaks after `seconds`, earlier than that.
     """
@@ -128,10 +138,17 @@ def join(where: Place, seconds: int) -> bool:
             heartbeat_timeout_seconds=HEARTBEAT,
             shutdown_timeout_seconds=24 * 3600,
         )
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         if where.by != 'TPU':
             raise Mistake(
                 f'This process could not join the others by what {where.by} say: {error}.'
+            ) from error
+        # jax finds no cluster: ValueError; no metadata server: OSError; a coordinator that does not answer: RuntimeError.
+        by = _says_several(environ) or ("the TPU's metadata" if isinstance(error, RuntimeError) else '')
+        if by:
+            raise Mistake(
+                f'{by} says that this host is one of several, and it could not join them: {error}. Start the same command '
+                'on all of them; for this host alone unset the variables TPU_* and MEGASCALE_*, or set TPU_SKIP_MDS_QUERY.'
             ) from error
         log.info('This machine is taken for the only one, since jax finds no others: %s', error)
         return False

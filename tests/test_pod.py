@@ -3,6 +3,7 @@
 import itertools
 import types
 
+import jax
 import numpy as np
 import pytest
 
@@ -40,6 +41,7 @@ def test_slurm_and_a_jobset_and_a_tpu_slice_are_found():
     assert pod.place(environ=SLURM) == Place(None, 16, 9, 'Slurm')
     assert pod.place(environ=JOBSET) == Place('alexnet-workers-0-0.alexnet:8476', 4, 3, 'variables')
     assert pod.place(environ={'TPU_WORKER_HOSTNAMES': 'a,b', 'TPU_WORKER_ID': '1'}).by == 'TPU'
+    assert pod.place(environ={'MEGASCALE_NUM_SLICES': '2', 'TPU_WORKER_HOSTNAMES': 'a'}).by == 'TPU'
 
 
 def test_flags_come_before_what_is_found():
@@ -65,6 +67,35 @@ def test_what_is_missing_or_wrong_is_said(flags, sentence):
 def test_a_variable_that_is_no_number_is_said():
     with pytest.raises(Mistake, match='--processes should be a whole number'):
         pod.place(environ=JOBSET | {'JAX_NUM_PROCESSES': 'four'})
+
+
+@pytest.mark.parametrize(
+    'error, environ, said',
+    [
+        (ValueError('coordinator_address should be defined.'), {}, ''),
+        (OSError('no metadata server'), {}, ''),
+        (ValueError('coordinator_address should be defined.'), {'TPU_WORKER_HOSTNAMES': 'localhost'}, ''),
+        (RuntimeError('DEADLINE'), {'TPU_WORKER_HOSTNAMES': 'a,b'}, 'TPU_WORKER_HOSTNAMES says .*: DEADLINE'),
+        (ValueError('int'), {'TPU_PROCESS_ADDRESSES': 'a:1,b:1'}, 'TPU_PROCESS_ADDRESSES says'),
+        (OSError('x'), {'MEGASCALE_COORDINATOR_ADDRESS': 'a'}, 'MEGASCALE_COORDINATOR_ADDRESS says'),
+        (ValueError('x'), {'MEGASCALE_NUM_SLICES': '2'}, 'MEGASCALE_NUM_SLICES says .* one of several'),
+        (RuntimeError('Failed to recognize a'), {}, "the TPU's metadata says .* could not join them: Failed"),
+    ],
+)
+def test_a_tpu_is_taken_for_the_only_one_where_nothing_says_there_are_several(
+    monkeypatch, error, environ, said
+):
+    def initialize(**_):
+        raise error
+
+    monkeypatch.setattr(jax.config, 'update', lambda *_: None)
+    monkeypatch.setattr(jax.distributed, 'initialize', initialize)
+    where = Place(None, None, None, 'TPU')
+    if not said:
+        assert pod.join(where, 1, environ=environ) is False
+        return
+    with pytest.raises(Mistake, match=said):
+        pod.join(where, 1, environ=environ)
 
 
 def mesh(shape, processes, order=None):
