@@ -1,5 +1,6 @@
 """Object stores: a dataset goes there whole and comes back whole, or not at all. A folder stands in for the store."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -158,6 +159,22 @@ def test_a_run_prepares_into_the_store_and_another_machine_reads_from_it(bucket,
     figures = modes.evaluate(config_of(**without_source), str(tmp_path / 'elsewhere'))
     assert figures['images'] == 10 and figures['checkpoint_step'] == 3
     assert json.loads((tmp_path / 'elsewhere' / 'run.json').read_text())['data.directory'] == URL
+
+
+def test_who_waited_while_another_process_copied_reads_no_file_again(whole, bucket, tmp_path, monkeypatch):
+    stores.send(whole, URL)
+    lock, copied = stores._alone, []
+
+    @contextlib.contextmanager
+    def after_another(directory):
+        with lock(directory):
+            shutil.copytree(whole, directory, dirs_exist_ok=True)
+            yield copied.append(directory)
+
+    monkeypatch.setattr(stores, '_alone', after_another)
+    monkeypatch.setattr(dataset, 'file_checksum', lambda path: pytest.fail(f'{path} is read whole once more'))
+    stores.fetch(URL, tmp_path / 'copy')
+    assert copied and dataset.open_dataset(tmp_path / 'copy').checksum == dataset.open_dataset(whole).checksum
 
 
 def test_where_nothing_lies_there_and_nothing_says_from_what_it_is_said(bucket, tmp_path):

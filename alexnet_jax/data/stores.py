@@ -53,6 +53,9 @@ def fetch(url: str, directory: str | os.PathLike) -> None:
         return
     directory.mkdir(parents=True, exist_ok=True)
     with _alone(directory):
+        if (directory / dataset.MANIFEST).exists():  # another process copied it while this one waited
+            _refuse_another(directory, dataset.read_manifest(directory)['checksum'], url, checksum)
+            return
         lacking = {name: file for name, file in files.items() if not _is_there(directory / name, file)}
         needed, free = sum(file['bytes'] for file in lacking.values()), shutil.disk_usage(directory).free
         if needed > free:
