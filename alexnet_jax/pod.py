@@ -143,12 +143,13 @@ def join(where: Place, seconds: int, *, environ: Mapping[str, str] = os.environ)
             raise Mistake(
                 f'This process could not join the others by what {where.by} say: {error}.'
             ) from error
-        # jax finds no cluster: ValueError; no metadata server: OSError; a coordinator that does not answer: RuntimeError.
+        # ValueError: jax finds no cluster; OSError: no metadata server; RuntimeError: no answer from a coordinator.
         by = _says_several(environ) or ("the TPU's metadata" if isinstance(error, RuntimeError) else '')
         if by:
             raise Mistake(
-                f'{by} says that this host is one of several, and it could not join them: {error}. Start the same command '
-                'on all of them; for this host alone unset the variables TPU_* and MEGASCALE_*, or set TPU_SKIP_MDS_QUERY.'
+                f'{by} says that this host is one of several, and it could not join them: {error}. Start the same '
+                'command on all of them; for this host alone unset the variables TPU_* and MEGASCALE_*, or set '
+                'TPU_SKIP_MDS_QUERY.'
             ) from error
         log.info('This machine is taken for the only one, since jax finds no others: %s', error)
         return False

@@ -172,7 +172,7 @@ def test_who_waited_while_another_process_copied_reads_no_file_again(whole, buck
             yield copied.append(directory)
 
     monkeypatch.setattr(stores, '_alone', after_another)
-    monkeypatch.setattr(dataset, 'file_checksum', lambda path: pytest.fail(f'{path} is read whole once more'))
+    monkeypatch.setattr(stores, '_is_there', lambda path, _: pytest.fail(f'{path} is read whole once more'))
     stores.fetch(URL, tmp_path / 'copy')
     assert copied and dataset.open_dataset(tmp_path / 'copy').checksum == dataset.open_dataset(whole).checksum
 
