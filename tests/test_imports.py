@@ -126,23 +126,26 @@ def test_starting_imports_no_jax_before_the_settings_are_made():
     assert fresh('import json, sys, main; print(json.dumps("jax" in sys.modules))') is False
 
 
-def test_a_mode_imports_what_it_needs_and_no_more():
-    loaded = fresh("""
+PICTURES_AND_SOURCES = {'tensorflow_datasets', 'matplotlib', 'skimage', 'tensorboardX'}
+UNNEEDED = {
+    'help': PICTURES_AND_SOURCES | {'jax', 'flax', 'optax', 'orbax', 'grain'},
+    'summary': PICTURES_AND_SOURCES | {'flax', 'optax', 'orbax', 'grain'},
+    'verify': PICTURES_AND_SOURCES | {'flax', 'optax', 'grain'},
+    'predict': PICTURES_AND_SOURCES,
+}
+
+
+@pytest.mark.parametrize('mode', UNNEEDED)
+def test_a_mode_imports_what_it_needs_and_no_more(mode, trained):
+    words = ['main.py', '--help' if mode == 'help' else f'--mode={mode}', '--config.machine.cache=']
+    words += [f'--workdir={trained[1]}'] * (mode in ('verify', 'predict'))
+    words += [f'--images={ROOT / "docs" / "quickstart.png"}'] * (mode == 'predict')
+    loaded = fresh(f"""
 import json, sys, main
-assert main.main(['main.py', '--mode=summary', '--config.machine.cache=']) == 0
-print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))
+assert main.main({words!r}) == 0
+print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))
 """)
-    unneeded = {
-        'tensorflow_datasets',
-        'orbax',
-        'grain',
-        'matplotlib',
-        'skimage',
-        'tensorboardX',
-        'flax',
-        'optax',
-    }
-    assert not unneeded & set(loaded)
+    assert not UNNEEDED[mode] & set(loaded)
 
 
 def test_importing_every_module_sets_nothing_for_the_process():
