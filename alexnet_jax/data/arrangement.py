@@ -86,6 +86,7 @@ def place(
     seed: int,
     shares: Mapping[str, float],
     as_found: bool = True,
+    without: Iterable[str] = (),
 ) -> Arrangement:
     """Images by splits (of SPLITS), in the order of their ids.
 
@@ -93,13 +94,13 @@ def place(
     of `seed` and its id: it stays where it is when others come or go, but that one of each class stays for training.
     Where there is a validation but no test split (Imagenette), it becomes the test split.
     Classes are in the order of their names, which for WordNet ids is that of torchvision, Caffe and Keras. `as_found`
-    says whether there were splits. Raises Mistake, about `origin`, where that gives nothing to learn or to test, and
-    where two images have the same id.
+    says whether there were splits; `without` are folders that would be classes if they held images. Raises Mistake,
+    about `origin`, where that gives nothing to learn or to test, and where two images have the same id.
     """
     given = {
         split: sorted(images[split], key=lambda image: image.id) for split in SPLITS if images.get(split)
     }
-    classes = _classes(origin, {image.label for split in given.values() for image in split})
+    classes = _classes(origin, {image.label for split in given.values() for image in split}, without)
     labels = {name: label for label, name in enumerate(classes)}
     seen: set[str] = set()
     items = {}
@@ -142,10 +143,14 @@ def _has_splits(origin: str, parts: dict[str, tuple[str, ...]]) -> bool:
     return False
 
 
-def _classes(origin: str, names: Iterable[str]) -> tuple[str, ...]:
+def _classes(origin: str, names: Iterable[str], without: Iterable[str]) -> tuple[str, ...]:
     classes = tuple(sorted(names))
     if len(classes) < 2:
-        raise Mistake(f'{origin} holds one class alone, {classes[0]!r}, and a classifier needs two; {FORMS}.')
+        idle = sorted(set(without) - set(classes))
+        why = f' ({", ".join(map(repr, idle[:5]))} hold{"s" * (len(idle) == 1)} no image)' if idle else ''
+        raise Mistake(
+            f'{origin} holds one class alone, {classes[0]!r}, and a classifier needs two{why}; {FORMS}.'
+        )
     return classes
 
 
@@ -215,6 +220,12 @@ def _check(origin: str, classes, splits, shares) -> None:
             f'{origin}: of {len(missing)} classes there is no training image ({", ".join(missing[:5])}); '
             'add some, or remove these classes.'
         )
+
+
+def beside(found: Iterable[str], others: Iterable[str], label: str) -> set[str]:
+    """The folders of `others`, files that are no images, which lie where the folders of the class `label` lie."""
+    level = next(path.split('/').index(label) for path in found if label in path.split('/')) + 1
+    return {path.split('/')[level - 1] for path in others if path.count('/') >= level}
 
 
 def passed_over(paths: Iterable[str]) -> str:

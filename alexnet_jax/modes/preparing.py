@@ -71,9 +71,10 @@ def is_prepared(target: Path) -> bool:
 def check_classes(config: ConfigDict, classes: int, where: str) -> None:
     """The images have as many classes as the network is to tell apart. Raises Mistake."""
     if config.network.classes not in (0, classes):
+        missing = '' if config.prepare.source == 'cutouts' else ', or fetch the images that are missing'
         raise Mistake(
             f'config.network.classes is {config.network.classes} and {where} has {classes} classes; give '
-            '--config.network.classes=0, which takes as many as there are, or fetch the images that are missing.'
+            f'--config.network.classes=0, which takes as many as there are{missing}.'
         )
 
 

@@ -25,6 +25,8 @@ def verify(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
 
     With a run in `workdir` its files, its checkpoints and its dataset are read; else the dataset alone.
     """
+    if not workdir and not config.data.directory:
+        raise Mistake('Nothing says what to verify; give --workdir or --config.data.directory.')
     found: dict[str, str] = {}
     if workdir and (Path(workdir) / folder.RUN).exists():
         found = of_run(Path(workdir))

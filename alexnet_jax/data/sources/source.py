@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_jax.data import images
-from alexnet_jax.data.arrangement import Arrangement, Item, labelled, passed_over, place
+from alexnet_jax.data.arrangement import Arrangement, Item, beside, labelled, passed_over, place
 from alexnet_jax.data.sources import expectations
 
 
@@ -69,9 +69,17 @@ def arranged(
     With the 1,000 classes of ImageNet and official counts expected, the images have to be as many.
     """
     images, as_found = labelled(found, origin=str(path))
+    others, label = list(others), next(iter(images.values()))[0].label
     if wanted.expect == 'official':
         expectations.check_if_imagenet(images, str(path))
-    arrangement = place(images, origin=str(path), seed=wanted.seed, shares=wanted.shares, as_found=as_found)
+    arrangement = place(
+        images,
+        origin=str(path),
+        seed=wanted.seed,
+        shares=wanted.shares,
+        as_found=as_found,
+        without=beside(found, others, label),
+    )
     note = arrangement.note + passed_over(others)
     return made(named(path), arrangement, wanted, reader, note=note, words=words, streamed=streamed)
 
