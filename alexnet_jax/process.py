@@ -26,7 +26,7 @@ def settings(machine: ConfigDict) -> list[str]:
     os.environ['JAX_NUM_CPU_DEVICES'] = str(machine.cpu_devices)
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     sys.stdout.reconfigure(line_buffering=True)
-    logging.basicConfig(format='%(message)s', stream=sys.stdout)
+    logging.basicConfig(format='%(message)s', handlers=[Log(sys.stdout)])
     logging.getLogger('alexnet_jax').setLevel(logging.INFO)
     # What orbax and TFDS log as errors they raise too, and it gets its sentence then.
     logging.getLogger('absl').setLevel(logging.CRITICAL)
@@ -37,6 +37,51 @@ def settings(machine: ConfigDict) -> list[str]:
         f'machine.deterministic: {_deterministic() if machine.deterministic else "off, a GPU may add in any order"}',
         'log level: of absl, TFDS and orbax what is fatal, of XLA errors',
     ]
+
+
+class Log(logging.StreamHandler):
+    """The words of the run on stdout, the `opening` before the first of them.
+
+    Where nobody reads them any more they go nowhere, and the work goes on.
+    """
+
+    opening: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes the record, behind the opening."""
+        if self.opening:
+            opening, self.opening = '\n'.join(self.opening), []
+            super().emit(logging.makeLogRecord({'msg': opening}))
+        super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Of what went wrong while writing, a reader that left is no error."""
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            _to_nobody()
+        else:
+            super().handleError(record)
+
+
+def open_with(lines: list[str]) -> None:
+    """The lines come before the first word of the log: who is refused before any work reads the refusal alone."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, Log):
+            handler.opening = lines
+
+
+def say(text: str) -> None:
+    """Prints it, whether or not anybody reads it to its end."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _to_nobody()
+
+
+def _to_nobody() -> None:
+    """What stdout still holds, and all that comes, is thrown away."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def hear_callbacks() -> None:

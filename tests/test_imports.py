@@ -24,10 +24,11 @@ LEVELS = {
     'analysis': 6,
     'fields': 7,
     'lists': 8,
-    'recipe': 9,
-    'modes': 10,  # reads the config through recipe
-    '': 11,  # alexnet_jax/__init__.py
-    'main': 12,
+    'commandline': 9,
+    'recipe': 10,
+    'modes': 11,  # reads the config through recipe
+    '': 12,  # alexnet_jax/__init__.py
+    'main': 13,
 }
 BANNED = {'tensorflow', 'torch', 'clu', 'pickle', 'cloudpickle', 'dill'}
 HEAVY = {

@@ -90,6 +90,18 @@ def test_the_quickstart_is_the_default_wherever_one_stands(called, tmp_path, mon
     assert called[0][0].name == 'quickstart'
 
 
+@pytest.mark.parametrize('form', ['--config=configs/imagenet.py', '--config configs/imagenet.py'])
+def test_a_card_is_found_beside_main_wherever_one_stands(called, tmp_path, monkeypatch, form):
+    monkeypatch.chdir(tmp_path)
+    assert run(*form.split(), '--config.train.batch=64', '--workdir=here') == 0
+    assert (called[0][0].name, called[0][0].train.batch) == ('imagenet', 64)
+    (tmp_path / 'configs').mkdir()
+    own = BEGIN + "    config.name = 'mine'\n    return config\n"
+    (tmp_path / 'configs' / 'imagenet.py').write_text(own)
+    assert run(*form.split(), '--workdir=here') == 0
+    assert called[1][0].name == 'mine'
+
+
 def test_images_set_the_field_of_their_section(called):
     assert run('--mode=summary', '--images=a.jpg,photographs') == 0
     assert called[0][0].predict.images == 'a.jpg,photographs'
@@ -108,9 +120,43 @@ def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(ca
 @pytest.mark.parametrize(
     'words, sentence',
     [
-        (['--mod=train'], 'Did you mean: mode'),
+        (['--mod=train'], 'There is no flag --mod; did you mean --mode?'),
+        (['--mode=summry'], "There is no mode 'summry'; did you mean summary? The modes are train, summary."),
+        (['--mode=Train'], "There is no mode 'Train'; did you mean train?"),
+        (['--lr=0.1'], 'There is no flag --lr; did you mean --config.train.rate=...?'),
+        (['--batch_size=64'], 'no flag --batch_size; did you mean --config.train.batch=...?'),
+        (['--batch-size=64'], 'no flag --batch-size; did you mean --config.train.batch=...?'),
+        (['--epochs=3'], 'no flag --epochs; did you mean --config.train.epochs=...?'),
+        (['--epoch=3'], 'no flag --epoch; did you mean --config.train.epochs=...?'),
+        (['--model=paper'], 'no flag --model; did you mean --config.network.preset=...?'),
+        (['--out=/tmp'], 'no flag --out; did you mean --workdir=...?'),
+        (
+            ['--resume'],
+            'no flag --resume, and none is needed: the same command with the same --workdir goes on',
+        ),
+        (
+            ['--version'],
+            'fields are given as --config.<section>.<field>=..., such as --config.train.batch=64, and --help',
+        ),
+        (
+            ['help'],
+            "'help' has no meaning here; every word is a flag, such as --mode=train; --help shows the flags.",
+        ),
+        (
+            ['--mode=summary', 'cat.jpg'],
+            "'cat.jpg' has no meaning here; give --images=cat.jpg for all of them.",
+        ),
+        (
+            ['--mode=summary', '--images=a.jpg', 'b.jpg', 'c.jpg', 'd.jpg'],
+            'give --images=a.jpg,b.jpg,c.jpg,... for',
+        ),
+        (
+            ['--config=configs/imagenet.py', '--config', 'configs/folder.py'],
+            '--config is given twice; give one.',
+        ),
+        (['--config.train.bathc=64'], 'no field config.train.bathc; did you mean config.train.batch?'),
         (['--mode=fly'], "There is no mode 'fly'; the modes are train, summary"),
-        (['train'], "'train' has no meaning here"),
+        (['train'], "'train' has no meaning here; did you mean --mode=train?"),
         (['--mode=train'], 'This mode writes to a folder of its own; give one such as --workdir='),
         (['--workdir=/dev/null/run'], '/dev/null is no folder'),
         (['--config.train.bach=3'], 'no field config.train.bach; did you mean config.train.batch'),
@@ -119,7 +165,10 @@ def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(ca
         (['--config.augment.mirror=maybe'], "config.augment.mirror is 'maybe'; expected was True or False"),
         (['--noconfig.augment.mirror=1'], 'does not take an argument'),
         (['--config.train.batch'], 'Missing value'),
-        (['--config.train.batch=3', f'--config={ROOT}/configs/imagenet.py'], 'before a value for --config'),
+        (
+            ['--config.train.batch=3', f'--config={ROOT}/configs/imagenet.py'],
+            'Give --config before its fields.',
+        ),
         (['--config.train.batch=0'], 'config.train.batch is 0; expected was a whole number from 1'),
         (['--config.network.preset=papers'], 'one of paper, one_gpu'),
         (['--config.train.epochs=1', '--config.train.warmup_epochs=2'], 'shorten the warm-up'),
@@ -261,11 +310,17 @@ def test_a_bug_of_ours_keeps_its_traceback(called, tmp_path):
         run(f'--workdir={tmp_path}')
 
 
-def test_help_lists_the_flags(called, capsys):
+def test_help_is_one_screen_with_the_usage_the_modes_the_flags_and_the_exit_statuses(capsys):
     assert run('--help') == 0
     said = capsys.readouterr().out
-    assert all(flag in said for flag in ('--mode', '--config', '--workdir', '--images'))
-    assert not called
+    assert said.startswith('Usage: python main.py ') and '`' not in said
+    lines = said.splitlines()
+    assert len(lines) <= 40 and max(map(len, lines)) <= 100
+    words = {line.split()[0] for line in lines if line.startswith('  ')}
+    from alexnet_jax import modes
+
+    assert {*modes.MODES, '--mode', '--config', '--workdir', '--images', '--help'} <= words
+    assert {'0', '1', '2', '3', '4', '5', '130'} <= words
 
 
 def python(*words, **environment) -> subprocess.CompletedProcess:
@@ -285,6 +340,30 @@ def test_the_script_ends_with_status_2_and_one_sentence():
     done = python(ROOT / 'main.py', '--config.train.rate=0')
     assert done.returncode == 2
     assert done.stderr == 'config.train.rate is 0.0; expected was a number above 0.\n'
+
+
+@pytest.mark.parametrize('words', [['--help'], ['--mode=summary']])
+def test_a_reader_that_leaves_is_no_error(words):
+    """As `| head -1` does, though at once."""
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / 'main.py'), *words],
+        env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as started:
+        started.stdout.close()
+        complaint = started.stderr.read()
+        assert (started.wait(), complaint) == (0, '')
+
+
+def test_what_was_set_is_told_when_work_begins_and_not_above_a_refusal(tmp_path):
+    done = python(ROOT / 'main.py', '--mode=summary')
+    assert done.stdout.startswith('machine.cpu_devices: 2') and 'log level' in done.stdout.splitlines()[4]
+    card, where = f'--config={ROOT}/configs/folder.py', f'--workdir={tmp_path}'
+    done = python(ROOT / 'main.py', '--mode=prepare', card, where, '--config.prepare.path=/nowhere')
+    assert (done.returncode, done.stdout) == (2, '')
+    assert 'needs an existing path' in done.stderr
 
 
 def test_settings_are_made_before_jax_is_imported_and_named():

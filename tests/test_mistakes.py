@@ -33,10 +33,41 @@ MISTAKES = {
         '--config.train=64',
         'config.train is a section and not a field; its fields are',
     ),
-    'a flag that does not exist': ('--workdri=/tmp/x', 'Did you mean: workdir'),
+    'a flag that does not exist': ('--workdri=/tmp/x', 'no flag --workdri; did you mean --workdir?'),
+    "another trainer's flag": ('--lr=0.1', 'no flag --lr; did you mean --config.train.rate=...?'),
+    'a card behind its fields': (
+        '--config.data.directory={f}/run --config=configs/folder.py',
+        'Give --config before its fields.',
+    ),
+    'two cards': (
+        '--config=configs/folder.py --config=configs/imagenet.py --config.train.batch=3',
+        '--config is given twice; give one.',
+    ),
+    'an image that is no flag': ('--mode=predict --workdir={f}/run cat.jpg', 'give --images=cat.jpg'),
+    'nothing to verify': (
+        '--mode=verify',
+        'Nothing says what to verify; give --workdir or --config.data.dir',
+    ),
+    'a mode that is nearly one': ('--mode=eval', "no mode 'eval'; did you mean evaluate?"),
+    'a path for the cut-outs': (
+        '--workdir={f}/run --config.prepare.path=~/photos',
+        "path is '~/photos', but cutouts are made and not read; give --config=configs/folder.py",
+    ),
+    'a preset for larger images': (
+        '--workdir={f}/run --config.network.preset=paper',
+        'raise config.prepare.side, to 256,',
+    ),
+    'another number of classes than there are cut-outs': (
+        [*QUICK, '--config.network.classes=3'],
+        'the source cutouts has 10 classes; give --config.network.classes=0, which takes as many as there are.',
+    ),
+    'a class without an image': (
+        [*MINE, '--config.prepare.path={f}/halves'],
+        "one class alone, 'dogs', and a classifier needs two ('cats' holds no image);",
+    ),
     'no field as a flag': (
         '--train.lr=0.1',
-        'no flag --train.lr; fields are given as --config.train.batch=64. There is no field config.train.lr; did',
+        'no flag --train.lr; did you mean --config.train.rate=...?',
     ),
     'a card that is nearly one': (
         '--config=configs/imagnet.py --workdir={f}/run',
@@ -208,6 +239,10 @@ def furnished(folder, whole):
     )
     for name in ('images', 'damaged'):
         pictures(folder / name, *(f'{kind}/{number}.png' for kind in ('cat', 'dog') for number in range(8)))
+    pictures(folder / 'halves', 'dogs/1.png', 'dogs/old/2.png')
+    for name in ('cats/1.txt', 'dogs/old/about/2.txt', 'readme.txt'):
+        (folder / 'halves' / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / 'halves' / name).touch()
     pictures(folder / 'alone', 'cat/1.png', 'cat/2.png')
     (folder / 'damaged/cat/3.png').write_bytes((folder / 'images/cat/3.png').read_bytes()[:60])
     for name in ('whole', 'mixed'):

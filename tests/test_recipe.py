@@ -5,7 +5,7 @@ import pytest
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
-from alexnet_jax import recipe
+from alexnet_jax import commandline, recipe
 from alexnet_jax.fields import DECIDING, FIELDS, MACHINE, Field
 from alexnet_jax.mistakes import Mistake
 from configs import default, quickstart
@@ -153,7 +153,10 @@ def test_a_range_admits_what_lies_in_it(low, high, value, above, below):
     'values, words',
     [
         ({'prepare__validation_share': 0.6, 'prepare__test_share': 0.4}, 'leave nothing to train on'),
-        ({'prepare__source': 'cutouts', 'prepare__path': '/photographs'}, 'cutouts are made and not read'),
+        (
+            {'prepare__source': 'cutouts', 'prepare__path': '/photographs'},
+            'made and not read; give --config=configs/folder.py',
+        ),
         ({'train__epochs': 1.0, 'train__warmup_epochs': 1.0}, 'shorten the warm-up'),
         ({'train__schedule': 'plateau', 'evaluate__every_epochs': 0.0}, 'so that nothing is validated'),
         ({'mesh': '3,2'}, 'batch of 128 images cannot be shared evenly by the 3 devices'),
@@ -166,7 +169,14 @@ def test_a_range_admits_what_lies_in_it(low, high, value, above, below):
             {'checkpoint__keep_every_steps': 500, 'checkpoint__every_steps': 0},
             'multiple of config.checkpoint.every_steps',
         ),
-        ({'prepare__side': 64}, 'Crops of 224 pixels cannot be taken from images of 64'),
+        (
+            {'prepare__side': 64},
+            'Crops of 224 pixels cannot .* images of 64; raise config.prepare.side, to 256, or',
+        ),
+        (
+            {'prepare__side': 64, 'network__preset': 'caffe'},
+            'Crops of 227 .*; raise config.prepare.side, to 256, or',
+        ),
         ({'network__crop': 225}, 'conv1'),
     ],
 )
@@ -191,13 +201,15 @@ def test_fields_that_are_unknown_or_missing_are_named():
     'name, words',
     [
         ('batch', 'config.train.batch or config.evaluate.batch'),
-        ('train.moment', 'did you mean config.train.momentum'),
+        ('train.moment', 'did you mean config.train.momentum?'),
+        ('train.bathc', 'did you mean config.train.batch?'),
+        ('train.lr', 'did you mean config.train.rate?'),
         ('train', 'is a section'),
         ('xyzzy', 'configs/default.py'),
     ],
 )
 def test_an_unknown_field_gets_the_names_that_come_near(name, words):
-    assert words in recipe.unknown(name)
+    assert words in commandline.unknown(name)
 
 
 @few

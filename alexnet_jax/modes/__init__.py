@@ -29,14 +29,14 @@ def prepare(config: ConfigDict, workdir: str = '') -> Numbers:
 
 
 def evaluate(config: ConfigDict, workdir: str) -> Numbers:
-    """Scores a checkpoint of the run in `workdir` on a split; errors, loss and counts."""
+    """Scores a checkpoint of the run in --workdir on a split; errors, loss and counts."""
     from alexnet_jax.modes import evaluating
 
     return evaluating.evaluate(config, workdir)
 
 
 def predict(config: ConfigDict, workdir: str) -> Numbers:
-    """Names the most probable classes of the images in predict.images; how many there were."""
+    """Names the most probable classes of one's own images, by the run in --workdir; how many there were."""
     from alexnet_jax.modes import predicting
 
     return predicting.predict(config, workdir)

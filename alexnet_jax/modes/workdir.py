@@ -20,7 +20,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax import recipe
+from alexnet_jax import commandline, recipe
 from alexnet_jax.data import stores
 from alexnet_jax.mistakes import Mistake
 
@@ -99,7 +99,7 @@ def _with_later_fields(begun: dict[str, object]) -> dict[str, object]:
 
     Without those that decided then and do so no more.
     """
-    card = runpy.run_path(str(recipe.CARDS / 'default.py'))
+    card = runpy.run_path(str(commandline.CARDS / 'default.py'))
     still = {field: value for field, value in begun.items() if field not in recipe.machine_fields()}
     return recipe.deciding(card['get_config']()) | still
 

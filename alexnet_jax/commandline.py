@@ -1,0 +1,218 @@
+"""The words of a command line: which card they name, what a wrong one was meant to be, and the screen of --help.
+
+Knows the names of fields, flags and modes, and nothing of what they do. Imports no jax.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import runpy
+import textwrap
+import traceback
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from alexnet_jax.fields import FIELDS
+from alexnet_jax.lists import wrong
+from alexnet_jax.mistakes import Mistake
+
+CARDS = Path(__file__).resolve().parent.parent / 'configs'
+AS_FIELDS = 'fields are given as --config.<section>.<field>=..., such as --config.train.batch=64'
+# What other trainers call what is a field, or a flag, here.
+MEANT: Mapping[str, str] = {
+    **dict.fromkeys(('lr', 'learning_rate', 'base_lr'), '--config.train.rate'),
+    **dict.fromkeys(('batch_size', 'bs', 'batchsize'), '--config.train.batch'),
+    **dict.fromkeys(('num_epochs', 'max_epochs', 'n_epochs'), '--config.train.epochs'),
+    **dict.fromkeys(('weight_decay', 'wd'), '--config.train.decay'),
+    **dict.fromkeys(('data', 'data_dir', 'data_path', 'dataset'), '--config.prepare.path'),
+    **dict.fromkeys(('arch', 'model', 'net'), '--config.network.preset'),
+    **dict.fromkeys(('dtype', 'amp'), '--config.network.compute'),
+    **dict.fromkeys(('out', 'output', 'output_dir', 'log_dir', 'logdir', 'save_dir'), '--workdir'),
+    **dict.fromkeys(('image', 'input'), '--images'),
+    'num_classes': '--config.network.classes',
+    'num_workers': '--config.data.threads',
+    'image_size': '--config.prepare.side',
+    'scheduler': '--config.train.schedule',
+}
+RESUMES = ('resume', 'continue', 'restart', 'auto_resume')
+STATUSES = {
+    '0': 'done',
+    '1': 'a bug of ours, with its traceback',
+    '2': 'wrong input, a full disk or memory, or damage that verify found: one sentence says what',
+    '3': 'stopped by a signal with everything saved: the same command goes on',
+    '4': 'the loss stopped being a finite number',
+    '5': 'another process of the pod was lost: the same command on all goes on',
+    '130': 'interrupted; 143: terminated',
+}
+
+
+def with_card(words: list[str]) -> tuple[list[str], str | None]:
+    """The words and their card, None where they name none. --config stands once, before its fields; Mistake if not.
+
+    A card that is not there where one stands is looked for beside main.py.
+    """
+    places = [place for place, word in enumerate(words) if re.fullmatch(r'--?config(=.*)?', word, re.DOTALL)]
+    if not places:
+        return words, None
+    if len(places) > 1:
+        raise Mistake('--config is given twice; give one.')
+    (place,) = places
+    if any(re.match(r'--?(no)?config\.', word) for word in words[:place]):
+        raise Mistake('Give --config before its fields.')
+    name, joined, card = words[place].partition('=')
+    after = place + 1 if joined else place + 2
+    card = card if joined else ''.join(words[place + 1 : after])
+    if not os.path.isfile(card) and (CARDS.parent / card).is_file():
+        card = str(CARDS.parent / card)
+    return [*words[:place], f'{name}={card}', *words[after:]], card
+
+
+def try_card(card: str) -> None:
+    """Runs a config file by itself. Raises Mistake with file and line, which config_flags would lose."""
+    if not os.path.isfile(card):
+        names = [path.stem for path in CARDS.glob('[!_]*.py')]
+        near = difflib.get_close_matches(Path(card).stem, names, 1)
+        hint = f'did you mean configs/{near[0]}.py?' if near else 'give one such as configs/imagenet.py.'
+        raise Mistake(f'There is no config file {card or "of no name"}; {hint}')
+    try:
+        config = runpy.run_path(card).get('get_config', lambda: None)()
+    except Exception as error:
+        lines = [
+            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == card
+        ]
+        where, why = [card, *lines[-1:]], error.args[0] if error.args else ''
+        if isinstance(error, SyntaxError):
+            where, why = [error.filename, error.lineno], error.msg
+        raise Mistake(
+            f'{", line ".join(map(str, where))}: {type(error).__name__}: {" ".join(str(why).split())}.'
+        ) from error
+    if not isinstance(config, ConfigDict):
+        raise Mistake(
+            f'{card} needs a get_config() that returns the config of configs/default.py, changed; it gave {config!r}.'
+        )
+
+
+def check_names(words: Iterable[str]) -> None:
+    """Every --config.<field> among the words of a command line names a field. Raises Mistake."""
+    for word in words:
+        name = re.match(r'--?(?:no)?config\.([^=]*)', word)
+        if name and name[1] not in FIELDS:
+            raise Mistake(unknown(name[1]))
+
+
+def unknown(name: str) -> str:
+    """The sentence about a field that does not exist, with the names that come near."""
+    own = [field for field in FIELDS if field.startswith(f'{name}.')]
+    if own:
+        return f'config.{name} is a section and not a field; its fields are {", ".join(own)}.'
+    near = [word.removeprefix('--') for word in meant(name)]
+    hint = f'did you mean {" or ".join(near)}?' if near else 'configs/default.py has them all.'
+    return f'There is no field config.{name}; {hint}'
+
+
+def meant(name: str) -> list[str]:
+    """The flags that a name may have been meant for: a field of that last word, another's word for it, or the nearest.
+
+    A second one is named where it comes as near as the first.
+    """
+    last = name.rpartition('.')[2].replace('-', '_').lower()
+    if same := [field for field in FIELDS if field.rpartition('.')[2] == last]:
+        return [f'--config.{field}' for field in same]
+    if last in MEANT:
+        return [MEANT[last]]
+    whole = '.' in name
+    near = {
+        field: difflib.SequenceMatcher(None, name if whole else last, _compared(field, whole)).ratio()
+        for field in FIELDS
+    }
+    best = max(near.values())
+    return [f'--config.{field}' for field in FIELDS if near[field] >= max(0.7, best - 0.02)][:2]
+
+
+def _compared(field: str, whole: bool) -> str:
+    return field if whole else field.rpartition('.')[2]
+
+
+def flag_mistake(error: Exception) -> Mistake:
+    """absl's complaint about the command line as a Mistake, with what the field expects where it is about a field."""
+    if isinstance(error, Mistake):
+        return error
+    field = re.match(r'flag --(?:no)?config\.([\w.]+)=(.*?): ', str(error), re.DOTALL)
+    if field:
+        return wrong(field[1], field[2], FIELDS[field[1]])
+    if not isinstance(error, flags.UnrecognizedFlagError):
+        return Mistake(f'{error} (--help shows the flags).')
+    name = error.flagname
+    if name.lower() in RESUMES:
+        return Mistake(
+            f'There is no flag --{name}, and none is needed: the same command with the same --workdir goes on from '
+            'its newest checkpoint.'
+        )
+    near = re.search(r'Did you mean: (\w+) \?', str(error))  # absl's own, of the flags
+    if near and name not in MEANT:
+        return Mistake(f'There is no flag --{name}; did you mean --{near[1]}?')
+    if words := meant(name):
+        hint = f'{" or ".join(f"{word}=..." for word in words)}?'
+        return Mistake(f'There is no flag --{name}; did you mean {hint}')
+    return Mistake(f'There is no flag --{name}; {AS_FIELDS}, and --help shows the flags.')
+
+
+def leftover(
+    rest: list[str], mode: str, images: str, modes: Collection[str], takers: Collection[str]
+) -> Mistake:
+    """About words that are no flags; `takers` are the modes to which --images can be given, and `images` were."""
+    begin = f'{rest[0]!r} has no meaning here; '
+    if mode in takers:
+        named = [each for each in (images, *rest) if each]
+        return Mistake(
+            f'{begin}give --images={",".join(named[:3])}{",..." * (len(named) > 3)} for all of them.'
+        )
+    if rest[0] in modes:
+        return Mistake(f'{begin}did you mean --mode={rest[0]}?')
+    return Mistake(f'{begin}every word is a flag, such as --mode=train; --help shows the flags.')
+
+
+def no_mode(name: str, modes: Collection[str]) -> Mistake:
+    """About a mode that there is not, with the one that comes near."""
+    near = difflib.get_close_matches(name.lower(), modes, 1)
+    hint = f'did you mean {near[0]}? The' if near else 'the'
+    return Mistake(f'There is no mode {name!r}; {hint} modes are {", ".join(modes)}.')
+
+
+def check_images(images: str, mode: str, takers: Collection[str]) -> None:
+    """--images is given to a mode that takes images alone. Raises Mistake."""
+    if images and mode not in takers:
+        raise Mistake(f'--images is for --mode={" or ".join(takers)}; --mode={mode} takes none.')
+
+
+def screen(given: flags.FlagValues, modes: Mapping[str, Callable]) -> str:
+    """What --help shows: how a command is made, the modes, the flags and the exit statuses."""
+    about = {name: (mode.__doc__ or '').partition(';')[0].rstrip('.') for name, mode in modes.items()}
+    own = given.flags_by_module_dict()[given.find_module_defining_flag('mode')]
+    return '\n'.join(
+        [
+            'Usage: python main.py [--config=FILE] [--mode=MODE] --workdir=FOLDER [--config.train.rate=0.01 ...]',
+            '',
+            'Without --config the quickstart is trained; the same command again goes on with its run.',
+            *_table('Modes', about),
+            *_table('Flags', {f'--{flag.name}': str(flag.help) for flag in own}),
+            *_table('Exit statuses', STATUSES),
+            '',
+            'The config files are in configs/; configs/default.py has every field with its reason or unit.',
+        ]
+    )
+
+
+def _table(title: str, rows: Mapping[str, str]) -> list[str]:
+    wide = max(map(len, rows)) + 4
+    lines = ['', f'{title}:']
+    for name, words in rows.items():
+        lines += textwrap.wrap(
+            ' '.join(words.split()), 100, initial_indent=f'  {name}'.ljust(wide), subsequent_indent=' ' * wide
+        )
+    return lines
