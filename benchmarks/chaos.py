@@ -103,11 +103,14 @@ class Runs:
         self.started += 1
         port, log = free_port(), workdir.with_suffix('.log')
         victim = plan['victim'] if plan else 0
+        named = plan is not None and plan['point'] != 'random'
+        # All or none: a fork leaves without jax's farewell, for which a python of its own waits for minutes.
+        own = not named and self.started % OWN_PYTHON == 0
         children = []
         for process in range(self.given.processes):
             words = self.command(workdir, process, port)
-            hook = plan if plan and plan['point'] != 'random' and process == victim else None
-            if hook is None and self.started % OWN_PYTHON == 0:
+            hook = plan if named and process == victim else None
+            if own:
                 with open(log, 'ab') as file:
                     own = subprocess.Popen([sys.executable, *words], stdout=file, stderr=file)
                 children.append(own.pid)
