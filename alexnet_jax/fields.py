@@ -143,6 +143,7 @@ MACHINE: Mapping[str, Field] = {
     'machine.cpu_devices': _whole(1, 1024),
     'machine.join_seconds': _whole(1, 86400),
     'machine.peer_seconds': _whole(2, 86400),
+    'machine.stuck_seconds': _whole(0, 864000),
     'machine.cache': _TEXT,
     'machine.keep_memory': _YES,
     'machine.deterministic': _YES,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from alexnet_jax.mistakes import Mistake
+from alexnet_jax.peer import Peer, read
 
 FOLDER = '.peers'
 LOST = 5  # the exit status
@@ -30,37 +31,27 @@ LINGER = 5  # seconds that process 0, with which jax's own service goes, leaves 
 _watch: Watch | None = None
 
 
-class Peer:
-    """What is known of another process."""
-
-    def __init__(self) -> None:
-        self.said: dict[str, Any] = {}
-        self.come = False  # its file was seen to change: it is not of an earlier run
-        self.silent = 0.0  # seconds of our own watching since it last changed
-
-    def hear(self, said: dict[str, Any] | None, seconds: float) -> None:
-        """A look at its file, `seconds` after the last one; None where nothing could be read."""
-        if said and said != self.said:
-            self.come = self.come or bool(self.said)  # the first content may be of an earlier run
-            self.said, self.silent = said, 0.0
-        else:
-            self.silent += seconds
-
-    @property
-    def left(self) -> int | None:
-        """The status with which it ended, if it did."""
-        return self.said.get('left') if self.come else None
-
-
 class Watch(threading.Thread):
     """Tells the others where this process stands and looks after them; ends the process where one is lost."""
 
     def __init__(
-        self, folder: Path, process: int | None, processes: int | None, *, join: float, limit: float
+        self,
+        folder: Path,
+        process: int | None,
+        processes: int | None,
+        *,
+        join: float,
+        limit: float,
+        stuck: float = 0,
     ):
         super().__init__(name='peers', daemon=True)
         self.folder, self.processes, self.limit, self._join = folder, processes, limit, join
         self.at, self.joined, self.verdict = 'joining', False, ''
+        self.moves, self.still, self._stuck_limit = (
+            0,
+            0.0,
+            stuck,
+        )  # places, and seconds of this watch in the last one
         self._left: tuple[int, str] | None = None
         self._beats, self._beat, self._run = 0, min(1.0, limit / 8), secrets.token_hex(4)
         self._others: dict[str, Peer] = {}
@@ -84,6 +75,7 @@ class Watch(threading.Thread):
             seconds = min(time.monotonic() - last, 2 * self._beat)
             last = time.monotonic()
             waited += seconds
+            self.still += seconds
             try:
                 self._tell()
                 self._look(seconds)
@@ -91,7 +83,7 @@ class Watch(threading.Thread):
                 continue
             if not self.joined and waited > self._join:
                 self.end(LOST, self._missing())
-            if self.joined and (found := self._lost()):
+            if self.joined and (found := self._lost() or self._stuck()):
                 self.end(*found)
 
     def leave(self, status: int, sentence: str) -> None:
@@ -130,6 +122,8 @@ class Watch(threading.Thread):
                 'host': socket.gethostname(),
                 'pid': os.getpid(),
                 'at': self.at[:200],
+                'moves': self.moves,
+                'still': self.still,
                 'left': status,
                 'sentence': sentence[:400],
             }
@@ -147,7 +141,7 @@ class Watch(threading.Thread):
         else:
             names = {str(process) for process in range(self.processes)}
         for name in names - {self.name_of_file}:
-            self._others.setdefault(name, Peer()).hear(_read(self.folder / name), seconds)
+            self._others.setdefault(name, Peer()).hear(read(self.folder / name), seconds)
 
     def _missing(self) -> str:
         here = [name for name, peer in self._others.items() if peer.come]
@@ -181,6 +175,23 @@ class Watch(threading.Thread):
                 )
         return None
 
+    def _stuck(self) -> tuple[int, str] | None:
+        """Who has come least far, where a main thread has not moved for too long; those it holds up do not either."""
+        said = {
+            name: each.said for name, each in self._others.items() if each.come and each.left in (None, LOST)
+        }
+        if self._left is None:  # who is done may wait for the others
+            said[self.name_of_file] = {'moves': self.moves, 'still': self.still}
+        if not 0 < self._stuck_limit < max((each['still'] for each in said.values()), default=0):
+            return None
+        still = [name for name, each in said.items() if each['still'] > self._stuck_limit / 2]
+        name = min(still, key=lambda name: (said[name]['moves'], name))
+        return LOST, (
+            f'{self._called(name)} is alive and stands still: it has not left its place for {said[name]["still"]:.0f} '
+            'seconds (config.machine.stuck_seconds). Run the same command again everywhere; it goes on from the last '
+            'checkpoint.'
+        )
+
     def _called(self, name: str) -> str:
         peer = self._others.get(name)
         host = peer.said.get('host', '?') if peer else socket.gethostname()
@@ -195,10 +206,14 @@ class Watch(threading.Thread):
         ]
 
 
-def begin(folder: Path, process: int | None, processes: int | None, *, join: float, limit: float) -> None:
-    """From here on this process tells the others where it stands, and waits for them no longer than `join` seconds."""
+def begin(folder: Path, process: int | None, processes: int | None, **seconds: float) -> None:
+    """From here on this process tells the others where it stands.
+
+    It waits for them no longer than `join` seconds, is silent for no longer than `limit`, and stays at one place for no
+    longer than `stuck`, if that is not 0.
+    """
     global _watch
-    _watch = Watch(folder / FOLDER, process, processes, join=join, limit=limit)
+    _watch = Watch(folder / FOLDER, process, processes, **seconds)
     _hold_aborts(_watch)
     _watch.start()
 
@@ -226,11 +241,14 @@ def alone() -> None:
 def at(place: str) -> None:
     """Where this process stands, as the others will tell it if it is lost. Costs nothing; alone it does nothing."""
     if _watch is not None:
-        _watch.at = place
+        _watch.at, _watch.still = place, 0.0
+        _watch.moves += 1
 
 
 def check() -> None:
     """For who waits in Python for what the first process makes: raises nothing, but ends where that one has ended."""
+    if _watch is not None:
+        _watch.still = 0.0
     if _watch is not None and (first := _watch._others.get('0')) is not None and first.left not in (None, 0):
         _watch.end(first.left if first.left in (2, 3) else LOST, f'Process 0 ended: {first.said["sentence"]}')
 
@@ -257,14 +275,6 @@ def leave(status: int, sentence: str = '', error: BaseException | None = None) -
         sys.stderr.flush()
         _watch.quit(status, sentence)
     _watch.leave(status, sentence)
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        said = json.loads(file.read_bytes() or b'null')
-    except (OSError, ValueError):
-        return None
-    return said if isinstance(said, dict) else None
 
 
 def _hold_aborts(watch: Watch) -> None:

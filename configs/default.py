@@ -105,6 +105,7 @@ def get_config() -> ConfigDict:
     config.machine.cpu_devices = 1  # (machine) CPU devices to make where there is no accelerator
     config.machine.join_seconds = 300  # (machine) in which all processes of a pod must have come
     config.machine.peer_seconds = 60  # (machine) of a peer's silence until the others end, with status 5
+    config.machine.stuck_seconds = 0  # (machine) of a pod at one place, such as a step, until it ends; 0: any time
     config.machine.cache = 'auto'  # (machine) compiled programs are kept; auto: in ~/.cache; a folder; empty: nowhere
     config.machine.keep_memory = True  # (machine) glibc: keep freed pages instead of faulting them in at every step
     config.machine.deterministic = False  # (machine) GPU: runs equal to the bit, by slower kernels; not measured

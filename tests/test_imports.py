@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # A file imports from lower levels and its own room; neighbours on one level are strangers.
 LEVELS = {
     'mistakes': 0,
+    'peer': 0,
     'process': 1,
     'pod': 1,
     'peers': 1,

@@ -20,7 +20,7 @@ CHILD = """
 import pathlib, sys, time
 from alexnet_jax import peers
 folder, process, processes, join, comes = pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:])
-peers.begin(folder, process, processes, join=join, limit={limit})
+peers.begin(folder, process, processes, join=join, limit={limit}, stuck={stuck})
 time.sleep(0.8)
 if comes:
     peers.joined(process, processes)
@@ -30,10 +30,10 @@ print('ready', flush=True)
 """
 
 
-def started(folder, process, processes, then='time.sleep(60)', join=60, comes=1):
+def started(folder, process, processes, then='time.sleep(60)', join=60, comes=1, stuck=0):
     words = [str(word) for word in (folder, process, processes, join, comes)]
     return subprocess.Popen(
-        [sys.executable, '-c', CHILD.format(limit=LIMIT, then=then), *words],
+        [sys.executable, '-c', CHILD.format(limit=LIMIT, then=then, stuck=stuck), *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -122,6 +122,38 @@ def test_an_error_that_a_lost_peer_caused_is_no_traceback(tmp_path):
     time.sleep(0.3)
     second.kill()
     assert 'Traceback' not in ends(first, 5, 'process 1 (')
+
+
+STEPS = """
+for step in range(8, {last}):
+    peers.at(f'step {{step}} of process {{process}}')
+    time.sleep(0.2)
+time.sleep({then})  # in a collective, or in a read that never comes back
+"""
+
+
+@pytest.mark.parametrize('hangs', [0, 1])
+def test_one_whose_work_hangs_while_it_speaks_is_named_by_all(tmp_path, hangs):
+    lasts = [13, 12] if hangs else [12, 13]  # the other is a step further, and waits there
+    children = [
+        started(tmp_path, process, 2, stuck=3, then=STEPS.format(last=last, then=60))
+        for process, last in enumerate(lasts)
+    ]
+    for child in children:
+        said = ends(child, 5, f'process {hangs} (', 'stood at: step 11', 'stood at: step 12')
+        assert said.startswith(f'process {hangs} (') and 'is alive and stands still' in said
+        assert 'stuck_seconds' in said
+
+
+def test_a_place_may_be_left_slowly_who_is_done_may_wait_and_by_default_all_may(tmp_path):
+    last = 'time.sleep(2)\npeers.check()\ntime.sleep(2)\npeers.leave(0)'
+    pairs = [
+        started(tmp_path / 'on', 0, 2, stuck=3, then='peers.leave(0)\ntime.sleep(5)'),
+        started(tmp_path / 'on', 1, 2, stuck=3, then=STEPS.format(last=12, then=0) + last),
+        *(started(tmp_path / 'off', i, 2, then='time.sleep(5); peers.leave(0)') for i in (0, 1)),
+    ]
+    for child in pairs:
+        ends(child, 0)
 
 
 @pytest.mark.slow

@@ -38,7 +38,14 @@ def join(config: ConfigDict, workdir: str, coordinator: str, processes: int, pro
         return
     shared = Path(workdir) if workdir else preparing.directory(config, workdir)
     limits = config.machine
-    peers.begin(shared, where.process, where.processes, join=limits.join_seconds, limit=limits.peer_seconds)
+    peers.begin(
+        shared,
+        where.process,
+        where.processes,
+        join=limits.join_seconds,
+        limit=limits.peer_seconds,
+        stuck=limits.stuck_seconds,
+    )
     if not pod.join(where, limits.join_seconds):
         peers.alone()
         return
