@@ -159,7 +159,9 @@ def flag_mistake(error: Exception) -> Mistake:
     if words := meant(name):
         hint = f'{" or ".join(f"{word}=..." for word in words)}?'
         return Mistake(f'There is no flag --{name}; did you mean {hint}')
-    return Mistake(f'There is no flag --{name}; {AS_FIELDS}, and --help shows the flags.')
+    return Mistake(
+        f'There is no flag {"-" if len(name) == 1 else "--"}{name}; {AS_FIELDS}, and --help shows the flags.'
+    )
 
 
 def leftover(
@@ -169,9 +171,8 @@ def leftover(
     begin = f'{rest[0]!r} has no meaning here; '
     if mode in takers:
         named = [each for each in (images, *rest) if each]
-        return Mistake(
-            f'{begin}give --images={",".join(named[:3])}{",..." * (len(named) > 3)} for all of them.'
-        )
+        together = ' for all of them' if len(named) > 1 else ''
+        return Mistake(f'{begin}give --images={",".join(named[:3])}{",..." * (len(named) > 3)}{together}.')
     if rest[0] in modes:
         return Mistake(f'{begin}did you mean --mode={rest[0]}?')
     return Mistake(f'{begin}every word is a flag, such as --mode=train; --help shows the flags.')

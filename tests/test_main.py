@@ -138,13 +138,14 @@ def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(ca
             ['--version'],
             'fields are given as --config.<section>.<field>=..., such as --config.train.batch=64, and --help',
         ),
+        (['-e', '3'], 'There is no flag -e; fields are given as'),
         (
             ['help'],
             "'help' has no meaning here; every word is a flag, such as --mode=train; --help shows the flags.",
         ),
         (
             ['--mode=summary', 'cat.jpg'],
-            "'cat.jpg' has no meaning here; give --images=cat.jpg for all of them.",
+            "'cat.jpg' has no meaning here; give --images=cat.jpg.",
         ),
         (
             ['--mode=summary', '--images=a.jpg', 'b.jpg', 'c.jpg', 'd.jpg'],
