@@ -191,6 +191,8 @@ def _of_training(config: ConfigDict) -> list[tuple[bool, str]]:
 
     prepare, train, every = config.prepare, config.train, config.checkpoint.every_steps
     data, keep = (mesh_shape(config) or (1, 1))[0], config.checkpoint.keep_every_steps
+    no_share = prepare.validation_share == 0 and prepare.source in sources.UNSTEERED
+    unsteered = no_share and not config.data.directory
     return [
         (
             train.warmup_epochs >= train.epochs,
@@ -203,13 +205,16 @@ def _of_training(config: ConfigDict) -> list[tuple[bool, str]]:
             'is 0, so that nothing is validated on the way; give it above 0, or train.schedule=drops.',
         ),
         (
-            train.schedule == 'plateau'
-            and prepare.validation_share == 0
-            and prepare.source in sources.UNSTEERED
-            and not config.data.directory,
+            train.schedule == 'plateau' and unsteered,
             'config.train.schedule is plateau, which steers by the validation error, and config.prepare.'
             f'validation_share is 0, which leaves {prepare.source} without a validation split; give it above 0, or '
             'train.schedule=drops.',
+        ),
+        (
+            config.evaluate.checkpoint == 'best' and unsteered,
+            'config.evaluate.checkpoint is best, which the validation error chooses, and config.prepare.'
+            f'validation_share is 0, which leaves {prepare.source} without a validation split; give it above 0, or '
+            'evaluate.checkpoint=final.',
         ),
         (
             train.batch % data != 0,

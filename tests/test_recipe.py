@@ -159,6 +159,14 @@ def test_a_range_admits_what_lies_in_it(low, high, value, above, below):
         ),
         ({'train__epochs': 1.0, 'train__warmup_epochs': 1.0}, 'shorten the warm-up'),
         ({'train__schedule': 'plateau', 'evaluate__every_epochs': 0.0}, 'so that nothing is validated'),
+        (
+            {
+                'prepare__source': 'cifar10',
+                'prepare__validation_share': 0.0,
+                'evaluate__checkpoint': 'best',
+            },
+            'checkpoint is best, .* leaves cifar10 without a validation split; .* evaluate.checkpoint=final',
+        ),
         ({'mesh': '3,2'}, 'batch of 128 images cannot be shared evenly by the 3 devices'),
         ({'train__accumulate': 3}, 'train.accumulate is 3, but 128 images on 1 devices .* a multiple of 3'),
         ({'mesh': '4,1', 'train__accumulate': 64}, 'cut into so many equal parts; .* a multiple of 256'),
