@@ -145,15 +145,12 @@ def test_one_whose_work_hangs_while_it_speaks_is_named_by_all(tmp_path, hangs):
         assert 'stuck_seconds' in said
 
 
-def test_a_place_may_be_left_slowly_who_is_done_may_wait_and_by_default_all_may(tmp_path):
-    last = 'time.sleep(2)\npeers.check()\ntime.sleep(2)\npeers.leave(0)'
-    pairs = [
-        started(tmp_path / 'on', 0, 2, stuck=3, then='peers.leave(0)\ntime.sleep(5)'),
-        started(tmp_path / 'on', 1, 2, stuck=3, then=STEPS.format(last=12, then=0) + last),
-        *(started(tmp_path / 'off', i, 2, then='time.sleep(5); peers.leave(0)') for i in (0, 1)),
-    ]
-    for child in pairs:
-        ends(child, 0)
+def test_a_place_may_be_left_slowly_and_who_is_done_may_wait(tmp_path):
+    done = started(tmp_path, 0, 2, stuck=4, then='peers.leave(0)\ntime.sleep(6)')
+    slow = 'time.sleep(2.5)\npeers.check()\ntime.sleep(2.5)\npeers.leave(0)'
+    slow = started(tmp_path, 1, 2, stuck=4, then=STEPS.format(last=10, then=0) + slow)
+    ends(slow, 0)
+    ends(done, 0)
 
 
 @pytest.mark.slow
