@@ -1,6 +1,7 @@
 """Checkpoints: what was saved comes back to the bit on any mesh, and what is damaged is named and never used."""
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -454,3 +455,14 @@ def test_while_a_step_is_saved_again_a_whole_checkpoint_of_it_is_there(
     found.wait()
     assert found.restore(placed(state(0)))[2] == {'new': True} and found.best() == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ['1']
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_each_column_is_hashed_once_on_a_host_however_many_replicas_it_holds(processes, monkeypatch):
+    expected, counted, sha256 = digests.describe(placed(state(0))), [], hashlib.sha256
+    replicated = placed(state(0), (4, 2))
+    monkeypatch.setattr(jax, 'process_count', lambda: processes)
+    monkeypatch.setattr(digests.multihost_utils, 'process_allgather', lambda numbers: numbers[None])
+    monkeypatch.setattr(digests.hashlib, 'sha256', lambda data: counted.append(data) or sha256(data))
+    assert digests.describe(replicated) == expected
+    assert len(counted) == 4 * 2  # arrays and columns

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import jax
@@ -160,7 +160,8 @@ class Run:
                 self._read()
                 self._validate_and_save(state, done)
             self.journal.bar(done, self.plan.last)
-            self.check()
+            with self._of_checkpoint():
+                self.check()
             if asked and done < self.plan.last and not (self.plateau and self.plateau.over):
                 raise self._stopped(done)
         self._read()
@@ -238,9 +239,15 @@ class Run:
         self._save(state, done, numbers['top1_error'] if numbers else None, again=again)
 
     def _save(self, state: Any, done: int, top1_error: float | None, **how: bool) -> None:
+        with self._of_checkpoint():
+            self.save(state, done, self.tally, top1_error, **how)
+
+    @contextlib.contextmanager
+    def _of_checkpoint(self) -> Iterator[None]:
+        """Saving, and the reading back of what was saved, are no training."""
         began = time.perf_counter()
         with self.ledger.of('checkpoint'):
-            self.save(state, done, self.tally, top1_error, **how)
+            yield
         self._pace.skip(time.perf_counter() - began)
 
     def _stopped(self, done: int) -> signals.Stopped:

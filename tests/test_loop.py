@@ -1,0 +1,66 @@
+"""The loop with a step that costs nothing: what its clock readings are of."""
+
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from alexnet_jax.training import journal, loop, signals
+
+
+class Feed:
+    """Batches without images, never waited for."""
+
+    waited = 0.0
+
+    def __next__(self):
+        return {}
+
+
+def plan(last):
+    return loop.Plan(
+        last=last,
+        log_every=2,
+        evaluate_every=0,
+        save_every=0,
+        rate=lambda n: 0.1,
+        rates=lambda n: np.zeros(1),
+        epoch=float,
+    )
+
+
+def test_reading_a_save_back_is_time_of_checkpoints_and_not_of_steps(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, 'perf_counter', lambda: now[0])
+    sums = {'loss': 8.0, 'top1': 1.0, 'images': 8.0, 'gradient_norm': 1.0}
+
+    def step(state, batch, rates, number):
+        now[0] += 1.0
+        return state, {name: jnp.float32(value) for name, value in sums.items()}
+
+    def check():
+        now[0] += 10.0
+
+    with journal.Journal(tmp_path, tensorboard=False) as written, signals.Stop() as stop:
+        run = loop.Run(
+            step,
+            Feed(),
+            plan(6),
+            written,
+            0,
+            tally=loop.Tally(),
+            evaluate=lambda state, done: None,
+            save=lambda *given, **named: None,
+            stop=stop,
+            check=check,
+        )
+        run.go(None, False)
+    rows = journal.read_timings(tmp_path)
+    paced = [row for row in rows if 'seconds' in row]
+    assert [row['step'] for row in paced] == [2, 4, 6]
+    # A row is read one step late; the first step compiles.
+    assert sum(row['seconds'] for row in paced) == pytest.approx(5, abs=1e-6)
+    assert sum(row.get('checkpoint_seconds', 0) for row in rows) + run.ledger.take()[
+        'checkpoint_seconds'
+    ] == pytest.approx(60)
