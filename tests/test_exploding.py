@@ -1,6 +1,7 @@
 """A loss that explodes: told with its steps and examples; on request the run goes on without them, repeatably."""
 
 import json
+import os
 
 import jax
 import numpy as np
@@ -94,8 +95,6 @@ def test_on_request_the_run_goes_on_without_those_batches_and_again_just_so(
 
     def interrupted(self, done, total, **shown):
         if done == 7 and not asked and self is not None:
-            import os
-
             asked.append(os.kill(os.getpid(), signals.SIGNALS[0]))
         bar(self, done, total, **shown)
 
@@ -106,6 +105,27 @@ def test_on_request_the_run_goes_on_without_those_batches_and_again_just_so(
     modes.train(config, str(broken))
     assert (broken / journal.METRICS).read_text() == (whole / journal.METRICS).read_text()
     assert arrays_of(broken)['leaves'] == arrays_of(whole)['leaves']
+
+
+def test_behind_a_change_of_the_batch_it_goes_back_to_what_that_checkpoint_had_seen(
+    directory, tmp_path, poisoned, monkeypatch
+):
+    fields = {'train.explosion': 'skip', 'checkpoint.every_steps': 1, 'checkpoint.keep_every_steps': 2}
+    config, asked, save = config_of(directory, **fields, **{'train.batch': 16}), [], Checkpoints.save
+
+    def interrupted(self, step, *given, **named):
+        save(self, step, *given, **named)
+        if step == 3 and not asked:
+            asked.append(os.kill(os.getpid(), signals.SIGNALS[0]))
+
+    monkeypatch.setattr(Checkpoints, 'save', interrupted)
+    with pytest.raises(signals.Stopped, match='up to step 3'):
+        modes.train(config, str(tmp_path))
+    config.train.batch = 8  # from example 48 on; the second batch explodes, and step 2 had seen 32
+    assert modes.train(config, str(tmp_path))['checkpoint_step'] == 10  # 64 more in steps of eight
+    rows = [row for row in journal.read_metrics(tmp_path) if 'skipped_examples' in row]
+    assert rows == [{'step': 4, 'skipped_examples': 24, 'first_skipped': 40}]
+    assert arrays_of(tmp_path)['record']['seen'] == {'batch': 8, 'examples': 120}
 
 
 def test_what_stopped_can_be_gone_on_with_by_skipping(directory, tmp_path, poisoned):

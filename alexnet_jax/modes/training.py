@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,9 +43,6 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     joining.compare({'the dataset (its checksum)': data.checksum})
     plateau = planning.plateau_of(config, data.counts)
     plan = planning.plan_of(config, stream, shape.parameters(), plateau)
-    evaluating.check_figure(config, data.counts)
-    if not (Path(workdir) / folder.CHECKPOINTS).exists():
-        evaluating.check_step(config, plan, [])
     with (
         folder.alone(workdir) if devices.writer() else contextlib.nullcontext(),
         signals.Stop(together=pod.many()) as stop,
@@ -69,7 +68,6 @@ def trained(
         folder.settle(workdir, config, dataset=data.checksum)
     for line in planning.announcement(config, data, shape, plan, workdir) + rooms.describe(shape, mesh):
         log.info('%s', line)
-    run_key = jax.random.key(config.seed)
     with (
         Journal(workdir, tensorboard=config.log.tensorboard, writer=devices.writer()) as journal,
         Profile(recipe.profile(config), Path(workdir) / PROFILE) as profile,
@@ -79,137 +77,172 @@ def trained(
         ) as checkpoints,
     ):
         network = rooms.network_of(config, shape)
+        run = Run(config, workdir, data, network, mesh, stream, plateau, stop, journal, profile, checkpoints)
         with stop.leaving('nothing was done since the last checkpoint; run the same command to go on.'):
             checkpoints.check_fresh(any(row['step'] for row in read_metrics(workdir)))
-            start = begin(config, checkpoints, network, mesh, journal, run_key, plateau, workdir)
+            start = begin(run)
             if devices.writer() and not (Path(workdir) / concluding.EXAMPLES).exists():
                 concluding.draw_examples(stream, data, workdir, mean_kind=config.augment.mean)
-        stands = stream.skipping(start.skipped).position(start.done)
-        if start.seen != stands:  # some of them were seen in batches of another size
-            stream.go_on(start.done, start.seen)
-            plan = planning.plan_of(config, stream, shape.parameters(), plateau, start.done)
-        ended = start.done >= plan.last or bool(plateau and plateau.over)
-        evaluating.check_step(config, plan, checkpoints.steps(), ended=ended)
-        ledger = Ledger()
-        ledger.add('start', time.perf_counter() - began)
-        while start.unvalidated or start.done < plan.last and not (plateau and plateau.over):
-            stream = stream.skipping(start.skipped)
-            parts = (config, data, stream, network, mesh, plan, journal, checkpoints, start)
-            try:
-                state, done = go_on(*parts, stop, run_key, plateau, profile, ledger)
-                start = start._replace(done=done, state=state)
-                break
-            except loop.NotFinite as end:
-                end = exploding.told(end, stream, workdir)
-                if config.train.explosion == 'stop':
-                    raise end from None
-                skipped = exploding.without(end, stream)
-                checkpoints.forget_after(exploding.first_of(end))
-                if plateau:
-                    vars(plateau).update(vars(planning.plateau_of(config, data.counts)))
-                start = begin(config, checkpoints, network, mesh, journal, run_key, plateau, workdir)
-                start = start._replace(skipped=skipped)
-        with ledger.of('checkpoint'):
-            checkpoints.wait()
-        journal.no_bar()
-        with stop.leaving('the training is done and saved, its figure is not; run the same command for it.'):
-            with ledger.of('end'):
-                number, parameters = evaluated(config, checkpoints, shape, mesh, start.done, start.state)
-                result = concluding.conclude(config, data, network, mesh, workdir, parameters, number, stream)
-            journal.timings(start.done, **ledger.take())
-            log.info('%s', journal.where_the_time_went())
-        return result
+        run.ledger.add('start', time.perf_counter() - began)
+        return concluded(run, through(run, start))
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one run holds from its beginning to its end."""
+
+    config: ConfigDict
+    workdir: str
+    data: dataset.Dataset
+    network: AlexNet
+    mesh: jax.sharding.Mesh
+    stream: pipeline.Training  # as of a run that nothing changed: no other batch before, nothing skipped
+    plateau: schedule.Plateau | None
+    stop: signals.Stop
+    journal: Journal
+    profile: Profile
+    checkpoints: Checkpoints
+    ledger: Ledger = dataclasses.field(default_factory=Ledger)
+
+    @property
+    def key(self) -> jax.Array:
+        """What the weights and the masks are drawn by."""
+        return jax.random.key(self.config.seed)
+
+    def plan(self, stream: pipeline.Training, done: int = 0) -> loop.Plan:
+        """Steps, cadences and rates along a stream."""
+        layers = self.network.architecture.parameters()
+        return planning.plan_of(self.config, stream, layers, self.plateau, done)
 
 
 class Start(NamedTuple):
-    """Where a run stands: steps done, state, sums since the last row, examples seen, ranges that are skipped, and
-    whether a signal left the validation of this state.
+    """Where a run stands: steps done, state, sums since the last row, the stream behind the examples it has seen and
+    its plan, ranges that are skipped, and whether a signal left the validation of this state.
     """
 
     done: int
     state: step.State
     tally: loop.Tally
-    seen: int = 0
+    stream: pipeline.Training
+    plan: loop.Plan
     skipped: pipeline.Skipped = ()
     unvalidated: bool = False
 
+    def images(self) -> pipeline.Training:
+        """The stream without what is skipped."""
+        return self.stream.skipping(self.skipped)
 
-def begin(
-    config: ConfigDict,
-    checkpoints: Checkpoints,
-    network: AlexNet,
-    mesh: jax.sharding.Mesh,
-    journal: Journal,
-    key: jax.Array,
-    plateau: schedule.Plateau | None,
-    workdir: str,
-) -> Start:
+
+def begin(run: Run) -> Start:
     """The newest whole checkpoint's, else a fresh network's. The plateau is put where it was."""
-    if checkpoints.steps():
-        done, state, record = checkpoints.restore(rooms.abstract_state(network.architecture, mesh))
-        journal.cut_back(done)
-        log.info('Going on from the checkpoint of step %d.', done)
-        if plateau:
-            vars(plateau).update(record['plateau'])
-        batch, seen = folder.batch_of(workdir, record, done)
-        if batch != config.train.batch:
-            log.warning(
-                'config.train.batch was %d and is now %d: the run goes on behind the %s examples it has seen, in steps '
-                'of the new size; the rate stays what config.train.rate says.',
-                batch,
-                config.train.batch,
-                f'{seen:,}',
-            )
-        skipped = tuple((first, last) for first, last in record.get('skipped', ()))
-        return Start(
-            done, state, loop.Tally(**record['tally']), seen, skipped, record.get('unvalidated', False)
+    shape, config = run.network.architecture, run.config
+    if not run.checkpoints.steps():
+        run.journal.cut_back(0)
+        fresh = rooms.network_of(config, shape, key=jax.random.fold_in(run.key, 0))
+        return Start(0, step.first_state(fresh, run.mesh), loop.Tally(), run.stream, run.plan(run.stream))
+    done, state, record = run.checkpoints.restore(rooms.abstract_state(shape, run.mesh))
+    run.journal.cut_back(done)
+    log.info('Going on from the checkpoint of step %d.', done)
+    if run.plateau:
+        vars(run.plateau).update(record['plateau'])
+    batch, seen = folder.batch_of(run.workdir, record, done)
+    if batch != config.train.batch:
+        log.warning(
+            'config.train.batch was %d and is now %d: the run goes on behind the %s examples it has seen, in steps '
+            'of the new size; the rate stays what config.train.rate says.',
+            batch,
+            config.train.batch,
+            f'{seen:,}',
         )
-    journal.cut_back(0)
-    fresh = rooms.network_of(config, network.architecture, key=jax.random.fold_in(key, 0))
-    return Start(0, step.first_state(fresh, mesh), loop.Tally())
+    skipped = tuple((first, last) for first, last in record.get('skipped', ()))
+    stream, plan = run.stream.skipping(()), run.plan(run.stream)
+    if seen != stream.skipping(skipped).position(done):  # some of them were seen in batches of another size
+        stream.go_on(done, seen)
+        plan = run.plan(stream, done)
+    unvalidated = record.get('unvalidated', False)
+    return Start(done, state, loop.Tally(**record['tally']), stream, plan, skipped, unvalidated)
 
 
-def go_on(
-    config: ConfigDict,
-    data: dataset.Dataset,
-    stream: pipeline.Training,
-    network: AlexNet,
-    mesh: jax.sharding.Mesh,
-    plan: loop.Plan,
-    journal: Journal,
-    checkpoints: Checkpoints,
-    start: Start,
-    stop: signals.Stop,
-    key: jax.Array,
-    plateau: schedule.Plateau | None,
-    profile: Profile,
-    ledger: Ledger,
-) -> tuple[step.State, int]:
+def through(run: Run, start: Start) -> Start:
+    """All steps from there, going back where the loss explodes and the config says so; where the run stands then."""
+    while start.unvalidated or start.done < start.plan.last and not (run.plateau and run.plateau.over):
+        try:
+            state, done = go_on(run, start)
+            return start._replace(done=done, state=state, unvalidated=False)
+        except loop.NotFinite as end:
+            end = exploding.told(end, start.images(), run.workdir)
+            if run.config.train.explosion == 'stop':
+                raise end from None
+            skipped = exploding.without(end, start.images())
+            run.checkpoints.forget_after(exploding.first_of(end))
+            if run.plateau:
+                vars(run.plateau).update(vars(planning.plateau_of(run.config, run.data.counts)))
+            start = begin(run)._replace(skipped=skipped)
+    return start
+
+
+def go_on(run: Run, start: Start) -> tuple[step.State, int]:
     """The steps from where the run stands to the last one, and its number."""
-    layers = tuple(network.architecture.parameters())
-    held = rooms.cache_of(config, data, mesh)
-    made = step.make(
-        network,
-        optimizer.paper_sgd(
-            layers,
-            momentum=config.train.momentum,
-            decay=config.train.decay,
-            decay_biases=config.train.decay_biases,
-        ),
-        mesh,
-        mean=data.mean,
-        mean_kind=config.augment.mean,
-        key=jax.random.fold_in(key, 1),
-        accumulate=config.train.accumulate,
-        images=held.images if held else None,
-        compiler_options=devices.compiler_options(config.machine.dots_only),
-    )
-    centre = rooms.evaluator_of(config, data, network, mesh, views=1) if 'validation' in data.counts else None
+    config, stream = run.config, start.images()
+    held = rooms.cache_of(config, run.data, run.mesh)
+    made = made_step(run, held.images if held else None)
+    cached = stream.without_pixels(held.labels) if held else stream
+    batches = cached.batches(start.done, start.plan.last)
+    with feed.feed(batches, devices.batch_sharding(run.mesh), ahead=config.data.ahead) as fed:
+        return loop.run(
+            made,
+            start.state,
+            fed,
+            start.plan,
+            run.journal,
+            first=start.done,
+            unvalidated=start.unvalidated,
+            tally=start.tally,
+            evaluate=evaluator(run),
+            save=saver(run, start.skipped, stream),
+            stop=agreement.Agreement(run.stop, run.mesh) if pod.many() else run.stop,
+            leaving=run.stop.leaving,
+            check=run.checkpoints.check,
+            plateau=run.plateau,
+            standstill=planning.standstill_of(config, len(run.data.classes)),
+            profile=run.profile,
+            skipped=stream.skipped_before,
+            ledger=run.ledger,
+            shares=config.log.shares,
+        )
 
-    def evaluate(state: step.State, done: int) -> dict[str, float] | None:
-        if centre is None:
-            return None
-        return centre.rates(state['parameters'], rooms.scoring_of(config, data, 'validation', mesh))
+
+def made_step(run: Run, images: jax.Array | None) -> Callable[..., Any]:
+    """The compiled step as the config has it; `images` are those that the devices hold themselves."""
+    train = run.config.train
+    layers = tuple(run.network.architecture.parameters())
+    return step.make(
+        run.network,
+        optimizer.paper_sgd(
+            layers, momentum=train.momentum, decay=train.decay, decay_biases=train.decay_biases
+        ),
+        run.mesh,
+        mean=run.data.mean,
+        mean_kind=run.config.augment.mean,
+        key=jax.random.fold_in(run.key, 1),
+        accumulate=train.accumulate,
+        images=images,
+        compiler_options=devices.compiler_options(run.config.machine.dots_only),
+    )
+
+
+def evaluator(run: Run) -> Callable[[step.State, int], dict[str, float] | None]:
+    """What gives the rates on the validation split, None where there is none."""
+    if 'validation' not in run.data.counts:
+        return lambda state, done: None
+    centre = rooms.evaluator_of(run.config, run.data, run.network, run.mesh, views=1)
+    return lambda state, done: centre.rates(
+        state['parameters'], rooms.scoring_of(run.config, run.data, 'validation', run.mesh)
+    )
+
+
+def saver(run: Run, skipped: pipeline.Skipped, stream: pipeline.Training) -> Callable[..., None]:
+    """What saves a state of a run along that stream, as loop.Run.save says."""
 
     def save(
         state: step.State,
@@ -219,38 +252,33 @@ def go_on(
         unvalidated: bool = False,
         again: bool = False,
     ) -> None:
-        journal.flush()
-        seen = {'batch': config.train.batch, 'examples': stream.position(done)}
+        run.journal.flush()
+        seen = {'batch': run.config.train.batch, 'examples': stream.position(done)}
         record: dict[str, Any] = {'tally': vars(tally), 'seen': seen}
-        record |= {'plateau': plateau.state()} if plateau else {}
-        record |= {'skipped': start.skipped} if start.skipped else {}
+        record |= {'plateau': run.plateau.state()} if run.plateau else {}
+        record |= {'skipped': skipped} if skipped else {}
         record |= {'unvalidated': True} if unvalidated else {}
-        checkpoints.save(done, state, record, top1_error=top1_error, again=again)
+        run.checkpoints.save(done, state, record, top1_error=top1_error, again=again)
 
-    cached = stream.without_pixels(held.labels) if held else stream
-    batches = cached.batches(start.done, plan.last)
-    with feed.feed(batches, devices.batch_sharding(mesh), ahead=config.data.ahead) as fed:
-        return loop.run(
-            made,
-            start.state,
-            fed,
-            plan,
-            journal,
-            first=start.done,
-            unvalidated=start.unvalidated,
-            tally=start.tally,
-            evaluate=evaluate,
-            save=save,
-            stop=agreement.Agreement(stop, mesh) if pod.many() else stop,
-            leaving=stop.leaving,
-            check=checkpoints.check,
-            plateau=plateau,
-            standstill=planning.standstill_of(config, len(data.classes)),
-            profile=profile,
-            skipped=stream.skipped_before,
-            ledger=ledger,
-            shares=config.log.shares,
-        )
+    return save
+
+
+def concluded(run: Run, start: Start) -> dict[str, Any]:
+    """The figure of a run that is through, when all of it is saved."""
+    config, ledger = run.config, run.ledger
+    with ledger.of('checkpoint'):
+        run.checkpoints.wait()
+    run.journal.no_bar()
+    with run.stop.leaving('the training is done and saved, its figure is not; run the same command for it.'):
+        with ledger.of('end'):
+            shape = run.network.architecture
+            number, parameters = evaluated(config, run.checkpoints, shape, run.mesh, start.done, start.state)
+            result = concluding.conclude(
+                config, run.data, run.network, run.mesh, run.workdir, parameters, number, start.images()
+            )
+        run.journal.timings(start.done, **ledger.take())
+        log.info('%s', run.journal.where_the_time_went())
+    return result
 
 
 def evaluated(
