@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from alexnet_jax.modes import concluding
 from alexnet_jax.training import journal, loop, signals
 
 
@@ -64,3 +65,14 @@ def test_reading_a_save_back_is_time_of_checkpoints_and_not_of_steps(tmp_path, m
     assert sum(row.get('checkpoint_seconds', 0) for row in rows) + run.ledger.take()[
         'checkpoint_seconds'
     ] == pytest.approx(60)
+
+
+def test_the_pace_of_a_checkpoint_is_of_the_steps_before_it():
+    rows = [
+        {'step': 0, 'compile_seconds': 9.0},
+        {'step': 10, 'seconds': 2.0, 'images': 100},
+        {'step': 20, 'seconds': 3.0, 'images': 100},
+        {'step': 30, 'seconds': 5.0, 'images': 100},
+    ]
+    assert concluding.pace(rows, 20) == (5.0, 40.0)
+    assert concluding.pace(rows, 30) == (10.0, 30.0)

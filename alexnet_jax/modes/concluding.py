@@ -60,8 +60,7 @@ def conclude(
     kernel = devices.whole(parameters['conv1']['kernel'], mesh)
     if not devices.writer():
         return rates
-    timings = journal.read_timings(workdir)
-    seconds = sum(row.get('seconds', 0.0) for row in timings)
+    seconds, rate = pace(journal.read_timings(workdir), done)
     result = report.result(
         rates,
         split=split,
@@ -71,7 +70,7 @@ def conclude(
         ),
         epochs=stream.epoch(done),
         seconds=seconds,
-        images_per_second=sum(row.get('images', 0) for row in timings) / max(seconds, 1e-9),
+        images_per_second=rate,
         checkpoint_step=done,
         classes=len(data.classes),
         note=''
@@ -87,6 +86,13 @@ def conclude(
     )
     log.info('%s', next_command(config))
     return result
+
+
+def pace(timings: list[dict[str, Any]], done: int) -> tuple[float, float]:
+    """Seconds of training up to a step, and images a second in them."""
+    rows = [row for row in timings if row['step'] <= done]
+    seconds = sum(row.get('seconds', 0.0) for row in rows)
+    return seconds, sum(row.get('images', 0) for row in rows) / max(seconds, 1e-9)
 
 
 def draw(
