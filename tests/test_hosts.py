@@ -198,6 +198,7 @@ from pathlib import Path
 import jax, numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from alexnet_jax.mistakes import Mistake
 from alexnet_jax.training.checkpoints import Checkpoints
 port, rank, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
 jax.config.update('jax_num_cpu_devices', 1)
@@ -227,6 +228,23 @@ for case in ('truncated', 'deleted', 'flipped'):
     mine = restored['conv1']['kernel'].addressable_data(0)
     print(case, step, bool((mine == state(1)['conv1']['kernel'].addressable_data(0)).all()), flush=True)
     checkpoints.close()
+checkpoints = Checkpoints(folder / 'lacking')
+for step in (1, 2):
+    checkpoints.save(step, state(step), {})
+    checkpoints.wait()
+restore = checkpoints._manager.restore
+def lacks(step, args):
+    if rank == 1 and 'state' in args.keys():
+        raise MemoryError
+    return restore(step, args=args)
+checkpoints._manager.restore = lacks
+try:
+    checkpoints.restore(state(0))
+except Mistake as mistake:
+    print('lacking', mistake, flush=True)
+checkpoints._manager.restore = restore
+print('lacking', checkpoints.restore(state(0))[0], flush=True)
+checkpoints.close()
 """
 
 
@@ -242,3 +260,5 @@ def test_damage_that_one_process_alone_finds_sends_all_to_the_checkpoint_before(
         for case in ('truncated', 'deleted', 'flipped'):
             assert f'{case} 1 True' in said
             assert (tmp_path / case / '2.damaged').is_dir()
+        # What one of them lacks the memory for is told by all, and stays.
+        assert 'lacking The checkpoint of step 2' in said and 'no damage to it' in said and 'lacking 2' in said
