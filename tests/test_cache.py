@@ -151,3 +151,13 @@ def test_memory_that_nobody_knows_refuses_nothing(monkeypatch):
 def test_cpu_devices_share_the_hosts_memory():
     alone, shared = (cache.free_bytes(jax.devices()[0], sharers=n) for n in (1, 7))
     assert 3 < alone / shared < 5
+
+
+def test_files_that_the_host_would_drop_count_as_free(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, 'MEMORY', tmp_path / 'meminfo')
+    (tmp_path / 'meminfo').write_text('MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable:    4000 kB\n')
+    assert cache.free_bytes(jax.devices()[0], sharers=1) == 1024 * 2000
+    (tmp_path / 'meminfo').write_text('MemFree: 10 kB\n')  # an old kernel's, and no file elsewhere
+    assert cache.free_bytes(jax.devices()[0], sharers=1) > 0
+    (tmp_path / 'meminfo').unlink()
+    assert cache.free_bytes(jax.devices()[0], sharers=1) > 0

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,7 @@ from alexnet_jax.mistakes import Mistake
 
 LEFT_FREE = 0.25  # of a device's memory: for parameters, momentum, activations and the compiler's workspace
 GIB = 2.0**30
+MEMORY = Path('/proc/meminfo')  # of Linux
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +72,21 @@ def free_bytes(device: jax.Device, *, sharers: int) -> int | None:
         return statistics['bytes_limit'] - statistics.get('bytes_in_use', 0)
     if device.platform != 'cpu':
         return None
+    # The images are there once more on the host, while they are placed.
+    available = _available()
+    return available if available is None else available // (sharers + 1)
+
+
+def _available() -> int | None:
+    """Bytes that the host can give, with what it holds of files and would drop for them; None if unknown."""
     try:
-        # The images are there once more on the host, while they are placed.
-        return os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // (sharers + 1)
+        kibibytes = re.search(r'^MemAvailable:\s+(\d+) kB', MEMORY.read_text(), re.MULTILINE)
+        if kibibytes:
+            return 1024 * int(kibibytes[1])
+    except OSError:
+        pass
+    try:
+        return os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
     except (AttributeError, OSError, ValueError):
         return None
 
