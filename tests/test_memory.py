@@ -58,6 +58,17 @@ def test_the_parts_that_fit_are_the_fewest():
     assert memory.fits(PAPER, 128, room=2**20, base=0) is None
 
 
+def test_the_parts_that_fit_are_those_of_a_device_of_the_mesh():
+    mesh = {'data': 2, 'column': 2}
+    alone = memory.predicted(PAPER, 128, itemsize=2, **mesh)['all']
+    assert memory.fits(PAPER, 128, room=alone, base=0, itemsize=2, **mesh) == 1
+    assert memory.fits(PAPER, 128, room=alone, base=0, **mesh) > 1  # float32
+    assert memory.fits(PAPER, 128, room=alone, base=0, itemsize=2) is None  # all of it on one
+    assert memory.fits(PAPER, 128, room=4 * alone, base=0, itemsize=2, sharing=4, **mesh) == 1
+    # images of a part are shared out evenly
+    assert memory.fits(PAPER, 6, room=memory.predicted(PAPER, 6, accumulate=3, **mesh)['all'], base=0, **mesh) == 3
+
+
 def test_a_device_sends_what_the_paper_counts_and_its_gradients_in_a_ring():
     assert memory.exchanged(PAPER, 128, {'data': 1, 'column': 1}) == {'columns': 0, 'data': 0}
     over_columns = memory.exchanged(PAPER, 128, {'data': 1, 'column': 2})

@@ -93,9 +93,23 @@ def readable(number: float) -> str:
     return f'{number / 2**20:.0f} MiB' if number >= 2**20 else f'{number / 2**10:.0f} KiB'
 
 
-def fits(shape: Architecture, batch: int, room: float, base: float, itemsize: int = FLOAT) -> int | None:
-    """Into how few equal parts a batch must be cut for its step and a process of `base` bytes to fit into `room`."""
-    for parts in (each for each in range(1, batch + 1) if batch % each == 0):
-        if predicted(shape, batch, accumulate=parts, itemsize=itemsize)['all'] + base <= room:
+def fits(
+    shape: Architecture,
+    batch: int,
+    room: float,
+    base: float,
+    *,
+    itemsize: int = FLOAT,
+    data: int = 1,
+    column: int = 1,
+    sharing: int = 1,
+) -> int | None:
+    """Into how few equal parts a batch must be cut for its step and a process of `base` bytes to fit into `room`.
+
+    On a mesh that is the room of one device, or of so many as are `sharing` it, as CPU devices do.
+    """
+    for parts in (each for each in range(1, batch // data + 1) if batch % (each * data) == 0):
+        step = predicted(shape, batch, accumulate=parts, itemsize=itemsize, data=data, column=column)['all']
+        if step * sharing + base <= room:
             return parts
     return None

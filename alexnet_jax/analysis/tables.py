@@ -100,7 +100,16 @@ def _memory(report: dict[str, Any], shape: Architecture) -> list[str]:
 
 
 def _recipe(report: dict[str, Any], shape: Architecture, room: int) -> str:
-    parts = memory.fits(shape, report['batch'], room * 2**30, report['memory']['base'])
+    held = report['memory']
+    parts = memory.fits(
+        shape,
+        report['batch'],
+        room * 2**30,
+        held['base'],
+        itemsize=held['itemsize'],
+        sharing=held['sharing'],
+        **report['mesh'],
+    )
     if parts is None:
         return f'{room} GiB do not hold a step of {shape.name}, not even image by image.'
     how = (

@@ -45,7 +45,7 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
     with jax.default_matmul_precision(config.network.precision):
         limits = speed.machine(config.network.compute, rounds=config.benchmark.rounds)
     seconds = found['step']['median']
-    together = 1 if mesh.devices.flat[0].platform == 'cpu' else mesh.size  # CPU devices share the cores
+    on_cpu = mesh.devices.flat[0].platform == 'cpu'  # whose devices share the cores and the memory
     flop = batch * speed.training_flop(shape)
     report = {
         'network': shape.name,
@@ -58,7 +58,7 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
         'images_per_second': batch / seconds,
         'flop': flop,
         'flop_per_second': flop / seconds,
-        'share': flop / seconds / (limits.rate * together),
+        'share': flop / seconds / (limits.rate * (1 if on_cpu else mesh.size)),
         'input': input_of(config, stream, seconds) if stream else None,
         'exchanged': memory.exchanged(shape, batch, dict(mesh.shape), itemsize),
         'memory': found['memory']
@@ -67,6 +67,8 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
                 shape, batch, accumulate=config.train.accumulate, itemsize=itemsize, **mesh.shape
             ),
             'base': base,
+            'itemsize': itemsize,
+            'sharing': mesh.size if on_cpu else 1,  # devices of one memory
             'most': most,
         },
         'presets': table_of_memory(shape.classes, itemsize),
