@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # A file imports from lower levels and its own room; neighbours on one level are strangers.
 LEVELS = {
+    'disk': 0,
     'mistakes': 0,
     'peer': 0,
     'process': 1,

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from alexnet_jax import disk
 from alexnet_jax.data import dataset, ground, images, preparation, shards, sources, statistics
 from alexnet_jax.mistakes import Mistake
 
@@ -170,7 +171,7 @@ class Killed(BaseException):
 
 def killing(monkeypatch, happens):
     """Ends the preparation when a file is about to be put in its place (path, False) or just was (path, True)."""
-    put = shards.put_in_place
+    put = disk.put_in_place
 
     def put_or_die(partial, path):
         if happens(Path(path).name, False):
@@ -179,7 +180,7 @@ def killing(monkeypatch, happens):
         if happens(Path(path).name, True):
             raise Killed
 
-    monkeypatch.setattr(shards, 'put_in_place', put_or_die)
+    monkeypatch.setattr(disk, 'put_in_place', put_or_die)
 
 
 def test_killed_before_or_after_any_file_it_goes_on_to_the_same_bytes(unbroken, tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from alexnet_jax import disk
+
 DPI = 160
 INK, PALE, RULE = '#20242b', '#747b86', '#e3e6ea'  # text, text that stands back, thin lines
 TRAIN, VALIDATION, RATE = '#2f6db3', '#d9622b', '#5d6b78'
@@ -274,6 +276,6 @@ def save(figure: Figure, file: File) -> None:
     aside = file.with_name(f'.{file.name}.{os.getpid()}')
     try:
         figure.savefig(aside, format='png', metadata={'Software': None})
-        os.replace(aside, file)
+        disk.put_in_place(aside, file)
     finally:
         aside.unlink(missing_ok=True)

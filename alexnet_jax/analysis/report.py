@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from alexnet_jax import disk
 from alexnet_jax.evaluation import scores
 
 FILE = 'result.json'
@@ -84,11 +85,8 @@ def write(workdir: str | os.PathLike[str], result: Mapping[str, Any]) -> Path:
     file = Path(workdir) / FILE
     aside = file.with_name(f'.{FILE}.{os.getpid()}')
     try:
-        with open(aside, 'w', encoding='utf-8') as opened:
-            opened.write(text)
-            opened.flush()
-            os.fsync(opened.fileno())
-        os.replace(aside, file)
+        aside.write_text(text, encoding='utf-8')
+        disk.put_in_place(aside, file)
     finally:
         aside.unlink(missing_ok=True)
     return file

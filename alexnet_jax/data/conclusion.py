@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_jax import disk
 from alexnet_jax.data import card, dataset, ground, shards, statistics
 from alexnet_jax.data.findings import Findings
 from alexnet_jax.data.sources import Source
@@ -54,7 +55,7 @@ def conclude(directory: Path, source: Source, settings: Mapping[str, Any], jobs:
             file.write(text.encode())
     for name in sorted(ground.OTHERS):
         path = directory / name
-        shards.sync(path)
+        disk.sync(path)
         files[name] = {'bytes': path.stat().st_size, 'sha256': dataset.file_checksum(path)}
     manifest['checksum'] = dataset.manifest_checksum(manifest)
     with shards.whole(directory / dataset.MANIFEST) as file:

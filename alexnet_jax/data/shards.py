@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from alexnet_jax import disk
 from alexnet_jax.data import dataset, images, records
 from alexnet_jax.data.sources import Item, Source
 from alexnet_jax.mistakes import Mistake
@@ -93,7 +94,7 @@ def make(job: Job, tick: Callable[[int], None]) -> list[str]:
     # Kept in place of a dictionary for each image.
     digests = np.frombuffer(b''.join(digests), np.dtype('<u8'))
     size, checksum = os.path.getsize(partial), dataset.file_checksum(partial)
-    put_in_place(partial, job.path)
+    disk.put_in_place(partial, job.path)
     account = Account(
         fingerprint,
         size,
@@ -184,20 +185,4 @@ def whole(path: str | os.PathLike) -> Iterator:
     partial = os.fspath(path) + PARTIAL
     with open(partial, 'wb') as file:
         yield file
-    put_in_place(partial, path)
-
-
-def put_in_place(partial: str, path: str | os.PathLike) -> None:
-    """Gives a finished file its name, once its bytes are on the disk; then the name is too."""
-    sync(partial)
-    os.rename(partial, path)
-    sync(os.path.dirname(path))
-
-
-def sync(path: str | os.PathLike) -> None:
-    """Waits until a file's bytes, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    disk.put_in_place(partial, path)

@@ -20,7 +20,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax import commandline, recipe
+from alexnet_jax import commandline, disk, recipe
 from alexnet_jax.data import stores
 from alexnet_jax.mistakes import Mistake
 
@@ -184,6 +184,4 @@ def write_json(file: Path, content: Any) -> None:
     with open(aside, 'w', encoding='utf-8') as stream:
         json.dump(content, stream, indent=2, sort_keys=True)
         stream.write('\n')
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(aside, file)
+    disk.put_in_place(aside, file)

@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from alexnet_jax import disk
+
 NAME = 'files.json'
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
@@ -21,9 +23,7 @@ def write(folder: Path) -> None:
     aside = folder / f'.{NAME}.new'
     with open(aside, 'w', encoding='utf-8') as stream:
         json.dump({'files': files, 'sha256': _sum(files)}, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(aside, folder / NAME)
+    disk.put_in_place(aside, folder / NAME)
 
 
 def faults(folder: Path) -> dict[str, str] | None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from alexnet_jax import disk
 from alexnet_jax.mistakes import Mistake
 from alexnet_jax.training import ledger
 
@@ -188,11 +189,4 @@ def _replace(path: Path, lines: list[str]) -> None:
     aside = path.with_name(path.name + '.new')
     with open(aside, 'w', encoding='utf-8') as file:
         file.writelines(line + '\n' for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)  # the new name itself
-    finally:
-        os.close(directory)
+    disk.put_in_place(aside, path)
