@@ -45,7 +45,7 @@ def start(words: list[str]) -> dict[str, float]:
     """Seconds from the command to its first line and to the line of its first step; then it is killed."""
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / 'main.py'), '--config.log.every_steps=1', *words],
+        [sys.executable, str(ROOT / 'main.py'), *words, '--config.log.every_steps=1'],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
