@@ -66,7 +66,10 @@ def test_the_parts_that_fit_are_those_of_a_device_of_the_mesh():
     assert memory.fits(PAPER, 128, room=alone, base=0, itemsize=2) is None  # all of it on one
     assert memory.fits(PAPER, 128, room=4 * alone, base=0, itemsize=2, sharing=4, **mesh) == 1
     # images of a part are shared out evenly
-    assert memory.fits(PAPER, 6, room=memory.predicted(PAPER, 6, accumulate=3, **mesh)['all'], base=0, **mesh) == 3
+    assert (
+        memory.fits(PAPER, 6, room=memory.predicted(PAPER, 6, accumulate=3, **mesh)['all'], base=0, **mesh)
+        == 3
+    )
 
 
 def test_a_device_sends_what_the_paper_counts_and_its_gradients_in_a_ring():
