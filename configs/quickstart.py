@@ -22,6 +22,8 @@ def get_config() -> ConfigDict:
     config.prepare.counts = '20000,1000,1000'
     config.prepare.side = 64  # pixels; 56 of them are seen at a time
     config.prepare.encoding = 'raw'  # 12 KB an image: no decoding in a run that two cores must carry
+    config.augment.lighting = 'deviations'  # and more: seven photographs' colours are soon known by heart
+    config.augment.lighting_deviation = 0.5
     config.train.epochs = 15.0  # 2,344 steps
     config.train.rate = 0.08  # for He's weights; the paper's 0.01 needs more epochs than a first run has
     config.train.layer_rates = 'conv1=0.001'  # near 1 / 60^2: pixels deviate by 60, where He assumes one
