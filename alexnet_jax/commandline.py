@@ -72,8 +72,8 @@ def with_card(words: list[str]) -> tuple[list[str], str | None]:
     return [*words[:place], f'{name}={card}', *words[after:]], card
 
 
-def try_card(card: str) -> None:
-    """Runs a config file by itself. Raises Mistake with file and line, which config_flags would lose."""
+def try_card(card: str) -> ConfigDict:
+    """The config that a file gives, run by itself. Raises Mistake with file and line, which config_flags would lose."""
     if not os.path.isfile(card):
         names = [path.stem for path in CARDS.glob('[!_]*.py')]
         near = difflib.get_close_matches(Path(card).stem, names, 1)
@@ -95,6 +95,7 @@ def try_card(card: str) -> None:
         raise Mistake(
             f'{card} needs a get_config() that returns the config of configs/default.py, changed; it gave {config!r}.'
         )
+    return config
 
 
 def check_names(words: Iterable[str]) -> None:

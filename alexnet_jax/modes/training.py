@@ -43,6 +43,9 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     joining.compare({'the dataset (its checksum)': data.checksum})
     plateau = planning.plateau_of(config, data.counts)
     plan = planning.plan_of(config, stream, shape.parameters(), plateau)
+    evaluating.check_figure(config, data.counts)
+    if not (Path(workdir) / folder.CHECKPOINTS).exists():
+        evaluating.check_step(config, plan, [])
     with (
         folder.alone(workdir) if devices.writer() else contextlib.nullcontext(),
         signals.Stop(together=pod.many()) as stop,
@@ -83,6 +86,8 @@ def trained(
             start = begin(run)
             if devices.writer() and not (Path(workdir) / concluding.EXAMPLES).exists():
                 concluding.draw_examples(stream, data, workdir, mean_kind=config.augment.mean)
+        ended = start.done >= start.plan.last or bool(plateau and plateau.over)
+        evaluating.check_step(config, start.plan, checkpoints.steps(), ended=ended)
         run.ledger.add('start', time.perf_counter() - began)
         return concluded(run, through(run, start))
 

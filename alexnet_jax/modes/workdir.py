@@ -10,7 +10,6 @@ import logging
 import os
 import platform
 import re
-import runpy
 import shutil
 import sys
 import time
@@ -99,9 +98,9 @@ def _with_later_fields(begun: dict[str, object]) -> dict[str, object]:
 
     Without those that decided then and do so no more.
     """
-    card = runpy.run_path(str(commandline.CARDS / 'default.py'))
+    default = commandline.try_card(str(commandline.CARDS / 'default.py'))
     still = {field: value for field, value in begun.items() if field not in recipe.machine_fields()}
-    return recipe.deciding(card['get_config']()) | still
+    return recipe.deciding(default) | still
 
 
 def _address(directory: str) -> str:
