@@ -80,7 +80,8 @@ def _count() -> int:
 def _by_wires(shape: tuple[int, int]) -> Mesh | None:
     """The mesh as jax lays it along the wires between devices; None where it knows no way.
 
-    It splits no axis of a torus but on v5e, so that a column of 2 fits no slice of 4 x 4 x 4, and no several slices.
+    It splits no axis of a torus but on v5e, so that a column of 2 fits no slice of 4 x 4 x 4 (NotImplementedError), no
+    several slices (ValueError), and no chips that make no cuboid or count as two devices each (AssertionError).
     """
     try:
         return jax.make_mesh(

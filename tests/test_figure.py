@@ -11,7 +11,7 @@ from PIL import Image
 
 from alexnet_jax import modes
 from alexnet_jax.mistakes import Mistake
-from alexnet_jax.modes import evaluating
+from alexnet_jax.modes import concluding, evaluating
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.training import journal, loop, signals
 
@@ -141,3 +141,10 @@ def test_a_step_is_taken_where_its_checkpoint_will_be_there_at_the_end(step, kee
         assert not is_kept and str(mistake).endswith('.')
     else:
         assert is_kept
+
+
+def test_what_is_said_beside_a_figure_is_why_that_split_is_reported():
+    counts = {'train': 8, 'validation': 2, 'test': 2}
+    assert concluding.note_of('test', counts) == ''
+    assert concluding.note_of('train', counts) == 'the train split was asked for, and the run learned from it'
+    assert 'for want of a test split' in concluding.note_of('validation', {'train': 8, 'validation': 2})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,14 @@ def draw_examples(
     log.info('What the network will see: %s', file)
 
 
+def note_of(split: str, counts: Mapping[str, int]) -> str:
+    """What must be said beside a figure of that split; empty for the test split."""
+    if split == 'test':
+        return ''
+    why = 'was asked for' if 'test' in counts else 'is reported for want of a test split'
+    return f'the {split} split {why}, and the run {"learned from it" if split == "train" else "may be steered by it"}'
+
+
 def conclude(
     config: ConfigDict,
     data: dataset.Dataset,
@@ -73,9 +82,7 @@ def conclude(
         images_per_second=rate,
         checkpoint_step=done,
         classes=len(data.classes),
-        note=''
-        if split == 'test'
-        else f'there is no test split, so this is the {split} split, which also steered the run',
+        note=note_of(split, data.counts),
     )
     report.write(workdir, result)
     draw(data, kernel, outcomes, result, workdir, name=config.name)

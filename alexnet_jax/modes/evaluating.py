@@ -16,8 +16,10 @@ from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.network.alexnet import AlexNet, Parameters
+from alexnet_jax.network.architecture import Architecture
 from alexnet_jax.training import loop, signals
 from alexnet_jax.training.checkpoints import Checkpoints
+from alexnet_jax.training.step import State
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,22 @@ def step_of(config: ConfigDict, checkpoints: Checkpoints) -> int | None:
             )
         return best
     return int(wanted)
+
+
+def reported(
+    config: ConfigDict,
+    checkpoints: Checkpoints,
+    shape: Architecture,
+    mesh: jax.sharding.Mesh,
+    last: int,
+    state: State,
+) -> tuple[int, Parameters]:
+    """The step and the parameters that the last figure is of: of `state` after the `last` step, or of a checkpoint."""
+    wanted = step_of(config, checkpoints)
+    if wanted in (None, last):
+        return last, state['parameters']
+    number, restored, _ = checkpoints.restore(rooms.abstract_state(shape, mesh), wanted)
+    return number, restored['parameters']
 
 
 class Run(NamedTuple):

@@ -277,26 +277,12 @@ def concluded(run: Run, start: Start) -> dict[str, Any]:
     with run.stop.leaving('the training is done and saved, its figure is not; run the same command for it.'):
         with ledger.of('end'):
             shape = run.network.architecture
-            number, parameters = evaluated(config, run.checkpoints, shape, run.mesh, start.done, start.state)
+            number, parameters = evaluating.reported(
+                config, run.checkpoints, shape, run.mesh, start.done, start.state
+            )
             result = concluding.conclude(
                 config, run.data, run.network, run.mesh, run.workdir, parameters, number, start.images()
             )
         run.journal.timings(start.done, **ledger.take())
         log.info('%s', run.journal.where_the_time_went())
     return result
-
-
-def evaluated(
-    config: ConfigDict,
-    checkpoints: Checkpoints,
-    shape: Any,
-    mesh: jax.sharding.Mesh,
-    last: int,
-    state: step.State,
-) -> tuple[int, step.Parameters]:
-    """The step and the parameters that the last figure is of, as evaluate.checkpoint says."""
-    wanted = evaluating.step_of(config, checkpoints)
-    if wanted in (None, last):
-        return last, state['parameters']
-    number, restored, _ = checkpoints.restore(rooms.abstract_state(shape, mesh), wanted)
-    return number, restored['parameters']
