@@ -8,15 +8,15 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from alexnet_jax import commandline, mistakes, peers, recipe
-from alexnet_jax.mistakes import Mistake
-from alexnet_jax.process import hear_callbacks, leave, open_with, say, settings
+from alexnet_jax import commandline, errors, peers, recipe
+from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.environment import hear_callbacks, leave, open_with, say, settings
 
 QUICKSTART = str(commandline.CARDS / 'quickstart.py')
 
 
 def read(argv: list[str]) -> flags.FlagValues:
-    """The flags, `config` among them with its overridden fields; Mistake for all that is wrong with them."""
+    """The flags, `config` among them with its overridden fields; UserError for all that is wrong with them."""
     from alexnet_jax import modes
 
     files, given = flags.FlagValues(), flags.FlagValues()
@@ -65,13 +65,14 @@ def start(argv: list[str]) -> None:
 
 def ending(error: BaseException) -> tuple[str, int] | None:
     """The sentence and the exit status of an end that is nobody's bug; None for a bug of ours."""
-    if isinstance(error, Mistake):
+    if isinstance(error, UserError):
         return str(error), 2
     if isinstance(error, KeyboardInterrupt):
         return 'Interrupted.', 130
-    if sentence := mistakes.of_the_system(error):
+    if sentence := errors.describe_system_error(error):
         return sentence, 2
-    from alexnet_jax.training import loop, signals
+    from alexnet_jax.runtime import signals
+    from alexnet_jax.training import loop
 
     statuses = {signals.Stopped: 3, loop.NotFinite: 4}
     return (str(error), statuses[type(error)]) if type(error) in statuses else None

@@ -20,7 +20,7 @@ _PLACES = {
     'PRESETS': ('alexnet_jax.network.presets', 'PRESETS'),
     'architecture': ('alexnet_jax.network.presets', 'get'),
     'dropout_masks': ('alexnet_jax.network.alexnet', 'dropout_masks'),
-    'Mistake': ('alexnet_jax.mistakes', 'Mistake'),
+    'UserError': ('alexnet_jax.errors', 'UserError'),
     'open_dataset': ('alexnet_jax.data.dataset', 'open_dataset'),
     'Training': ('alexnet_jax.data.pipeline', 'Training'),
     'Evaluator': ('alexnet_jax.evaluation.accuracy', 'Evaluator'),

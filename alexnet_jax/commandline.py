@@ -17,9 +17,9 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
+from alexnet_jax.errors import UserError
 from alexnet_jax.fields import FIELDS
 from alexnet_jax.lists import wrong
-from alexnet_jax.mistakes import Mistake
 
 CARDS = Path(__file__).resolve().parent.parent / 'configs'
 AS_FIELDS = 'fields are given as --config.<section>.<field>=..., such as --config.train.batch=64'
@@ -52,7 +52,7 @@ STATUSES = {
 
 
 def with_card(words: list[str]) -> tuple[list[str], str | None]:
-    """The words and their card, None where they name none. --config stands once, before its fields; Mistake if not.
+    """The words and their card, None where they name none. --config stands once, before its fields; UserError if not.
 
     A card that is not there where one stands is looked for beside main.py.
     """
@@ -60,10 +60,10 @@ def with_card(words: list[str]) -> tuple[list[str], str | None]:
     if not places:
         return words, None
     if len(places) > 1:
-        raise Mistake('--config is given twice; give one.')
+        raise UserError('--config is given twice; give one.')
     (place,) = places
     if any(re.match(r'--?(no)?config\.', word) for word in words[:place]):
-        raise Mistake('Give --config before its fields.')
+        raise UserError('Give --config before its fields.')
     name, joined, card = words[place].partition('=')
     after = place + 1 if joined else place + 2
     card = card if joined else ''.join(words[place + 1 : after])
@@ -73,12 +73,12 @@ def with_card(words: list[str]) -> tuple[list[str], str | None]:
 
 
 def try_card(card: str) -> ConfigDict:
-    """The config that a file gives, run by itself. Raises Mistake with file and line, which config_flags would lose."""
+    """The config that a file gives, run by itself. Raises UserError with file and line, which config_flags would lose."""
     if not os.path.isfile(card):
         names = [path.stem for path in CARDS.glob('[!_]*.py')]
         near = difflib.get_close_matches(Path(card).stem, names, 1)
         hint = f'did you mean configs/{near[0]}.py?' if near else 'give one such as configs/imagenet.py.'
-        raise Mistake(f'There is no config file {card or "of no name"}; {hint}')
+        raise UserError(f'There is no config file {card or "of no name"}; {hint}')
     try:
         config = runpy.run_path(card).get('get_config', lambda: None)()
     except Exception as error:
@@ -88,22 +88,22 @@ def try_card(card: str) -> ConfigDict:
         where, why = [card, *lines[-1:]], error.args[0] if error.args else ''
         if isinstance(error, SyntaxError):
             where, why = [error.filename, error.lineno], error.msg
-        raise Mistake(
+        raise UserError(
             f'{", line ".join(map(str, where))}: {type(error).__name__}: {" ".join(str(why).split())}.'
         ) from error
     if not isinstance(config, ConfigDict):
-        raise Mistake(
+        raise UserError(
             f'{card} needs a get_config() that returns the config of configs/default.py, changed; it gave {config!r}.'
         )
     return config
 
 
 def check_names(words: Iterable[str]) -> None:
-    """Every --config.<field> among the words of a command line names a field. Raises Mistake."""
+    """Every --config.<field> among the words of a command line names a field. Raises UserError."""
     for word in words:
         name = re.match(r'--?(?:no)?config\.([^=]*)', word)
         if name and name[1] not in FIELDS:
-            raise Mistake(unknown(name[1]))
+            raise UserError(unknown(name[1]))
 
 
 def unknown(name: str) -> str:
@@ -139,57 +139,57 @@ def _compared(field: str, whole: bool) -> str:
     return field if whole else field.rpartition('.')[2]
 
 
-def flag_mistake(error: Exception) -> Mistake:
-    """absl's complaint about the command line as a Mistake, with what the field expects where it is about a field."""
-    if isinstance(error, Mistake):
+def flag_mistake(error: Exception) -> UserError:
+    """absl's complaint about the command line as a UserError, with what the field expects where it is about a field."""
+    if isinstance(error, UserError):
         return error
     field = re.match(r'flag --(?:no)?config\.([\w.]+)=(.*?): ', str(error), re.DOTALL)
     if field:
         return wrong(field[1], field[2], FIELDS[field[1]])
     if not isinstance(error, flags.UnrecognizedFlagError):
-        return Mistake(f'{error} (--help shows the flags).')
+        return UserError(f'{error} (--help shows the flags).')
     name = error.flagname
     if name.lower() in RESUMES:
-        return Mistake(
+        return UserError(
             f'There is no flag --{name}, and none is needed: the same command with the same --workdir goes on from '
             'its newest checkpoint.'
         )
     near = re.search(r'Did you mean: (\w+) \?', str(error))  # absl's own, of the flags
     if near and name not in MEANT:
-        return Mistake(f'There is no flag --{name}; did you mean --{near[1]}?')
+        return UserError(f'There is no flag --{name}; did you mean --{near[1]}?')
     if words := meant(name):
         hint = f'{" or ".join(f"{word}=..." for word in words)}?'
-        return Mistake(f'There is no flag --{name}; did you mean {hint}')
-    return Mistake(
+        return UserError(f'There is no flag --{name}; did you mean {hint}')
+    return UserError(
         f'There is no flag {"-" if len(name) == 1 else "--"}{name}; {AS_FIELDS}, and --help shows the flags.'
     )
 
 
 def leftover(
     rest: list[str], mode: str, images: str, modes: Collection[str], takers: Collection[str]
-) -> Mistake:
+) -> UserError:
     """About words that are no flags; `takers` are the modes to which --images can be given, and `images` were."""
     begin = f'{rest[0]!r} has no meaning here; '
     if mode in takers:
         named = [each for each in (images, *rest) if each]
         together = ' for all of them' if len(named) > 1 else ''
-        return Mistake(f'{begin}give --images={",".join(named[:3])}{",..." * (len(named) > 3)}{together}.')
+        return UserError(f'{begin}give --images={",".join(named[:3])}{",..." * (len(named) > 3)}{together}.')
     if rest[0] in modes:
-        return Mistake(f'{begin}did you mean --mode={rest[0]}?')
-    return Mistake(f'{begin}every word is a flag, such as --mode=train; --help shows the flags.')
+        return UserError(f'{begin}did you mean --mode={rest[0]}?')
+    return UserError(f'{begin}every word is a flag, such as --mode=train; --help shows the flags.')
 
 
-def no_mode(name: str, modes: Collection[str]) -> Mistake:
+def no_mode(name: str, modes: Collection[str]) -> UserError:
     """About a mode that there is not, with the one that comes near."""
     near = difflib.get_close_matches(name.lower(), modes, 1)
     hint = f'did you mean {near[0]}? The' if near else 'the'
-    return Mistake(f'There is no mode {name!r}; {hint} modes are {", ".join(modes)}.')
+    return UserError(f'There is no mode {name!r}; {hint} modes are {", ".join(modes)}.')
 
 
 def check_images(images: str, mode: str, takers: Collection[str]) -> None:
-    """--images is given to a mode that takes images alone. Raises Mistake."""
+    """--images is given to a mode that takes images alone. Raises UserError."""
     if images and mode not in takers:
-        raise Mistake(f'--images is for --mode={" or ".join(takers)}; --mode={mode} takes none.')
+        raise UserError(f'--images is for --mode={" or ".join(takers)}; --mode={mode} takes none.')
 
 
 def screen(given: flags.FlagValues, modes: Mapping[str, Callable]) -> str:

@@ -15,7 +15,7 @@ import jaxlib
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 AXES = ('data', 'column')
 SHOWN = 4  # devices of a column that are listed by name
@@ -28,7 +28,7 @@ def mesh(shape: tuple[int, int] | None, *, columns: int, batch: int | None = Non
     """The mesh of `shape` = (data, column) over the devices of all processes; None chooses.
 
     The choice is 2 along `column` where columns and devices are both even in number, else 1; the other devices go
-    along `data`. Axes are AxisType.Auto. Raises Mistake where there are too few devices, where the columns or the
+    along `data`. Axes are AxisType.Auto. Raises UserError where there are too few devices, where the columns or the
     images of a `batch`, in so many `parts`, cannot be shared out evenly, and where one of several processes would be
     left without a share.
     """
@@ -37,22 +37,22 @@ def mesh(shape: tuple[int, int] | None, *, columns: int, batch: int | None = Non
         column = 2 if columns % 2 == 0 and devices % 2 == 0 else 1
         shape = (devices // column, column)
     if math.prod(shape) > devices:
-        raise Mistake(
+        raise UserError(
             f'A mesh of {shape[0]} x {shape[1]} needs {math.prod(shape)} devices and there are {devices}; {_remedy()}.'
         )
     if columns % shape[1]:
-        raise Mistake(
+        raise UserError(
             f'{columns} columns cannot be shared evenly by {shape[1]} devices; give another second number of the mesh.'
         )
     if jax.process_count() > 1 and math.prod(shape) != devices:
-        raise Mistake(
+        raise UserError(
             f'With several processes the mesh must take all {devices} devices, and {shape[0]} x {shape[1]} does not.'
         )
     chosen = _by_wires(shape)
     if chosen is None or _shares(chosen) is None:
         chosen = _by_processes(shape)
         if _shares(chosen) is None:
-            raise Mistake(
+            raise UserError(
                 f'A mesh of {shape[0]} x {shape[1]} gives {jax.process_count()} processes shares of a batch that '
                 'overlap; give a config.mesh whose rows are shared by whole processes, or share whole rows.'
             )
@@ -62,16 +62,16 @@ def mesh(shape: tuple[int, int] | None, *, columns: int, batch: int | None = Non
 
 
 def _count() -> int:
-    """How many devices all processes have. Raises Mistake where jax has none or none of the platform asked for."""
+    """How many devices all processes have. Raises UserError where jax has none or none of the platform asked for."""
     try:
         return jax.device_count()
     except (RuntimeError, AssertionError) as error:  # jax's own, wordless where it sees no GPU for cuda
         reason = str(error).partition(' (set JAX_PLATFORMS')[0]
         if not (platform := jax.config.jax_platforms):
-            raise Mistake(f'JAX finds no device: {reason}') from error
+            raise UserError(f'JAX finds no device: {reason}') from error
         # jax takes gpu for cuda and rocm, and complains of the last: a reason that names another word is none.
         reason = f' ({reason})' if f"'{platform}'" in reason else ''
-        raise Mistake(
+        raise UserError(
             f'JAX_PLATFORMS is {platform} and this jax has no such device{reason}; install the jax for it '
             '(pip install -U "jax[cuda13]" or "jax[tpu]") on a machine that has one, or unset JAX_PLATFORMS.'
         ) from error
@@ -102,11 +102,11 @@ def _by_processes(shape: tuple[int, int]) -> Mesh:
 
 
 def share(batch: int, mesh: Mesh, *, field: str = 'config.train.batch', parts: int = 1) -> int:
-    """Images that each device along `data` takes of each of a batch's parts. Raises Mistake where they do not fit."""
+    """Images that each device along `data` takes of each of a batch's parts. Raises UserError where they do not fit."""
     devices = mesh.shape['data']
     if batch % (devices * parts):
         in_parts = f' in {parts} parts' if parts > 1 else ''
-        raise Mistake(
+        raise UserError(
             f'A batch of {batch} images{in_parts} cannot be shared evenly by {devices} devices; '
             f'make {field} a multiple of {devices * parts}.'
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 MOST = 10_000_000  # cut-outs of a split
 
@@ -95,6 +95,6 @@ def _numbers(field: str, text: str, kind: Callable[[str], float], expected: str,
     return numbers
 
 
-def wrong(field: str, value: object, expected: object) -> Mistake:
+def wrong(field: str, value: object, expected: object) -> UserError:
     """A field of the config does not hold what it should."""
-    return Mistake(f'config.{field} is {value!r}; expected was {expected}.')
+    return UserError(f'config.{field} is {value!r}; expected was {expected}.')

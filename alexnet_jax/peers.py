@@ -19,7 +19,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.peer import Peer, read
 
 FOLDER = '.peers'
@@ -63,7 +63,7 @@ class Watch(threading.Thread):
             folder.mkdir(parents=True, exist_ok=True)
             self._tell()
         except OSError as error:
-            raise Mistake(
+            raise UserError(
                 f'{folder} cannot be written ({error}); give a --workdir that all processes share.'
             ) from error
 

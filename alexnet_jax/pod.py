@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 VARIABLES = {
     'coordinator': ('JAX_COORDINATOR_ADDRESS',),
@@ -40,7 +40,7 @@ class Place(NamedTuple):
 def place(
     coordinator: str = '', processes: int = 0, process: int = -1, *, environ: Mapping[str, str] = os.environ
 ) -> Place | None:
-    """This process's place by the flags, else by what its cluster tells; None: it is alone. Raises Mistake."""
+    """This process's place by the flags, else by what its cluster tells; None: it is alone. Raises UserError."""
     flags = {
         'coordinator': coordinator,
         'processes': processes or '',
@@ -67,22 +67,22 @@ def place(
 
 
 def _checked(told: Mapping[str, str], by: str) -> Place:
-    """All three, each of them sensible, or a Mistake that tells what is missing."""
+    """All three, each of them sensible, or a UserError that tells what is missing."""
     if missing := [name for name in VARIABLES if name not in told]:
-        raise Mistake(
+        raise UserError(
             f'Of several processes each needs --coordinator=HOST:PORT, --processes and --process; there is no '
             f'--{" and no --".join(missing)}, nor {" or ".join(v for name in missing for v in VARIABLES[name])}.'
         )
     processes, process = _number('--processes', told['processes']), _number('--process', told['process'])
     if not 0 <= process < processes:
-        raise Mistake(
+        raise UserError(
             f'--process={process} is none of --processes={processes}; they are counted from 0 to {processes - 1}.'
         )
     host, _, port = told['coordinator'].rpartition(':')
     if not host:
         host, port = told['coordinator'], str(PORT)
     if not port.isdecimal():
-        raise Mistake(
+        raise UserError(
             f'--coordinator={told["coordinator"]} should be HOST:PORT of process 0, such as node001:{PORT}.'
         )
     return Place(f'{host}:{port}', processes, process, by)
@@ -90,7 +90,7 @@ def _checked(told: Mapping[str, str], by: str) -> Place:
 
 def _number(name: str, value: str) -> int:
     if not value.strip().isdecimal():
-        raise Mistake(f'{name} should be a whole number, and is {value!r}.')
+        raise UserError(f'{name} should be a whole number, and is {value!r}.')
     return int(value)
 
 
@@ -117,7 +117,7 @@ def _on_tpu(environ: Mapping[str, str]) -> bool:
 def join(where: Place, seconds: int, *, environ: Mapping[str, str] = os.environ) -> bool:
     """Joins the pod and returns when all its processes are there; before that no device may have been touched.
 
-    False where there is none after all: on a TPU of which nothing says that it is of several hosts. Raises Mistake.
+    False where there is none after all: on a TPU of which nothing says that it is of several hosts. Raises UserError.
 
     jax would end a process that waits in vain without a sentence; `peers` speaks after `seconds`, earlier than that.
     """
@@ -140,13 +140,13 @@ def join(where: Place, seconds: int, *, environ: Mapping[str, str] = os.environ)
         )
     except (ValueError, RuntimeError, OSError) as error:
         if where.by != 'TPU':
-            raise Mistake(
+            raise UserError(
                 f'This process could not join the others by what {where.by} say: {error}.'
             ) from error
         # ValueError: jax finds no cluster; OSError: no metadata server; RuntimeError: no answer from a coordinator.
         by = _says_several(environ) or ("the TPU's metadata" if isinstance(error, RuntimeError) else '')
         if by:
-            raise Mistake(
+            raise UserError(
                 f'{by} says that this host is one of several, and it could not join them: {error}. Start the same '
                 'command on all of them; for this host alone unset the variables TPU_* and MEGASCALE_*, or set '
                 'TPU_SKIP_MDS_QUERY.'

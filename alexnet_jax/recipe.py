@@ -15,17 +15,17 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from alexnet_jax.commandline import unknown
+from alexnet_jax.errors import UserError
 from alexnet_jax.fields import DECIDING, FIELDS, MACHINE
 from alexnet_jax.lists import counts, drops, layer_rates, mesh_shape, profile, variations, wrong
-from alexnet_jax.mistakes import Mistake
 
 
 def check_workdir(workdir: str, mode: Callable) -> None:
-    """The folder is there for a mode whose `workdir` has no default, and can be written or made. Raises Mistake."""
+    """The folder is there for a mode whose `workdir` has no default, and can be written or made. Raises UserError."""
     if not workdir and inspect.signature(mode).parameters['workdir'].default is inspect.Parameter.empty:
-        raise Mistake('This mode writes to a folder of its own; give one such as --workdir=/tmp/alexnet.')
+        raise UserError('This mode writes to a folder of its own; give one such as --workdir=/tmp/alexnet.')
     if re.match(r'\w+://', workdir):
-        raise Mistake(
+        raise UserError(
             f'--workdir={workdir} is no folder on a disk, which checkpoints and logs are written to; a dataset alone '
             'may lie in an object store (--config.data.directory).'
         )
@@ -33,13 +33,13 @@ def check_workdir(workdir: str, mode: Callable) -> None:
     while not os.path.lexists(there):
         there = there.parent
     if workdir and not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        raise Mistake(
+        raise UserError(
             f'--workdir={workdir} cannot be written, since {there} is no folder that you may write to; give another.'
         )
 
 
 def check(config: ConfigDict, *, images: bool = True, trains: bool = True) -> None:
-    """Everything that can be known before any work: values, the rooms' words, contradictions. Raises Mistake.
+    """Everything that can be known before any work: values, the rooms' words, contradictions. Raises UserError.
 
     Unless `images`, nothing is asked of those that it would prepare; unless it `trains`, nothing of its steps.
     """
@@ -52,7 +52,7 @@ def check(config: ConfigDict, *, images: bool = True, trains: bool = True) -> No
     _check_network(config, images)
     for contradicts, sentence in [*_contradictions(config), *(_of_training(config) if trains else ())]:
         if contradicts:
-            raise Mistake(sentence)
+            raise UserError(sentence)
 
 
 def check_values(config: ConfigDict) -> None:
@@ -60,10 +60,10 @@ def check_values(config: ConfigDict) -> None:
     values = flat(config)
     for field in values:
         if field not in FIELDS:
-            raise Mistake(unknown(field))
+            raise UserError(unknown(field))
     for field, expected in FIELDS.items():
         if field not in values:
-            raise Mistake(
+            raise UserError(
                 f'config.{field} is missing; a card begins with default.get_config() of configs/default.py.'
             )
         if not expected.admits(values[field]):
@@ -150,7 +150,7 @@ def _check_network(config: ConfigDict, images: bool) -> None:
     if images and not config.data.directory and shape.crop > config.prepare.side:
         # An eighth of the side is left for the offsets, as in the paper: 256 for its 224.
         side = max(shape.crop, round(shape.crop * 8 / 7 / 16) * 16)
-        raise Mistake(
+        raise UserError(
             f'Crops of {shape.crop} pixels cannot be taken from images of {config.prepare.side}; '
             f'raise config.prepare.side, to {side}, or lower config.network.crop.'
         )

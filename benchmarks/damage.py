@@ -153,11 +153,11 @@ class Run:
 
     def _of_dataset(self) -> str:
         """By opening it and reading all of it."""
-        from alexnet_jax.mistakes import Mistake
+        from alexnet_jax.errors import UserError
 
         try:
             found = self._records()
-        except Mistake as mistake:
+        except UserError as mistake:
             return 'detected' if str(self.dataset) in str(mistake) else f'not named: {mistake}'
         return 'identical' if same(found, self.records) else 'silently wrong'
 

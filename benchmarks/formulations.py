@@ -20,7 +20,7 @@ from unittest import mock
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from alexnet_jax.process import settings
+from alexnet_jax.runtime.environment import settings
 from configs import default
 
 settings(default.get_config().machine)  # the allocator above all, and before jax

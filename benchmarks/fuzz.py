@@ -39,7 +39,7 @@ from ledger import known, write  # noqa: E402
 
 from alexnet_jax import lists, recipe  # noqa: E402
 from alexnet_jax.data import dataset, exif, images, records, shards
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.training import inventory, journal
 from configs import default
 
@@ -157,13 +157,13 @@ def config_reader(data: bytes) -> None:
         try:
             recipe.check_values(config)
             lists.variations(config)
-        except Mistake:
+        except UserError:
             refused += 1
     if refused == len(FIELDS):
-        raise Mistake(f'{word!r} is the value of no field.')
+        raise UserError(f'{word!r} is the value of no field.')
 
 
-NAMED: dict[str, tuple[type[Exception], ...]] = collections.defaultdict(lambda: (Mistake,))
+NAMED: dict[str, tuple[type[Exception], ...]] = collections.defaultdict(lambda: (UserError,))
 NAMED |= {'record': (ValueError,), 'image': (images.Unreadable,), 'exif': ()}
 WEIGHTS = {
     'image': 45,

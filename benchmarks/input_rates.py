@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from alexnet_jax.process import settings
+from alexnet_jax.runtime.environment import settings
 from configs import default
 
 settings(default.get_config().machine)  # the allocator, as main.py sets it

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from alexnet_jax.process import settings
+from alexnet_jax.runtime.environment import settings
 from configs import default
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from alexnet_jax.data import pipeline
+from alexnet_jax.errors import UserError
 from alexnet_jax.evaluation import accuracy
-from alexnet_jax.mistakes import Mistake
 
 SIDE, CROP, CLASSES = 9, 6, 7
 MESHES = [None, (1, 1), (8, 1), (4, 2)]
@@ -163,5 +163,5 @@ def test_images_stay_where_they_are_when_views_are_cut():
 
 
 def test_a_batch_that_cannot_be_shared_is_refused_with_both_numbers():
-    with pytest.raises(Mistake, match=r'evaluate.batch is 12, .* 8 devices'):
+    with pytest.raises(UserError, match=r'evaluate.batch is 12, .* 8 devices'):
         evaluator(Records(3), batch=12, mesh=mesh_of((8, 1)))

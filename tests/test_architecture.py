@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.network import architecture, presets
 
 
@@ -76,12 +76,12 @@ def test_224_pixels_get_three_zeros_below_and_to_the_right_and_227_none():
     ],
 )
 def test_a_crop_that_does_not_fit_is_refused_with_the_arithmetic(crop, sentence):
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         presets.get('paper', crop=crop)
 
 
 def test_an_unknown_network_is_refused_with_the_known_ones():
-    with pytest.raises(Mistake, match='paper, one_gpu, .*, miniature'):
+    with pytest.raises(UserError, match='paper, one_gpu, .*, miniature'):
         presets.get('alexnet')
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alexnet_jax.data import arrangement
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 few = settings(deadline=None, max_examples=30)
 
@@ -123,12 +123,12 @@ def test_the_seed_decides_which_images_are_split_off():
     ],
 )
 def test_what_gives_nothing_to_learn_gets_a_sentence(paths, sentence):
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         arrange(paths)
 
 
 def test_a_split_that_was_asked_for_and_came_out_empty_gets_a_sentence():
-    with pytest.raises(Mistake, match='none of the images fell to validation'):
+    with pytest.raises(UserError, match='none of the images fell to validation'):
         arrange(['cat/1.jpg', 'dog/1.jpg'], validation=1e-9)
 
 

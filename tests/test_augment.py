@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.data import augment
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 # The 2012 source's own figures, in units of 0..255: standard deviations, and eigenvectors as columns.
 DEVIATIONS = np.array([19.721, 37.094, 121.780])
@@ -166,9 +166,9 @@ def test_the_means_centre_and_its_colours_are_the_same_for_every_crop(side, cut,
 
 
 def test_a_crop_that_does_not_fit_and_an_unknown_lighting_are_told():
-    with pytest.raises(Mistake, match='crop of 65 pixels .* 64 pixels'):
+    with pytest.raises(UserError, match='crop of 65 pixels .* 64 pixels'):
         many(1, side=64, crop=65)
-    with pytest.raises(Mistake, match="'bright'.*eigenvalues, deviations, none"):
+    with pytest.raises(UserError, match="'bright'.*eigenvalues, deviations, none"):
         many(1, lighting='bright')
-    with pytest.raises(Mistake, match="'golden'.*image, centre, channel"):
+    with pytest.raises(UserError, match="'golden'.*image, centre, channel"):
         augment.still_mean(np.zeros((4, 4, 3)), 'golden', 2)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from alexnet_jax.data import augment, cache, feed, pipeline
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.network import presets
 from alexnet_jax.network.alexnet import AlexNet
 from alexnet_jax.training import optimizer, step
@@ -136,10 +136,10 @@ def test_the_cache_crosses_no_link():
 def test_what_does_not_fit_is_refused_with_its_size_and_nothing_is_read(monkeypatch):
     records, mesh = Made(), mesh_of((1, 2))
     monkeypatch.setattr(cache, 'free_bytes', lambda device, sharers: 400_000)
-    with pytest.raises(Mistake, match=r'40 images of 64 pixels take .* GiB, and cpu:0 can give .* GiB'):
+    with pytest.raises(UserError, match=r'40 images of 64 pixels take .* GiB, and cpu:0 can give .* GiB'):
         cache.place(records, everywhere(mesh))
     assert records.read == 1  # for the images' size
-    with pytest.raises(Mistake, match=r'1,281,167 images of 256 pixels take 234\.6 GiB'):
+    with pytest.raises(UserError, match=r'1,281,167 images of 256 pixels take 234\.6 GiB'):
         cache.check_room((1_281_167, 256, 256, 3), everywhere(mesh))
 
 

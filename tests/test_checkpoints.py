@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.training import digests
 from alexnet_jax.training.checkpoints import Checkpoints
 
@@ -145,7 +145,7 @@ def test_one_flipped_bit_in_the_arrays_is_noticed_and_the_checkpoint_before_is_u
 def test_damage_to_the_only_checkpoint_is_a_sentence(tmp_path):
     saved(tmp_path, 1).close()
     array_files(tmp_path / '1').write_bytes(b'')
-    with pytest.raises(Mistake, match='No whole checkpoint is left .* 1.damaged was set aside'):
+    with pytest.raises(UserError, match='No whole checkpoint is left .* 1.damaged was set aside'):
         Checkpoints(tmp_path).restore(placed(state(0)))
 
 
@@ -153,16 +153,16 @@ def test_a_step_that_was_asked_for_is_not_replaced_by_another(tmp_path):
     saved(tmp_path, 1, 2).close()
     flip_a_bit(array_files(tmp_path / '2'), 7_777)
     checkpoints = Checkpoints(tmp_path)
-    with pytest.raises(Mistake, match='step 2 .* is damaged'):
+    with pytest.raises(UserError, match='step 2 .* is damaged'):
         checkpoints.restore(placed(state(0)), 2)
-    with pytest.raises(Mistake, match='no checkpoint of step 5 .* there are: 1, 2'):
+    with pytest.raises(UserError, match='no checkpoint of step 5 .* there are: 1, 2'):
         checkpoints.restore(placed(state(0)), 5)
 
 
 def test_a_checkpoint_of_another_network_is_refused_with_the_difference(tmp_path):
     saved(tmp_path, 1).close()
     with pytest.raises(
-        Mistake, match=r'another network: parameters/conv1/kernel is \(\[2, 9, 300\], .* \(\[2, 9, 301\]'
+        UserError, match=r'another network: parameters/conv1/kernel is \(\[2, 9, 300\], .* \(\[2, 9, 301\]'
     ):
         Checkpoints(tmp_path).restore(placed(state(0, width=301)))
 
@@ -170,7 +170,7 @@ def test_a_checkpoint_of_another_network_is_refused_with_the_difference(tmp_path
 def test_another_dtype_is_refused_and_not_cast(tmp_path):
     saved(tmp_path, 1).close()
     half = jax.tree.map(lambda x: x.astype(np.float16), state(0))
-    with pytest.raises(Mistake, match=r"'float32'\) there and .*'float16'\) here"):
+    with pytest.raises(UserError, match=r"'float32'\) there and .*'float16'\) here"):
         Checkpoints(tmp_path).restore(placed(half))
 
 
@@ -230,7 +230,7 @@ def test_what_reads_back_differently_is_told_and_the_older_checkpoint_is_kept(tm
     checkpoints.save(3, placed(state(3)), {})
     checkpoints._manager.wait_until_finished()
     flip_a_bit(array_files(tmp_path / '3'), 7_777)  # a disk that lies
-    with pytest.raises(Mistake, match='step 3 was saved and is not the same when read back'):
+    with pytest.raises(UserError, match='step 3 was saved and is not the same when read back'):
         checkpoints.save(4, placed(state(4)), {})
     assert checkpoints.steps() == [2] and (tmp_path / '3.damaged').exists()
     same(checkpoints.restore(placed(state(0)))[1], state(2))
@@ -290,7 +290,7 @@ def test_what_keeps_a_sound_checkpoint_from_being_read_is_told_and_sets_nothing_
         raise ValueError('a library wraps it') from error
 
     monkeypatch.setattr(checkpoints._manager, 'restore', fails)
-    with pytest.raises(Mistake, match='step 2 in .* could not be read .* nothing there was changed'):
+    with pytest.raises(UserError, match='step 2 in .* could not be read .* nothing there was changed'):
         checkpoints.restore(placed(state(0)))
     monkeypatch.undo()
     assert sorted(path for path in tmp_path.rglob('*')) == before
@@ -308,7 +308,7 @@ def test_an_error_of_any_kind_convicts_no_checkpoint_whose_files_are_those_of_it
 
     with monkeypatch.context() as hooks:
         hooks.setattr(checkpoints._manager, 'restore', fails)
-        with pytest.raises(Mistake, match='its files are those that were saved; KeyError'):
+        with pytest.raises(UserError, match='its files are those that were saved; KeyError'):
             checkpoints.restore(placed(state(0)))
     array_files(tmp_path / '2').write_bytes(b'')  # and now they are not, whatever the error is
 
@@ -337,7 +337,7 @@ def test_without_open_files_left_nothing_is_set_aside(tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir('/proc/self/fd'))), limits[1]))
         try:
             checkpoints.restore(like)
-        except t.Mistake as mistake:
+        except t.UserError as mistake:
             said = str(mistake)
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         print(checkpoints.restore(like)[0], said)
@@ -353,7 +353,7 @@ def test_want_of_memory_while_reading_back_is_no_damage(tmp_path, monkeypatch):
     checkpoints.save(2, placed(state(2)), {})
     with monkeypatch.context() as hooks:
         hooks.setattr(checkpoints._manager, 'restore', lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
-        with pytest.raises(Mistake, match='step 2 .*no memory is left'):
+        with pytest.raises(UserError, match='step 2 .*no memory is left'):
             checkpoints.wait()
     assert Checkpoints(tmp_path).restore(placed(state(0)))[0] == 2
 
@@ -369,13 +369,13 @@ def test_metrics_that_a_disk_does_not_give_set_nothing_aside(tmp_path, monkeypat
 
     with monkeypatch.context() as hooks:
         hooks.setattr(Path, 'read_text', fails)
-        with pytest.raises(Mistake, match='step 1 .*Input/output error'):
+        with pytest.raises(UserError, match='step 1 .*Input/output error'):
             Checkpoints(tmp_path)
     assert Checkpoints(tmp_path).best() == 1
 
 
 def test_before_the_first_checkpoint_there_is_none_yet(tmp_path):
-    with pytest.raises(Mistake, match='no whole checkpoint in .* yet'):
+    with pytest.raises(UserError, match='no whole checkpoint in .* yet'):
         Checkpoints(tmp_path / 'new').restore(placed(state(0)))
 
 
@@ -386,14 +386,14 @@ def test_a_run_that_had_checkpoints_does_not_begin_afresh_unasked(tmp_path):
     Checkpoints(of_run).check_fresh(rows=True)
     array_files(of_run / '1').write_bytes(b'')
     for _ in range(2):  # it was set aside the first time
-        with pytest.raises(Mistake, match='No whole checkpoint is left'):
+        with pytest.raises(UserError, match='No whole checkpoint is left'):
             checkpoints = Checkpoints(of_run)
             checkpoints.check_fresh(rows=True)
             checkpoints.restore(placed(state(0)))
-    with pytest.raises(Mistake, match='1.damaged was set aside; put a sound copy there'):
+    with pytest.raises(UserError, match='1.damaged was set aside; put a sound copy there'):
         Checkpoints(of_run).check_fresh(rows=False)
     shutil.rmtree(of_run)
-    with pytest.raises(Mistake, match='had saved checkpoints and .* holds none any more'):
+    with pytest.raises(UserError, match='had saved checkpoints and .* holds none any more'):
         Checkpoints(of_run).check_fresh(rows=True)
     Checkpoints(of_run).check_fresh(rows=False)  # with nothing left of it
 

@@ -10,7 +10,7 @@ import pytest
 from alexnet_jax import modes
 from alexnet_jax.data import dataset, images, sources
 from alexnet_jax.data.sources import cifar10
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from configs import cifar10 as card
 
 NAMES = 'airplane automobile bird cat deer dog frog horse ship truck'.split()
@@ -66,7 +66,7 @@ def test_the_archive_is_held_against_its_sum_unless_another_one_is_wanted(tmp_pa
     path = archive(tmp_path / 'cifar-10-binary.tar.gz')
     assert cifar10.MD5 == 'c32a1d4ab5d03f1284b67883e8d87530'
     with pytest.raises(
-        Mistake, match=r'MD5 sum [0-9a-f]{32} instead of c32a1d4ab5.*cifar-10-binary.tar.gz, or take'
+        UserError, match=r'MD5 sum [0-9a-f]{32} instead of c32a1d4ab5.*cifar-10-binary.tar.gz, or take'
     ):
         opened(path, expect='official')
     monkeypatch.setattr(cifar10, 'MD5', hashlib.md5(path.read_bytes()).hexdigest())
@@ -82,7 +82,7 @@ def test_the_archive_is_held_against_its_sum_unless_another_one_is_wanted(tmp_pa
     ],
 )
 def test_what_is_not_of_that_form_is_refused(changes, sentence, tmp_path):
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         opened(archive(tmp_path / 'cifar.tar.gz', **changes))
 
 

@@ -14,7 +14,7 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from alexnet_jax.data import cutouts, dataset, images, preparation, records, sources
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 SIDE = 16
@@ -143,7 +143,7 @@ def test_numbers_beyond_the_records_are_refused(made, number):
 
 
 def test_a_split_that_does_not_exist_gets_a_sentence(made):
-    with pytest.raises(Mistake, match="no split 'validation'; it has train, test"):
+    with pytest.raises(UserError, match="no split 'validation'; it has train, test"):
         dataset.open_dataset(made['raw']).split('validation')
 
 
@@ -176,7 +176,7 @@ def test_whatever_is_damaged_is_named(name, damage, copy):
     if not (
         'array_record' in name and damage not in (cut, os.unlink)
     ):  # that a shard was flipped costs reading it
-        with pytest.raises(Mistake):
+        with pytest.raises(UserError):
             dataset.open_dataset(copy)
 
 
@@ -197,13 +197,13 @@ def test_a_bit_flipped_anywhere_in_a_shard_is_noticed_when_it_is_read_or_does_no
         flip(path, place)
         try:
             found = dataset.open_dataset(copy).split('train')
-        except Mistake:
+        except UserError:
             noticed += 1
             continue
         for number in range(30):
             try:
                 image, label, _ = found[number]
-            except Mistake as mistake:
+            except UserError as mistake:
                 assert f'record {number} is damaged' in str(mistake) and '--mode=verify' in str(mistake)
                 noticed += 1
             else:
@@ -215,7 +215,7 @@ def test_a_bit_flipped_anywhere_in_a_shard_is_noticed_when_it_is_read_or_does_no
 def test_a_shard_that_does_not_open_is_told_about(copy):
     path = copy / 'cutouts-train.array_record-00000-of-00003'
     path.write_bytes(bytes(path.stat().st_size))
-    with pytest.raises(Mistake, match='split train cannot be opened.*prepare it again'):
+    with pytest.raises(UserError, match='split train cannot be opened.*prepare it again'):
         dataset.open_dataset(copy).split('train')
 
 
@@ -232,7 +232,7 @@ def test_records_of_another_form_are_told_about(record, sentence, copy):
     for _ in range(10):
         writer.write(record)
     writer.close()
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         found[13]
 
 
@@ -243,16 +243,16 @@ def test_a_jpeg_of_another_size_is_told_about(made, tmp_path):
     for content in (images.encode_jpeg(np.zeros((8, 8, 3), np.uint8), 95), b'no image'):
         writer.write(records.pack(content, 0, 'small'))
     writer.close()
-    with pytest.raises(Mistake, match=r'an image of \(8, 8, 3\)'):
+    with pytest.raises(UserError, match=r'an image of \(8, 8, 3\)'):
         found[10]
-    with pytest.raises(Mistake, match=r'record 11 \(small\): neither JPEG'):
+    with pytest.raises(UserError, match=r'record 11 \(small\): neither JPEG'):
         found[11]
 
 
 def test_opening_holds_our_reading_against_that_of_tfds(made, monkeypatch):
     unpack = records.unpack
     monkeypatch.setattr(records, 'unpack', lambda record: (unpack(record)[0], unpack(record)[1] + 1, 'other'))
-    with pytest.raises(Mistake, match='TFDS reads its first record differently'):
+    with pytest.raises(UserError, match='TFDS reads its first record differently'):
         dataset.open_dataset(made['raw']).split('train')
 
 
@@ -263,7 +263,7 @@ def test_opening_holds_our_reading_against_that_of_tfds(made, monkeypatch):
 def test_where_there_is_no_dataset_the_sentence_says_how_to_make_one(there, tmp_path):
     if there:
         (tmp_path / 'd').mkdir()
-    with pytest.raises(Mistake, match='python main.py --mode=prepare') as caught:
+    with pytest.raises(UserError, match='python main.py --mode=prepare') as caught:
         dataset.open_dataset(tmp_path / 'd')
     assert str(tmp_path / 'd') in str(caught.value)
     assert dataset.verify(tmp_path / 'd') == [str(caught.value)]
@@ -271,21 +271,21 @@ def test_where_there_is_no_dataset_the_sentence_says_how_to_make_one(there, tmp_
 
 def test_everything_but_the_manifest_is_no_dataset(copy):
     (copy / 'manifest.json').unlink()
-    with pytest.raises(Mistake, match='holds no whole dataset'):
+    with pytest.raises(UserError, match='holds no whole dataset'):
         dataset.open_dataset(copy)
 
 
 @pytest.mark.parametrize('text', ['', '{}', '[]', 'null', '{"checksum": 1}', '\ufffd'])
 def test_a_manifest_that_is_none_is_told_about(text, copy):
     (copy / 'manifest.json').write_text(text)
-    with pytest.raises(Mistake, match='manifest.json is damaged'):
+    with pytest.raises(UserError, match='manifest.json is damaged'):
         dataset.open_dataset(copy)
 
 
 def test_a_manifest_that_was_edited_is_told_about(copy):
     path = copy / 'manifest.json'
     path.write_text(path.read_text().replace('"semicircle"', '"half moon"'))
-    with pytest.raises(Mistake, match='its checksum is not right'):
+    with pytest.raises(UserError, match='its checksum is not right'):
         dataset.open_dataset(copy)
 
 
@@ -293,5 +293,5 @@ def test_a_dataset_of_another_format_is_told_about(copy):
     path = copy / 'manifest.json'
     manifest = json.loads(path.read_text()) | {'format': 99}
     path.write_text(json.dumps(manifest | {'checksum': dataset.manifest_checksum(manifest)}))
-    with pytest.raises(Mistake, match='format 99, expected was 1'):
+    with pytest.raises(UserError, match='format 99, expected was 1'):
         dataset.open_dataset(copy)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax import devices
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,13 @@ def test_a_mesh_has_the_shape_that_was_asked_for_and_its_axes_are_automatic(shap
     ],
 )
 def test_a_mesh_that_cannot_be_is_refused_with_its_numbers(shape, batch, words):
-    with pytest.raises(Mistake, match=words):
+    with pytest.raises(UserError, match=words):
         devices.mesh(shape, columns=2, batch=batch)
 
 
 def test_several_processes_refuse_a_mesh_that_leaves_devices_out(monkeypatch):
     monkeypatch.setattr(jax, 'process_count', lambda: 2)
-    with pytest.raises(Mistake, match='all 8 devices'):
+    with pytest.raises(UserError, match='all 8 devices'):
         devices.mesh((2, 2), columns=2)
 
 
@@ -53,7 +53,7 @@ def test_a_backend_that_does_not_start_is_no_traceback(monkeypatch):
 
     monkeypatch.setattr(jax, 'device_count', device_count)
     monkeypatch.setattr(type(jax.config), 'jax_platforms', '')
-    with pytest.raises(Mistake, match="JAX finds no device: Unable to initialize backend 'cuda'"):
+    with pytest.raises(UserError, match="JAX finds no device: Unable to initialize backend 'cuda'"):
         devices.mesh(None, columns=2)
 
 
@@ -72,7 +72,7 @@ def test_a_platform_that_this_jax_does_not_have_is_named_as_it_was_given(monkeyp
 
     monkeypatch.setattr(jax, 'device_count', device_count)
     monkeypatch.setattr(type(jax.config), 'jax_platforms', platform)
-    with pytest.raises(Mistake, match=said):
+    with pytest.raises(UserError, match=said):
         devices.mesh(None, columns=2)
 
 
@@ -138,9 +138,11 @@ def test_a_share_names_the_field_that_does_not_divide():
     mesh = devices.mesh((4, 2), columns=2)
     assert devices.share(128, mesh) == 32
     assert devices.share(128, mesh, parts=4) == 8
-    with pytest.raises(Mistake, match='128 images in 3 parts cannot be .* by 4 devices; .* a multiple of 12'):
+    with pytest.raises(
+        UserError, match='128 images in 3 parts cannot be .* by 4 devices; .* a multiple of 12'
+    ):
         devices.share(128, mesh, parts=3)
-    with pytest.raises(Mistake, match='make config.evaluate.batch a multiple of 4'):
+    with pytest.raises(UserError, match='make config.evaluate.batch a multiple of 4'):
         devices.share(10, mesh, field='config.evaluate.batch')
 
 

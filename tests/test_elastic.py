@@ -11,7 +11,8 @@ from alexnet_jax import modes
 from alexnet_jax.data import pipeline
 from alexnet_jax.modes import rooms
 from alexnet_jax.modes import workdir as folder
-from alexnet_jax.training import journal, signals
+from alexnet_jax.runtime import signals
+from alexnet_jax.training import journal
 
 
 def test_another_size_of_the_batch_begins_behind_the_examples_that_were_seen(trained):

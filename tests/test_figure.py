@@ -10,10 +10,11 @@ from conftest import tiny
 from PIL import Image
 
 from alexnet_jax import modes
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.modes import concluding, evaluating
 from alexnet_jax.modes import workdir as folder
-from alexnet_jax.training import journal, loop, signals
+from alexnet_jax.runtime import signals
+from alexnet_jax.training import journal, loop
 
 
 def asking(dataset='', **fields):
@@ -54,7 +55,7 @@ def test_a_figure_that_cannot_be_is_refused_before_the_folder_is_made(
     by_shares, tmp_path, dataset, checkpoint, words
 ):
     config = asking(by_shares / dataset, evaluate__checkpoint=checkpoint, train__epochs=1.5)
-    with pytest.raises(Mistake, match=words):
+    with pytest.raises(UserError, match=words):
         modes.train(config, str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
 
@@ -85,12 +86,12 @@ def test_the_reported_figure_may_be_another_on_resuming_and_the_training_is_the_
     with pytest.raises(signals.Stopped):
         run('broken')
     with pytest.raises(
-        Mistake, match='is 4, and of that step no checkpoint is kept, but of 3, 6 and the best'
+        UserError, match='is 4, and of that step no checkpoint is kept, but of 3, 6 and the best'
     ):
         run('broken', evaluate__checkpoint='4')
     other = {'evaluate__split': 'validation', 'evaluate__views': 10}
     assert run('broken', evaluate__checkpoint='3', **other) == (3, 'validation', 10)
-    with pytest.raises(Mistake, match='is 5, and of that step no checkpoint is kept, but of'):
+    with pytest.raises(UserError, match='is 5, and of that step no checkpoint is kept, but of'):
         run('broken', evaluate__checkpoint='5')
     assert run('broken') == (6, 'test', 1)
     metrics = [(tmp_path / name / journal.METRICS).read_bytes() for name in ('whole', 'broken')]
@@ -137,7 +138,7 @@ def test_a_step_is_taken_where_its_checkpoint_will_be_there_at_the_end(step, kee
     config = asking(evaluate__checkpoint=str(step), checkpoint__keep_every_steps=keep)
     try:
         evaluating.check_step(config, plan(100, 10, 0), saved, ended=ended)
-    except Mistake as mistake:
+    except UserError as mistake:
         assert not is_kept and str(mistake).endswith('.')
     else:
         assert is_kept

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from alexnet_jax.data import ground, preparation, sources
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 Usage = collections.namedtuple('Usage', 'total used free')
 
@@ -21,7 +21,7 @@ def test_room_for_so_many_images_is_asked_for(twice, tmp_path, monkeypatch):
     with_free(monkeypatch, needed)
     ground.check_room(tmp_path / 'd', 1000, 64, 'raw', 0, twice=twice)
     with_free(monkeypatch, needed - 1)
-    with pytest.raises(Mistake, match='needs about [34][0-9] MB.* MB; make room'):
+    with pytest.raises(UserError, match='needs about [34][0-9] MB.* MB; make room'):
         ground.check_room(tmp_path / 'd', 1000, 64, 'raw', 0, twice=twice)
 
 
@@ -34,6 +34,6 @@ def test_what_lies_there_already_counts(tmp_path, monkeypatch):
 def test_a_disk_without_room_is_refused_and_nothing_is_written(tmp_path, monkeypatch):
     with_free(monkeypatch, 1000)
     source = sources.open_source('cutouts', side=16, counts=(10, 0, 0))
-    with pytest.raises(Mistake, match='make room'):
+    with pytest.raises(UserError, match='make room'):
         preparation.prepare(source, tmp_path / 'd', side=16, progress=False)
     assert not (tmp_path / 'd').exists()

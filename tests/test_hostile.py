@@ -15,7 +15,7 @@ import pytest
 from alexnet_jax import modes
 from alexnet_jax.data import images
 from alexnet_jax.data.sources import expectations, tars
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from configs import default
 
 PATCHED = [
@@ -102,7 +102,7 @@ def refused(kind, path, sentence, **fields):
     """Raises, and leaves the folder about the images as it was: no dataset, no half of one, nothing unpacked."""
     top = next(folder for folder in Path(path).parents if folder.name.startswith('test_'))
     before = {file: file.lstat().st_mtime_ns for file in top.rglob('*')}
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         prepare(kind, path, top / 'run', **fields)
     assert {file: file.lstat().st_mtime_ns for file in top.rglob('*')} == before
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from alexnet_jax import modes
-from alexnet_jax.training import journal, signals
+from alexnet_jax.runtime import signals
+from alexnet_jax.training import journal
 from configs import quickstart
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -198,7 +199,7 @@ from pathlib import Path
 import jax, numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.training.checkpoints import Checkpoints
 port, rank, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
 jax.config.update('jax_num_cpu_devices', 1)
@@ -240,7 +241,7 @@ def lacks(step, args):
 checkpoints._manager.restore = lacks
 try:
     checkpoints.restore(state(0))
-except Mistake as mistake:
+except UserError as mistake:
     print('lacking', mistake, flush=True)
 checkpoints._manager.restore = restore
 print('lacking', checkpoints.restore(state(0))[0], flush=True)
@@ -261,4 +262,6 @@ def test_damage_that_one_process_alone_finds_sends_all_to_the_checkpoint_before(
             assert f'{case} 1 True' in said
             assert (tmp_path / case / '2.damaged').is_dir()
         # What one of them lacks the memory for is told by all, and stays.
-        assert 'lacking The checkpoint of step 2' in said and 'no damage to it' in said and 'lacking 2' in said
+        assert (
+            'lacking The checkpoint of step 2' in said and 'no damage to it' in said and 'lacking 2' in said
+        )

@@ -15,7 +15,7 @@ from archives import CLASSES, NUMBERS
 
 from alexnet_jax.data import dataset, images, preparation, sources
 from alexnet_jax.data.sources import devkit, expectations, sums, tars
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 TRAIN, VAL, KIT = 'ILSVRC2012_img_train.tar', 'ILSVRC2012_img_val.tar', 'ILSVRC2012_devkit_t12.tar.gz'
 FOUND = archives.images()
@@ -37,7 +37,7 @@ def opened(root, kind='imagenet2012', expect='listed', **options):
 def refused(root, sentence, **options):
     """Raises, and writes nothing."""
     before = {path: path.stat().st_mtime_ns for path in root.parent.rglob('*')}
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         opened(root, **options)
     assert {path: path.stat().st_mtime_ns for path in root.parent.rglob('*')} == before
 
@@ -326,7 +326,7 @@ def png_of(width, height):
 def test_an_image_that_cannot_be_read_is_named_and_leaves_nothing_behind(data, sentence, root, tmp_path):
     name = list(FOUND['train'])[5]
     archives.official_2012(root, {**FOUND, 'train': {**FOUND['train'], name: data}})
-    with pytest.raises(Mistake, match=f'(?s)1 image cannot be read.*{name[0]}: .*{sentence}'):
+    with pytest.raises(UserError, match=f'(?s)1 image cannot be read.*{name[0]}: .*{sentence}'):
         preparation.prepare(opened(root), tmp_path / 'd', side=16, progress=False)
     assert sorted(os.listdir(tmp_path)) == ['ilsvrc']
     preparation.prepare(opened(root), tmp_path / 'd', side=16, progress=False, unreadable=1)

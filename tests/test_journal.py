@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.training import journal
 from alexnet_jax.training.journal import Journal, read_metrics, read_timings
 
@@ -132,7 +132,7 @@ def test_a_tail_of_zeros_after_a_power_cut_is_dropped(tmp_path):
 @pytest.mark.parametrize('damage', ['{"step": 1, "lo', '[1]', '{"loss": 1.0}', '{"step": "one"}', '7', ''])
 def test_a_damaged_line_elsewhere_is_named(damage, tmp_path):
     (tmp_path / 'metrics.jsonl').write_text('{"step": 1}\n' + damage + '\n{"step": 3}\n')
-    with pytest.raises(Mistake, match='Line 2 of .*metrics.jsonl is damaged'):
+    with pytest.raises(UserError, match='Line 2 of .*metrics.jsonl is damaged'):
         read_metrics(tmp_path)
 
 

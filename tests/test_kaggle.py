@@ -4,7 +4,7 @@ import archives
 import pytest
 
 from alexnet_jax.data import sources
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 FOUND = archives.images()
 SOLUTION, LIST = 'LOC_val_solution.csv', 'ILSVRC/ImageSets/CLS-LOC/train_cls.txt'
@@ -22,7 +22,7 @@ def opened(root, expect='listed'):
 
 
 def refused(root, sentence, expect='listed'):
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         opened(root, expect)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from alexnet_jax.modes import concluding
-from alexnet_jax.training import journal, loop, signals
+from alexnet_jax.runtime import signals
+from alexnet_jax.training import journal, loop
 
 
 class Feed:

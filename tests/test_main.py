@@ -13,9 +13,10 @@ import pytest
 
 import alexnet_jax
 import main
-from alexnet_jax import mistakes, process, recipe
-from alexnet_jax.mistakes import Mistake
-from alexnet_jax.training import loop, signals
+from alexnet_jax import errors, recipe
+from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import environment, signals
+from alexnet_jax.training import loop
 
 ROOT = Path(main.__file__).resolve().parent
 BEGIN = 'from configs import default\n\ndef get_config():\n    config = default.get_config()\n'
@@ -215,7 +216,7 @@ def test_a_mistake_in_a_config_file_is_told_with_file_and_line(called, capsys, t
 @pytest.mark.parametrize(
     'end, status',
     [
-        (lambda: Mistake('too few images'), 2),
+        (lambda: UserError('too few images'), 2),
         (lambda: signals.Stopped('stopped at step 7'), 3),
         (lambda: loop.NotFinite(7, float('nan'), 1.0, 0.1), 4),
     ],
@@ -298,7 +299,7 @@ def test_a_batch_too_large_for_the_memory_gets_a_sentence_that_says_what_to_lowe
     ],
 )
 def test_a_full_memory_is_known_by_its_words(error, is_full):
-    sentence = mistakes.of_the_system(error)
+    sentence = errors.describe_system_error(error)
     assert sentence.startswith('The memory is full') == is_full and '\n' not in sentence
 
 
@@ -398,11 +399,13 @@ def test_the_allocator_is_set_where_there_is_glibc_and_it_is_wanted(
     monkeypatch, request, libc, wanted, words
 ):
     made = []
-    monkeypatch.setattr(process.platform, 'libc_ver', lambda: (libc, '2.36'))
+    monkeypatch.setattr(environment.platform, 'libc_ver', lambda: (libc, '2.36'))
     monkeypatch.setattr(
-        process.ctypes, 'CDLL', lambda name: SimpleNamespace(mallopt=lambda *option: made.append(option) or 1)
+        environment.ctypes,
+        'CDLL',
+        lambda name: SimpleNamespace(mallopt=lambda *option: made.append(option) or 1),
     )
-    monkeypatch.setattr(process.os, 'environ', {})
+    monkeypatch.setattr(environment.os, 'environ', {})
     for name in ('alexnet_jax', 'absl'):
         request.addfinalizer(
             functools.partial(logging.getLogger(name).setLevel, logging.getLogger(name).level)

@@ -10,7 +10,7 @@ import pytest
 
 from alexnet_jax.data import images, sources
 from alexnet_jax.data.sources import parquet
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 FOUND = archives.images()
 KIND = pa.struct([('bytes', pa.binary()), ('path', pa.string())])
@@ -23,7 +23,7 @@ def opened(root, expect='listed', **options):
 
 
 def refused(root, sentence, **options):
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         opened(root, **options)
 
 
@@ -136,7 +136,7 @@ def test_damage_within_is_told(tmp_path):
     for place in range(4, len(data) // 2):
         data[place] ^= 0xFF
     file.write_bytes(data)
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         source = opened(tmp_path, test_share=0)
         for item in source.splits['train']:
             source.read(item)

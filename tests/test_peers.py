@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from alexnet_jax import peers
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.modes import joining, preparing
 from configs import quickstart
 
@@ -167,7 +167,7 @@ def test_who_was_held_itself_blames_nobody(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.raises(Mistake, match='cannot be written .* that all processes share'):
+    with pytest.raises(UserError, match='cannot be written .* that all processes share'):
         peers.begin(tmp_path / 'file', 0, 2, join=1, limit=1)
 
 
@@ -189,7 +189,7 @@ def test_hosts_that_differ_are_named_with_what_they_differ_in(monkeypatch):
         {'host': 'b', 'given': mine},
         {'host': 'c', 'given': {'config.train.rate': 0.2, 'numpy': '2'}},
     )
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         joining.compare(mine)
     said = str(mistake.value)
     assert 'config.train.rate is 0.2 for process 2 (c) and 0.1 for process 0' in said
@@ -207,7 +207,7 @@ def test_a_folder_that_another_host_does_not_see_is_said(monkeypatch, tmp_path):
     replies = iter([['the nonce'], [{'host': 'a', 'seen': True}, {'host': 'b', 'seen': False}]])
     monkeypatch.setattr(joining.pod, 'leads', lambda: True)
     monkeypatch.setattr(joining, 'gather', lambda mine: next(replies))
-    with pytest.raises(Mistake, match=r'not one folder for all: process 1 \(b\) do not see'):
+    with pytest.raises(UserError, match=r'not one folder for all: process 1 \(b\) do not see'):
         joining.check_shared(tmp_path, 0.1)
 
 
@@ -240,7 +240,7 @@ def test_a_dataset_that_one_host_would_wait_for_in_vain_is_said(monkeypatch, fir
     monkeypatch.setattr(joining, 'gather', lambda mine: [mine, other])
     if not said:
         return joining.check_dataset(Path(first[0]), 0.1)
-    with pytest.raises(Mistake, match=said):
+    with pytest.raises(UserError, match=said):
         joining.check_dataset(Path(first[0]), 0.1)
 
 
@@ -261,7 +261,7 @@ def test_a_dataset_that_process_0_has_prepared_and_another_does_not_see_is_said(
     monkeypatch.setattr(preparing, 'LOOK', 0.1)
     standing, began = iter(['making ready'] * 5 + [preparing.PREPARED] * 100), time.monotonic()
     monkeypatch.setattr(peers, 'first_at', lambda: next(standing))
-    with pytest.raises(Mistake, match=f'Process 0 has prepared the dataset, and {tmp_path} on .* has none'):
+    with pytest.raises(UserError, match=f'Process 0 has prepared the dataset, and {tmp_path} on .* has none'):
         preparing.prepare(config)
     assert time.monotonic() - began > 1.5  # the limit counts from when process 0 had it
 

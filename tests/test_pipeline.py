@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.data import augment, pipeline
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.training.step import finish
 
 few = hypothesis.settings(deadline=None, max_examples=15)
@@ -248,7 +248,7 @@ def test_an_error_of_a_record_comes_out_where_the_batch_is_asked_for(threads):
     class Damaged(Records):
         def __getitem__(self, record):
             if record == 20:
-                raise Mistake('record 20 cannot be read')
+                raise UserError('record 20 cannot be read')
             return super().__getitem__(record)
 
     stream = pipeline.Training(Damaged(37), **SMALL, threads=threads)
@@ -256,7 +256,7 @@ def test_an_error_of_a_record_comes_out_where_the_batch_is_asked_for(threads):
     batches = stream.batches()
     for _ in range(bad):
         next(batches)
-    with pytest.raises(Mistake, match='record 20 cannot be read'):
+    with pytest.raises(UserError, match='record 20 cannot be read'):
         next(batches)
 
 
@@ -306,15 +306,15 @@ def test_scoring_reads_ahead_the_same_batches_from_any_number(threads):
 
 
 def test_what_cannot_be_is_told_at_once():
-    with pytest.raises(Mistake, match='no training images'):
+    with pytest.raises(UserError, match='no training images'):
         training(length=0)
-    with pytest.raises(Mistake, match='batch of 8 .* 3 processes'):
+    with pytest.raises(UserError, match='batch of 8 .* 3 processes'):
         training(process_count=3)
-    with pytest.raises(Mistake, match='crop of 10 pixels .* 9 pixels'):
+    with pytest.raises(UserError, match='crop of 10 pixels .* 9 pixels'):
         training(crop=10)
-    with pytest.raises(Mistake, match='lighting'):
+    with pytest.raises(UserError, match='lighting'):
         training(lighting='sun')
-    with pytest.raises(Mistake, match='no images to score'):
+    with pytest.raises(UserError, match='no images to score'):
         pipeline.Scoring(Records(0), batch=4)
 
 

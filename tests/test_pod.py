@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax import devices, pod
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.pod import Place
 
 SLURM = {
@@ -60,12 +60,12 @@ def test_flags_come_before_what_is_found():
     ],
 )
 def test_what_is_missing_or_wrong_is_said(flags, sentence):
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         pod.place(*flags, environ={})
 
 
 def test_a_variable_that_is_no_number_is_said():
-    with pytest.raises(Mistake, match='--processes should be a whole number'):
+    with pytest.raises(UserError, match='--processes should be a whole number'):
         pod.place(environ=JOBSET | {'JAX_NUM_PROCESSES': 'four'})
 
 
@@ -94,7 +94,7 @@ def test_a_tpu_is_taken_for_the_only_one_where_nothing_says_there_are_several(
     if not said:
         assert pod.join(where, 1, environ=environ) is False
         return
-    with pytest.raises(Mistake, match=said):
+    with pytest.raises(UserError, match=said):
         pod.join(where, 1, environ=environ)
 
 

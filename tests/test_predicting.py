@@ -8,7 +8,7 @@ from conftest import tiny
 from PIL import Image
 
 from alexnet_jax import modes
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.modes import rooms
 from configs import default
 
@@ -46,7 +46,7 @@ def test_what_cannot_be_read_is_named_and_counted_when_the_others_are_done(train
     broken = tmp_path / 'a.jpg'
     broken.write_text('no image')
     picture(tmp_path / 'b.png')
-    with pytest.raises(Mistake, match='^1 of 2 images could not be read and are named above'):
+    with pytest.raises(UserError, match='^1 of 2 images could not be read and are named above'):
         modes.predict(asked(tiny(), tmp_path), workdir)
     lines = said()
     assert lines[-7].startswith(f'{broken}: neither JPEG, PNG nor WebP')
@@ -90,12 +90,12 @@ def test_the_dataset_is_found_where_the_run_had_it(trained, tmp_path, monkeypatc
 
 def test_images_are_looked_for_before_anything_is_read(tmp_path):
     for images, words in [('', 'No images were named'), (str(tmp_path / 'no.jpg'), 'does not exist')]:
-        with pytest.raises(Mistake, match=words):
+        with pytest.raises(UserError, match=words):
             modes.predict(asked(tiny(), images), str(tmp_path / 'nowhere'))
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(Mistake, match='holds no trained run; train first'):
+    with pytest.raises(UserError, match='holds no trained run; train first'):
         modes.predict(asked(tiny(), picture(tmp_path / 'a.png')), str(tmp_path))
 
 
@@ -108,5 +108,5 @@ def test_a_machine_that_the_training_batch_does_not_fit_predicts_and_evaluates(t
     config.train.accumulate = 5
     assert modes.evaluate(config, str(tmp_path / 'run'))['images'] == 20
     config.evaluate.batch = 8
-    with pytest.raises(Mistake, match='make config.evaluate.batch a multiple of 3'):
+    with pytest.raises(UserError, match='make config.evaluate.batch a multiple of 3'):
         modes.predict(config, trained[1])

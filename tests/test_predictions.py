@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet_jax.errors import UserError
 from alexnet_jax.evaluation import accuracy, predictions
-from alexnet_jax.mistakes import Mistake
 
 SIDE, CROP = 8, 6
 CLASSES = ('red', 'green', 'blue')
@@ -102,11 +102,11 @@ def test_a_file_named_outright_is_taken_whatever_its_name(tmp_path):
 
 
 def test_what_names_no_image_is_refused_by_its_name(tmp_path):
-    with pytest.raises(Mistake, match=r'nowhere.jpg does not exist'):
+    with pytest.raises(UserError, match=r'nowhere.jpg does not exist'):
         predictions.files([str(tmp_path / 'nowhere.jpg')])
-    with pytest.raises(Mistake, match='holds no images'):
+    with pytest.raises(UserError, match='holds no images'):
         predictions.files([str(tmp_path)])
-    with pytest.raises(Mistake, match='No images were named'):
+    with pytest.raises(UserError, match='No images were named'):
         predictions.files([])
 
 

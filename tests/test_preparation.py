@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alexnet_jax import disk
 from alexnet_jax.data import dataset, ground, images, preparation, shards, sources, statistics
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import atomic_io
 
 ROOT = Path(__file__).parents[1]
 SIDE = 16
@@ -171,7 +171,7 @@ class Killed(BaseException):
 
 def killing(monkeypatch, happens):
     """Ends the preparation when a file is about to be put in its place (path, False) or just was (path, True)."""
-    put = disk.put_in_place
+    put = atomic_io.put_in_place
 
     def put_or_die(partial, path):
         if happens(Path(path).name, False):
@@ -180,7 +180,7 @@ def killing(monkeypatch, happens):
         if happens(Path(path).name, True):
             raise Killed
 
-    monkeypatch.setattr(disk, 'put_in_place', put_or_die)
+    monkeypatch.setattr(atomic_io, 'put_in_place', put_or_die)
 
 
 def test_killed_before_or_after_any_file_it_goes_on_to_the_same_bytes(unbroken, tmp_path, monkeypatch):
@@ -196,7 +196,7 @@ def test_killed_before_or_after_any_file_it_goes_on_to_the_same_bytes(unbroken, 
             killing(patch, lambda *now, at=moment: now == at)
             prepare(directory)
         if moment != ('manifest.json', True):
-            with pytest.raises(Mistake, match='holds no whole dataset'):
+            with pytest.raises(UserError, match='holds no whole dataset'):
                 dataset.open_dataset(directory)
         prepare(directory)
         assert content(directory) == unbroken, moment
@@ -253,7 +253,7 @@ def test_killed_by_the_system_it_leaves_no_orphans_and_goes_on_to_the_same_bytes
     wait_until(lambda: not any(map(is_running, born)))
     whole = list(directory.glob('*of-0000?'))
     assert 2 <= len(whole) < 8
-    with pytest.raises(Mistake, match='holds no whole dataset'):
+    with pytest.raises(UserError, match='holds no whole dataset'):
         dataset.open_dataset(directory)
     kept = {
         path.name: path.stat().st_ino
@@ -302,7 +302,7 @@ def test_a_shard_that_was_damaged_meanwhile_is_made_again(unbroken, tmp_path, mo
 def test_an_image_that_was_changed_meanwhile_is_read_again(tmp_path):
     root = in_folder(tmp_path / 'pets', 24)
     (root / 'dog' / '22.png').write_bytes(b'not yet')
-    with pytest.raises(Mistake, match='1 image cannot be read'):
+    with pytest.raises(UserError, match='1 image cannot be read'):
         prepare(tmp_path / 'd', folder(root))
     Image.fromarray(picture(22)).save(root / 'dog' / '22.png')
     Image.fromarray(picture(99)).save(root / 'cat' / '01.png')
@@ -336,7 +336,7 @@ def test_leftovers_of_killed_preparations_are_cleared_and_only_those(tmp_path, m
 def test_a_directory_with_other_things_in_it_is_left_alone(tmp_path):
     in_folder(tmp_path / 'pets')
     before = sorted(path for path in (tmp_path / 'pets').rglob('*'))
-    with pytest.raises(Mistake, match="holds other things, such as 'cat'"):
+    with pytest.raises(UserError, match="holds other things, such as 'cat'"):
         prepare(tmp_path / 'pets')
     assert sorted(path for path in (tmp_path / 'pets').rglob('*')) == before
 
@@ -344,7 +344,7 @@ def test_a_directory_with_other_things_in_it_is_left_alone(tmp_path):
 def test_a_path_that_cannot_become_a_directory_gets_a_sentence(tmp_path):
     (tmp_path / 'file').write_text('')
     for path in (tmp_path / 'file', tmp_path / 'file' / 'below'):
-        with pytest.raises(Mistake, match='cannot become a dataset'):
+        with pytest.raises(UserError, match='cannot become a dataset'):
             prepare(path)
 
 
@@ -369,7 +369,7 @@ def test_another_dataset_in_the_same_place_gets_a_sentence(options, sentence, tm
     made = {'seed': cutouts(seed=1), 'counts': cutouts(counts=(45, 15, 11))}
     if 'source' in options:
         options = {'source': made[options['source']]}
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         prepare(tmp_path / 'd', **options)
     assert content(tmp_path / 'd') == before
 
@@ -377,7 +377,7 @@ def test_another_dataset_in_the_same_place_gets_a_sentence(options, sentence, tm
 def test_a_dataset_that_lost_a_file_is_not_taken_for_whole(tmp_path):
     prepare(tmp_path / 'd')
     (tmp_path / 'd' / 'cutouts-test.array_record-00000-of-00001').unlink()
-    with pytest.raises(Mistake, match='test.array_record-00000-of-00001 is missing'):
+    with pytest.raises(UserError, match='test.array_record-00000-of-00001 is missing'):
         prepare(tmp_path / 'd')
 
 
@@ -385,7 +385,7 @@ def test_two_preparations_at_once_get_a_sentence(tmp_path):
     (tmp_path / 'd' / preparation.ASIDE).mkdir(parents=True)
     with open(tmp_path / 'd' / preparation.ASIDE / ground.LOCK, 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(Mistake, match='is being prepared by another process'):
+        with pytest.raises(UserError, match='is being prepared by another process'):
             prepare(tmp_path / 'd')
 
 
@@ -395,7 +395,7 @@ def test_all_images_that_cannot_be_read_are_named_and_the_others_kept(workers, t
     root = in_folder(tmp_path / 'pets', 30)
     (root / 'cat' / '03.png').write_bytes(b'no image')
     (root / 'cat' / '05.png').write_bytes((root / 'cat' / '05.png').read_bytes()[:300])
-    with pytest.raises(Mistake, match='2 images cannot be read') as caught:
+    with pytest.raises(UserError, match='2 images cannot be read') as caught:
         prepare(tmp_path / 'd', folder(root), workers=workers)
     assert 'cat/03.png: neither JPEG' in str(caught.value) and 'cat/05.png: a damaged' in str(caught.value)
     assert not (tmp_path / 'd' / dataset.MANIFEST).exists()
@@ -413,7 +413,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (2**19, 2**19))
 preparation.prepare(source, {str(tmp_path / 'd')!r}, side=64, encoding='raw')
 """
     ended = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
-    assert 'Mistake' in ended.stderr and 'cannot be written' in ended.stderr and 'make room' in ended.stderr
+    assert 'UserError' in ended.stderr and 'cannot be written' in ended.stderr and 'make room' in ended.stderr
     assert os.listdir(tmp_path / 'd') == ['.preparing']
 
 
@@ -427,7 +427,7 @@ preparation.prepare(source, {str(tmp_path / 'd')!r}, side=64, encoding='raw')
     ],
 )
 def test_settings_that_make_no_sense_get_a_sentence_before_anything_is_written(options, sentence, tmp_path):
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         prepare(tmp_path / 'd', **options)
     assert not (tmp_path / 'd').exists()
 

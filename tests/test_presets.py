@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import witness
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.network import layers, presets, variations
 from alexnet_jax.network.alexnet import AlexNet, dropout_masks, parameters_of
 from alexnet_jax.network.architecture import Activation, Dropout, Pooling, ResponseNormalisation
@@ -197,7 +197,7 @@ RUN_150 = 60_714_408
     ],
 )
 def test_an_exchange_that_cannot_be_is_refused(preset, exchange, sentence):
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         presets.get(preset, exchange=exchange)
 
 
@@ -248,9 +248,9 @@ def test_dropout_before_fc6_falls_on_maps():
 
 
 def test_a_crop_that_does_not_fit_is_told_the_networks_own():
-    with pytest.raises(Mistake, match='give another crop. Those of caffe are 227'):
+    with pytest.raises(UserError, match='give another crop. Those of caffe are 227'):
         presets.get('caffe', crop=224)
-    with pytest.raises(Mistake, match='Those of one_gpu are 224 and 227'):
+    with pytest.raises(UserError, match='Those of one_gpu are 224 and 227'):
         presets.get('one_gpu', crop=225)
 
 

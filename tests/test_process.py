@@ -11,7 +11,8 @@ import pytest
 from conftest import tiny
 from ml_collections import ConfigDict
 
-from alexnet_jax import modes, process
+from alexnet_jax import modes
+from alexnet_jax.runtime import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,14 +21,14 @@ ROOT = Path(__file__).resolve().parent.parent
 def environ(monkeypatch, tmp_path):
     """The process's environment, to be written to without harm."""
     own = {'HOME': str(tmp_path / 'home'), 'PATH': os.environ['PATH']}
-    monkeypatch.setattr(process.os, 'environ', own)
+    monkeypatch.setattr(environment.os, 'environ', own)
     monkeypatch.setattr(Path, 'home', lambda: Path(own['HOME']))
     return own
 
 
 def kept(wanted):
     machine = ConfigDict({'cpu_devices': 1, 'keep_memory': False, 'cache': wanted, 'deterministic': False})
-    (line,) = [line for line in process.settings(machine) if line.startswith('machine.cache')]
+    (line,) = [line for line in environment.settings(machine) if line.startswith('machine.cache')]
     return line
 
 
@@ -63,7 +64,7 @@ def test_deterministic_adds_its_flag_once_to_those_that_there_are(environ):
     environ['XLA_FLAGS'] = '--xla_dump_to=/theirs'
     machine = ConfigDict({'cpu_devices': 1, 'keep_memory': False, 'cache': '', 'deterministic': True})
     for _ in range(2):
-        (line,) = [line for line in process.settings(machine) if line.startswith('machine.deterministic')]
+        (line,) = [line for line in environment.settings(machine) if line.startswith('machine.deterministic')]
         assert environ['XLA_FLAGS'] == '--xla_dump_to=/theirs --xla_gpu_deterministic_ops=true'
     assert 'on' in line and 'slower' in line
 
@@ -118,9 +119,9 @@ def test_the_second_start_compiles_from_the_cache_and_gives_the_same_bits(tmp_pa
 
 LOST = """
 import os, signal, sys, weakref
-from alexnet_jax import process
+from alexnet_jax.runtime import environment
 signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts in the background is told to ignore it
-process.hear_callbacks()
+environment.hear_callbacks()
 class Thing: pass
 thing = Thing()
 reference = weakref.ref(thing, lambda _: exec(sys.argv[1]))

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from alexnet_jax import commandline, recipe
+from alexnet_jax.errors import UserError
 from alexnet_jax.fields import DECIDING, FIELDS, MACHINE, Field
-from alexnet_jax.mistakes import Mistake
 from configs import default, quickstart
 
 few = hypothesis.settings(deadline=None, max_examples=30)
@@ -21,7 +21,7 @@ def changed(get_config=default.get_config, **values) -> ConfigDict:
 
 
 def refused(config: ConfigDict, words: str):
-    with pytest.raises(Mistake, match=words) as mistake:
+    with pytest.raises(UserError, match=words) as mistake:
         recipe.check(config)
     assert '\n' not in str(mistake.value)
 
@@ -275,5 +275,5 @@ def test_a_folder_that_cannot_be_written_is_refused_and_none_is_made(tmp_path):
         (str(tmp_path / 'file'), 'no folder'),
         (str(tmp_path / 'file' / 'in'), 'no folder'),
     ]:
-        with pytest.raises(Mistake, match=words):
+        with pytest.raises(UserError, match=words):
             recipe.check_workdir(wrong, train)

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from alexnet_jax.training.signals import Stop
+from alexnet_jax.runtime.signals import Stop
 
 CHILD = """
 import signal, sys, time
-from alexnet_jax.training.signals import Stop
+from alexnet_jax.runtime.signals import Stop
 with Stop() as stop:
     print('ready', flush=True)
     while not stop.asked:

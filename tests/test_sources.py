@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.data import cutouts, images, sources
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 FILES = {
     'train/dog/b.jpg': b'one',
@@ -144,13 +144,13 @@ def test_links_in_a_folder_are_followed_but_not_round_in_circles(tmp_path):
 @pytest.mark.parametrize('form', ['tar', 'tgz'])
 def test_archives_with_links_devices_or_ways_out_are_refused(form, extra, tmp_path):
     archive = in_archive(tmp_path / f'pets.{form}', FILES, extra)
-    with pytest.raises(Mistake, match='link, a device, or leads out'):
+    with pytest.raises(UserError, match='link, a device, or leads out'):
         sources.open_source('tar', str(archive), side=8)
 
 
 def test_a_name_that_occurs_twice_is_refused(tmp_path):
     archive = in_archive(tmp_path / 'pets.tar', FILES, member('train/dog/b.jpg', b'again'))
-    with pytest.raises(Mistake, match="'train/dog/b.jpg' twice"):
+    with pytest.raises(UserError, match="'train/dog/b.jpg' twice"):
         sources.open_source('tar', str(archive), side=8)
 
 
@@ -161,7 +161,7 @@ def test_half_an_archive_is_refused(form, size, tmp_path):
     archive = in_archive(tmp_path / f'pets.{form}', large)
     whole = gzip.decompress(archive.read_bytes()) if form == 'tgz' else archive.read_bytes()
     archive.write_bytes(gzip.compress(whole[:size]) if form == 'tgz' else whole[:size])
-    with pytest.raises(Mistake, match='no whole tar'):
+    with pytest.raises(UserError, match='no whole tar'):
         sources.open_source('tar', str(archive), side=8)
 
 
@@ -169,7 +169,7 @@ def test_half_an_archive_is_refused(form, size, tmp_path):
 def test_half_a_download_is_refused(share, tmp_path):
     archive = in_archive(tmp_path / 'pets.tgz', {path: os.urandom(3000) for path in FILES})
     archive.write_bytes(archive.read_bytes()[: int(share * archive.stat().st_size)])
-    with pytest.raises(Mistake, match='no whole tar'):
+    with pytest.raises(UserError, match='no whole tar'):
         sources.open_source('tar', str(archive), side=8)
 
 
@@ -179,7 +179,7 @@ def test_a_damaged_header_in_an_archive_is_not_taken_for_its_end(form, tmp_path)
     whole = bytearray(gzip.decompress(archive.read_bytes()) if form == 'tgz' else archive.read_bytes())
     whole[3 * 3584 + 50] ^= 1
     archive.write_bytes(gzip.compress(whole) if form == 'tgz' else whole)
-    with pytest.raises(Mistake, match='damaged or cut off at byte 10,752'):
+    with pytest.raises(UserError, match='damaged or cut off at byte 10,752'):
         sources.open_source('tar', str(archive), side=8)
 
 
@@ -227,7 +227,7 @@ def test_an_image_beyond_the_end_of_its_archive_is_named(tmp_path):
 )
 def test_what_cannot_be_opened_gets_a_sentence(kind, path, options, sentence, tmp_path):
     in_folder(tmp_path / 'pets', FILES)
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         sources.open_source(kind, path and str(tmp_path / path), side=8, **options)
 
 

@@ -10,10 +10,11 @@ import pytest
 from conftest import tiny
 
 from alexnet_jax import modes
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.modes import planning, rooms
 from alexnet_jax.modes import workdir as folder
-from alexnet_jax.training import checkpoints, journal, optimizer, signals, standstill
+from alexnet_jax.runtime import signals
+from alexnet_jax.training import checkpoints, journal, optimizer, standstill
 from alexnet_jax.training.profile import Profile
 
 
@@ -107,14 +108,14 @@ def test_steering_by_validation_without_a_validation_split_is_refused_before_the
     config.prepare.validation_share = 0.0
     config.prepare.test_share = 0.0
     with pytest.raises(
-        Mistake, match='steers by a validation split, and the source photographs has only train'
+        UserError, match='steers by a validation split, and the source photographs has only train'
     ):
         modes.train(config, str(tmp_path / 'run'))
     assert not (tmp_path / 'dataset').exists()  # nothing was prepared for it
     config.train.schedule = 'drops'
     modes.prepare(config)
     config.train.schedule = 'plateau'
-    with pytest.raises(Mistake, match='steers by a validation split, and the dataset has only train'):
+    with pytest.raises(UserError, match='steers by a validation split, and the dataset has only train'):
         modes.train(config, str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
 
@@ -124,14 +125,14 @@ def test_the_options_of_the_biases_reach_the_rule(prepared, tmp_path, monkeypatc
 
     def rule(layers, **settings):
         given.update(settings)
-        raise Mistake('far enough')
+        raise UserError('far enough')
 
     monkeypatch.setattr(optimizer, 'paper_sgd', rule)
     for decays in (True, False):
         config = stalling(
             prepared, **{'train.decay_biases': decays, 'train.bias_rate': 2.0, 'train.decay': 0.25}
         )
-        with pytest.raises(Mistake, match='far enough'):
+        with pytest.raises(UserError, match='far enough'):
             modes.train(config, str(tmp_path / str(decays)))
         assert given == {'momentum': 0.9, 'decay': 0.25, 'decay_biases': decays}
     data = rooms.open_dataset(config, '')
@@ -190,10 +191,10 @@ def test_a_trace_is_closed_where_a_run_ends_within_it(tmp_path):
 def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(tmp_path, monkeypatch):
     nearly_full = os.statvfs_result((4096, 4096, 9, 9, 9, 9, 9, 9, 0, 255))
     monkeypatch.setattr(os, 'statvfs', lambda path: nearly_full)
-    with pytest.raises(Mistake, match=r'need 16 MB and .* has 0 MB left; make room'):
+    with pytest.raises(UserError, match=r'need 16 MB and .* has 0 MB left; make room'):
         folder.check_room(str(tmp_path / 'not' / 'yet'), numbers=10**6)
     folder.check_room(str(tmp_path), numbers=100)
     (tmp_path / 'checkpoints' / '3').mkdir(parents=True)
     folder.check_room(str(tmp_path), numbers=9 * 4096 // 4 // 3)  # three more
-    with pytest.raises(Mistake, match='need'):
+    with pytest.raises(UserError, match='need'):
         folder.check_room(str(tmp_path), numbers=9 * 4096 // 4 // 3 + 1)

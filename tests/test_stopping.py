@@ -20,7 +20,8 @@ from alexnet_jax import modes
 from alexnet_jax.data import dataset, feed, pipeline, preparation, records
 from alexnet_jax.evaluation import accuracy, baseline
 from alexnet_jax.modes import workdir as folder
-from alexnet_jax.training import aside, checkpoints, journal, signals, step
+from alexnet_jax.runtime import signals
+from alexnet_jax.training import aside, checkpoints, journal, step
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 30  # a few, on a machine that is busy with other things
@@ -186,7 +187,7 @@ def test_a_signal_while_a_run_is_scored_again_is_a_stop(trained, monkeypatch):
 def test_a_library_that_does_not_come_back_is_not_waited_for():
     script = textwrap.dedent("""
         import ctypes
-        from alexnet_jax.training import signals
+        from alexnet_jax.runtime import signals
         signals.GRACE = 0.5
         libc = ctypes.CDLL(None)
         libc.sem_init(semaphore := ctypes.create_string_buffer(64), 0, 0)

@@ -13,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from alexnet_jax import modes, recipe
 from alexnet_jax.data import dataset, preparation, sources, stores
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from configs import quickstart
 
 URL = 'gs://bucket/pets/dataset'
@@ -80,9 +80,9 @@ def test_the_manifest_comes_last_there_and_here(whole, bucket, tmp_path, monkeyp
         return copied(source, out, size)
 
     monkeypatch.setattr(stores, '_copied', breaking)
-    with pytest.raises(Mistake, match='cannot be reached .*the line is broken'):
+    with pytest.raises(UserError, match='cannot be reached .*the line is broken'):
         stores.fetch(URL, tmp_path / 'copy')
-    with pytest.raises(Mistake, match='holds no whole dataset'):
+    with pytest.raises(UserError, match='holds no whole dataset'):
         dataset.open_dataset(tmp_path / 'copy')
     kept = {path.name: path.stat().st_ino for path in (tmp_path / 'copy').iterdir() if path.stat().st_size}
     monkeypatch.setattr(stores, '_copied', copied)
@@ -97,7 +97,7 @@ def test_a_damaged_file_there_is_named_and_nothing_is_taken_for_a_dataset(whole,
     shard = bucket / 'bucket/pets/dataset/cutouts-test.array_record-00000-of-00001'
     for damaged in (shard.read_bytes()[:-1], shard.read_bytes() + b'x', shard.read_bytes()[:-1] + b'?'):
         shard.write_bytes(damaged)
-        with pytest.raises(Mistake, match='cutouts-test.array_record-00000-of-00001 is damaged'):
+        with pytest.raises(UserError, match='cutouts-test.array_record-00000-of-00001 is damaged'):
             stores.fetch(URL, tmp_path / 'copy')
         assert not (tmp_path / 'copy' / dataset.MANIFEST).exists()
 
@@ -114,7 +114,7 @@ def test_a_manifest_that_cannot_be_right_is_refused(change, whole, bucket, tmp_p
     if isinstance(changed, dict) and changed['checksum'] != '0':
         changed['checksum'] = dataset.manifest_checksum(changed)
     file.write_text(json.dumps(changed))
-    with pytest.raises(Mistake, match='manifest.json is damaged'):
+    with pytest.raises(UserError, match='manifest.json is damaged'):
         stores.fetch(URL, tmp_path / 'copy')
     assert not (tmp_path / 'copy').exists()
 
@@ -125,9 +125,9 @@ def test_another_dataset_is_left_alone_here_and_there(whole, bucket, tmp_path):
     preparation.prepare(source, other, side=16, encoding='raw', progress=False)
     stores.send(whole, URL)
     before = content(bucket / 'bucket/pets/dataset'), content(other)
-    with pytest.raises(Mistake, match='gs://bucket/pets/dataset holds another dataset'):
+    with pytest.raises(UserError, match='gs://bucket/pets/dataset holds another dataset'):
         stores.send(other, URL)
-    with pytest.raises(Mistake, match='other holds another dataset than gs://'):
+    with pytest.raises(UserError, match='other holds another dataset than gs://'):
         stores.fetch(URL, other)
     stores.send(whole, URL)
     assert before == (content(bucket / 'bucket/pets/dataset'), content(other))
@@ -136,7 +136,7 @@ def test_another_dataset_is_left_alone_here_and_there(whole, bucket, tmp_path):
 def test_a_disk_without_room_is_refused_before_anything_is_copied(whole, bucket, tmp_path, monkeypatch):
     stores.send(whole, URL)
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(10, 0, 10))
-    with pytest.raises(Mistake, match='needs 0.0 GB for the dataset at gs://.* make room'):
+    with pytest.raises(UserError, match='needs 0.0 GB for the dataset at gs://.* make room'):
         stores.fetch(URL, tmp_path / 'copy')
     assert [path.name for path in (tmp_path / 'copy').iterdir()] == [stores.LOCK]
 
@@ -178,9 +178,9 @@ def test_who_waited_while_another_process_copied_reads_no_file_again(whole, buck
 
 
 def test_where_nothing_lies_there_and_nothing_says_from_what_it_is_said(bucket, tmp_path):
-    with pytest.raises(Mistake, match='no prepared dataset'):
+    with pytest.raises(UserError, match='no prepared dataset'):
         modes.train(config_of(**{'prepare.source': 'folder'}), str(tmp_path / 'run'))
-    with pytest.raises(Mistake, match='give --workdir'):
+    with pytest.raises(UserError, match='give --workdir'):
         modes.prepare(config_of())
 
 
@@ -190,17 +190,19 @@ def test_a_store_that_cannot_be_reached_is_said_before_any_work(tmp_path, monkey
 
     backend.fsspec_backend._get_filesystem.cache_clear()
     monkeypatch.setattr(fsspec, 'filesystem', missing)
-    with pytest.raises(Mistake, match='gs://bucket.* cannot be reached without gcsfs .*; pip install gcsfs'):
+    with pytest.raises(
+        UserError, match='gs://bucket.* cannot be reached without gcsfs .*; pip install gcsfs'
+    ):
         modes.prepare(config_of(), str(tmp_path / 'run'))
-    with pytest.raises(Mistake, match='without s3fs'):
+    with pytest.raises(UserError, match='without s3fs'):
         stores.send(tmp_path, 's3://b') if stores.holds_dataset('s3://b') else None
-    with pytest.raises(Mistake, match='in no store that is known here; there are: gs://, s3://'):
+    with pytest.raises(UserError, match='in no store that is known here; there are: gs://, s3://'):
         modes.prepare(config_of(**{'data.directory': 'ftp://x/y'}), str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
 
 
 def test_what_has_to_lie_on_a_disk_is_refused_in_a_store():
-    with pytest.raises(Mistake, match='images are read where they lie, on a disk'):
+    with pytest.raises(UserError, match='images are read where they lie, on a disk'):
         recipe.check(config_of(**{'prepare.source': 'tar', 'prepare.path': 'gs://bucket/images.tar'}))
-    with pytest.raises(Mistake, match='is no folder on a disk'):
+    with pytest.raises(UserError, match='is no folder on a disk'):
         recipe.check_workdir('gs://bucket/run', modes.train)

@@ -4,7 +4,7 @@ import archives
 import pytest
 
 from alexnet_jax.data import sources
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 FOUND = archives.images()
 
@@ -16,7 +16,7 @@ def opened(path, **options):
 
 
 def refused(path, sentence):
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         opened(path)
 
 

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from alexnet_jax.data import sources
 from alexnet_jax.data.sources import tfds as rooms
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ['emu', 'ibis', 'owl']
@@ -65,7 +65,7 @@ def test_tfrecords_give_the_same_images_as_arrayrecords(home):
     (file,) = folder.glob('*train*tfrecord*')
     file.write_bytes(file.read_bytes()[:-1])
     rooms._records.cache_clear()
-    with pytest.raises(Mistake, match='tfrecord.* is damaged or cut off at byte'):
+    with pytest.raises(UserError, match='tfrecord.* is damaged or cut off at byte'):
         opened(folder)
 
 
@@ -82,7 +82,7 @@ def test_one_of_several_configurations_has_to_be_named(home):
     for name in ('large', 'small'):
         (home / 'many' / name).mkdir(parents=True)
         os.symlink(folder, home / 'many' / name / '5.1.0')
-    with pytest.raises(Mistake, match='the configurations large, small; name one, as in .*=many/large'):
+    with pytest.raises(UserError, match='the configurations large, small; name one, as in .*=many/large'):
         opened('many')
     assert len(opened('many/small').splits['train']) == 12
 
@@ -106,7 +106,7 @@ def test_what_has_no_images_or_no_labels_is_refused(home):
     folder = builders.built(
         home, 'Words', NAMES, {'train': [('a', 0, b'x')]}, others=[('image', tfds.features.Text())]
     )
-    with pytest.raises(Mistake, match='has the features .*; expected were an Image and a ClassLabel'):
+    with pytest.raises(UserError, match='has the features .*; expected were an Image and a ClassLabel'):
         opened(folder)
 
 
@@ -114,10 +114,10 @@ def test_a_damaged_dataset_is_told(home):
     folder = builders.built(home, 'Birds', NAMES, examples())
     (file,) = folder.glob('*train*')
     file.write_bytes(b'')
-    with pytest.raises(Mistake, match='split train, of the format array_record, cannot be read|damaged'):
+    with pytest.raises(UserError, match='split train, of the format array_record, cannot be read|damaged'):
         opened(folder)
     (folder / 'dataset_info.json').write_text('{')
-    with pytest.raises(Mistake, match='no whole dataset of TFDS'):
+    with pytest.raises(UserError, match='no whole dataset of TFDS'):
         opened(folder)
 
 
@@ -131,13 +131,15 @@ def test_a_damaged_dataset_is_told(home):
     ],
 )
 def test_what_is_not_there_and_cannot_be_fetched_gets_a_sentence(path, sentence, home):
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         opened(path)
     assert not home.exists()
 
 
 def test_a_folder_that_tfds_did_not_prepare_is_refused(tmp_path, home):
-    with pytest.raises(Mistake, match='is no dataset that TFDS prepared; .* --config.prepare.source=folder'):
+    with pytest.raises(
+        UserError, match='is no dataset that TFDS prepared; .* --config.prepare.source=folder'
+    ):
         opened(tmp_path)
 
 
@@ -153,7 +155,7 @@ def test_tfds_fetches_by_name_what_it_can_without_tensorflow(home):
     body = builders.builder('FarBirds', NAMES, examples())
     body._split_generators = Failing._split_generators
     with pytest.raises(
-        Mistake, match=r'far_birds is not in .*TFDS could not fetch it \(OSError: no route to host\)'
+        UserError, match=r'far_birds is not in .*TFDS could not fetch it \(OSError: no route to host\)'
     ):
         opened('far_birds')
 

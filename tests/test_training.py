@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 
 from alexnet_jax import modes
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.modes import rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.network import presets
-from alexnet_jax.training import journal, loop, signals
+from alexnet_jax.runtime import signals
+from alexnet_jax.training import journal, loop
 from alexnet_jax.training.checkpoints import Checkpoints
 from configs import quickstart
 
@@ -160,10 +161,10 @@ def test_a_run_without_a_whole_checkpoint_is_refused_however_often_and_keeps_its
     for record in (tmp_path / 'run' / folder.CHECKPOINTS).glob('*/record/metadata'):
         record.write_text('{')
     for _ in range(2):
-        with pytest.raises(Mistake, match=r'No whole checkpoint is left in .*10\.damaged'):
+        with pytest.raises(UserError, match=r'No whole checkpoint is left in .*10\.damaged'):
             modes.train(tiny(data__directory=images), str(tmp_path / 'run'))
     shutil.rmtree(tmp_path / 'run' / folder.CHECKPOINTS)
-    with pytest.raises(Mistake, match='had saved checkpoints and .* holds none any more'):
+    with pytest.raises(UserError, match='had saved checkpoints and .* holds none any more'):
         modes.train(tiny(data__directory=images), str(tmp_path / 'run'))
     assert (tmp_path / 'run' / 'metrics.jsonl').read_bytes() == rows
 
@@ -178,7 +179,7 @@ def test_another_mesh_gives_the_same_losses(images, whole, tmp_path):
 
 
 def test_another_runs_folder_is_refused_with_the_differences(images, whole):
-    with pytest.raises(Mistake, match=r'another run: .*train\.rate.*0\.3'):
+    with pytest.raises(UserError, match=r'another run: .*train\.rate.*0\.3'):
         modes.train(tiny(data__directory=images, train__rate=0.3), str(whole))
 
 
@@ -190,7 +191,7 @@ def test_a_run_that_began_before_a_field_was_there_goes_on(images, whole, tmp_pa
     folder.settle(str(tmp_path), config, dataset=begun['deciding']['dataset'])
     config.network.precision = 'tensorfloat32'
     (tmp_path / 'run.json').write_text(json.dumps(begun))
-    with pytest.raises(Mistake, match="network.precision was 'float32' and is now 'tensorfloat32'"):
+    with pytest.raises(UserError, match="network.precision was 'float32' and is now 'tensorfloat32'"):
         folder.settle(str(tmp_path), config, dataset=begun['deciding']['dataset'])
 
 
@@ -206,7 +207,7 @@ def test_a_loss_that_explodes_stops_the_run_before_anything_of_it_is_saved(image
 
 
 def test_two_processes_do_not_train_in_one_folder(images, tmp_path):
-    with folder.alone(str(tmp_path)), pytest.raises(Mistake, match='Another process is training in'):
+    with folder.alone(str(tmp_path)), pytest.raises(UserError, match='Another process is training in'):
         modes.train(tiny(data__directory=images), str(tmp_path))
 
 
@@ -226,7 +227,7 @@ def test_evaluate_scores_the_checkpoint_that_was_asked_for(images, whole):
 
 
 def test_a_folder_without_a_run_cannot_be_evaluated(tmp_path):
-    with pytest.raises(Mistake, match='train first'):
+    with pytest.raises(UserError, match='train first'):
         modes.evaluate(tiny(), str(tmp_path))
 
 

@@ -34,9 +34,12 @@ def test_every_promise_has_its_proof():
 
 def test_every_exit_status_of_the_program_is_listed():
     import main
-    from alexnet_jax.mistakes import Mistake
-    from alexnet_jax.training import loop, signals
+    from alexnet_jax.errors import UserError
+    from alexnet_jax.runtime import signals
+    from alexnet_jax.training import loop
 
-    listed = {int(number) for row in re.findall(r'^\| ([\d, ]+) \|', TRUST, re.M) for number in row.split(',')}
-    ends = (Mistake('m'), KeyboardInterrupt(), signals.Stopped('s'), loop.NotFinite(0, 0.0, 0.0, 0.0))
+    listed = {
+        int(number) for row in re.findall(r'^\| ([\d, ]+) \|', TRUST, re.M) for number in row.split(',')
+    }
+    ends = (UserError('m'), KeyboardInterrupt(), signals.Stopped('s'), loop.NotFinite(0, 0.0, 0.0, 0.0))
     assert {main.ending(end)[1] for end in ends} | {0, 1, 143} <= listed

@@ -6,7 +6,7 @@ import pytest
 from conftest import tiny
 
 from alexnet_jax import modes
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 
 @pytest.fixture
@@ -56,7 +56,10 @@ def test_a_sound_run_is_read_whole_and_left_as_it_is(run, capsys, caplog):
 def test_a_damaged_file_is_named(run, pattern, words, caplog):
     victim = sorted(run.glob(pattern))[-1]
     flipped(victim, 0 if victim.name in ('metrics.jsonl', 'run.json') else -20)
-    with caplog.at_level('INFO', 'alexnet_jax'), pytest.raises(Mistake, match=r'1 of \d+ files are damaged'):
+    with (
+        caplog.at_level('INFO', 'alexnet_jax'),
+        pytest.raises(UserError, match=r'1 of \d+ files are damaged'),
+    ):
         modes.verify(tiny(), str(run))
     (told,) = (line for line in caplog.messages if line.startswith('DAMAGED'))
     assert str(victim) in told and words in told
@@ -67,7 +70,7 @@ def test_a_missing_and_a_shortened_file_are_named(run, caplog):
     (newest / 'state' / 'manifest.ocdbt').unlink()
     shard = next((run / 'dataset').glob('*test.array_record*'))
     shard.write_bytes(shard.read_bytes()[:-1])
-    with caplog.at_level('INFO', 'alexnet_jax'), pytest.raises(Mistake, match='2 of'):
+    with caplog.at_level('INFO', 'alexnet_jax'), pytest.raises(UserError, match='2 of'):
         modes.verify(tiny(), str(run))
     told = [line for line in caplog.messages if line.startswith('DAMAGED')]
     assert 'manifest.ocdbt: is missing' in told[0] and 'bytes instead of' in told[1]
@@ -78,7 +81,7 @@ def test_a_checkpoint_that_was_killed_before_its_inventory_is_judged_by_its_valu
     (newest / 'files.json').unlink()
     modes.verify(tiny(), str(run))
     flipped(max((newest / 'state').rglob('d/*'), key=lambda path: path.stat().st_size), 7_777)
-    with caplog.at_level('INFO', 'alexnet_jax'), pytest.raises(Mistake):
+    with caplog.at_level('INFO', 'alexnet_jax'), pytest.raises(UserError):
         modes.verify(tiny(), str(run))
     assert any(line.startswith('DAMAGED') and 'the values of' in line for line in caplog.messages)
 
@@ -88,11 +91,11 @@ def test_a_dataset_alone_is_verified_wherever_it_is_given(run, tmp_path):
     config = tiny()
     config.data.directory = alone
     assert modes.verify(tiny(), alone) == modes.verify(config, '') == {'sound': 10, 'damaged': 0}
-    with pytest.raises(Mistake, match='neither a run nor a dataset'):
+    with pytest.raises(UserError, match='neither a run nor a dataset'):
         modes.verify(tiny(), str(tmp_path))
 
 
 def test_a_run_whose_dataset_is_gone_is_not_sound(run):
     shutil.rmtree(run / 'dataset')
-    with pytest.raises(Mistake, match='manifest.json'):
+    with pytest.raises(UserError, match='manifest.json'):
         modes.verify(tiny(), str(run))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alexnet_jax.errors import UserError
 from alexnet_jax.evaluation import views
-from alexnet_jax.mistakes import Mistake
 
 
 def by_hand(image, crop):
@@ -60,10 +60,10 @@ def test_a_traced_view_is_the_same_view():
 
 @pytest.mark.parametrize('number', [0, 2, 5, 20])
 def test_other_numbers_of_views_are_refused(number):
-    with pytest.raises(Mistake, match=f'not {number}'):
+    with pytest.raises(UserError, match=f'not {number}'):
         views.views(number, 8, 6)
 
 
 def test_a_crop_larger_than_the_image_is_refused_with_both_numbers():
-    with pytest.raises(Mistake, match=r'227 pixels .* 224 pixels'):
+    with pytest.raises(UserError, match=r'227 pixels .* 224 pixels'):
         views.views(10, 224, 227)

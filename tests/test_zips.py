@@ -8,7 +8,7 @@ import pytest
 from test_sources import FILES, in_zip, made
 
 from alexnet_jax.data import images, sources
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 
 def opened(path):
@@ -64,7 +64,7 @@ def test_links_devices_ways_out_and_doubles_are_refused(extra, sentence, tmp_pat
     path = in_zip(tmp_path / 'pets.zip', FILES)
     with zipfile.ZipFile(path, 'a', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(*extra)
-    with pytest.raises(Mistake, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         opened(path)
 
 
@@ -77,9 +77,9 @@ def changed(path, offset, value):
 
 
 def test_encrypted_and_oddly_packed_members_are_refused(tmp_path):
-    with pytest.raises(Mistake, match="'train/dog/b.jpg', which is encrypted; make it again"):
+    with pytest.raises(UserError, match="'train/dog/b.jpg', which is encrypted; make it again"):
         opened(changed(in_zip(tmp_path / 'a.zip', FILES), 8, 1))
-    with pytest.raises(Mistake, match='which is packed by method 9; make it again'):
+    with pytest.raises(UserError, match='which is packed by method 9; make it again'):
         opened(changed(in_zip(tmp_path / 'b.zip', FILES), 10, 9))
 
 
@@ -88,7 +88,7 @@ def test_a_bomb_is_refused_by_what_it_says_and_yields_no_more_than_that(tmp_path
 
     bomb = in_zip(tmp_path / 'bomb.zip', FILES | {'train/dog/zeros.jpg': bytes(10**6)})
     monkeypatch.setattr(zips, 'ALWAYS', 1000)
-    with pytest.raises(Mistake, match='unpacks to more than 200 times its size'):
+    with pytest.raises(UserError, match='unpacks to more than 200 times its size'):
         opened(bomb)
     lying = in_zip(tmp_path / 'lying.zip', FILES | {'train/dog/b.jpg': bytes(10**6)})
     changed(lying, 24, 5), changed(lying, 25, 0), changed(lying, 26, 0)  # says: five bytes
@@ -102,7 +102,7 @@ def test_a_bomb_is_refused_by_what_it_says_and_yields_no_more_than_that(tmp_path
 def test_half_a_zip_is_refused(share, tmp_path):
     path = in_zip(tmp_path / 'pets.zip', {name: os.urandom(3000) for name in FILES})
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(Mistake, match='no whole zip archive'):
+    with pytest.raises(UserError, match='no whole zip archive'):
         opened(path)
 
 

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from alexnet_jax import disk
+from alexnet_jax.runtime import atomic_io
 
 DPI = 160
 INK, PALE, RULE = '#20242b', '#747b86', '#e3e6ea'  # text, text that stands back, thin lines
@@ -276,6 +276,6 @@ def save(figure: Figure, file: File) -> None:
     aside = file.with_name(f'.{file.name}.{os.getpid()}')
     try:
         figure.savefig(aside, format='png', metadata={'Software': None})
-        disk.put_in_place(aside, file)
+        atomic_io.put_in_place(aside, file)
     finally:
         aside.unlink(missing_ok=True)

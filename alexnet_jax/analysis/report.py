@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from alexnet_jax import disk
 from alexnet_jax.evaluation import scores
+from alexnet_jax.runtime import atomic_io
 
 FILE = 'result.json'
 VIEWS = {1: 'the centre view', 10: 'ten views'}
@@ -86,7 +86,7 @@ def write(workdir: str | os.PathLike[str], result: Mapping[str, Any]) -> Path:
     aside = file.with_name(f'.{FILE}.{os.getpid()}')
     try:
         aside.write_text(text, encoding='utf-8')
-        disk.put_in_place(aside, file)
+        atomic_io.put_in_place(aside, file)
     finally:
         aside.unlink(missing_ok=True)
     return file

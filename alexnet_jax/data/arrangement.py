@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 from alexnet_jax.data import wordnet
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 SPLITS = ('train', 'validation', 'test')
 NAMED = {
@@ -62,10 +62,10 @@ def labelled(found: Mapping[str, tuple], *, origin: str) -> tuple[dict[str, list
     The id is the path, but where all classes are WordNet ids it is the file's stem, as in every form of ImageNet.
 
     The first folder is the split where it is called so everywhere (train; val, valid or validation; test), the next
-    one the class; folders about everything are passed through. Raises Mistake, about `origin`, where that is not so.
+    one the class; folders about everything are passed through. Raises UserError, about `origin`, where that is not so.
     """
     if not found:
-        raise Mistake(f'{origin} holds no image; {FORMS}.')
+        raise UserError(f'{origin} holds no image; {FORMS}.')
     parts = _within({path: tuple(path.split('/')) for path in found})
     depth = 1 if _has_splits(origin, parts) else 0
     names = {path: _identity(origin, part) for path, part in parts.items()}
@@ -94,7 +94,7 @@ def place(
     of `seed` and its id: it stays where it is when others come or go, but that one of each class stays for training.
     Where there is a validation but no test split (Imagenette), it becomes the test split.
     Classes are in the order of their names, which for WordNet ids is that of torchvision, Caffe and Keras. `as_found`
-    says whether there were splits; `without` are folders that would be classes if they held images. Raises Mistake,
+    says whether there were splits; `without` are folders that would be classes if they held images. Raises UserError,
     about `origin`, where that gives nothing to learn or to test, and where two images have the same id.
     """
     given = {
@@ -107,7 +107,7 @@ def place(
     for split, of_split in given.items():
         for image in of_split:
             if image.id in seen:
-                raise Mistake(f'{origin} holds the image {image.id!r} twice; remove one of them.')
+                raise UserError(f'{origin} holds the image {image.id!r} twice; remove one of them.')
             seen.add(image.id)
         items[split] = tuple(Item(image.id, labels[image.label], image.where) for image in of_split)
     splits, note = _completed(items, as_found, seed, shares)
@@ -128,18 +128,18 @@ def _has_splits(origin: str, parts: dict[str, tuple[str, ...]]) -> bool:
     """Whether the first folder names the split. A class may be called train, but not have folders of its own."""
     for path, part in parts.items():
         if len(part) < 2:
-            raise Mistake(f'{origin}: the image {path} lies in no class folder; {FORMS}.')
+            raise UserError(f'{origin}: the image {path} lies in no class folder; {FORMS}.')
     in_splits = {path: part for path, part in parts.items() if part[0].lower() in NAMED}
     if len(in_splits) == len(parts):
         shallow = [path for path, part in in_splits.items() if len(part) < 3]
         if shallow:
-            raise Mistake(
+            raise UserError(
                 f'{origin}: the image {shallow[0]} lies in no class folder within its split; {FORMS}.'
             )
         return True
     if any(len(part) > 2 for part in in_splits.values()):
         other = next(path for path in parts if path not in in_splits)
-        raise Mistake(f'{origin}: {other} lies in none of the splits that are beside it; {FORMS}.')
+        raise UserError(f'{origin}: {other} lies in none of the splits that are beside it; {FORMS}.')
     return False
 
 
@@ -148,7 +148,7 @@ def _classes(origin: str, names: Iterable[str], without: Iterable[str]) -> tuple
     if len(classes) < 2:
         idle = sorted(set(without) - set(classes))
         why = f' ({", ".join(map(repr, idle[:5]))} hold{"s" * (len(idle) == 1)} no image)' if idle else ''
-        raise Mistake(
+        raise UserError(
             f'{origin} holds one class alone, {classes[0]!r}, and a classifier needs two{why}; {FORMS}.'
         )
     return classes
@@ -160,9 +160,9 @@ def _identity(origin: str, part: tuple[str, ...]) -> str:
     try:
         identity.encode()
     except UnicodeEncodeError:
-        raise Mistake(f'{origin}: the name {identity!r} is not UTF-8; rename it.') from None
+        raise UserError(f'{origin}: the name {identity!r} is not UTF-8; rename it.') from None
     if len(identity.splitlines()) > 1:
-        raise Mistake(f'{origin}: the name {identity!r} goes over several lines; rename it.')
+        raise UserError(f'{origin}: the name {identity!r} goes over several lines; rename it.')
     return identity
 
 
@@ -204,19 +204,19 @@ def _chance(seed: int, identity: str) -> float:
 
 
 def _check(origin: str, classes, splits, shares) -> None:
-    """Raises Mistake unless every class can be learnt and the splits that were asked for have images."""
+    """Raises UserError unless every class can be learnt and the splits that were asked for have images."""
     if not splits.get('train'):
-        raise Mistake(f'{origin} holds no training images; {FORMS}.')
+        raise UserError(f'{origin} holds no training images; {FORMS}.')
     for split, share in shares.items():
         if share and not splits.get(split):
-            raise Mistake(
+            raise UserError(
                 f'{origin}: none of the images fell to {split}; give more images, another --config.prepare.seed, '
                 f'or another share than {share} (0 for no such split).'
             )
     trained = {item.label for item in splits['train']}
     missing = [name for label, name in enumerate(classes) if label not in trained]
     if missing:
-        raise Mistake(
+        raise UserError(
             f'{origin}: of {len(missing)} classes there is no training image ({", ".join(missing[:5])}); '
             'add some, or remove these classes.'
         )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 LIGHTINGS = ('eigenvalues', 'deviations', 'none')
 MEANS = ('image', 'centre', 'channel')
@@ -60,10 +60,12 @@ def draws(
     (the paper's text counts 32). Lighting is section 4.1's shift, once per image and presentation, of
     normal draws with this `deviation`; `eigenvalues` (3,) and `eigenvectors` (3, 3), as columns, are those
     of the RGB covariance of pixels in 0..255. A lighting unknown to LIGHTINGS, or a crop that does not fit,
-    is a Mistake.
+    is a UserError.
     """
     if not 0 < crop <= side:
-        raise Mistake(f'A crop of {crop} pixels does not fit into images of {side} pixels; give 1 to {side}.')
+        raise UserError(
+            f'A crop of {crop} pixels does not fit into images of {side} pixels; give 1 to {side}.'
+        )
     words_NW = _words(seed, epochs, records)
     offsets_N2 = ((words_NW[:, :2] >> np.uint64(32)) * np.uint64(side - crop + 1)) >> np.uint64(32)
     top_N, left_N = np.ascontiguousarray(offsets_N2.T.astype(np.int32))
@@ -85,7 +87,7 @@ def components(lighting: str, eigenvalues: np.ndarray, eigenvectors: np.ndarray)
     strong.
     """
     if lighting not in LIGHTINGS:
-        raise Mistake(f'No lighting is called {lighting!r}; there are {", ".join(LIGHTINGS)}.')
+        raise UserError(f'No lighting is called {lighting!r}; there are {", ".join(LIGHTINGS)}.')
     variances_K = np.maximum(np.asarray(eigenvalues, np.float64), 0.0)  # rounding can leave -1e-13
     size_K = {
         'eigenvalues': variances_K / 255.0**2 * 255.0,
@@ -113,10 +115,10 @@ def still_mean(mean: np.ndarray, kind: str, crop: int) -> np.ndarray | None:
 
     `image` is the paper's text: the mean image is cropped and mirrored as each image is, so there is none (None).
     `centre` is the 2012 source's: the mean's centre, for crops of any offset, mirrored or not. `channel` has three
-    numbers, the mean red, green and blue. A kind unknown to MEANS is a Mistake.
+    numbers, the mean red, green and blue. A kind unknown to MEANS is a UserError.
     """
     if kind not in MEANS:
-        raise Mistake(f'No mean is called {kind!r}; there are {", ".join(MEANS)}.')
+        raise UserError(f'No mean is called {kind!r}; there are {", ".join(MEANS)}.')
     if kind == 'image':
         return None
     if kind == 'centre':

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from alexnet_jax.data.pipeline import Records
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 LEFT_FREE = 0.25  # of a device's memory: for parameters, momentum, activations and the compiler's workspace
 GIB = 2.0**30
@@ -36,7 +36,7 @@ class Cache:
 def place(records: Records, sharding: jax.sharding.Sharding, *, threads: int = 1) -> Cache:
     """All images of a split, decoded once, on every device of `sharding`, which must not divide them.
 
-    Raises Mistake, before anything is read, where they do not fit.
+    Raises UserError, before anything is read, where they do not fit.
     """
     shape = (len(records), *records[0][0].shape)
     check_room(shape, sharding)
@@ -52,13 +52,13 @@ def place(records: Records, sharding: jax.sharding.Sharding, *, threads: int = 1
 
 
 def check_room(shape: tuple[int, ...], sharding: jax.sharding.Sharding) -> None:
-    """Raises Mistake where uint8 images of that shape leave too little of some device's memory."""
+    """Raises UserError where uint8 images of that shape leave too little of some device's memory."""
     mine = sorted(sharding.addressable_devices, key=lambda device: device.id)
     needed = int(np.prod(shape, dtype=np.int64))
     for device in mine:
         free = free_bytes(device, sharers=len(mine))
         if free is not None and needed > (1 - LEFT_FREE) * free:
-            raise Mistake(
+            raise UserError(
                 f'config.data.device_cache: {shape[0]:,} images of {shape[1]} pixels take {needed / GIB:,.1f} GiB, and '
                 f'{device.platform}:{device.id} can give {(1 - LEFT_FREE) * free / GIB:,.1f} GiB beside the training; '
                 'leave the field False, or prepare fewer or smaller images.'

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_jax import disk
 from alexnet_jax.data import card, dataset, ground, shards, statistics
 from alexnet_jax.data.findings import Findings
 from alexnet_jax.data.sources import Source
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import atomic_io
 
 PACKAGES = ('array_record', 'numpy', 'pillow', 'scikit-image', 'simplejpeg', 'tensorflow-datasets')
 
@@ -23,7 +23,7 @@ Jobs = Mapping[str, Sequence[shards.Job]]  # by split, in order
 def conclude(directory: Path, source: Source, settings: Mapping[str, Any], jobs: Jobs, made: Jobs) -> dict:
     """Writes all but the shards of `jobs`, and gives the manifest back. The accounts of `made` tell of the images.
 
-    Raises Mistake where a class has lost all its training images.
+    Raises UserError where a class has lost all its training images.
     """
     report = _looked_through(directory, source, made)
     files, lengths, payloads = _shards(jobs)
@@ -55,7 +55,7 @@ def conclude(directory: Path, source: Source, settings: Mapping[str, Any], jobs:
             file.write(text.encode())
     for name in sorted(ground.OTHERS):
         path = directory / name
-        disk.sync(path)
+        atomic_io.sync(path)
         files[name] = {'bytes': path.stat().st_size, 'sha256': dataset.file_checksum(path)}
     manifest['checksum'] = dataset.manifest_checksum(manifest)
     with shards.whole(directory / dataset.MANIFEST) as file:
@@ -76,7 +76,7 @@ def _looked_through(directory: Path, source: Source, made: Jobs) -> dict[str, An
     report = found.report()
     learnt = {source.classes[item.label] for job in made['train'] for item in job.items}
     if lost := sorted(name for name in learnt if not report['images_by_class'][name]['train']):
-        raise Mistake(
+        raise UserError(
             f'No training image of {len(lost)} classes can be read ({", ".join(lost[:5])}); mend or remove them.'
         )
     with shards.whole(directory / dataset.STATISTICS) as file:

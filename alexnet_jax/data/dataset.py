@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_jax.data import images, records
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 MANIFEST = 'manifest.json'
 STATISTICS = 'statistics.npz'
@@ -47,9 +47,9 @@ class Dataset:
         return tuple(name if name == words else words.partition(',')[0] for name, words in called)
 
     def split(self, name: str) -> 'Records':
-        """The records of a split. Raises Mistake where there is none of the name or its files do not open."""
+        """The records of a split. Raises UserError where there is none of the name or its files do not open."""
         if name not in self.counts:
-            raise Mistake(f'{self.directory} has no split {name!r}; it has {", ".join(self.counts)}.')
+            raise UserError(f'{self.directory} has no split {name!r}; it has {", ".join(self.counts)}.')
         return Records(self.directory, name, self.side, self.encoding)
 
 
@@ -72,10 +72,10 @@ class Records:
             theirs = builder.as_data_source(split, decoders=None if self._is_raw else undecoded)[0]
             image, label, name = records.unpack(self._source[0])
         except Exception as error:  # TFDS and ArrayRecord answer damage with many kinds of exceptions
-            raise Mistake(f'{self._of} cannot be opened ({error}); {_advice(directory)}') from error
+            raise UserError(f'{self._of} cannot be opened ({error}); {_advice(directory)}') from error
         image_theirs = theirs['image'].tobytes() if self._is_raw else theirs['image']
         if (image_theirs, theirs['label'], theirs['id'].decode()) != (image, label, name):
-            raise Mistake(f'{self._of}: TFDS reads its first record differently; {_advice(directory)}')
+            raise UserError(f'{self._of}: TFDS reads its first record differently; {_advice(directory)}')
 
     def __len__(self) -> int:
         """The number of images."""
@@ -84,7 +84,7 @@ class Records:
     def __getitem__(self, record: int) -> tuple[np.ndarray, int, str]:
         """Image, uint8 (side, side, 3), read-only where it is stored raw; label; id.
 
-        Raises IndexError beyond the last record (and below 0), Mistake where the record is damaged.
+        Raises IndexError beyond the last record (and below 0), UserError where the record is damaged.
         """
         data, label, name = self._unpacked(record)
         if self._is_raw:
@@ -109,8 +109,8 @@ class Records:
         except (RuntimeError, ValueError) as error:  # ArrayRecord's checksums, or our parser
             raise self._damaged(record, error) from error
 
-    def _damaged(self, record: int, what) -> Mistake:
-        return Mistake(
+    def _damaged(self, record: int, what) -> UserError:
+        return UserError(
             f'{self._of}: record {record} is damaged ({what}); see --mode=verify, then prepare it again.'
         )
 
@@ -119,7 +119,7 @@ def open_dataset(directory: str | os.PathLike) -> Dataset:
     """The dataset prepared in a directory.
 
     Checks the manifest and all small files by their SHA-256, the shards by their sizes (`verify` reads them whole).
-    Raises Mistake where there is none, where its preparation has not ended, or where something is missing or damaged.
+    Raises UserError where there is none, where its preparation has not ended, or where something is missing or damaged.
     """
     directory = os.path.abspath(directory)
     manifest = read_manifest(directory)
@@ -127,7 +127,7 @@ def open_dataset(directory: str | os.PathLike) -> Dataset:
         fault for name in manifest['files'] if (fault := _fault(directory, manifest, name, thorough=False))
     ]
     if wrong:
-        raise Mistake(
+        raise UserError(
             f'{wrong[0]} {len(wrong)} of {len(manifest["files"])} files are wrong; {_advice(directory)}'
         )
     with np.load(Path(directory, STATISTICS), allow_pickle=False) as file:
@@ -152,29 +152,31 @@ def faults(directory: str | os.PathLike) -> dict[str, str]:
     directory = os.path.abspath(directory)
     try:
         manifest = read_manifest(directory)
-    except Mistake as mistake:
+    except UserError as mistake:
         return {MANIFEST: str(mistake)}
     files = {name: _fault(directory, manifest, name, thorough=True) or '' for name in manifest['files']}
     return {MANIFEST: '', **files}
 
 
 def read_manifest(directory: str | os.PathLike) -> dict:
-    """The manifest of a whole dataset. Raises Mistake where there is none, or a damaged or foreign one."""
+    """The manifest of a whole dataset. Raises UserError where there is none, or a damaged or foreign one."""
     path = Path(directory, MANIFEST)
     if not path.exists():
         state = 'holds no whole dataset' if path.parent.exists() else 'does not exist'
-        raise Mistake(
+        raise UserError(
             f'{directory} {state}; prepare one with "python main.py --mode=prepare ..." (a half one is continued so).'
         )
     try:
         manifest = json.loads(path.read_text())
         sound = manifest['checksum'] == manifest_checksum(manifest)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise Mistake(f'{path} is damaged ({type(error).__name__}); {_advice(directory)}') from error
+        raise UserError(f'{path} is damaged ({type(error).__name__}); {_advice(directory)}') from error
     if not sound:
-        raise Mistake(f'{path} is damaged (its checksum is not right); {_advice(directory)}')
+        raise UserError(f'{path} is damaged (its checksum is not right); {_advice(directory)}')
     if manifest['format'] != FORMAT:
-        raise Mistake(f'{path} has format {manifest["format"]}, expected was {FORMAT}; {_advice(directory)}')
+        raise UserError(
+            f'{path} has format {manifest["format"]}, expected was {FORMAT}; {_advice(directory)}'
+        )
     return manifest
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_jax.data import dataset, shards
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 ASIDE = '.preparing'  # a folder for the accounts of whole shards and the lock; gone when the dataset is whole
 LOCK = 'lock'
@@ -35,12 +35,12 @@ def claim(directory: Path) -> None:
         if directory.exists() and not (directory / ASIDE).exists():
             foreign = sorted(name for name in os.listdir(directory) if not OURS.fullmatch(name))
             if foreign:
-                raise Mistake(
+                raise UserError(
                     f'{directory} holds other things, such as {foreign[0]!r}; give an empty or a new directory.'
                 )
         (directory / ASIDE).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Mistake(f'{directory} cannot become a dataset ({error}); give another directory.') from error
+        raise UserError(f'{directory} cannot become a dataset ({error}); give another directory.') from error
 
 
 @contextlib.contextmanager
@@ -50,7 +50,9 @@ def alone(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Mistake(f'{directory} is being prepared by another process; wait for it to end.') from None
+            raise UserError(
+                f'{directory} is being prepared by another process; wait for it to end.'
+            ) from None
         yield
 
 
@@ -69,7 +71,7 @@ def release(directory: Path) -> None:
 
 
 def check_room(directory: Path, images: int, side: int, encoding: str, quality: int, *, twice: bool) -> None:
-    """Raises Mistake where the disk has no room for so many images, or `twice` so many, beside what lies there."""
+    """Raises UserError where the disk has no room for so many images, or `twice` so many, beside what lies there."""
     of_a_pixel = 3.0 if encoding == 'raw' else float(np.interp(quality, QUALITIES, BYTES))
     needed = int(images * (side**2 * of_a_pixel + 700) * (2 if twice else 1)) + MARGIN
     there = directory
@@ -79,9 +81,9 @@ def check_room(directory: Path, images: int, side: int, encoding: str, quality: 
         made = [path.stat().st_size for path in directory.rglob('*.array_record-*')]
         free = shutil.disk_usage(there).free
     except OSError as error:
-        raise Mistake(f'{there} cannot be looked at ({error}); give another directory.') from error
+        raise UserError(f'{there} cannot be looked at ({error}); give another directory.') from error
     if needed - sum(made) > free:
-        raise Mistake(
+        raise UserError(
             f'{directory} needs about {_size(needed)}{" (for a while, twice the dataset)" if twice else ""}, '
             f'and there are {_size(free + sum(made))}; make room, or give another directory, a smaller '
             '--config.prepare.side, or --config.prepare.encoding=jpeg.'

@@ -13,7 +13,7 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from alexnet_jax.data import exif
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 ENDINGS = (
     '.jpg',
@@ -29,7 +29,7 @@ GZIP = b'\x1f\x8b'  # a gzipped file begins so
 SPARE = 3  # a JPEG is decoded at a reduced scale where that leaves so many times the pixels needed along each side
 
 
-class Unreadable(Mistake):
+class Unreadable(UserError):
     """Bytes that are no image we can read; the sentence names it and says why."""
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import tqdm
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 LINE_SECONDS = 10  # between lines of progress where there is no terminal
 LOOK_SECONDS = 0.2  # between two looks at how far the workers are
@@ -68,7 +68,7 @@ def _by(workers: int, work, jobs: Sequence[Any], count: Callable[[int], object])
             counted = now
             yield from found
     except BrokenProcessPool as error:
-        raise Mistake(
+        raise UserError(
             'A worker process died, perhaps for want of memory; run it again, if need be with fewer '
             '--config.prepare.workers: it goes on where it was.'
         ) from error

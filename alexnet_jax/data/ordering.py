@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 
-from alexnet_jax import disk
 from alexnet_jax.data import dataset, shards
+from alexnet_jax.runtime import atomic_io
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ def make(job: Job, tick: Callable[[int], None]) -> list[str]:
             for record in records:
                 write(record)
         size, checksum = os.path.getsize(partial), dataset.file_checksum(partial)
-        disk.put_in_place(partial, job.path)
+        atomic_io.put_in_place(partial, job.path)
         payload, none = (
             sum(map(len, records)),
             np.zeros(0, np.int64),

@@ -19,7 +19,7 @@ import numpy as np
 from grain.experimental import index_shuffle
 
 from alexnet_jax.data import augment
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 Skipped = tuple[tuple[int, int], ...]  # positions in the stream, [first, last), whose examples no step sees
@@ -61,7 +61,7 @@ class Training:
         under way at once as there are `threads`; without any, each is made where it is asked for.
         """
         if len(records) == 0:
-            raise Mistake('There are no training images; give a dataset whose training split has some.')
+            raise UserError('There are no training images; give a dataset whose training split has some.')
         self.records, self.seed, self.crop, self._batch, self._threads = records, seed, crop, batch, threads
         self._share = _share(batch, process_index, process_count)
         self._labels: np.ndarray | None = None
@@ -184,7 +184,7 @@ class Scoring:
         spread evenly over the records, which may lie sorted by class.
         """
         if len(records) == 0:
-            raise Mistake('There are no images to score; give a split that has some.')
+            raise UserError('There are no images to score; give a split that has some.')
         self.records, self._batch, self._threads = records, batch, threads
         self._share = _share(batch, process_index, process_count)
         self._shape = records[0][0].shape
@@ -242,7 +242,7 @@ def _shuffle_seed(seed: int, epoch: int) -> int:
 def _share(batch: int, process_index: int, process_count: int) -> range:
     """The places in the global batch that are this process's."""
     if batch < 1 or batch % process_count:
-        raise Mistake(
+        raise UserError(
             f'A batch of {batch} images cannot be shared evenly by {process_count} processes; '
             f'give a multiple of {process_count}.'
         )

@@ -17,7 +17,7 @@ from typing import Any
 from alexnet_jax.data import conclusion, dataset, ground, labour, ordering, shards
 from alexnet_jax.data.ground import ASIDE
 from alexnet_jax.data.sources import SPLITS, Item, Source
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 ENCODINGS = ('jpeg', 'raw')
 SHARD = 1024  # images; more where a split would otherwise have more than so many shards
@@ -44,7 +44,7 @@ def prepare(
     Of every image the centre square, `side` pixels, as JPEG of that quality or raw; over the training split the
     mean image and the covariance of the colours, of the pixels as they are stored. By so many `workers`: one is
     this very process, more are new ones. Where the same dataset lies already, nothing is done.
-    Raises Mistake where another dataset or foreign files lie there, while another process prepares it, where the disk
+    Raises UserError where another dataset or foreign files lie there, while another process prepares it, where the disk
     has no room, and for more images that cannot be read than `unreadable`: they are named at the end, and what was
     made is kept for the next time, unless that is little. So many or fewer are left out.
     """
@@ -72,13 +72,13 @@ def prepare(
 
 def _check(source: Source, side: int, encoding: str, quality: int, workers: int) -> None:
     if encoding not in ENCODINGS:
-        raise Mistake(f'Unknown encoding {encoding!r}; there are: {", ".join(ENCODINGS)}.')
+        raise UserError(f'Unknown encoding {encoding!r}; there are: {", ".join(ENCODINGS)}.')
     if side < 1 or workers < 1 or not 1 <= quality <= 100:
-        raise Mistake(
+        raise UserError(
             f'Side ({side}) and workers ({workers}) must be at least 1, the quality ({quality}) 1 to 100.'
         )
     if not source.splits.get('train'):
-        raise Mistake(f'The source {source.name!r} has no training images.')
+        raise UserError(f'The source {source.name!r} has no training images.')
 
 
 def _settings(source: Source, side: int, encoding: str, quality: int) -> dict:
@@ -108,7 +108,7 @@ def _same(directory: Path, settings: dict) -> dict | None:
     different = [key for key, value in settings.items() if manifest.get(key) != value]
     if different:
         shown = [f'{key} {manifest.get(key)}, not {settings[key]}' for key in different if key != 'listing']
-        raise Mistake(
+        raise UserError(
             f'{directory} holds another dataset ({"; ".join(shown) or "other images"}); '
             'give another directory, or delete this one to prepare it anew.'
         )
@@ -173,7 +173,7 @@ def _make(
         more = [f'... and {len(sentences) - LISTED} more.'] if len(sentences) > LISTED else []
         count = f'{len(sentences)} image{"s" if len(sentences) > 1 else ""}'
         told = f'{count} cannot be read, and --config.prepare.unreadable={unreadable} may be left out:'
-        raise Mistake('\n'.join([told, *sentences[:LISTED], *more]))
+        raise UserError('\n'.join([told, *sentences[:LISTED], *more]))
     if made is not jobs:
         in_order = [job for split in jobs for job in ordering.jobs(jobs[split], made[split])]
         labour.make(ordering.make, in_order, workers, progress)

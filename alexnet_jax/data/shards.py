@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from alexnet_jax import disk
 from alexnet_jax.data import dataset, images, records
 from alexnet_jax.data.sources import Item, Source
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import atomic_io
 
 PARTIAL = '.partial'  # the ending of what is being written; killed preparations leave such files behind
 # Records can be read one by one; photographs hardly shrink, and unpacking would take longer than reading.
@@ -94,7 +94,7 @@ def make(job: Job, tick: Callable[[int], None]) -> list[str]:
     # Kept in place of a dictionary for each image.
     digests = np.frombuffer(b''.join(digests), np.dtype('<u8'))
     size, checksum = os.path.getsize(partial), dataset.file_checksum(partial)
-    disk.put_in_place(partial, job.path)
+    atomic_io.put_in_place(partial, job.path)
     account = Account(
         fingerprint,
         size,
@@ -123,7 +123,7 @@ def written(path: str) -> Iterator[Callable[[bytes], object]]:
         with contextlib.suppress(OSError):
             os.unlink(path)
         if isinstance(error, (OSError, RuntimeError)):
-            raise Mistake(f'{path} cannot be written ({error}); make room and run it again.') from error
+            raise UserError(f'{path} cannot be written ({error}); make room and run it again.') from error
         raise
 
 
@@ -185,4 +185,4 @@ def whole(path: str | os.PathLike) -> Iterator:
     partial = os.fspath(path) + PARTIAL
     with open(partial, 'wb') as file:
         yield file
-    disk.put_in_place(partial, path)
+    atomic_io.put_in_place(partial, path)

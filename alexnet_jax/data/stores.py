@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from alexnet_jax.data import dataset, shards
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 SCHEMES = {'gs://': 'gcsfs', 's3://': 's3fs'}  # and the package that fsspec needs to reach it
 PART = 2**23  # bytes that are copied at a time
@@ -29,7 +29,7 @@ def is_store(path: str) -> bool:
 
 
 def holds_dataset(url: str) -> bool:
-    """Whether a whole dataset lies there. Raises Mistake where the store cannot be reached."""
+    """Whether a whole dataset lies there. Raises UserError where the store cannot be reached."""
     with _reaching(url):
         return _at(url, dataset.MANIFEST).exists()
 
@@ -37,13 +37,13 @@ def holds_dataset(url: str) -> bool:
 def fetch(url: str, directory: str | os.PathLike) -> None:
     """Copies the dataset at `url` into a directory; files that are there already are kept, as a kill leaves them.
 
-    Raises Mistake where there is none, where another dataset lies in the directory, where the disk has no room, and for
+    Raises UserError where there is none, where another dataset lies in the directory, where the disk has no room, and for
     a file that is not as the manifest says.
     """
     directory = Path(directory).absolute()
     with _reaching(url):
         if not holds_dataset(url):
-            raise Mistake(
+            raise UserError(
                 f'{url} holds no whole dataset; prepare one with "python main.py --mode=prepare ...".'
             )
         manifest = _at(url, dataset.MANIFEST).read_bytes()
@@ -59,7 +59,7 @@ def fetch(url: str, directory: str | os.PathLike) -> None:
         lacking = {name: file for name, file in files.items() if not _is_there(directory / name, file)}
         needed, free = sum(file['bytes'] for file in lacking.values()), shutil.disk_usage(directory).free
         if needed > free:
-            raise Mistake(
+            raise UserError(
                 f'{directory} needs {needed / 1e9:,.1f} GB for the dataset at {url}, and there are {free / 1e9:,.1f} '
                 'GB; make room, or give another --workdir.'
             )
@@ -72,7 +72,7 @@ def fetch(url: str, directory: str | os.PathLike) -> None:
 def send(directory: str | os.PathLike, url: str) -> None:
     """Copies a whole dataset to `url`, its manifest last; one that lies there already is kept.
 
-    Raises Mistake where another lies there, and where the store cannot be reached or written.
+    Raises UserError where another lies there, and where the store cannot be reached or written.
     """
     directory, manifest = Path(directory), dataset.read_manifest(directory)
     with _reaching(url):
@@ -98,17 +98,17 @@ def _reaching(url: str) -> Iterator[None]:
     """What stores and their packages complain of becomes a sentence."""
     package = next((package for scheme, package in SCHEMES.items() if url.startswith(scheme)), '')
     if not package:
-        raise Mistake(f'{url} is in no store that is known here; there are: {", ".join(SCHEMES)}.')
+        raise UserError(f'{url} is in no store that is known here; there are: {", ".join(SCHEMES)}.')
     try:
         yield
-    except Mistake:
+    except UserError:
         raise
     except ImportError as error:
-        raise Mistake(
+        raise UserError(
             f'{url} cannot be reached without {package} ({error}); pip install {package}.'
         ) from error
     except Exception as error:  # each store has exceptions of its own
-        raise Mistake(
+        raise UserError(
             f'{url} cannot be reached ({type(error).__name__}: {error}); see to the address and to your rights there.'
         ) from error
 
@@ -125,13 +125,13 @@ def _files(manifest: bytes, url: str) -> tuple[dict[str, dict], str]:
     except (ValueError, TypeError, KeyError):
         sound = False
     if not sound:
-        raise Mistake(f'{url}/{dataset.MANIFEST} is damaged; prepare the dataset again.')
+        raise UserError(f'{url}/{dataset.MANIFEST} is damaged; prepare the dataset again.')
     return files, checksum
 
 
 def _refuse_another(place: str | Path, there: str, wanted: str | Path, checksum: str) -> None:
     if there != checksum:
-        raise Mistake(f'{place} holds another dataset than {wanted}; delete it, or give another place.')
+        raise UserError(f'{place} holds another dataset than {wanted}; delete it, or give another place.')
 
 
 def _is_there(path: Path, file: dict) -> bool:
@@ -143,7 +143,7 @@ def _is_there(path: Path, file: dict) -> bool:
 def _fetch_file(url: str, directory: Path, name: str, file: dict) -> None:
     with _reaching(url), _at(url, name).open('rb') as source, shards.whole(directory / name) as out:
         if _copied(source, out, file['bytes']) != file['sha256']:
-            raise Mistake(
+            raise UserError(
                 f'{url}/{name} is damaged: its SHA-256 is not that of the manifest; prepare it again.'
             )
 

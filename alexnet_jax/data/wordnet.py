@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 ID = re.compile(r'n\d{8}')
 NAMED = re.compile(r'(n\d{8})_.*')  # a training image: n01440764_10026.JPEG
@@ -19,13 +19,13 @@ def are_ids(names: Iterable[str]) -> bool:
 def identity(path: str, wnid: str, *, origin: str) -> str:
     """The id of ImageNet's image: its file's stem, without the class that some add to it.
 
-    Raises Mistake where the name speaks of another class than `wnid`.
+    Raises UserError where the name speaks of another class than `wnid`.
     """
     stem = PurePosixPath(path).stem
     identity = SUFFIX.sub('', stem)
     told = {match[1] for match in (NAMED.fullmatch(identity), SUFFIX.search(stem)) if match}
     if told - {wnid}:
-        raise Mistake(
+        raise UserError(
             f'{origin}: {path} is of class {wnid}, but its name says {", ".join(sorted(told - {wnid}))}; put it where '
             'it belongs, or give the classes other names than WordNet ids.'
         )

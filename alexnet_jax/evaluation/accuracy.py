@@ -17,8 +17,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from alexnet_jax.data import augment
+from alexnet_jax.errors import UserError
 from alexnet_jax.evaluation import scores, views
-from alexnet_jax.mistakes import Mistake
 
 Batch = Mapping[str, np.ndarray]
 Forward = Callable[[Any, jax.Array], jax.Array]
@@ -60,7 +60,7 @@ class Evaluator:
         of it that is subtracted which `mean_kind` (augment.MEANS) says.
 
         `views` is 1 (centre) or 10 (the paper's); they follow one another, so that memory is that of one. `batch` is
-        the number of images over all hosts. On a `mesh` they are split over its axis `data`. Raises Mistake for a
+        the number of images over all hosts. On a `mesh` they are split over its axis `data`. Raises UserError for a
         batch that cannot be shared evenly, a crop that does not fit and another number of views. `compiler_options`
         go to jax.jit.
         """
@@ -155,7 +155,7 @@ def _views(number: int, side: int, crop: int) -> views.View:
 
 def _check_batch(batch: int, devices: int) -> None:
     if batch < 1 or batch % devices:
-        raise Mistake(
+        raise UserError(
             f'evaluate.batch is {batch}, which cannot be shared evenly by the {devices} devices of the mesh axis '
             f'data; give a multiple of {devices}.'
         )

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from alexnet_jax.data import images
+from alexnet_jax.errors import UserError
 from alexnet_jax.evaluation.accuracy import Evaluator
-from alexnet_jax.mistakes import Mistake
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +33,11 @@ def files(paths: Iterable[str]) -> list[str]:
     """The image files that `paths` name: a file is itself, a folder all images in it and below, sorted.
 
     ~ and the signs * ? [] mean what they do to a shell, which does not see them in --images=*.jpg.
-    Raises Mistake for an address, a path without a file, a folder without images, and where no path is given.
+    Raises UserError for an address, a path without a file, a folder without images, and where no path is given.
     """
     found = [file for path in paths for each in _matching(path) for file in _under(Path(each))]
     if not found:
-        raise Mistake('No images were named; give images and folders, as in --images=cat.jpg,holiday.')
+        raise UserError('No images were named; give images and folders, as in --images=cat.jpg,holiday.')
     return found
 
 
@@ -70,7 +70,9 @@ def predict(
 def _matching(path: str) -> list[str]:
     path = os.path.expanduser(path)
     if '://' in path:
-        raise Mistake(f'{path} is an address, and nothing is fetched here; save the image and give its file.')
+        raise UserError(
+            f'{path} is an address, and nothing is fetched here; save the image and give its file.'
+        )
     return [path] if os.path.lexists(path) else sorted(glob.glob(path)) or [path]
 
 
@@ -78,11 +80,11 @@ def _under(path: Path) -> list[str]:
     if path.is_dir():
         inside = [file for file in path.rglob('*') if _is_image(file.relative_to(path)) and file.is_file()]
         if not inside:
-            raise Mistake(f'{path} holds no images; their names end in {", ".join(images.ENDINGS)}.')
+            raise UserError(f'{path} holds no images; their names end in {", ".join(images.ENDINGS)}.')
         return [str(file) for file in sorted(inside)]
     if not path.is_file():
         what = 'is no file' if path.exists() else 'does not exist'
-        raise Mistake(f'{path} {what}; give images and folders, as in --images=cat.jpg,holiday.')
+        raise UserError(f'{path} {what}; give images and folders, as in --images=cat.jpg,holiday.')
     return [str(path)]
 
 

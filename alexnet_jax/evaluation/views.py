@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 NUMBERS = (1, 10)  # the centre alone; the paper's
 
@@ -27,11 +27,13 @@ class View(NamedTuple):
 def views(number: int, side: int, crop: int) -> tuple[View, ...]:
     """The centre view (1) or the paper's ten (section 4.1) of images of `side` pixels, seen through `crop` pixels."""
     if number not in NUMBERS:
-        raise Mistake(
+        raise UserError(
             f'There are 1 view (the centre) or 10 (the corners, the centre and their mirrors), not {number}.'
         )
     if not 0 < crop <= side:
-        raise Mistake(f'A view of {crop} pixels does not fit into images of {side} pixels; give 1 to {side}.')
+        raise UserError(
+            f'A view of {crop} pixels does not fit into images of {side} pixels; give 1 to {side}.'
+        )
     far, middle = side - crop, (side - crop) // 2
     if number == 1:
         return (View(middle, middle, False),)

@@ -11,13 +11,14 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import devices, pod
 from alexnet_jax.data import dataset
+from alexnet_jax.errors import UserError
 from alexnet_jax.evaluation import scores
-from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.network.alexnet import AlexNet, Parameters
 from alexnet_jax.network.architecture import Architecture
-from alexnet_jax.training import loop, signals
+from alexnet_jax.runtime import signals
+from alexnet_jax.training import loop
 from alexnet_jax.training.checkpoints import Checkpoints
 from alexnet_jax.training.step import State
 
@@ -29,7 +30,7 @@ def split_of(config: ConfigDict, counts: dict[str, int]) -> str:
     for split in (config.evaluate.split, 'test', 'validation'):
         if split in counts:
             return split
-    raise Mistake(
+    raise UserError(
         f'The dataset has only {", ".join(counts)}, and an honest figure needs images that were not trained on; give '
         'another --workdir with --config.prepare.test_share above 0, or --config.evaluate.split=train for the error '
         'on the training images.'
@@ -37,17 +38,17 @@ def split_of(config: ConfigDict, counts: dict[str, int]) -> str:
 
 
 def check_figure(config: ConfigDict, counts: dict[str, int]) -> None:
-    """The dataset has the splits that the reported figure needs. Raises Mistake."""
+    """The dataset has the splits that the reported figure needs. Raises UserError."""
     split_of(config, counts)
     if config.evaluate.checkpoint == 'best' and 'validation' not in counts:
-        raise Mistake(
+        raise UserError(
             'config.evaluate.checkpoint is best, which the validation error chooses, and the dataset has only '
             f'{", ".join(counts)}; give --config.evaluate.checkpoint=final.'
         )
 
 
 def check_step(config: ConfigDict, plan: loop.Plan, saved: list[int], *, ended: bool = False) -> None:
-    """The step that evaluate.checkpoint names will have a checkpoint when the run has ended. Raises Mistake.
+    """The step that evaluate.checkpoint names will have a checkpoint when the run has ended. Raises UserError.
 
     `saved` are the checkpoints that there are; where the run has `ended`, none will come and none will go.
     """
@@ -60,7 +61,7 @@ def check_step(config: ConfigDict, plan: loop.Plan, saved: list[int], *, ended: 
     stays = ended or step in last or (each > 0 and step % each == 0)
     if not (comes and stays):
         kept = ', '.join(map(str, saved if ended else last)) + f', each {each}th' * (each > 0 and not ended)
-        raise Mistake(
+        raise UserError(
             f'config.evaluate.checkpoint is {step}, and of that step no checkpoint is kept, but of {kept} and the '
             'best; give one of these, final, best, or a config.checkpoint.keep_every_steps that keeps it.'
         )
@@ -73,7 +74,7 @@ def step_of(config: ConfigDict, checkpoints: Checkpoints) -> int | None:
         return None
     if wanted == 'best':
         if (best := checkpoints.best()) is None:
-            raise Mistake(
+            raise UserError(
                 'No checkpoint was validated, so none is the best; give --config.evaluate.checkpoint=final.'
             )
         return best
@@ -113,7 +114,7 @@ def trained(config: ConfigDict, workdir: str) -> Run:
     What decided that run is read from its folder, so that nobody has to give its card again.
     """
     if folder.read(workdir) is None or not (Path(workdir) / folder.CHECKPOINTS).is_dir():
-        raise Mistake(
+        raise UserError(
             f'{workdir} holds no trained run; train first: python main.py --workdir={workdir} with the same --config.'
         )
     config = folder.as_begun(config, workdir)

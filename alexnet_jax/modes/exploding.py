@@ -9,7 +9,7 @@ from typing import Any
 
 from alexnet_jax import devices
 from alexnet_jax.data import pipeline
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.training import loop
 
@@ -65,7 +65,7 @@ def read(workdir: str) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except ValueError as error:
-        raise Mistake(f'{Path(workdir) / FILE} is damaged ({error}); remove it.') from error
+        raise UserError(f'{Path(workdir) / FILE} is damaged ({error}); remove it.') from error
 
 
 def without(end: loop.NotFinite, stream: pipeline.Training) -> pipeline.Skipped:

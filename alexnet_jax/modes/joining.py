@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax import peers, pod, recipe
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.modes import preparing
 from alexnet_jax.modes import workdir as folder
 
@@ -32,7 +32,7 @@ OWN = (
 
 
 def join(config: ConfigDict, workdir: str, coordinator: str, processes: int, process: int) -> None:
-    """Makes this process one of its pod, where there is one; Mistake on all of them where they do not fit together."""
+    """Makes this process one of its pod, where there is one; UserError on all of them where they do not fit together."""
     where = pod.place(coordinator, processes, process)
     if where is None:
         return
@@ -75,7 +75,7 @@ def given(config: ConfigDict) -> dict[str, Any]:
 
 
 def compare(mine: Mapping[str, Any]) -> None:
-    """Raises the same Mistake in all processes where they do not all have the same; all must call it at one place."""
+    """Raises the same UserError in all processes where they do not all have the same; all must call it at one place."""
     if not pod.many():
         return
     hosts = gather({'host': socket.gethostname(), 'given': dict(mine)})
@@ -90,14 +90,14 @@ def compare(mine: Mapping[str, Any]) -> None:
                 )
     if sentences:
         more = f', and {len(sentences) - 10} more' if len(sentences) > 10 else ''
-        raise Mistake(
+        raise UserError(
             f'The processes of this pod were not given the same: {"; ".join(sentences[:10])}{more}. '
             f'Start all of them from the same files with the same command; process 0 is on {hosts[0]["host"]}.'
         )
 
 
 def check_shared(shared: Path, seconds: float) -> None:
-    """Raises the same Mistake in all processes where the folder does not prove the same for all within `seconds`."""
+    """Raises the same UserError in all processes where the folder does not prove the same for all within `seconds`."""
     nonce, file = secrets.token_hex(8), shared / peers.FOLDER / NONCE
     if pod.leads():
         file.write_text(nonce)
@@ -107,14 +107,14 @@ def check_shared(shared: Path, seconds: float) -> None:
         time.sleep(0.2)
     hosts = gather({'host': socket.gethostname(), 'seen': seen})
     if blind := [f'process {i} ({each["host"]})' for i, each in enumerate(hosts) if not each['seen']]:
-        raise Mistake(
+        raise UserError(
             f'{shared} is not one folder for all: {", ".join(blind)} do not see there what process 0 '
             f'({hosts[0]["host"]}) writes; give a --workdir on a disk that all hosts share.'
         )
 
 
 def check_dataset(directory: Path, seconds: float) -> None:
-    """Raises the same Mistake in all processes where one of them would wait for a dataset that nobody makes there.
+    """Raises the same UserError in all processes where one of them would wait for a dataset that nobody makes there.
 
     Process 0 alone prepares. What it has the others must see within `seconds`; where it has none, those who have none
     must name its folder.
@@ -137,7 +137,7 @@ def check_dataset(directory: Path, seconds: float) -> None:
     ]
     if lacking:
         state = 'has its dataset' if first['there'] else 'would prepare the dataset'
-        raise Mistake(
+        raise UserError(
             f'Process 0 ({first["host"]}) {state} in {first["directory"]}, and {"; ".join(lacking)}; prepare or copy '
             'it there before, or give a --config.data.directory that all hosts share.'
         )

@@ -7,8 +7,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from alexnet_jax.errors import UserError
 from alexnet_jax.evaluation import predictions
-from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import evaluating, rooms
 
 TOP = 5  # classes that are shown of each image
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Says of each image the five most probable classes; how many there were, and how many could not be read.
 
-    What cannot be read is named in its place; when the others are done a Mistake counts them.
+    What cannot be read is named in its place; when the others are done a UserError counts them.
     """
     files = predictions.files(path.strip() for path in config.predict.images.split(',') if path.strip())
     run = evaluating.trained(config, workdir)
@@ -32,7 +32,7 @@ def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
         unreadable += bool(prediction.problem)
         log.info('%s', '\n'.join(lines(prediction)))
     if unreadable:
-        raise Mistake(
+        raise UserError(
             f'{unreadable} of {len(files)} images could not be read and are named above; the others were done.'
         )
     return {'images': len(files), 'unreadable': unreadable}

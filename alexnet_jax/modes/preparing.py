@@ -17,8 +17,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax import peers, pod, recipe
-from alexnet_jax.mistakes import Mistake
-from alexnet_jax.training import signals
+from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import signals
 
 if TYPE_CHECKING:
     from alexnet_jax.data.dataset import Dataset
@@ -39,7 +39,7 @@ def directory(config: ConfigDict, workdir: str) -> Path:
         return Path(config.data.directory).expanduser()
     if not workdir:
         wanted = '--workdir=...' if _store(config) else '--config.data.directory=... or --workdir=...'
-        raise Mistake(f'Nothing says where the dataset goes on this machine; give {wanted}.')
+        raise UserError(f'Nothing says where the dataset goes on this machine; give {wanted}.')
     return Path(workdir) / 'dataset'
 
 
@@ -69,19 +69,19 @@ def is_prepared(target: Path) -> bool:
 
 
 def check_classes(config: ConfigDict, classes: int, where: str) -> None:
-    """The images have as many classes as the network is to tell apart. Raises Mistake."""
+    """The images have as many classes as the network is to tell apart. Raises UserError."""
     if config.network.classes not in (0, classes):
         missing = '' if config.prepare.source == 'cutouts' else ', or fetch the images that are missing'
-        raise Mistake(
+        raise UserError(
             f'config.network.classes is {config.network.classes} and {where} has {classes} classes; give '
             f'--config.network.classes=0, which takes as many as there are{missing}.'
         )
 
 
 def check_steering(config: ConfigDict, splits: Collection[str], where: str) -> None:
-    """A schedule that steers by the validation error has images to validate on. Raises Mistake."""
+    """A schedule that steers by the validation error has images to validate on. Raises UserError."""
     if config.train.schedule == 'plateau' and 'validation' not in splits:
-        raise Mistake(
+        raise UserError(
             f'config.train.schedule is plateau, which steers by a validation split, and {where} has only '
             f'{", ".join(splits)}; give --config.train.schedule=drops, or prepare it with --config.prepare.'
             'validation_share above 0.'
@@ -148,7 +148,7 @@ def _waited(config: ConfigDict, target: Path) -> dict[str, Any]:
         if peers.first_at() == PREPARED:
             since = since or time.monotonic()
             if time.monotonic() - since > config.machine.peer_seconds:  # a shared disk shows it in less
-                raise Mistake(
+                raise UserError(
                     f'Process 0 has prepared the dataset, and {target} on {socket.gethostname()} has none; prepare or '
                     'copy it there, or give a --config.data.directory that all hosts share.'
                 )
@@ -162,7 +162,7 @@ def _nothing_left(folder: Path) -> Iterator[None]:
     was_there = folder.exists()
     try:
         yield
-    except Mistake:
+    except UserError:
         if not was_there:
             with contextlib.suppress(OSError):  # where it was not made, or is not empty
                 folder.rmdir()

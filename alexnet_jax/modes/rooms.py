@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import devices, recipe
 from alexnet_jax.data import cache, dataset, pipeline, sources, statistics
+from alexnet_jax.errors import UserError
 from alexnet_jax.evaluation.accuracy import Evaluator
-from alexnet_jax.mistakes import Mistake
 from alexnet_jax.modes import preparing
 from alexnet_jax.network import architecture, exchange, presets
 from alexnet_jax.network.alexnet import AlexNet, with_parameters
@@ -32,7 +32,7 @@ def open_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset:
     if not preparing.fetched(config, directory):
         source = config.prepare.source
         if source not in sources.WITHOUT_PATH and not config.prepare.path:
-            raise Mistake(
+            raise UserError(
                 f'There is no prepared dataset in {directory}, and nothing says from which images to make it; give '
                 f'--config.prepare.path=..., for the source {source!r} {sources.PATHS[source]}.'
             )
@@ -51,7 +51,7 @@ def architecture_of(config: ConfigDict, data: dataset.Dataset) -> architecture.A
     preparing.check_classes(config, len(data.classes), f'the dataset in {data.directory}')
     shape = presets.get(config.network.preset, classes=len(data.classes), **recipe.variations(config))
     if shape.crop > data.side:
-        raise Mistake(
+        raise UserError(
             f'{shape.name} sees {shape.crop} pixels and the images in {data.directory} have {data.side}; prepare them '
             f'again with --config.prepare.side={shape.crop} or more.'
         )
@@ -130,7 +130,7 @@ def training_of(
 
 
 def check_cache(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> None:
-    """Raises Mistake where the config wants the training images on the devices and they do not fit."""
+    """Raises UserError where the config wants the training images on the devices and they do not fit."""
     if config.data.device_cache:
         shape = (data.counts['train'], data.side, data.side, 3)
         cache.check_room(shape, devices.replicated(mesh))

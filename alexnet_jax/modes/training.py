@@ -19,7 +19,8 @@ from alexnet_jax.modes import concluding, evaluating, exploding, joining, planni
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.network.alexnet import AlexNet
 from alexnet_jax.network.architecture import Architecture
-from alexnet_jax.training import agreement, loop, optimizer, schedule, signals, step
+from alexnet_jax.runtime import signals
+from alexnet_jax.training import agreement, loop, optimizer, schedule, step
 from alexnet_jax.training.checkpoints import Checkpoints
 from alexnet_jax.training.journal import Journal, read_metrics
 from alexnet_jax.training.ledger import Ledger

@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.data import dataset
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.modes import preparing
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.training import aside, checkpoints, inventory, journal
@@ -21,19 +21,19 @@ log = logging.getLogger(__name__)
 
 
 def verify(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
-    """How many files are 'sound' and 'damaged', with a line in the log for each. Raises Mistake where any is damaged.
+    """How many files are 'sound' and 'damaged', with a line in the log for each. Raises UserError where any is damaged.
 
     With a run in `workdir` its files, its checkpoints and its dataset are read; else the dataset alone.
     """
     if not workdir and not config.data.directory:
-        raise Mistake('Nothing says what to verify; give --workdir or --config.data.directory.')
+        raise UserError('Nothing says what to verify; give --workdir or --config.data.directory.')
     found: dict[str, str] = {}
     if workdir and (Path(workdir) / folder.RUN).exists():
         found = of_run(Path(workdir))
     for directory in places(config, workdir):
         found |= {str(directory / name): fault for name, fault in dataset.faults(directory).items()}
     if not found:
-        raise Mistake(
+        raise UserError(
             f'There is neither a run nor a dataset in {workdir or "no folder at all"}; give --workdir or '
             '--config.data.directory of one.'
         )
@@ -41,7 +41,7 @@ def verify(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
         log.info('%s  %s%s', 'DAMAGED' if fault else 'sound  ', name, f': {fault}' if fault else '')
     damaged = [name for name, fault in found.items() if fault]
     if damaged:
-        raise Mistake(
+        raise UserError(
             f'{len(damaged)} of {len(found)} files are damaged: {"; ".join(damaged[:5])}; see the list above.'
         )
     log.info('All %d files are sound.', len(found))
@@ -54,7 +54,7 @@ def places(config: ConfigDict, workdir: str) -> list[Path]:
         return [Path(workdir)]
     try:
         config = folder.as_begun(config, workdir) if workdir else config
-    except Mistake:  # run.json is damaged, which is told with the run's files
+    except UserError:  # run.json is damaged, which is told with the run's files
         log.info('Where the dataset of %s lies is not known; what the config says is looked at.', workdir)
     directory = preparing.directory(config, workdir)
     is_run = workdir and (Path(workdir) / folder.RUN).exists()
@@ -104,6 +104,6 @@ def _of_object(path: Path) -> str:
 def _of_rows(read: Any, workdir: Path) -> str:
     try:
         steps = [row['step'] for row in read(workdir)]
-    except (Mistake, OSError, ValueError) as error:
+    except (UserError, OSError, ValueError) as error:
         return str(error)
     return '' if steps == sorted(steps) else 'its steps do not rise'

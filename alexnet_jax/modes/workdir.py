@@ -19,9 +19,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax import commandline, disk, recipe
+from alexnet_jax import commandline, recipe
 from alexnet_jax.data import stores
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import atomic_io
 
 CONFIG, RUN, CHECKPOINTS, LOCK = 'config.json', 'run.json', 'checkpoints', '.training'
 LEFTOVER = r'\.(run|config|result|evaluation|exploded)\.json\.\d+'
@@ -31,11 +32,11 @@ log = logging.getLogger(__name__)
 
 
 def made(workdir: str) -> Path:
-    """The folder, made where it is missing. Raises Mistake where it cannot be."""
+    """The folder, made where it is missing. Raises UserError where it cannot be."""
     try:
         Path(workdir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Mistake(f'{workdir} cannot be made ({error.strerror}); give another --workdir.') from error
+        raise UserError(f'{workdir} cannot be made ({error.strerror}); give another --workdir.') from error
     return Path(workdir)
 
 
@@ -46,14 +47,14 @@ def alone(workdir: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Mistake(
+            raise UserError(
                 f'Another process is training in {workdir}; wait for it to end, or give another --workdir.'
             ) from None
         yield
 
 
 def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
-    """Begins a run in `workdir`, or goes on with the one there; Mistake where that one is another run.
+    """Begins a run in `workdir`, or goes on with the one there; UserError where that one is another run.
 
     `dataset` is the dataset's checksum: other images are another run. Other versions of the packages warn.
     """
@@ -68,7 +69,7 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
         # Another size of the batch is told when the checkpoint is read, and the run goes on.
         deciding['train.batch'] = begun['deciding'].get('train.batch', config.train.batch)
         if different := recipe.differences(_with_later_fields(begun['deciding']), deciding):
-            raise Mistake(
+            raise UserError(
                 f'{workdir} holds another run: {" ".join(different)} Give another --workdir, or the same settings.'
             )
         changed = [
@@ -110,7 +111,7 @@ def _address(directory: str) -> str:
 
 
 def check_room(workdir: str, *, numbers: int) -> None:
-    """The disk has room for the checkpoints of a run, each of so many `numbers` in float32. Raises Mistake.
+    """The disk has room for the checkpoints of a run, each of so many `numbers` in float32. Raises UserError.
 
     Four of them: the two newest, the best, and the one that is being written; less those that are there already.
     """
@@ -120,7 +121,7 @@ def check_room(workdir: str, *, numbers: int) -> None:
         there = there.parent
     needed, free = 4 * numbers * max(1, 4 - held), shutil.disk_usage(there).free
     if needed > free:
-        raise Mistake(
+        raise UserError(
             f'The checkpoints need {needed / 1e6:,.0f} MB and {there} has {free / 1e6:,.0f} MB left; make room, or '
             'give a --workdir on another disk.'
         )
@@ -152,7 +153,7 @@ def read(workdir: str) -> dict[str, Any] | None:
     try:
         return json.loads(file.read_text())
     except ValueError as error:
-        raise Mistake(
+        raise UserError(
             f'{file} is damaged ({error}); put it back from a copy, or begin in another --workdir.'
         ) from error
 
@@ -183,4 +184,4 @@ def write_json(file: Path, content: Any) -> None:
     with open(aside, 'w', encoding='utf-8') as stream:
         json.dump(content, stream, indent=2, sort_keys=True)
         stream.write('\n')
-    disk.put_in_place(aside, file)
+    atomic_io.put_in_place(aside, file)

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Architecture:
     def _last(self) -> Dense:
         last = self.layers[-1]
         if not isinstance(last, Dense):
-            raise Mistake(
+            raise UserError(
                 f'The last layer of {self.name} is {last.name}; it must be dense, with a unit for each class.'
             )
         return last
@@ -188,7 +188,7 @@ def _windows(layer: Convolution | Pooling, size: int) -> tuple[int, int]:
     steps, rest = divmod(room, layer.stride)
     over = (layer.stride - rest) % layer.stride
     if room < 0:
-        raise Mistake(
+        raise UserError(
             f'{layer.name}: a window of {window} pixels does not fit into {size} + 2 x {pad}; give a larger crop.'
         )
     if rest == 0 or layer.rounding == 'floor':
@@ -200,7 +200,7 @@ def _windows(layer: Convolution | Pooling, size: int) -> tuple[int, int]:
         if isinstance(layer, Convolution) and layer.overhang
         else ''
     )
-    raise Mistake(
+    raise UserError(
         f'{layer.name}: ({size} + 2 x {pad} - {window}) / {layer.stride} = {room / layer.stride:g} is not a whole '
         f'number{allowed}, so its windows do not fit {size} pixels; give another crop.'
     )
@@ -216,7 +216,7 @@ def _output(layer: Layer, shape: Shape) -> Shape:
         return (layer.units,)
     if isinstance(layer, Convolution | Pooling):
         if len(shape) != 3:
-            raise Mistake(
+            raise UserError(
                 f'{layer.name} needs maps of height and width, and what comes before it has the shape {shape}.'
             )
         height, width = (_windows(layer, size)[0] for size in shape[:2])

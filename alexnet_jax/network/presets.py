@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.network import variations
 from alexnet_jax.network.architecture import (
     Activation,
@@ -199,12 +199,12 @@ def get(
     dropout: str = '',
     dropout_place: str = '',
 ) -> Architecture:
-    """The preset of that name, changed where something is given; Mistake where the change does not fit it.
+    """The preset of that name, changed where something is given; UserError where the change does not fit it.
 
     `exchange` are the layers that see all columns; the words of the others are tables in `variations`.
     """
     if preset not in PRESETS:
-        raise Mistake(f'There is no network {preset!r}; give one of {", ".join(PRESETS)}.')
+        raise UserError(f'There is no network {preset!r}; give one of {", ".join(PRESETS)}.')
     chosen = PRESETS[preset]
     if exchange is not None:
         chosen = variations.exchanging(chosen, exchange)
@@ -223,7 +223,7 @@ def get(
     chosen = dataclasses.replace(chosen, crop=crop or chosen.crop, layers=(*chosen.layers[:-1], last))
     try:
         chosen.points()  # the arithmetic speaks up here, before anything is built
-    except Mistake as mistake:
+    except UserError as mistake:
         fitting = ' and '.join(map(str, (PRESETS[preset].crop, *PRESETS[preset].other_crops)))
-        raise Mistake(f'{mistake} Those of {preset} are {fitting}.') from None
+        raise UserError(f'{mistake} Those of {preset} are {fitting}.') from None
     return chosen

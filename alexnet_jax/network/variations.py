@@ -10,7 +10,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.network import layers as operations
 from alexnet_jax.network.architecture import (
     Activation,
@@ -34,16 +34,16 @@ def behind(layers: Layers, name: str, *more: Layer) -> Layers:
 
 
 def exchanging(architecture: Architecture, names: Collection[str]) -> Architecture:
-    """The network whose layers of these names see all columns, and all others their own. Raises Mistake."""
+    """The network whose layers of these names see all columns, and all others their own. Raises UserError."""
     able = [
         layer.name
         for layer in architecture.layers
         if isinstance(layer, Convolution | Dense) and layer.sees != 'image'
     ]
     if architecture.columns == 1:
-        raise Mistake(f'{architecture.name} has one column, so that no layer exchanges anything.')
+        raise UserError(f'{architecture.name} has one column, so that no layer exchanges anything.')
     if strangers := [name for name in names if name not in able]:
-        raise Mistake(
+        raise UserError(
             f'{" and ".join(strangers)} cannot exchange in {architecture.name}; layers that can: {", ".join(able)}.'
         )
     return dataclasses.replace(

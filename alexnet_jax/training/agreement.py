@@ -10,7 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from alexnet_jax.training.signals import Stop
+from alexnet_jax.runtime.signals import Stop
 
 
 class Agreement:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 LEFTOVER = '*.orbax-checkpoint-tmp*'  # folders of saves that were killed
 DAMAGED = '.damaged'  # the ending of a checkpoint's folder that was set aside
@@ -55,10 +55,10 @@ def damaged(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.glob(f'*{DAMAGED}'))
 
 
-def none_left(directory: Path) -> Mistake:
+def none_left(directory: Path) -> UserError:
     """The sentence where no checkpoint can be used."""
     where = f', where {", ".join(names)} was set aside' if (names := damaged(directory)) else ''
-    return Mistake(
+    return UserError(
         f'No whole checkpoint is left in {directory}{where}; put a sound copy there, or train again in a fresh workdir.'
     )
 
@@ -69,14 +69,14 @@ def saved(directory: Path) -> Path:
 
 
 def check_fresh(directory: Path, rows: bool) -> None:
-    """Raises Mistake where a run without a checkpoint would begin afresh, unasked, that had some.
+    """Raises UserError where a run without a checkpoint would begin afresh, unasked, that had some.
 
     `rows`: whether steps of it are written down, which would be cut away.
     """
     if damaged(directory):
         raise none_left(directory)
     if rows and saved(directory).exists():
-        raise Mistake(
+        raise UserError(
             f'The run in {directory.parent} had saved checkpoints and {directory} holds none any more; put them back, '
             'or train again in a fresh workdir.'
         )

@@ -19,7 +19,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.training import agreement, aside, digests, inventory, outages
 
 log = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ class Checkpoints:
             self._confirm()
 
     def _confirm(self) -> None:
-        """Reads the last save back, once. Raises its failure, and Mistake where the disk gives other values."""
+        """Reads the last save back, once. Raises its failure, and UserError where the disk gives other values."""
         unconfirmed, self._unconfirmed = self._unconfirmed, None
         self._manager.wait_until_finished()
         self._manager.check_for_errors()
@@ -166,7 +166,7 @@ class Checkpoints:
             self._read(step, like)
         except Damaged as damage:
             self._move(step, aside.set_aside)
-            raise Mistake(
+            raise UserError(
                 f'The checkpoint of step {step} was saved and is not the same when read back ({damage}): do not trust '
                 f'the disk of {self.directory}. The checkpoints before it are whole; run the same command elsewhere.'
             ) from damage
@@ -179,14 +179,14 @@ class Checkpoints:
         """(step, state, record), laid out as `like`; the newest whole checkpoint, or the one of `step`.
 
         A damaged one is named and set aside as '<step>.damaged', and the one before it is used; where one step was
-        asked for, damage is a Mistake, as is a checkpoint of another network. One that could not be read for another
+        asked for, damage is a UserError, as is a checkpoint of another network. One that could not be read for another
         reason is an Unread, and stays where it is.
         """
         if step is not None and step not in self.steps():
             have = ', '.join(map(str, self.steps())) or 'none'
-            raise Mistake(f'There is no checkpoint of step {step} in {self.directory}; there are: {have}.')
+            raise UserError(f'There is no checkpoint of step {step} in {self.directory}; there are: {have}.')
         if not (self.steps() or aside.damaged(self.directory) or aside.saved(self.directory).exists()):
-            raise Mistake(
+            raise UserError(
                 f'There is no whole checkpoint in {self.directory} yet; wait until the training has saved one, or run '
                 'its command again where it has ended.'
             )
@@ -195,7 +195,7 @@ class Checkpoints:
                 return candidate, *self._read(candidate, like)
             except Damaged as damage:
                 if step is not None:
-                    raise Mistake(
+                    raise UserError(
                         f'The checkpoint of step {step} in {self.directory} is damaged: {damage}.'
                     ) from damage
                 log.warning(
@@ -206,7 +206,7 @@ class Checkpoints:
         raise aside.none_left(self.directory)
 
     def check_fresh(self, rows: bool) -> None:
-        """Raises Mistake where the run, of which `rows` are written, would begin afresh though it had checkpoints."""
+        """Raises UserError where the run, of which `rows` are written, would begin afresh though it had checkpoints."""
         if not self.steps():
             aside.check_fresh(self.directory, rows)
 
@@ -243,7 +243,7 @@ class Checkpoints:
         found = {name: (leaf.get('shape'), leaf.get('dtype')) for name, leaf in held['leaves'].items()}
         if expected != found:
             name = min(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
-            raise Mistake(
+            raise UserError(
                 f'The checkpoint of step {step} in {self.directory} is of another network: {name} is '
                 f'{found.get(name, "missing")} there and {expected.get(name, "missing")} here.'
             )

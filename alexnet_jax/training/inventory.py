@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from alexnet_jax import disk
+from alexnet_jax.runtime import atomic_io
 
 NAME = 'files.json'
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -22,7 +22,7 @@ def write(folder: Path) -> None:
     aside = folder / f'.{NAME}.new'
     with open(aside, 'w', encoding='utf-8') as stream:
         json.dump({'files': files, 'sha256': _sum(files)}, stream, indent=1)
-    disk.put_in_place(aside, folder / NAME)
+    atomic_io.put_in_place(aside, folder / NAME)
 
 
 def faults(folder: Path) -> dict[str, str] | None:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from alexnet_jax import disk
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import atomic_io
 from alexnet_jax.training import ledger
 
 METRICS, TIMINGS, TENSORBOARD = 'metrics.jsonl', 'timings.jsonl', 'tensorboard'
@@ -26,7 +26,7 @@ NOT_FINITE = ('NaN', 'Infinity', '-Infinity')  # as strings: JSON has no such nu
 def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
     """The entries of metrics.jsonl in their order, each with its `step`; none where there is no file.
 
-    A last line that was torn by a kill is passed over. A damaged line elsewhere is a Mistake that names it.
+    A last line that was torn by a kill is passed over. A damaged line elsewhere is a UserError that names it.
     """
     return [entry for entry, _ in _entries(Path(workdir) / METRICS)]
 
@@ -177,7 +177,7 @@ def _entries(path: Path) -> list[tuple[dict[str, Any], str]]:
         except (ValueError, TypeError, KeyError) as error:
             if number == len(lines):
                 break
-            raise Mistake(
+            raise UserError(
                 f'Line {number} of {path} is damaged: expected a JSON object with its step; remove that line.'
             ) from error
         restored = {k: float(v) if isinstance(v, str) and v in NOT_FINITE else v for k, v in entry.items()}
@@ -189,4 +189,4 @@ def _replace(path: Path, lines: list[str]) -> None:
     aside = path.with_name(path.name + '.new')
     with open(aside, 'w', encoding='utf-8') as file:
         file.writelines(line + '\n' for line in lines)
-    disk.put_in_place(aside, path)
+    atomic_io.put_in_place(aside, path)

@@ -16,7 +16,8 @@ import jax
 import numpy as np
 
 from alexnet_jax import peers
-from alexnet_jax.training import schedule, signals
+from alexnet_jax.runtime import signals
+from alexnet_jax.training import schedule
 from alexnet_jax.training.journal import Journal
 from alexnet_jax.training.ledger import Ledger
 from alexnet_jax.training.pace import Feed, Pace, clock

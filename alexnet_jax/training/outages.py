@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 from alexnet_jax.training import agreement, inventory
 
 # What a system says of files that are not there or are not what their names say: such are damage.
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r'\[OS error (\d+)')  # how TensorStore words what the syst
 _NONE, _SOUND, _OUTAGE, _CONVICTED = range(4)
 
 
-class Unread(Mistake):
+class Unread(UserError):
     """A checkpoint that may be whole could not be read; nothing there was changed."""
 
 

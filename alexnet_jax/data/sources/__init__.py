@@ -22,7 +22,7 @@ from alexnet_jax.data.sources import (
     zips,
 )
 from alexnet_jax.data.sources.source import EXPECTATIONS, Source, Wanted
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 __all__ = [
     'EXPECTATIONS',
@@ -90,21 +90,21 @@ def open_source(
     imagenet2012 without a path is the one that TFDS keeps.
     `expect` is how many images ImageNet's own forms must have: what the challenge had (official), what their own lists
     say (listed), or any. With `md5` archives are held against the sums that are known of them.
-    Raises Mistake where there is nothing to be found, and tells what was expected.
+    Raises UserError where there is nothing to be found, and tells what was expected.
     """
     if kind not in KINDS:
-        raise Mistake(f'Unknown source {kind!r}; there are: {", ".join(KINDS)}.')
+        raise UserError(f'Unknown source {kind!r}; there are: {", ".join(KINDS)}.')
     if seed < 0:
-        raise Mistake(f'The seed (--config.prepare.seed) must be at least 0, not {seed}.')
+        raise UserError(f'The seed (--config.prepare.seed) must be at least 0, not {seed}.')
     if kind == 'cutouts':
         return drawn.open_cutouts(side, seed, counts)
     by_name = kind == 'tfds' or (kind == 'imagenet2012' and not path)
     if not by_name and (not path or not os.path.exists(path)):
-        raise Mistake(
+        raise UserError(
             f'The source {kind!r} needs an existing path (--config.prepare.path), {PATHS[kind]}, not {path!r}.'
         )
     if validation_share < 0 or test_share < 0 or validation_share + test_share >= 1:
-        raise Mistake(
+        raise UserError(
             f'The shares {validation_share} for validation and {test_share} for test must be at least 0 and '
             'together less than 1.'
         )

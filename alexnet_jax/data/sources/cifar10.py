@@ -12,7 +12,7 @@ import numpy as np
 from alexnet_jax.data.arrangement import Image, Item, place
 from alexnet_jax.data.sources import sums, tars
 from alexnet_jax.data.sources.source import Source, Wanted, made
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 MD5 = 'c32a1d4ab5d03f1284b67883e8d87530'  # of the archive, as its authors publish it
 FETCH = 'fetch it from https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz'
@@ -39,12 +39,12 @@ def open_cifar10(path: Path, wanted: Wanted) -> Source:
     The whole archive is held against its MD5 sum, unless any is expected: a part of it, or one that was packed anew.
     """
     if not path.is_file():
-        raise Mistake(f'{path} is no archive; {FETCH}.')
+        raise UserError(f'{path} is no archive; {FETCH}.')
     if wanted.expect != 'any':
         sums.check_file(path, MD5, otherwise=f'{FETCH}, or take it as it is with --config.prepare.expect=any')
     members = {PurePosixPath(member.name).name: member for member in tars.members(path)}
     if missing := [name for name in (*FILES, NAMES) if name not in members]:
-        raise Mistake(f'{path} lacks {", ".join(missing)}; {FETCH}.')
+        raise UserError(f'{path} lacks {", ".join(missing)}; {FETCH}.')
     names = tars.contents(path, members[NAMES]).decode(errors='replace').split()
     images = collections.defaultdict(list)
     for name, split in FILES.items():
@@ -59,8 +59,8 @@ def open_cifar10(path: Path, wanted: Wanted) -> Source:
 
 
 def _labels(path: Path, member: tars.Member, classes: int) -> list[int]:
-    """The labels of a file's records. Raises Mistake where it is no file of records."""
+    """The labels of a file's records. Raises UserError where it is no file of records."""
     data = np.frombuffer(tars.contents(path, member), np.uint8)
     if len(data) != member.size or len(data) % RECORD or data[::RECORD].max(initial=0) >= classes:
-        raise Mistake(f'{path}: {member.name} is not of records of {RECORD:,} bytes with labels; {FETCH}.')
+        raise UserError(f'{path}: {member.name} is not of records of {RECORD:,} bytes with labels; {FETCH}.')
     return data[::RECORD].tolist()

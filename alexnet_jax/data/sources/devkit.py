@@ -12,7 +12,7 @@ import numpy as np
 
 from alexnet_jax.data import wordnet
 from alexnet_jax.data.sources import tars
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,17 +26,17 @@ class Devkit:
 
 
 def read(archive: Path, year: int) -> Devkit:
-    """The kit of that year's challenge out of its archive. Raises Mistake, that names the archive."""
+    """The kit of that year's challenge out of its archive. Raises UserError, that names the archive."""
     names = f'ILSVRC{year}_validation_ground_truth.txt', 'meta.mat'
     files = {Path(member.name).name: member for member in tars.members(archive)}
     missing = [name for name in names if name not in files]
     if missing:
-        raise Mistake(f'{archive} holds no {" and no ".join(missing)}; fetch the development kit again.')
+        raise UserError(f'{archive} holds no {" and no ".join(missing)}; fetch the development kit again.')
     truth, meta = (tars.contents(archive, files[name]) for name in names)
     try:
         classes, words, images = _synsets(meta, year)
     except Exception as error:  # SciPy answers what is no MATLAB file with nearly every kind of exception
-        raise Mistake(
+        raise UserError(
             f'{archive}: meta.mat is not as ILSVRC-{year} has it ({error}); fetch it again.'
         ) from error
     return Devkit(classes, words, images, ground_truth(truth, classes, f'{archive}, {names[0]}'))
@@ -47,7 +47,7 @@ def ground_truth(text: bytes, classes: dict[int, str], origin: str) -> tuple[str
     try:
         return tuple(classes[int(line)] for line in text.split())
     except (ValueError, KeyError) as error:
-        raise Mistake(
+        raise UserError(
             f'{origin} holds {error}, which is no number of a class from {min(classes)} to {max(classes)}; '
             'fetch it again.'
         ) from error

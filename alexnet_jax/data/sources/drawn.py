@@ -6,7 +6,7 @@ import numpy as np
 
 from alexnet_jax.data.arrangement import SPLITS, Item
 from alexnet_jax.data.sources.source import Source
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ def open_cutouts(side: int, seed: int, counts: tuple[int, int, int]) -> Source:
     from alexnet_jax.data import cutouts
 
     if len(counts) != len(SPLITS) or counts[0] < 1 or min(counts) < 0:
-        raise Mistake(
+        raise UserError(
             f'The counts of cut-outs must be three, none negative and the first not 0, not {counts}.'
         )
     splits = {

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from alexnet_jax.data import wordnet
 from alexnet_jax.data.arrangement import Image
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 RELAXED = 'for a part of it give --config.prepare.expect={}'
 
@@ -28,9 +28,9 @@ OFFICIAL = {
 
 
 def check_official(images: Mapping[str, Iterable[Image]], challenge: str, origin: str) -> None:
-    """Raises Mistake unless there are the images and classes that the challenge had."""
+    """Raises UserError unless there are the images and classes that the challenge had."""
     if differences := _differences(images, OFFICIAL[challenge]):
-        raise Mistake(
+        raise UserError(
             f'{origin} is not the whole of {challenge}: {", ".join(differences)}. Fetch what is missing; '
             f'{RELAXED.format("listed")} (what its own lists say) or any.'
         )
@@ -61,7 +61,7 @@ def check_if_imagenet(images: Mapping[str, Iterable[Image]], origin: str) -> Non
 
 
 def check_listed(found: Mapping[str, int], listed: Mapping[str, int], what: str, origin: str) -> None:
-    """Raises Mistake unless there are as many images of each class, or in each split, as `listed` says."""
+    """Raises UserError unless there are as many images of each class, or in each split, as `listed` says."""
     wrong = [
         f'{name} {found.get(name, 0):,} instead of {listed.get(name, 0):,}'
         for name in sorted({*found, *listed})
@@ -69,7 +69,7 @@ def check_listed(found: Mapping[str, int], listed: Mapping[str, int], what: str,
     ]
     if wrong:
         more = f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''
-        raise Mistake(
+        raise UserError(
             f'{origin}: {what} are not as many as listed: {", ".join(wrong[:5])}{more}. Fetch what is missing; '
             f'{RELAXED.format("any")}.'
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from alexnet_jax.data import images, wordnet
 from alexnet_jax.data.arrangement import Item
 from alexnet_jax.data.sources.source import Source, Wanted, archive_kind, arranged, hidden
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +35,13 @@ def listing(root: Path) -> tuple[dict[str, tuple], list[str]]:
     """The images under a folder (path -> where), and the paths of other files."""
     if not root.is_dir():
         kind = archive_kind(root) or 'tar or zip'
-        raise Mistake(f'{root} is no folder; for an archive choose --config.prepare.source={kind}.')
+        raise UserError(f'{root} is no folder; for an archive choose --config.prepare.source={kind}.')
     found, others = {}, []
     try:
         for path, entry in files(root, ()):
             if path.lower().endswith(images.ENDINGS):
                 if not entry.is_file():
-                    raise Mistake(
+                    raise UserError(
                         f'{root} holds {path!r}, which is no plain file but a device, a pipe, or a link to nothing; '
                         'remove it.'
                     )
@@ -51,7 +51,7 @@ def listing(root: Path) -> tuple[dict[str, tuple], list[str]]:
             else:
                 others.append(path)
     except OSError as error:
-        raise Mistake(f'{root} cannot be read ({error}); mend it or leave it out.') from error
+        raise UserError(f'{root} cannot be read ({error}); mend it or leave it out.') from error
     return found, others
 
 

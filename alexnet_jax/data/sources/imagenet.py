@@ -13,7 +13,7 @@ from alexnet_jax.data import wordnet
 from alexnet_jax.data.arrangement import Image, passed_over, place
 from alexnet_jax.data.sources import devkit, expectations, tars
 from alexnet_jax.data.sources.source import Source, Wanted, made
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _open(challenge: Challenge, path: Path, wanted: Wanted) -> Source:
     folder = path if path.is_dir() else path.parent
     files = [file for file in dataclasses.astuple(challenge)[1:] if file]
     if missing := [file for file in files if not (folder / file).is_file()]:
-        raise Mistake(
+        raise UserError(
             f'{folder} holds no {", no ".join(missing)}; expected were {", ".join(files)}, with these very names.'
         )
     archives = _Archives(folder, challenge, strict=wanted.expect != 'any')
@@ -106,7 +106,7 @@ class _Archives:
         for inner in tars.members(path):
             wnid, ending = PurePosixPath(inner.name).stem, PurePosixPath(inner.name).suffix
             if ending != '.tar' or wnid not in self.kit.images:
-                raise Mistake(
+                raise UserError(
                     f'{path} holds {inner.name!r}; expected were archives called by the WordNet ids of the '
                     f'{len(self.kit.images)} classes in {self._challenge.kit}.'
                 )
@@ -135,7 +135,7 @@ class _Archives:
         """The label on the line that the name's number tells."""
         number = re.match(rf'ILSVRC{self._challenge.year}_[a-z]+_(\d+)\D', name)
         if not number or not 1 <= int(number[1]) <= len(truth):
-            raise Mistake(
+            raise UserError(
                 f'{origin} holds {name!r}; expected were names of ILSVRC-{self._challenge.year} numbered from 1 to '
                 f'{len(truth)}.'
             )
@@ -156,7 +156,7 @@ class _Archives:
         patches = {PurePosixPath(name).stem: where for name, where in self._pictures(file)}
         known = {image.id for of_split in images.values() for image in of_split}
         if self._strict and (unknown := sorted(set(patches) - known)):
-            raise Mistake(
+            raise UserError(
                 f'{self._folder / file} holds {unknown[0]!r}, which replaces no image; fetch the archives again.'
             )
         replaced = {

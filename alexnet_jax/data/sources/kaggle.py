@@ -9,7 +9,7 @@ from alexnet_jax.data import wordnet
 from alexnet_jax.data.arrangement import Image, passed_over, place
 from alexnet_jax.data.sources import expectations, folders
 from alexnet_jax.data.sources.source import Source, Wanted, made
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 TREES = ('ILSVRC/Data/CLS-LOC', 'Data/CLS-LOC', '.')
 SOLUTION = 'LOC_val_solution.csv'
@@ -20,7 +20,7 @@ def open_kaggle(path: Path, wanted: Wanted) -> Source:
     """The folder with ILSVRC/ and LOC_*.csv in it, or ILSVRC/ with them in it or beside it."""
     tree = next((path / name for name in TREES if (path / name / 'train').is_dir()), None)
     if tree is None or not (tree / 'val').is_dir():
-        raise Mistake(
+        raise UserError(
             f"{path} holds no {TREES[0]} with train and val; give the folder where Kaggle's archive was unpacked."
         )
     train, others = folders.listing(tree / 'train')
@@ -48,7 +48,7 @@ def _in_folders(found: Mapping[str, tuple], split: str, origin: str) -> list[Ima
     for name, (path, *version) in found.items():
         wnid = PurePosixPath(name).parts[0]
         if not wordnet.ID.fullmatch(wnid):
-            raise Mistake(f'{origin}/{split} holds {name}; expected were folders called by WordNet ids.')
+            raise UserError(f'{origin}/{split} holds {name}; expected were folders called by WordNet ids.')
         where = (f'{split}/{path}', *version)
         images.append(Image(wordnet.identity(name, wnid, origin=origin), wnid, where))
     return images
@@ -62,7 +62,7 @@ def _flat(found: Mapping[str, tuple], solution: Path, strict: bool) -> list[Imag
     stems = {PurePosixPath(name).stem: name for name in found}
     lacking = sorted(stems.keys() - labels.keys()) or (sorted(labels.keys() - stems.keys()) if strict else [])
     if lacking or len(stems) != len(found):
-        raise Mistake(
+        raise UserError(
             f'{solution}: the images beside it and those it lists are not the same, such as '
             f'{lacking[0] if lacking else "one of two endings"}; fetch what is missing.'
         )
@@ -86,6 +86,6 @@ def _nearby(path: Path, name: str) -> Path:
     for folder in (path, path.parent):
         if (folder / name).is_file():
             return folder / name
-    raise Mistake(
+    raise UserError(
         f'{path} holds no {name}, which has the labels of the validation images; fetch it from Kaggle.'
     )

@@ -15,7 +15,7 @@ from alexnet_jax.data import wordnet
 from alexnet_jax.data.arrangement import NAMED, Image, Item
 from alexnet_jax.data.sources import expectations, tars
 from alexnet_jax.data.sources.source import Source, Wanted, arranged, distinct
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 COLUMNS = ('image', 'img'), ('label', 'labels')  # by the names they may have
 LARGEST_GROUP = 2**33  # bytes that the rows of one group may unpack to
@@ -85,20 +85,22 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
     """A folder of files such as train-00000-of-00294.parquet, however deep, or one file."""
     files = sorted(path.rglob('*.parquet')) if path.is_dir() else [path]
     if not files:
-        raise Mistake(f'{path} holds no .parquet files; expected were such as train-00000-of-00294.parquet.')
+        raise UserError(
+            f'{path} holds no .parquet files; expected were such as train-00000-of-00294.parquet.'
+        )
     root = path if path.is_dir() else path.parent
     _check_numbers([str(file.relative_to(root)) for file in files], str(path))
     tables = [_Table(file, root) for file in files]
     rows = [row for table in tables for row in table.rows()]
     if not rows or len({table.column for table in tables}) > 1:
-        raise Mistake(
+        raise UserError(
             f'{path} holds no rows with labels, or files of several kinds; give a folder of one kind.'
         )
     names = tables[0].names
     classes = _wordnet_ids(rows, str(path)) or _named(rows, names, str(path))
     if wanted.expect != 'any' and len(classes) < len(names):
         lost = next(name for label, name in enumerate(names) if label not in classes)
-        raise Mistake(
+        raise UserError(
             f'{path} has names for {len(names):,} classes and images of {len(classes):,}, none of {lost!r}; fetch what '
             f'is missing; {expectations.RELAXED.format("any")}.'
         )
@@ -130,11 +132,11 @@ class _Table:
             schema = self._file.schema_arrow
             features = json.loads((schema.metadata or {}).get(b'huggingface', b'{}')).get('info', {})
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise Mistake(f'{file} is no whole parquet file ({error}); fetch it again.') from error
+            raise UserError(f'{file} is no whole parquet file ({error}); fetch it again.') from error
         image, label = (next((name for name in names if name in schema.names), '') for names in COLUMNS)
         if not image or not label:
             expected = ' and '.join(' or '.join(names) for names in COLUMNS)
-            raise Mistake(f'{file} has the columns {", ".join(schema.names)}; expected were {expected}.')
+            raise UserError(f'{file} has the columns {", ".join(schema.names)}; expected were {expected}.')
         kind = schema.field(image).type
         parts = [part.name for part in kind] if pa.types.is_struct(kind) else []
         self.column = f'{image}.bytes' if 'bytes' in parts else image
@@ -150,13 +152,13 @@ class _Table:
         for group in range(self._file.metadata.num_row_groups):
             size = self._file.metadata.row_group(group).total_byte_size
             if not 0 <= size <= LARGEST_GROUP:
-                raise Mistake(
+                raise UserError(
                     f'{self._path} announces {size:,} bytes in a group; {LARGEST_GROUP:,} are the most.'
                 )
             try:
                 rows = self._file.read_row_group(group, columns, use_threads=False).to_pylist()
             except (pa.ArrowException, OSError, ValueError) as error:
-                raise Mistake(f'{self._path} is damaged ({error}); fetch it again.') from error
+                raise UserError(f'{self._path} is damaged ({error}); fetch it again.') from error
             for number, row in enumerate(rows):
                 if row[self._label] in (None, -1):
                     self.unlabelled += 1
@@ -166,14 +168,14 @@ class _Table:
 
 
 def _check_numbers(names: Sequence[str], origin: str) -> None:
-    """Raises Mistake where of train-00000-of-00294.parquet and so on one is missing."""
+    """Raises UserError where of train-00000-of-00294.parquet and so on one is missing."""
     numbers = collections.defaultdict(set)
     for name in names:
         if told := re.fullmatch(r'(.*?)-?(\d+)-of-(\d+)(.*)', name):
             numbers[told[1], told[3], told[4]].add(int(told[2]))
     for (prefix, total, ending), there in numbers.items():
         if lost := sorted(set(range(int(total))) - there) if int(total) <= 10**6 else ():
-            raise Mistake(
+            raise UserError(
                 f'{origin} has {len(there):,} of the {int(total):,} files {prefix}-*-of-{total}{ending}, and lacks '
                 f'number {lost[0]}; fetch what is missing.'
             )
@@ -192,14 +194,14 @@ def _wordnet_ids(rows: Iterable[_Row], origin: str) -> dict[int | str, str]:
         stem = PurePosixPath(row.name).stem
         told = wordnet.SUFFIX.search(stem) or wordnet.NAMED.fullmatch(stem)
         if told and classes.setdefault(row.label, told[1]) != told[1]:
-            raise Mistake(
+            raise UserError(
                 f'{origin}: {row.name} has label {row.label}, which other images of class {classes[row.label]} have; '
                 'fetch it again.'
             )
     if {row.label for row in rows} != set(classes):
         return {}
     if [classes[label] for label in sorted(classes)] != sorted(set(classes.values())):
-        raise Mistake(f'{origin}: its labels are not in the order of the WordNet ids; fetch it again.')
+        raise UserError(f'{origin}: its labels are not in the order of the WordNet ids; fetch it again.')
     return classes
 
 
@@ -212,7 +214,7 @@ def _named(rows: Iterable[_Row], names: Sequence[str], origin: str) -> dict[int 
         }
     for label in labels:
         if not (isinstance(label, int) and 0 <= label < len(names)):
-            raise Mistake(f'{origin} has an image of label {label!r}, but names for {len(names)} classes.')
+            raise UserError(f'{origin} has an image of label {label!r}, but names for {len(names)} classes.')
     return {label: called[label] for label in labels}
 
 
@@ -224,7 +226,7 @@ def _paths(rows: Sequence[_Row], classes: Mapping[int | str, str], origin: str) 
         above = [row.split] * has_splits + [classes[row.label]]
         path = '/'.join([*above, row.name or f'{number:08d}'])
         if path in found and wordnet.are_ids(classes.values()):
-            raise Mistake(f'{origin} holds {row.name!r} twice; fetch it again.')
+            raise UserError(f'{origin} holds {row.name!r} twice; fetch it again.')
         if path in found:
             path = '/'.join([*above, f'{number:08d}_{row.name}'])
         found[path] = row.where

@@ -4,7 +4,7 @@ import hashlib
 import logging
 from pathlib import Path
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -18,11 +18,11 @@ KNOWN = {
 
 
 def check(path: Path) -> None:
-    """Reads the archives of known sums at a path, a folder or one of them. Raises Mistake where one has another sum."""
+    """Reads the archives of known sums at a path, a folder or one of them. Raises UserError where one has another sum."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     known = [file for file in files if file.name in KNOWN]
     if not known:
-        raise Mistake(
+        raise UserError(
             f'{path} is or holds no archive whose MD5 sum is known ({", ".join(KNOWN)}); '
             'give --config.prepare.md5=False.'
         )
@@ -31,11 +31,11 @@ def check(path: Path) -> None:
 
 
 def check_file(file: Path, expected: str, *, otherwise: str) -> None:
-    """Raises Mistake where a file has another MD5 sum; `otherwise` says what is to be done then."""
+    """Raises UserError where a file has another MD5 sum; `otherwise` says what is to be done then."""
     log.info('Reading %s whole for its MD5 sum, %.1f GB', file, file.stat().st_size / 1e9)
     with open(file, 'rb') as stream:
         found = hashlib.file_digest(stream, 'md5').hexdigest()
     if found != expected:
-        raise Mistake(
+        raise UserError(
             f'{file} has the MD5 sum {found} instead of {expected}; it is damaged, or another edition: {otherwise}.'
         )

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from alexnet_jax.data.sources import folders, tars
 from alexnet_jax.data.sources.source import Source, Wanted, arranged
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 
 def open_synsets(path: Path, wanted: Wanted) -> Source:
@@ -23,10 +23,10 @@ def open_synsets(path: Path, wanted: Wanted) -> Source:
         for member in pictures:
             key = f'{name}/{PurePosixPath(member.name).name}'
             if key in found:
-                raise Mistake(f'{path} holds {key!r} twice; make it again.')
+                raise UserError(f'{path} holds {key!r} twice; make it again.')
             found[key] = (*place, member.offset, member.size)
     if not found:
-        raise Mistake(f'{path} holds no tars with images; expected was one for each class: n01440764.tar.')
+        raise UserError(f'{path} holds no tars with images; expected was one for each class: n01440764.tar.')
     others += [f'{name}.tar' for name in empty]
     return arranged(path, found, others, wanted, tars.InArchives(str(root)), words=folders.words(root))
 

@@ -17,7 +17,7 @@ from alexnet_jax.data import images
 from alexnet_jax.data.arrangement import Item
 from alexnet_jax.data.sources.folders import words
 from alexnet_jax.data.sources.source import Source, Wanted, archive_kind, arranged, hidden
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 LARGEST_HEADER = 2**20  # bytes that a name and such may take; tarfile reads them whole
 LARGEST_RATIO, ALWAYS = 200, 2**30  # unpacked to packed bytes; so many bytes may come of any archive
@@ -86,9 +86,9 @@ def is_packed(path: Path) -> bool:
 def open_tar(path: Path, wanted: Wanted) -> Source:
     """split/class/image or class/image within a tar, tar.gz or tgz."""
     if not path.is_file():
-        raise Mistake(f'{path} is no archive; for a folder choose --config.prepare.source=folder.')
+        raise UserError(f'{path} is no archive; for a folder choose --config.prepare.source=folder.')
     if archive_kind(path) == 'zip':
-        raise Mistake(f'{path} is a zip archive; choose --config.prepare.source=zip.')
+        raise UserError(f'{path} is a zip archive; choose --config.prepare.source=zip.')
     found, others = pictures(members(path), path)
     if is_packed(path):
         unpacked = {member.name: (member.offset, member.size) for member in found}
@@ -101,13 +101,13 @@ def open_tar(path: Path, wanted: Wanted) -> Source:
 
 
 def pictures(found: Iterable[Member], origin: str | Path) -> tuple[list[Member], list[str]]:
-    """The members that are images by their names, and the names of the others. Raises Mistake for what is too large."""
+    """The members that are images by their names, and the names of the others. Raises UserError for what is too large."""
     chosen, others = [], []
     for member in found:
         if not member.name.lower().endswith(images.ENDINGS):
             others.append(member.name)
         elif member.size > images.LARGEST_FILE:
-            raise Mistake(
+            raise UserError(
                 f'{origin} holds {member.name!r} of {member.size:,} bytes, more than the {images.LARGEST_FILE:,} that '
                 'an image may have; make it again without it.'
             )
@@ -119,17 +119,17 @@ def pictures(found: Iterable[Member], origin: str | Path) -> tuple[list[Member],
 def members(path: Path, within: Member | None = None) -> Iterator[Member]:
     """The plain files of an archive, hidden ones apart, or of the archive that is its member `within`.
 
-    Raises Mistake, that names it, for links, devices, ways out of it and names that come twice, as well as for an
+    Raises UserError, that names it, for links, devices, ways out of it and names that come twice, as well as for an
     archive that is damaged, cut off, or unpacks to far more than it has.
     """
     origin = f'{path}, {within.name}' if within else str(path)
     try:
         with _Part(path, within) as part, tarfile.open(fileobj=cast(IO[bytes], part), mode='r:') as archive:
             yield from _checked(archive, part, origin)
-    except Mistake:
+    except UserError:
         raise
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise Mistake(f'{origin} is no whole tar or tar.gz archive ({error}); fetch it again.') from error
+        raise UserError(f'{origin} is no whole tar or tar.gz archive ({error}); fetch it again.') from error
 
 
 def contents(path: Path, member: Member) -> bytes:
@@ -145,17 +145,17 @@ def _checked(archive: tarfile.TarFile, part: '_Part', origin: str) -> Iterator[M
         name = PurePosixPath(member.name)
         is_plain = (member.isdir() or member.isreg()) and not member.issparse()
         if not is_plain or name.is_absolute() or '..' in name.parts:
-            raise Mistake(
+            raise UserError(
                 f'{origin} holds {member.name!r}, which is a link, a device, or leads out of it; '
                 'make it again with plain files alone.'
             )
         if member.size < 0:
             raise tarfile.ReadError(f'a file of {member.size:,} bytes')
         if len(names) >= MOST:
-            raise Mistake(f'{origin} holds more than {MOST:,} files; divide it.')
+            raise UserError(f'{origin} holds more than {MOST:,} files; divide it.')
         if not member.isdir() and not any(map(hidden, name.parts)):
             if str(name) in names:
-                raise Mistake(f'{origin} holds {member.name!r} twice; make it again.')
+                raise UserError(f'{origin} holds {member.name!r} twice; make it again.')
             names.add(str(name))
             yield Member(str(name), part.start + member.offset_data, member.size)
         archive.members = []  # type: ignore[attr-defined]  # where tarfile would keep every member

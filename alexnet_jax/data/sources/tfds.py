@@ -18,7 +18,7 @@ from alexnet_jax.data.arrangement import NAMED, Item
 from alexnet_jax.data.sources import tars
 from alexnet_jax.data.sources.source import Source, Wanted, arranged, distinct
 from alexnet_jax.data.sources.tfrecords import TfRecords
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 DESCRIPTION = 'dataset_info.json'
 VERSION = re.compile(r'(\d+)\.(\d+)\.(\d+)')
@@ -33,7 +33,7 @@ def home() -> Path:
 def open_kept_imagenet(wanted: Wanted) -> Source:
     """The imagenet2012 that TFDS keeps, which nobody but its owners may fetch."""
     if not _versions(home() / 'imagenet2012'):
-        raise Mistake(
+        raise UserError(
             f'{home() / "imagenet2012"}, where TFDS would keep ImageNet, holds no dataset (TFDS_DATA_DIR in the '
             'environment names another folder); from the archives in a folder, or another form of docs/data.md, it is '
             f'made by: {PREPARE.format("configs/imagenet.py")}'
@@ -64,14 +64,16 @@ def open_tfds(asked: str, wanted: Wanted) -> Source:
 def _prepared(asked: str) -> Path:
     """The folder of one version."""
     if not asked:
-        raise Mistake(
+        raise UserError(
             "The source 'tfds' needs a name or a folder (--config.prepare.path), such as imagenette/320px-v2."
         )
     given = Path(asked).expanduser()
     if given.is_absolute() and not given.exists():
-        raise Mistake(f'{given} does not exist; give a folder that TFDS prepared, or a name that TFDS knows.')
+        raise UserError(
+            f'{given} does not exist; give a folder that TFDS prepared, or a name that TFDS knows.'
+        )
     if given.exists() and not (given.is_dir() and _versions(given)):
-        raise Mistake(
+        raise UserError(
             f'{given} is no dataset that TFDS prepared; for one folder inside for each class choose '
             '--config.prepare.source=folder.'
         )
@@ -81,7 +83,7 @@ def _prepared(asked: str) -> Path:
     versions = versions or [_fetched(asked)]
     configs = sorted({folder.parent.name for folder in versions})
     if len(configs) > 1:
-        raise Mistake(
+        raise UserError(
             f'{place} holds the configurations {", ".join(configs)}; name one, as in --config.prepare.path='
             f'{name}/{configs[0]}.'
         )
@@ -98,7 +100,7 @@ def _versions(place: Path) -> list[Path]:
 
 
 def _fetched(asked: str) -> Path:
-    """What TFDS has no files of, fetched and prepared by it. Raises Mistake where it cannot."""
+    """What TFDS has no files of, fetched and prepared by it. Raises UserError where it cannot."""
     import tensorflow_datasets as tfds
 
     absent = f'{asked} is not in {home()} (TFDS_DATA_DIR in the environment names another folder), and TFDS'
@@ -107,14 +109,14 @@ def _fetched(asked: str) -> Path:
         builder = tfds.builder(asked, data_dir=str(home()))
     except Exception as error:  # of an unknown name, of a builder that imports TensorFlow, of an odd folder
         reason = 'needs TensorFlow for it' if isinstance(error, ImportError) else 'knows no such dataset'
-        raise Mistake(f'{absent} {reason}; {other}') from error
+        raise UserError(f'{absent} {reason}; {other}') from error
     if getattr(builder, 'MANUAL_DOWNLOAD_INSTRUCTIONS', None):
-        raise Mistake(f'{absent} may not fetch it; {other}')
+        raise UserError(f'{absent} may not fetch it; {other}')
     try:
         builder.download_and_prepare(file_format='array_record')
     except Exception as error:  # no network, no TensorFlow where the builder needs it, no space
         reason = str(error).strip().partition('\n')[0][:200]
-        raise Mistake(f'{absent} could not fetch it ({type(error).__name__}: {reason}); {other}') from error
+        raise UserError(f'{absent} could not fetch it ({type(error).__name__}: {reason}); {other}') from error
     return Path(builder.data_dir)
 
 
@@ -157,7 +159,7 @@ def _builder(folder: str, version: tuple[int, int]) -> Any:
     try:
         return tfds.builder_from_directory(folder)
     except Exception as error:  # TFDS answers damage with many kinds of exceptions
-        raise Mistake(
+        raise UserError(
             f'{folder} is no whole dataset of TFDS ({error}); prepare or fetch it again.'
         ) from error
 
@@ -179,7 +181,7 @@ def _features(reader: InTfds) -> tuple[str, str, str]:
         image = next((name for name in pixels if features[name].np_dtype == np.uint8), '')
     label = of(tfds.features.ClassLabel, 'label')
     if not image or not label:
-        raise Mistake(
+        raise UserError(
             f'{reader.folder} has the features {", ".join(features)}; expected were an Image and a ClassLabel.'
         )
     return (
@@ -203,7 +205,7 @@ def _found(reader: InTfds) -> tuple[dict[str, tuple], int, list[str]]:
             try:
                 example = reader.example(split, number)
             except OSError as error:
-                raise Mistake(f'{error}; prepare or fetch it again.') from error
+                raise UserError(f'{error}; prepare or fetch it again.') from error
             told = int(example[label])
             if not 0 <= told < len(names):
                 unlabelled += 1
@@ -228,7 +230,7 @@ def _names(feature: Any) -> list[str]:
 
 @functools.lru_cache(maxsize=3)
 def _records(folder: str, version: tuple[int, int], split: str) -> Any:
-    """The records of a split as they are stored, by number. Raises Mistake where there are not as many as announced."""
+    """The records of a split as they are stored, by number. Raises UserError where there are not as many as announced."""
     import tensorflow_datasets as tfds
 
     info = _builder(folder, version).info
@@ -240,10 +242,14 @@ def _records(folder: str, version: tuple[int, int], split: str) -> Any:
             raw = tfds.decode.DeserializeMethod.RAW_BYTES
             records = _builder(folder, version).as_data_source(split, deserialize_method=raw)
         count = len(records)
-    except Mistake:
+    except UserError:
         raise
     except Exception as error:  # another format, or damaged or missing files
-        raise Mistake(f'{folder}, split {split}, of the format {form}, cannot be read ({error}).') from error
+        raise UserError(
+            f'{folder}, split {split}, of the format {form}, cannot be read ({error}).'
+        ) from error
     if count != (expected := info.splits[split].num_examples):
-        raise Mistake(f'{folder} has {count:,} records in {split} instead of {expected:,}; prepare it again.')
+        raise UserError(
+            f'{folder} has {count:,} records in {split} instead of {expected:,}; prepare it again.'
+        )
     return records

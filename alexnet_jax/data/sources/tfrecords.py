@@ -8,7 +8,7 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 HEAD, TAIL = 12, 4  # bytes about a record
 
@@ -30,7 +30,7 @@ class TfRecords:
 
 
 def _places(file: str) -> Iterator[tuple[int, int]]:
-    """Offset and length of each record. Raises Mistake where the file is cut off or damaged."""
+    """Offset and length of each record. Raises UserError where the file is cut off or damaged."""
     size, at = os.path.getsize(file), 0
     with open(file, 'rb') as stream:
         while at < size:
@@ -38,6 +38,6 @@ def _places(file: str) -> Iterator[tuple[int, int]]:
             head = stream.read(HEAD)
             length = struct.unpack('<Q', head[:8])[0] if len(head) == HEAD else size
             if at + HEAD + length + TAIL > size:
-                raise Mistake(f'{file} is damaged or cut off at byte {at:,}; prepare or fetch it again.')
+                raise UserError(f'{file} is damaged or cut off at byte {at:,}; prepare or fetch it again.')
             yield at + HEAD, length
             at += HEAD + length + TAIL

@@ -13,7 +13,7 @@ from alexnet_jax.data.arrangement import Item
 from alexnet_jax.data.sources.folders import words
 from alexnet_jax.data.sources.source import Source, Wanted, archive_kind, arranged, hidden
 from alexnet_jax.data.sources.tars import ALWAYS, LARGEST_RATIO, MOST, Member, pictures, version
-from alexnet_jax.mistakes import Mistake
+from alexnet_jax.errors import UserError
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 ENCRYPTED = 1  # a member's flag
@@ -43,16 +43,16 @@ def _opened(path: str, version: tuple[int, int]) -> zipfile.ZipFile:
 def open_zip(path: Path, wanted: Wanted) -> Source:
     """split/class/image or class/image within a zip."""
     if not path.is_file():
-        raise Mistake(f'{path} is no archive; for a folder choose --config.prepare.source=folder.')
+        raise UserError(f'{path} is no archive; for a folder choose --config.prepare.source=folder.')
     if archive_kind(path) == 'tar':
-        raise Mistake(f'{path} is a tar archive; choose --config.prepare.source=tar.')
+        raise UserError(f'{path} is a tar archive; choose --config.prepare.source=tar.')
     try:
         with zipfile.ZipFile(path) as archive:
             members = list(_checked(archive, path))
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, zlib.error) as error:
-        if isinstance(error, Mistake):
+        if isinstance(error, UserError):
             raise
-        raise Mistake(f'{path} is no whole zip archive ({error}); fetch it again.') from error
+        raise UserError(f'{path} is no whole zip archive ({error}); fetch it again.') from error
     spelt = {member.name: info.filename for member, info in members}
     found, others = pictures((member for member, _ in members), path)
     where = {member.name: (spelt[member.name],) for member in found}
@@ -60,12 +60,12 @@ def open_zip(path: Path, wanted: Wanted) -> Source:
 
 
 def _checked(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[Member, zipfile.ZipInfo]]:
-    """The plain files, hidden ones apart, as tars know them. Raises Mistake for what no honest archive has."""
+    """The plain files, hidden ones apart, as tars know them. Raises UserError for what no honest archive has."""
     infos, names = archive.infolist(), set()
     if len(infos) > MOST:
-        raise Mistake(f'{path} holds more than {MOST:,} files; divide it.')
+        raise UserError(f'{path} holds more than {MOST:,} files; divide it.')
     if sum(info.file_size for info in infos) > max(ALWAYS, LARGEST_RATIO * path.stat().st_size):
-        raise Mistake(
+        raise UserError(
             f'{path} says that it unpacks to more than {LARGEST_RATIO} times its size; make it again.'
         )
     for info in infos:
@@ -77,7 +77,7 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[Member, zip
             or PureWindowsPath(name).drive
             or '..' in name.parts
         ):
-            raise Mistake(
+            raise UserError(
                 f'{path} holds {info.filename!r}, which is a link, a device, or leads out of it; make it again with '
                 'plain files alone.'
             )
@@ -85,8 +85,8 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[Member, zip
             continue
         if info.flag_bits & ENCRYPTED or info.compress_type not in METHODS:
             why = 'encrypted' if info.flag_bits & ENCRYPTED else f'packed by method {info.compress_type}'
-            raise Mistake(f'{path} holds {info.filename!r}, which is {why}; make it again without.')
+            raise UserError(f'{path} holds {info.filename!r}, which is {why}; make it again without.')
         if str(name) in names:
-            raise Mistake(f'{path} holds {info.filename!r} twice; make it again.')
+            raise UserError(f'{path} holds {info.filename!r} twice; make it again.')
         names.add(str(name))
         yield Member(str(name), info.header_offset, info.file_size), info

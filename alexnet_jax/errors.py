@@ -12,14 +12,14 @@ _FULL = re.compile(
 )
 
 
-class Mistake(ValueError):
+class UserError(ValueError):
     """A wrong input, told in one sentence: what was expected, what came, what to do.
 
     `main.py` prints the sentence without a traceback and ends with status 2.
     """
 
 
-def of_the_system(error: BaseException | None) -> str:
+def describe_system_error(error: BaseException | None) -> str:
     """The sentence about a disk that is full or closed to us, or a memory that is full, whatever came of it; empty for
     anything else.
     """
