@@ -8,7 +8,8 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from alexnet_jax import commandline, errors, peers, recipe
+from alexnet_jax import commandline, errors, recipe
+from alexnet_jax.distributed import heartbeat
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime.environment import hear_callbacks, leave, open_with, say, settings
 
@@ -82,13 +83,13 @@ def main(argv: list[str]) -> int:
     """The exit status: 0 done, 2 wrong input, 3 stopped with all saved, 4 the loss was not finite, 130 interrupted."""
     try:
         start(argv)
-        peers.leave(0)
+        heartbeat.leave(0)
         return 0
     except BaseException as error:
         if (end := ending(error)) is None:
-            peers.leave(1, f'{type(error).__name__}: {error}', error)
+            heartbeat.leave(1, f'{type(error).__name__}: {error}', error)
             raise
-    peers.leave(*end[::-1])
+    heartbeat.leave(*end[::-1])
     print(' '.join(end[0].split()), file=sys.stderr)
     return end[1]
 

@@ -69,7 +69,7 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
     import jax
     import numpy as np
 
-    from alexnet_jax import devices
+    from alexnet_jax.distributed.mesh import compiler_options, make_mesh
     from alexnet_jax.evaluation.accuracy import Evaluator
     from alexnet_jax.modes import rooms
     from alexnet_jax.network import presets
@@ -80,8 +80,8 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
     side = shape.crop * 8 // 7
     config.network.plain = plain
     network = rooms.network_of(config, shape, key=jax.random.key(0))
-    mesh = devices.mesh((1, 1), columns=shape.columns)
-    options = devices.compiler_options(config.machine.dots_only)
+    mesh = make_mesh((1, 1), columns=shape.columns)
+    options = compiler_options(config.machine.dots_only)
     images, labels = images_of(batch, side, shape.classes)
     mean = np.full((side, side, 3), 125, np.float32)
     state = step.first_state(network, mesh)

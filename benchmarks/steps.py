@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from alexnet_jax import devices
+from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, make_mesh, replicated_sharding
 from alexnet_jax.network import presets
 from alexnet_jax.network.alexnet import AlexNet
 from alexnet_jax.network.architecture import Architecture
@@ -28,14 +28,14 @@ def stepper(
     With `images` uint8 (N, side, side, 3) these lie on the devices, which cut each batch out of them.
     """
     shape = presets.get(preset)
-    over = devices.mesh(mesh, columns=shape.columns, batch=batch)
-    held = None if images is None else jax.device_put(images, devices.replicated(over))
+    over = make_mesh(mesh, columns=shape.columns, batch=batch)
+    held = None if images is None else jax.device_put(images, replicated_sharding(over))
     one = compiled(preset, over, held, dots_only=dots_only, compute=compute)
     drawn = noise(shape, batch)
     if images is not None:
         drawn['id'] = np.arange(batch, dtype=np.int32) % len(images)
         del drawn['image']
-    placed = jax.device_put(drawn, devices.batch_sharding(over))
+    placed = jax.device_put(drawn, batch_sharding(over))
 
     def steps(count: int) -> float:
         began = time.perf_counter()
@@ -70,7 +70,7 @@ def compiled(
         mean=np.zeros((side, side, 3), np.float32),
         key=jax.random.key(1),
         images=images,
-        compiler_options=devices.compiler_options(dots_only),
+        compiler_options=compiler_options(dots_only),
     )
     rates = np.full((len(names), 2), 1e-9, np.float32)
     state = step.first_state(network, mesh)

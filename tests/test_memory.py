@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax import devices
 from alexnet_jax.analysis import memory
+from alexnet_jax.distributed.mesh import make_mesh
 from alexnet_jax.modes import benchmarking, rooms
 from alexnet_jax.network import presets
 from alexnet_jax.training import optimizer, schedule, step
@@ -36,7 +36,7 @@ def test_two_devices_share_columns_or_images():
 @pytest.mark.parametrize('accumulate', [1, 4])
 def test_the_prediction_is_near_what_the_compiler_sets_aside(accumulate):
     config = default.get_config()
-    shape, mesh = presets.get('miniature'), devices.mesh((1, 1), columns=2)
+    shape, mesh = presets.get('miniature'), make_mesh((1, 1), columns=2)
     layers = tuple(shape.parameters())
     chain = optimizer.paper_sgd(layers, momentum=0.9, decay=5e-4)
     mean = np.zeros((shape.crop, shape.crop, 3), np.float32)

@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax import devices, pod
+from alexnet_jax.distributed import initialize
+from alexnet_jax.distributed.initialize import Place
+from alexnet_jax.distributed.mesh import _slices_by_process
 from alexnet_jax.errors import UserError
-from alexnet_jax.pod import Place
 
 SLURM = {
     'SLURM_JOB_ID': '4711',
@@ -27,26 +28,28 @@ JOBSET = {
 
 
 def test_a_process_that_is_told_nothing_is_alone():
-    assert pod.place(environ={}) is None
-    assert pod.place(environ={'JOB_COMPLETION_INDEX': '2'}) is None  # an indexed job of pods on their own
-    assert pod.place(environ=SLURM | {'SLURM_NTASKS': '1'}) is None  # srun of one task
+    assert initialize.place(environ={}) is None
+    assert (
+        initialize.place(environ={'JOB_COMPLETION_INDEX': '2'}) is None
+    )  # an indexed job of pods on their own
+    assert initialize.place(environ=SLURM | {'SLURM_NTASKS': '1'}) is None  # srun of one task
 
 
 def test_three_flags_say_it_and_a_port_may_be_left_out():
-    assert pod.place('node001:1234', 4, 0, environ={}) == Place('node001:1234', 4, 0, 'flags')
-    assert pod.place('node001', 4, 3, environ={}).coordinator == f'node001:{pod.PORT}'
+    assert initialize.place('node001:1234', 4, 0, environ={}) == Place('node001:1234', 4, 0, 'flags')
+    assert initialize.place('node001', 4, 3, environ={}).coordinator == f'node001:{initialize.PORT}'
 
 
 def test_slurm_and_a_jobset_and_a_tpu_slice_are_found():
-    assert pod.place(environ=SLURM) == Place(None, 16, 9, 'Slurm')
-    assert pod.place(environ=JOBSET) == Place('alexnet-workers-0-0.alexnet:8476', 4, 3, 'variables')
-    assert pod.place(environ={'TPU_WORKER_HOSTNAMES': 'a,b', 'TPU_WORKER_ID': '1'}).by == 'TPU'
-    assert pod.place(environ={'MEGASCALE_NUM_SLICES': '2', 'TPU_WORKER_HOSTNAMES': 'a'}).by == 'TPU'
+    assert initialize.place(environ=SLURM) == Place(None, 16, 9, 'Slurm')
+    assert initialize.place(environ=JOBSET) == Place('alexnet-workers-0-0.alexnet:8476', 4, 3, 'variables')
+    assert initialize.place(environ={'TPU_WORKER_HOSTNAMES': 'a,b', 'TPU_WORKER_ID': '1'}).by == 'TPU'
+    assert initialize.place(environ={'MEGASCALE_NUM_SLICES': '2', 'TPU_WORKER_HOSTNAMES': 'a'}).by == 'TPU'
 
 
 def test_flags_come_before_what_is_found():
-    assert pod.place('other:1', 2, 1, environ=SLURM | JOBSET) == Place('other:1', 2, 1, 'flags')
-    assert pod.place(processes=8, environ=JOBSET).processes == 8
+    assert initialize.place('other:1', 2, 1, environ=SLURM | JOBSET) == Place('other:1', 2, 1, 'flags')
+    assert initialize.place(processes=8, environ=JOBSET).processes == 8
 
 
 @pytest.mark.parametrize(
@@ -61,12 +64,12 @@ def test_flags_come_before_what_is_found():
 )
 def test_what_is_missing_or_wrong_is_said(flags, sentence):
     with pytest.raises(UserError, match=sentence):
-        pod.place(*flags, environ={})
+        initialize.place(*flags, environ={})
 
 
 def test_a_variable_that_is_no_number_is_said():
     with pytest.raises(UserError, match='--processes should be a whole number'):
-        pod.place(environ=JOBSET | {'JAX_NUM_PROCESSES': 'four'})
+        initialize.place(environ=JOBSET | {'JAX_NUM_PROCESSES': 'four'})
 
 
 @pytest.mark.parametrize(
@@ -85,17 +88,17 @@ def test_a_variable_that_is_no_number_is_said():
 def test_a_tpu_is_taken_for_the_only_one_where_nothing_says_there_are_several(
     monkeypatch, error, environ, said
 ):
-    def initialize(**_):
+    def fail(**_):
         raise error
 
     monkeypatch.setattr(jax.config, 'update', lambda *_: None)
-    monkeypatch.setattr(jax.distributed, 'initialize', initialize)
+    monkeypatch.setattr(jax.distributed, 'initialize', fail)
     where = Place(None, None, None, 'TPU')
     if not said:
-        assert pod.join(where, 1, environ=environ) is False
+        assert initialize.join(where, 1, environ=environ) is False
         return
     with pytest.raises(UserError, match=said):
-        pod.join(where, 1, environ=environ)
+        initialize.join(where, 1, environ=environ)
 
 
 def mesh(shape, processes, order=None):
@@ -119,7 +122,7 @@ def mesh(shape, processes, order=None):
 )
 def test_the_shares_are_a_partition_and_processes_of_one_row_read_the_same(processes, shape):
     laid = mesh(shape, processes)
-    shares = devices._shares(laid)
+    shares = _slices_by_process(laid)
     count = max(shares.values()) + 1
     assert set(shares.values()) == set(range(count)) and shares[0] == 0
     per_share = shape[0] // count
@@ -128,6 +131,8 @@ def test_the_shares_are_a_partition_and_processes_of_one_row_read_the_same(proce
 
 
 def test_a_mesh_that_cuts_through_a_process_has_no_shares():
-    assert devices._shares(mesh((3, 2), 2)) is None  # three devices each: the middle row is of both
-    assert devices._shares(mesh((4, 1), 2, [0, 2, 1, 3])) is None  # rows of a process that are no neighbours
-    assert devices._shares(mesh((2, 1), 2, [1, 0])) is None  # the first share must be process 0's
+    assert _slices_by_process(mesh((3, 2), 2)) is None  # three devices each: the middle row is of both
+    assert (
+        _slices_by_process(mesh((4, 1), 2, [0, 2, 1, 3])) is None
+    )  # rows of a process that are no neighbours
+    assert _slices_by_process(mesh((2, 1), 2, [1, 0])) is None  # the first share must be process 0's

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alexnet_jax import fields, pod
-from alexnet_jax.modes import joining
+from alexnet_jax import fields
+from alexnet_jax.commands import consistency
+from alexnet_jax.distributed import initialize
 
 DOCS = Path(__file__).resolve().parent.parent / 'docs'
 PAGE = (DOCS / 'pods.md').read_text()
@@ -128,7 +129,7 @@ def test_the_pods_of_the_jobset_find_one_another(jobset):
             'KUBERNETES_SERVICE_HOST': '10.0.0.1',
             'JOB_COMPLETION_INDEX': str(index),
         }
-        place = pod.place(environ=variables)
+        place = initialize.place(environ=variables)
         assert (place.process, place.processes) == (index, spec['completions'])
         assert (
             place.coordinator == f'{name}-{job["name"]}-0-0.{name}:{container["ports"][0]["containerPort"]}'
@@ -261,7 +262,7 @@ def test_the_commands_say_where_the_images_come_from(jobset):
 
 def test_the_page_says_what_the_code_does():
     assert 'Not run on a real pod' in PAGE
-    for name in (*sum(pod.VARIABLES.values(), ()), *pod.SLURM, *joining.OWN):
+    for name in (*sum(initialize.VARIABLES.values(), ()), *initialize.SLURM, *consistency.OWN):
         assert f'`{name}`' in PAGE, name
     for field in ('join_seconds', 'peer_seconds'):
         assert f'machine.{field}' in PAGE and f'machine.{field}' in fields.FIELDS

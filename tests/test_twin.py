@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax import devices
+from alexnet_jax.distributed.mesh import make_mesh
 from alexnet_jax.network import presets
 from alexnet_jax.network.alexnet import AlexNet, parameters_of
 from alexnet_jax.training import optimizer, schedule, step
@@ -39,7 +39,7 @@ class Ours:
         self.shape = presets.get(preset, classes=classes, dropout='none')
         self.layers = tuple(self.shape.parameters())
         network = AlexNet(self.shape, key=jax.random.key(0), initialisation=initialisation)
-        mesh = devices.mesh((1, 1), columns=self.shape.columns)
+        mesh = make_mesh((1, 1), columns=self.shape.columns)
         chain = optimizer.paper_sgd(self.layers, momentum=momentum, decay=decay)
         mean = np.full((self.shape.crop, self.shape.crop, 3), MEAN, np.float32)
         self._step = step.make(network, chain, mesh, mean=mean, key=jax.random.key(1))

@@ -58,9 +58,9 @@ def verify(config: ConfigDict, workdir: str = '') -> Numbers:
 
 def join(config: ConfigDict, workdir: str, coordinator: str, processes: int, process: int) -> None:
     """Makes this process one of a pod's, as the flags or the cluster say; nothing where they say nothing."""
-    from alexnet_jax.modes import joining
+    from alexnet_jax.commands import consistency
 
-    joining.join(config, workdir, coordinator, processes, process)
+    consistency.join(config, workdir, coordinator, processes, process)
 
 
 def benchmark(config: ConfigDict, workdir: str) -> Numbers:

@@ -13,9 +13,10 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from alexnet_jax import devices, recipe
+from alexnet_jax import recipe
 from alexnet_jax.analysis import bars, memory, speed, tables
 from alexnet_jax.data import dataset, feed, pipeline
+from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, is_primary
 from alexnet_jax.modes import preparing, rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.network import presets
@@ -80,12 +81,12 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
             batch=batch // mesh.shape['data'],
             compute=config.network.compute,
             plain=config.network.plain,
-            compiler_options=devices.compiler_options(config.machine.dots_only),
+            compiler_options=compiler_options(config.machine.dots_only),
             rounds=config.benchmark.rounds,
         )
     report['layers'] = [vars(layer) for layer in each]
     log.info('%s', '\n'.join(tables.lines(report, shape)))
-    if devices.writer():
+    if is_primary():
         folder.write_json(Path(workdir) / FILE, report)
         bars.by_layer(
             each,
@@ -136,9 +137,9 @@ def whole(
         key=jax.random.key(config.seed),
         accumulate=config.train.accumulate,
         images=held.images if held else None,
-        compiler_options=devices.compiler_options(config.machine.dots_only),
+        compiler_options=compiler_options(config.machine.dots_only),
     )
-    sharding, rates = devices.batch_sharding(mesh), schedule.layer_rates(layers, RATE)
+    sharding, rates = batch_sharding(mesh), schedule.layer_rates(layers, RATE)
     given = stream.batch(0) if stream else noise(shape, config.train.batch)
     placed = jax.make_array_from_process_local_data(sharding, given)
     state = step.first_state(rooms.network_of(config, shape, key=jax.random.key(config.seed)), mesh)

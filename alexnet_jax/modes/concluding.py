@@ -11,9 +11,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax import devices
 from alexnet_jax.analysis import pictures, report
 from alexnet_jax.data import augment, dataset, pipeline
+from alexnet_jax.distributed.mesh import gather_to_host, is_primary
 from alexnet_jax.evaluation import baseline
 from alexnet_jax.evaluation.accuracy import Outcomes
 from alexnet_jax.modes import evaluating, rooms
@@ -66,8 +66,8 @@ def conclude(
     split = evaluating.split_of(config, data.counts)
     evaluator = rooms.evaluator_of(config, data, network, mesh, views=config.evaluate.views)
     rates, outcomes = evaluator.outcomes(parameters, rooms.scoring_of(config, data, split, mesh))
-    kernel = devices.whole(parameters['conv1']['kernel'], mesh)
-    if not devices.writer():
+    kernel = gather_to_host(parameters['conv1']['kernel'], mesh)
+    if not is_primary():
         return rates
     seconds, rate = pace(journal.read_timings(workdir), done)
     result = report.result(

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from alexnet_jax import devices, pod
 from alexnet_jax.data import dataset
+from alexnet_jax.distributed import initialize
+from alexnet_jax.distributed.mesh import is_primary
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluation import scores
 from alexnet_jax.modes import rooms
@@ -129,7 +130,7 @@ def trained(config: ConfigDict, workdir: str) -> Run:
 
 def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Errors with their interval, loss, split, views and checkpoint step; also written as evaluation.json."""
-    with signals.at_once('nothing was written; run the same command again.', together=pod.many()):
+    with signals.at_once('nothing was written; run the same command again.', together=initialize.many()):
         return _evaluated(config, workdir)
 
 
@@ -154,7 +155,7 @@ def _evaluated(config: ConfigDict, workdir: str) -> dict[str, Any]:
         'checkpoint_step': run.step,
         'interval': [low, high],
     }
-    if devices.writer():
+    if is_primary():
         folder.write_json(Path(workdir) / 'evaluation.json', scored)
     log.info(
         'Top-1 error %.2f %% (95 %% interval %.2f to %.2f %%), top-5 error %.2f %%, loss %.4f on %s %s images.',

@@ -7,8 +7,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from alexnet_jax import devices
 from alexnet_jax.data import pipeline
+from alexnet_jax.distributed.mesh import is_primary
 from alexnet_jax.errors import UserError
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.training import loop
@@ -44,7 +44,7 @@ def told(end: loop.NotFinite, stream: pipeline.Training, workdir: str) -> loop.N
         'gradient_norm': str(end.norm),
         'examples': examples,
     }
-    if devices.writer():
+    if is_primary():
         folder.write_json(file, [each for each in read(workdir) if each['steps'] != event['steps']] + [event])
     names = [name for batch in examples.values() for name in batch]
     return loop.NotFinite(

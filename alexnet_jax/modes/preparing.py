@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax import peers, pod, recipe
+from alexnet_jax import recipe
+from alexnet_jax.distributed import heartbeat, initialize
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import signals
 
@@ -100,7 +101,7 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     wanted = config.prepare
     target = directory(config, workdir)
     fetched(config, target)
-    if not pod.leads():
+    if not initialize.leads():
         return _waited(config, target)
     source = sources.open_source(
         wanted.source,
@@ -133,7 +134,7 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     if url := _store(config):
         stores.send(target, url)
         log.info('The dataset is in %s.', url)
-    peers.at(PREPARED)
+    heartbeat.at(PREPARED)
     return numbers
 
 
@@ -141,11 +142,11 @@ def _waited(config: ConfigDict, target: Path) -> dict[str, Any]:
     """Counts by split, when the one process of the pod that prepares has made the dataset."""
     from alexnet_jax.data import dataset
 
-    peers.at(f'waiting for the dataset in {target}')
+    heartbeat.at(f'waiting for the dataset in {target}')
     since = None  # when process 0 was first heard to have it
     while not fetched(config, target):
-        peers.check()
-        if peers.first_at() == PREPARED:
+        heartbeat.check()
+        if heartbeat.first_at() == PREPARED:
             since = since or time.monotonic()
             if time.monotonic() - since > config.machine.peer_seconds:  # a shared disk shows it in less
                 raise UserError(

@@ -12,8 +12,16 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from alexnet_jax import devices, recipe
+from alexnet_jax import recipe
 from alexnet_jax.data import cache, dataset, pipeline, sources, statistics
+from alexnet_jax.distributed.mesh import (
+    compiler_options,
+    describe_mesh,
+    make_mesh,
+    per_device_batch,
+    process_batch_slice,
+    replicated_sharding,
+)
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluation.accuracy import Evaluator
 from alexnet_jax.modes import preparing
@@ -81,13 +89,13 @@ def mesh_of(config: ConfigDict, shape: architecture.Architecture, *, trains: boo
     """The mesh the config asks for, on the devices there are; it shares the batches out, those of training where it
     `trains`.
     """
-    mesh = devices.mesh(
+    mesh = make_mesh(
         recipe.mesh_shape(config),
         columns=shape.columns,
         batch=config.train.batch if trains else None,
         parts=config.train.accumulate,
     )
-    devices.share(config.evaluate.batch, mesh, field='config.evaluate.batch')
+    per_device_batch(config.evaluate.batch, mesh, field='config.evaluate.batch')
     return mesh
 
 
@@ -109,7 +117,7 @@ def training_of(
     config: ConfigDict, data: dataset.Dataset, shape: architecture.Architecture, mesh: Mesh
 ) -> pipeline.Training:
     """The stream of training batches, this host's share."""
-    share, shares = devices.reads(mesh)
+    share, shares = process_batch_slice(mesh)
     eigenvalues, eigenvectors = statistics.colours(
         config.augment.colours, data.eigenvalues, data.eigenvectors
     )
@@ -133,7 +141,7 @@ def check_cache(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> None:
     """Raises UserError where the config wants the training images on the devices and they do not fit."""
     if config.data.device_cache:
         shape = (data.counts['train'], data.side, data.side, 3)
-        cache.check_room(shape, devices.replicated(mesh))
+        cache.check_room(shape, replicated_sharding(mesh))
 
 
 def cache_of(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> cache.Cache | None:
@@ -141,7 +149,7 @@ def cache_of(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> cache.Cac
     if not config.data.device_cache:
         return None
     began = time.perf_counter()
-    held = cache.place(data.split('train'), devices.replicated(mesh), threads=config.data.threads)
+    held = cache.place(data.split('train'), replicated_sharding(mesh), threads=config.data.threads)
     log.info(
         'data.device_cache: %s images, %.2f GiB, on each device after %.1f s.',
         f'{len(held.labels):,}',
@@ -153,7 +161,7 @@ def cache_of(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> cache.Cac
 
 def scoring_of(config: ConfigDict, data: dataset.Dataset, split: str, mesh: Mesh) -> pipeline.Scoring:
     """Every image of a split once, this host's share."""
-    share, shares = devices.reads(mesh)
+    share, shares = process_batch_slice(mesh)
     return pipeline.Scoring(
         data.split(split),
         batch=config.evaluate.batch,
@@ -179,13 +187,13 @@ def evaluator_of(
         views=views,
         batch=config.evaluate.batch,
         mesh=mesh,
-        compiler_options=devices.compiler_options(config.machine.dots_only),
+        compiler_options=compiler_options(config.machine.dots_only),
     )
 
 
 def describe(shape: architecture.Architecture, mesh: Mesh) -> list[str]:
     """Where each column lives, and what crosses between them: two lines."""
-    lines = [devices.describe(mesh, columns=shape.columns)]
+    lines = [describe_mesh(mesh, columns=shape.columns)]
     crossing = shape.exchanged()
     if crossing:
         each = ', '.join(f'{name} {numbers:,}' for name, numbers in crossing.items())

@@ -13,14 +13,17 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from alexnet_jax import devices, pod, recipe
+from alexnet_jax import recipe
+from alexnet_jax.commands import consistency
 from alexnet_jax.data import dataset, feed, pipeline
-from alexnet_jax.modes import concluding, evaluating, exploding, joining, planning, rooms
+from alexnet_jax.distributed import initialize, sync
+from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, is_primary
+from alexnet_jax.modes import concluding, evaluating, exploding, planning, rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.network.alexnet import AlexNet
 from alexnet_jax.network.architecture import Architecture
 from alexnet_jax.runtime import signals
-from alexnet_jax.training import agreement, loop, optimizer, schedule, step
+from alexnet_jax.training import loop, optimizer, schedule, step
 from alexnet_jax.training.checkpoints import Checkpoints
 from alexnet_jax.training.journal import Journal, read_metrics
 from alexnet_jax.training.ledger import Ledger
@@ -41,15 +44,15 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     shape = rooms.architecture_of(config, data)
     rooms.check_cache(config, data, mesh)
     stream = rooms.training_of(config, data, shape, mesh)
-    joining.compare({'the dataset (its checksum)': data.checksum})
+    consistency.compare({'the dataset (its checksum)': data.checksum})
     plateau = planning.plateau_of(config, data.counts)
     plan = planning.plan_of(config, stream, shape.parameters(), plateau)
     evaluating.check_figure(config, data.counts)
     if not (Path(workdir) / folder.CHECKPOINTS).exists():
         evaluating.check_step(config, plan, [])
     with (
-        folder.alone(workdir) if devices.writer() else contextlib.nullcontext(),
-        signals.Stop(together=pod.many()) as stop,
+        folder.alone(workdir) if is_primary() else contextlib.nullcontext(),
+        signals.Stop(together=initialize.many()) as stop,
     ):
         return trained(config, workdir, data, shape, mesh, stream, plateau, plan, stop)
 
@@ -67,13 +70,13 @@ def trained(
 ) -> dict[str, Any]:
     """The run itself: it continues from its own newest whole checkpoint, else begins from weights drawn by its seed."""
     began = time.perf_counter()
-    if devices.writer():
+    if is_primary():
         folder.check_room(workdir, numbers=2 * sum(shape.parameters().values()))
         folder.settle(workdir, config, dataset=data.checksum)
     for line in planning.announcement(config, data, shape, plan, workdir) + rooms.describe(shape, mesh):
         log.info('%s', line)
     with (
-        Journal(workdir, tensorboard=config.log.tensorboard, writer=devices.writer()) as journal,
+        Journal(workdir, tensorboard=config.log.tensorboard, writer=is_primary()) as journal,
         Profile(recipe.profile(config), Path(workdir) / PROFILE) as profile,
         # However the run ends, a save that was begun becomes whole before the process does.
         contextlib.closing(
@@ -85,7 +88,7 @@ def trained(
         with stop.leaving('nothing was done since the last checkpoint; run the same command to go on.'):
             checkpoints.check_fresh(any(row['step'] for row in read_metrics(workdir)))
             start = begin(run)
-            if devices.writer() and not (Path(workdir) / concluding.EXAMPLES).exists():
+            if is_primary() and not (Path(workdir) / concluding.EXAMPLES).exists():
                 concluding.draw_examples(stream, data, workdir, mean_kind=config.augment.mean)
         ended = start.done >= start.plan.last or bool(plateau and plateau.over)
         evaluating.check_step(config, start.plan, checkpoints.steps(), ended=ended)
@@ -194,7 +197,7 @@ def go_on(run: Run, start: Start) -> tuple[step.State, int]:
     made = made_step(run, held.images if held else None)
     cached = stream.without_pixels(held.labels) if held else stream
     batches = cached.batches(start.done, start.plan.last)
-    with feed.feed(batches, devices.batch_sharding(run.mesh), ahead=config.data.ahead) as fed:
+    with feed.feed(batches, batch_sharding(run.mesh), ahead=config.data.ahead) as fed:
         return loop.run(
             made,
             start.state,
@@ -206,7 +209,7 @@ def go_on(run: Run, start: Start) -> tuple[step.State, int]:
             tally=start.tally,
             evaluate=evaluator(run),
             save=saver(run, start.skipped, stream),
-            stop=agreement.Agreement(run.stop, run.mesh) if pod.many() else run.stop,
+            stop=sync.Agreement(run.stop, run.mesh) if initialize.many() else run.stop,
             leaving=run.stop.leaving,
             check=run.checkpoints.check,
             plateau=run.plateau,
@@ -233,7 +236,7 @@ def made_step(run: Run, images: jax.Array | None) -> Callable[..., Any]:
         key=jax.random.fold_in(run.key, 1),
         accumulate=train.accumulate,
         images=images,
-        compiler_options=devices.compiler_options(run.config.machine.dots_only),
+        compiler_options=compiler_options(run.config.machine.dots_only),
     )
 
 

@@ -19,8 +19,9 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from alexnet_jax.distributed import sync
 from alexnet_jax.errors import UserError
-from alexnet_jax.training import agreement, aside, digests, inventory, outages
+from alexnet_jax.training import aside, digests, inventory, outages
 
 log = logging.getLogger(__name__)
 _POLICY = ocp.checkpoint_managers
@@ -61,7 +62,7 @@ class Checkpoints:
 
     def _tidy(self) -> None:
         """Removes folders of killed saves, which orbax leaves for ever; sets aside what orbax would stumble over."""
-        if agreement.first():
+        if sync.first():
             aside.clear(self.directory)
             for folder in [path for path in self.directory.glob('*') if path.name.isdecimal()]:
                 try:
@@ -142,7 +143,7 @@ class Checkpoints:
     def forget_after(self, step: int) -> None:
         """Deletes the checkpoints of later steps."""
         self._confirm()
-        if agreement.first() and not [each for each in self.steps() if each <= step]:
+        if sync.first() and not [each for each in self.steps() if each <= step]:
             aside.saved(self.directory).unlink(missing_ok=True)  # the run begins afresh, as it should
         for later in [each for each in self.steps() if each > step]:
             self._move(later, aside.give_up)
@@ -170,7 +171,7 @@ class Checkpoints:
                 f'The checkpoint of step {step} was saved and is not the same when read back ({damage}): do not trust '
                 f'the disk of {self.directory}. The checkpoints before it are whole; run the same command elsewhere.'
             ) from damage
-        if agreement.first():
+        if sync.first():
             inventory.write(self.directory / str(step))
             aside.saved(self.directory).touch()
             aside.drop(self.directory)
@@ -224,7 +225,7 @@ class Checkpoints:
             try:
                 return self._manager.restore(step, args=ocp.args.Composite(**{name: arguments}))[name]
             except Exception as error:  # what orbax raises depends on which byte is wrong
-                agreement.failed_together()  # a host may be alone with it, having read another part
+                sync.failed_together()  # a host may be alone with it, having read another part
                 if words := outages.judge(self.directory / str(step), error):
                     raise outages.told(step, self.directory, words) from error
                 first = (str(error).splitlines() or [''])[0]
@@ -261,7 +262,7 @@ class Checkpoints:
 
     def _move(self, step: int, how: Callable[[Path], None]) -> None:
         """Out of orbax's sight, for else it would decline to save that step again."""
-        if agreement.first():
+        if sync.first():
             how(self.directory / str(step))
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices('checkpoint moved')

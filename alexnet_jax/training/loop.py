@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from alexnet_jax import peers
+from alexnet_jax.distributed import heartbeat
 from alexnet_jax.runtime import signals
 from alexnet_jax.training import schedule
 from alexnet_jax.training.journal import Journal
@@ -157,7 +157,7 @@ class Run:
                 self.stop.look()
             )  # once a step: what comes from here on is heard after the next
             if self.plan.saves(done) or asked:
-                peers.at(f'validation or saving after step {done}')
+                heartbeat.at(f'validation or saving after step {done}')
                 self._read()
                 self._validate_and_save(state, done)
             self.journal.bar(done, self.plan.last)
@@ -171,7 +171,7 @@ class Run:
     def _one(self, state: Any, number: int) -> Any:
         """One step, in which the numbers of the one before are read."""
         began = time.perf_counter()
-        peers.at(f'waiting for the images of step {number + 1}')
+        heartbeat.at(f'waiting for the images of step {number + 1}')
         try:
             with self.leaving():
                 batch = next(self.feed)
@@ -183,7 +183,7 @@ class Run:
             raise self._stopped(number) from None
         begins = number == self.first
         nothing = f'nothing is lost after step {number}; run the same command to go on.'
-        peers.at(f'step {number + 1}')
+        heartbeat.at(f'step {number + 1}')
         with self.leaving(nothing) if begins else contextlib.nullcontext():
             with self.profile.step(number + 1) if self.profile else contextlib.nullcontext():
                 state, sums = self.step(state, batch, self.plan.rates(number), np.uint32(number))

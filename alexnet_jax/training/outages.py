@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from alexnet_jax.distributed import sync
 from alexnet_jax.errors import UserError
-from alexnet_jax.training import agreement, inventory
+from alexnet_jax.training import inventory
 
 # What a system says of files that are not there or are not what their names say: such are damage.
 _OF_FILES = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
@@ -70,13 +71,13 @@ def judge(folder: Path, error: BaseException) -> str:
     """
     words = of(error)
     verdict = _OUTAGE if words else _NONE
-    if agreement.first():
+    if sync.first():
         try:
             sound = inventory.sound(folder)
             verdict = _CONVICTED if sound is False else max(verdict, _SOUND if sound else _NONE)
         except (OSError, MemoryError) as other:
             words, verdict = words or of(other) or str(other), _OUTAGE
-    verdict = agreement.highest(verdict)
+    verdict = sync.highest(verdict)
     if verdict == _OUTAGE:
         return words or 'another process could not read it'
     first = (str(error).splitlines() or [''])[0][:200]

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax import peers, pod, recipe
+from alexnet_jax import recipe
+from alexnet_jax.distributed import heartbeat, initialize
 from alexnet_jax.errors import UserError
 from alexnet_jax.modes import preparing
 from alexnet_jax.modes import workdir as folder
@@ -33,12 +34,12 @@ OWN = (
 
 def join(config: ConfigDict, workdir: str, coordinator: str, processes: int, process: int) -> None:
     """Makes this process one of its pod, where there is one; UserError on all of them where they do not fit together."""
-    where = pod.place(coordinator, processes, process)
+    where = initialize.place(coordinator, processes, process)
     if where is None:
         return
     shared = Path(workdir) if workdir else preparing.directory(config, workdir)
     limits = config.machine
-    peers.begin(
+    heartbeat.begin(
         shared,
         where.process,
         where.processes,
@@ -46,16 +47,16 @@ def join(config: ConfigDict, workdir: str, coordinator: str, processes: int, pro
         limit=limits.peer_seconds,
         stuck=limits.stuck_seconds,
     )
-    if not pod.join(where, limits.join_seconds):
-        peers.alone()
+    if not initialize.join(where, limits.join_seconds):
+        heartbeat.alone()
         return
-    peers.joined(*pod.numbers())
-    peers.at('comparing what each process was given')
+    heartbeat.joined(*initialize.numbers())
+    heartbeat.at('comparing what each process was given')
     check_shared(shared, limits.peer_seconds / 2)
     compare(given(config))
     if config.data.directory and not config.predict.images:  # to predict takes no dataset
         check_dataset(preparing.directory(config, workdir), limits.peer_seconds / 2)
-    peers.at('making ready')
+    heartbeat.at('making ready')
 
 
 def given(config: ConfigDict) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def given(config: ConfigDict) -> dict[str, Any]:
 
 def compare(mine: Mapping[str, Any]) -> None:
     """Raises the same UserError in all processes where they do not all have the same; all must call it at one place."""
-    if not pod.many():
+    if not initialize.many():
         return
     hosts = gather({'host': socket.gethostname(), 'given': dict(mine)})
     first = hosts[0]['given']
@@ -98,8 +99,8 @@ def compare(mine: Mapping[str, Any]) -> None:
 
 def check_shared(shared: Path, seconds: float) -> None:
     """Raises the same UserError in all processes where the folder does not prove the same for all within `seconds`."""
-    nonce, file = secrets.token_hex(8), shared / peers.FOLDER / NONCE
-    if pod.leads():
+    nonce, file = secrets.token_hex(8), shared / heartbeat.FOLDER / NONCE
+    if initialize.leads():
         file.write_text(nonce)
     expected = gather(nonce)[0]
     until = time.monotonic() + seconds

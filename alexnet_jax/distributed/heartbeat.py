@@ -19,8 +19,8 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+from alexnet_jax.distributed.peer import Peer, read
 from alexnet_jax.errors import UserError
-from alexnet_jax.peer import Peer, read
 
 FOLDER = '.peers'
 LOST = 5  # the exit status

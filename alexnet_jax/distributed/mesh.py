@@ -24,7 +24,9 @@ _DOTS_ONLY = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIV
 log = logging.getLogger(__name__)
 
 
-def mesh(shape: tuple[int, int] | None, *, columns: int, batch: int | None = None, parts: int = 1) -> Mesh:
+def make_mesh(
+    shape: tuple[int, int] | None, *, columns: int, batch: int | None = None, parts: int = 1
+) -> Mesh:
     """The mesh of `shape` = (data, column) over the devices of all processes; None chooses.
 
     The choice is 2 along `column` where columns and devices are both even in number, else 1; the other devices go
@@ -32,13 +34,13 @@ def mesh(shape: tuple[int, int] | None, *, columns: int, batch: int | None = Non
     images of a `batch`, in so many `parts`, cannot be shared out evenly, and where one of several processes would be
     left without a share.
     """
-    devices = _count()
+    devices = _device_count()
     if shape is None:
         column = 2 if columns % 2 == 0 and devices % 2 == 0 else 1
         shape = (devices // column, column)
     if math.prod(shape) > devices:
         raise UserError(
-            f'A mesh of {shape[0]} x {shape[1]} needs {math.prod(shape)} devices and there are {devices}; {_remedy()}.'
+            f'A mesh of {shape[0]} x {shape[1]} needs {math.prod(shape)} devices and there are {devices}; {_hint()}.'
         )
     if columns % shape[1]:
         raise UserError(
@@ -48,20 +50,20 @@ def mesh(shape: tuple[int, int] | None, *, columns: int, batch: int | None = Non
         raise UserError(
             f'With several processes the mesh must take all {devices} devices, and {shape[0]} x {shape[1]} does not.'
         )
-    chosen = _by_wires(shape)
-    if chosen is None or _shares(chosen) is None:
-        chosen = _by_processes(shape)
-        if _shares(chosen) is None:
+    chosen = _topology_mesh(shape)
+    if chosen is None or _slices_by_process(chosen) is None:
+        chosen = _process_order_mesh(shape)
+        if _slices_by_process(chosen) is None:
             raise UserError(
                 f'A mesh of {shape[0]} x {shape[1]} gives {jax.process_count()} processes shares of a batch that '
                 'overlap; give a config.mesh whose rows are shared by whole processes, or share whole rows.'
             )
     if batch is not None:
-        share(batch, chosen, parts=parts)
+        per_device_batch(batch, chosen, parts=parts)
     return chosen
 
 
-def _count() -> int:
+def _device_count() -> int:
     """How many devices all processes have. Raises UserError where jax has none or none of the platform asked for."""
     try:
         return jax.device_count()
@@ -77,7 +79,7 @@ def _count() -> int:
         ) from error
 
 
-def _by_wires(shape: tuple[int, int]) -> Mesh | None:
+def _topology_mesh(shape: tuple[int, int]) -> Mesh | None:
     """The mesh as jax lays it along the wires between devices; None where it knows no way.
 
     It splits no axis of a torus but on v5e, so that a column of 2 fits no slice of 4 x 4 x 4 (NotImplementedError), no
@@ -93,7 +95,7 @@ def _by_wires(shape: tuple[int, int]) -> Mesh | None:
         return None
 
 
-def _by_processes(shape: tuple[int, int]) -> Mesh:
+def _process_order_mesh(shape: tuple[int, int]) -> Mesh:
     """The mesh process by process, which jax counts slice by slice; columns are neighbours on a host that has two."""
     order = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))[: math.prod(shape)]
     devices = np.empty(len(order), object)
@@ -101,7 +103,7 @@ def _by_processes(shape: tuple[int, int]) -> Mesh:
     return Mesh(devices.reshape(shape), AXES, axis_types=(AxisType.Auto,) * 2)
 
 
-def share(batch: int, mesh: Mesh, *, field: str = 'config.train.batch', parts: int = 1) -> int:
+def per_device_batch(batch: int, mesh: Mesh, *, field: str = 'config.train.batch', parts: int = 1) -> int:
     """Images that each device along `data` takes of each of a batch's parts. Raises UserError where they do not fit."""
     devices = mesh.shape['data']
     if batch % (devices * parts):
@@ -113,17 +115,17 @@ def share(batch: int, mesh: Mesh, *, field: str = 'config.train.batch', parts: i
     return batch // (devices * parts)
 
 
-def reads(mesh: Mesh) -> tuple[int, int]:
+def process_batch_slice(mesh: Mesh) -> tuple[int, int]:
     """Which share of each batch this process reads, and how many shares there are.
 
     Processes that hold different columns of the same images read the same share.
     """
-    shares = _shares(mesh)
+    shares = _slices_by_process(mesh)
     assert shares is not None
     return shares[jax.process_index()], max(shares.values()) + 1
 
 
-def _shares(mesh: Mesh) -> dict[int, int] | None:
+def _slices_by_process(mesh: Mesh) -> dict[int, int] | None:
     """The share of each process where all are equal, disjoint or the same, and made of neighbouring rows; else None.
 
     Process 0, which draws what the first images look like, must have the first one.
@@ -144,24 +146,24 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec('data'))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated_sharding(mesh: Mesh) -> NamedSharding:
     """Arrays that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def whole(array: jax.Array, mesh: Mesh) -> np.ndarray:
+def gather_to_host(array: jax.Array, mesh: Mesh) -> np.ndarray:
     """All values of an array that lies on the mesh, on every process; all of them must ask for it."""
     if not array.is_fully_addressable:
-        array = jax.jit(lambda x: x, out_shardings=replicated(mesh))(array)
+        array = jax.jit(lambda x: x, out_shardings=replicated_sharding(mesh))(array)
     return np.asarray(array)
 
 
-def writer() -> bool:
+def is_primary() -> bool:
     """Whether this process is the one that writes files and words."""
     return jax.process_index() == 0
 
 
-def describe(mesh: Mesh, *, columns: int) -> str:
+def describe_mesh(mesh: Mesh, *, columns: int) -> str:
     """Which column lives on which devices, in a line: 'column a on cpu:0, column b on cpu:1'."""
     names = [chr(ord('a') + column) for column in range(columns)]
     each = columns // mesh.shape['column']
@@ -181,11 +183,11 @@ def compiler_options(dots_only: bool) -> dict[str, str]:
     option, which is experimental. Rounding may differ, the mathematics does not.
     """
     wanted = dots_only and jax.default_backend() == 'cpu'
-    return dict(_DOTS_ONLY) if wanted and _known(tuple(_DOTS_ONLY.items())) else {}
+    return dict(_DOTS_ONLY) if wanted and _supports_options(tuple(_DOTS_ONLY.items())) else {}
 
 
 @functools.cache
-def _known(options: tuple[tuple[str, str], ...]) -> bool:
+def _supports_options(options: tuple[tuple[str, str], ...]) -> bool:
     """Whether this jaxlib compiles with the options; tried once on next to nothing."""
     try:
         jax.jit(lambda x: x + 1, compiler_options=dict(options)).lower(jnp.zeros(())).compile()
@@ -198,7 +200,7 @@ def _known(options: tuple[tuple[str, str], ...]) -> bool:
     return True
 
 
-def _remedy() -> str:
+def _hint() -> str:
     if jax.default_backend() == 'cpu':
         return 'give a smaller config.mesh, or as many CPU devices by config.machine.cpu_devices'
     return 'give a smaller config.mesh'
