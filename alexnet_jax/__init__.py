@@ -15,11 +15,11 @@ import importlib
 from typing import Any
 
 _PLACES = {
-    'AlexNet': ('alexnet_jax.network.alexnet', 'AlexNet'),
-    'Architecture': ('alexnet_jax.network.architecture', 'Architecture'),
-    'PRESETS': ('alexnet_jax.network.presets', 'PRESETS'),
-    'architecture': ('alexnet_jax.network.presets', 'get'),
-    'dropout_masks': ('alexnet_jax.network.alexnet', 'dropout_masks'),
+    'AlexNet': ('alexnet_jax.models.alexnet', 'AlexNet'),
+    'Architecture': ('alexnet_jax.models.architecture', 'Architecture'),
+    'PRESETS': ('alexnet_jax.models.presets', 'PRESETS'),
+    'architecture': ('alexnet_jax.models.presets', 'get'),
+    'dropout_masks': ('alexnet_jax.models.alexnet', 'dropout_masks'),
     'UserError': ('alexnet_jax.errors', 'UserError'),
     'open_dataset': ('alexnet_jax.data.dataset', 'open_dataset'),
     'Training': ('alexnet_jax.data.pipeline', 'Training'),

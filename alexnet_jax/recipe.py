@@ -115,17 +115,17 @@ def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[st
 def _words() -> dict[str, Collection[str]]:
     """The words that the rooms offer. Imported here: types and ranges are checked without waiting for jax."""
     from alexnet_jax.data import augment, preparation, sources, statistics
-    from alexnet_jax.network import initialisation, presets, variations
+    from alexnet_jax.models import initializers, overrides, presets
     from alexnet_jax.training import schedule
 
     return {
         'network.preset': presets.PRESETS,
-        'network.activation': ('', *variations.ACTIVATIONS),
-        'network.pooling': ('', *variations.POOLINGS),
-        'network.alpha': ('', *variations.ALPHAS),
-        'network.dropout': ('', *variations.DROPOUTS),
-        'network.dropout_place': ('', *variations.DROPOUT_PLACES),
-        'network.initialisation': initialisation.INITIALISATIONS,
+        'network.activation': ('', *overrides.ACTIVATIONS),
+        'network.pooling': ('', *overrides.POOLINGS),
+        'network.alpha': ('', *overrides.ALPHAS),
+        'network.dropout': ('', *overrides.DROPOUTS),
+        'network.dropout_place': ('', *overrides.DROPOUT_PLACES),
+        'network.initialisation': initializers.INITIALISATIONS,
         'prepare.source': sources.KINDS,
         'prepare.encoding': preparation.ENCODINGS,
         'prepare.expect': sources.EXPECTATIONS,
@@ -138,7 +138,7 @@ def _words() -> dict[str, Collection[str]]:
 
 def _check_network(config: ConfigDict, images: bool) -> None:
     """The crop fits the layers, the factors name layers, the mesh divides the columns."""
-    from alexnet_jax.network import presets
+    from alexnet_jax.models import presets
 
     shape = presets.get(config.network.preset, classes=config.network.classes or 2, **variations(config))
     for layer in layer_rates(config):

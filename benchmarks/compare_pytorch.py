@@ -71,9 +71,9 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
 
     from alexnet_jax.distributed.mesh import compiler_options, make_mesh
     from alexnet_jax.evaluation.accuracy import Evaluator
+    from alexnet_jax.models import presets
+    from alexnet_jax.models.alexnet import with_parameters
     from alexnet_jax.modes import rooms
-    from alexnet_jax.network import presets
-    from alexnet_jax.network.alexnet import with_parameters
     from alexnet_jax.training import optimizer, schedule, step
 
     shape = presets.get(config.network.preset)
@@ -120,9 +120,9 @@ def theirs(config, what: str, batch: int, memory: str, normalisation: str, way: 
     import numpy as np
     import torch
 
+    from alexnet_jax.models import presets
+    from alexnet_jax.models.alexnet import parameters_of
     from alexnet_jax.modes import rooms
-    from alexnet_jax.network import presets
-    from alexnet_jax.network.alexnet import parameters_of
 
     twin = with_twin()
     shape = presets.get(config.network.preset)

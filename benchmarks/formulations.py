@@ -28,7 +28,7 @@ settings(default.get_config().machine)  # the allocator above all, and before ja
 import steps
 import winograd
 
-from alexnet_jax.network import kernels, layers, presets
+from alexnet_jax.models import custom_vjp, layers, presets
 
 SHIPPED = 'as shipped'
 PLAIN = 'all plain'
@@ -44,12 +44,12 @@ CHANGES = (
 @contextmanager
 def changed(change: str) -> Iterator[None]:
     """Within it a step is traced with that change."""
-    table = dict(kernels.chosen('cpu', plain=change == PLAIN))
+    table = dict(custom_vjp.chosen('cpu', plain=change == PLAIN))
     for name in ('max_pooling', 'response_normalisation'):
         if change == f'{name.replace("_", " ")} plain':
-            table[name] = kernels.PLAIN[name]
+            table[name] = custom_vjp.PLAIN[name]
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(kernels, 'chosen', lambda *_: table))
+        stack.enter_context(mock.patch.object(custom_vjp, 'chosen', lambda *_: table))
         if change == '3x3 convolutions by Winograd':
             stack.enter_context(mock.patch.object(layers, 'convolution', winograd.convolution))
         yield

@@ -37,9 +37,9 @@ import steps
 from alexnet_jax import modes
 from alexnet_jax.data import cache, dataset, feed, pipeline
 from alexnet_jax.distributed.mesh import batch_sharding, make_mesh, replicated_sharding
-from alexnet_jax.network import kernels, presets
+from alexnet_jax.models import custom_vjp, presets
 
-OWN = kernels.WINS['cpu']
+OWN = custom_vjp.WINS['cpu']
 FORMULATIONS = {
     'XLA': {},
     'own pooling': {'max_pooling': OWN['max_pooling']},
@@ -99,8 +99,8 @@ def timed(call: Callable[[], object]) -> float:
 @contextlib.contextmanager
 def formulation(name: str) -> Iterator[None]:
     """Within it a step is traced with those layers."""
-    table = dict(kernels.PLAIN) | FORMULATIONS[name]
-    with mock.patch.object(kernels, 'chosen', lambda *_: table):
+    table = dict(custom_vjp.PLAIN) | FORMULATIONS[name]
+    with mock.patch.object(custom_vjp, 'chosen', lambda *_: table):
         yield
 
 

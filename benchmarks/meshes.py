@@ -50,7 +50,7 @@ def main() -> None:
     import jax
     import steps
 
-    from alexnet_jax.network import presets
+    from alexnet_jax.models import presets
 
     shape = presets.get(given.preset)
     columns = (1, 2) if shape.columns == 2 else (1,)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from alexnet_jax.network import presets
-from alexnet_jax.network.architecture import Architecture, Convolution, Dense
+from alexnet_jax.models import presets
+from alexnet_jax.models.architecture import Architecture, Convolution, Dense
 
 FLOAT = 4  # bytes; gradients and parameters are float32
 WAYS = ('data', 'columns', 'dense layers')

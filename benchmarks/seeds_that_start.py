@@ -64,8 +64,8 @@ class Trials:
     """The step, compiled once, and what each trial gives it anew: weights, order of the images and dropout."""
 
     def __init__(self, config):
+        from alexnet_jax.models import initializers
         from alexnet_jax.modes import rooms
-        from alexnet_jax.network import initialisation
         from alexnet_jax.training import optimizer, schedule, step
 
         self._rooms, self._first_state = rooms, step.first_state
@@ -75,7 +75,7 @@ class Trials:
         layers = tuple(self._shape.parameters())
         self._rates = {
             name: schedule.layer_rates(layers, config.train.rate, FACTORS.get(name, {}))
-            for name in initialisation.INITIALISATIONS
+            for name in initializers.INITIALISATIONS
         }
         chain = optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.decay)
         network = rooms.network_of(config, self._shape)
@@ -133,7 +133,7 @@ def run() -> None:
     """All trials that are missing."""
     given = arguments()
     config = config_of(given)
-    from alexnet_jax.network import initialisation
+    from alexnet_jax.models import initializers
 
     wanted = {
         'data': given.prepared and Path(given.prepared).name,
@@ -148,9 +148,7 @@ def run() -> None:
         if wanted.items() <= row.items() and row['seed'] < given.seeds
     ]
     done, trials = {(row['initialisation'], row['seed']) for row in rows}, None
-    names = [name for name in given.initialisations.split(',') if name] or list(
-        initialisation.INITIALISATIONS
-    )
+    names = [name for name in given.initialisations.split(',') if name] or list(initializers.INITIALISATIONS)
     for name, seed in itertools.product(names, range(given.seeds)):
         if (name, seed) in done:
             continue

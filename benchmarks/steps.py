@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, make_mesh, replicated_sharding
-from alexnet_jax.network import presets
-from alexnet_jax.network.alexnet import AlexNet
-from alexnet_jax.network.architecture import Architecture
+from alexnet_jax.models import presets
+from alexnet_jax.models.alexnet import AlexNet
+from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.training import optimizer, step
 
 

@@ -127,7 +127,7 @@ def theirs(race: Race, seed: int, threads: int) -> dict:
     import torch
     import twin
 
-    from alexnet_jax.network.alexnet import parameters_of
+    from alexnet_jax.models.alexnet import parameters_of
     from alexnet_jax.training import step
 
     network, stream = race.begin(seed, 'float32')

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from alexnet_jax.network.layers import Edges
-from alexnet_jax.network.layers import convolution as plainly
+from alexnet_jax.models.layers import Edges
+from alexnet_jax.models.layers import convolution as plainly
 
 # One dimension: outputs = OUTPUT @ ((KERNEL @ kernel) * (INPUT @ inputs))
 INPUT = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])

@@ -10,8 +10,8 @@ import witness
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
-from alexnet_jax.network import initialisation, presets
-from alexnet_jax.network.alexnet import AlexNet, dropout_masks, parameters_of, with_parameters
+from alexnet_jax.models import initializers, presets
+from alexnet_jax.models.alexnet import AlexNet, dropout_masks, parameters_of, with_parameters
 
 RNG = np.random.default_rng(5)
 
@@ -171,7 +171,7 @@ def drawn(initialisation):
     ],
 )
 def test_first_weights_are_those_of_the_named_source(name, deviations, biases):
-    assert name in initialisation.INITIALISATIONS
+    assert name in initializers.INITIALISATIONS
     parameters = drawn(name)
     for layer, deviation in deviations.items():
         kernel = np.asarray(parameters[layer]['kernel'], np.float64)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.network import architecture, presets
+from alexnet_jax.models import architecture, presets
 
 
 def test_the_paper_has_its_number_of_parameters():

@@ -8,8 +8,8 @@ from PIL import Image
 
 from alexnet_jax import modes
 from alexnet_jax.analysis import tables
+from alexnet_jax.models import presets
 from alexnet_jax.modes import benchmarking, rooms
-from alexnet_jax.network import presets
 
 
 def test_a_run_of_the_mode_measures_step_layers_input_memory_and_what_is_sent(tmp_path, caplog):

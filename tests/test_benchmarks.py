@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax.network import layers
+from alexnet_jax.models import layers
 
 FOLDER = Path(__file__).resolve().parent.parent / 'benchmarks'
 

@@ -12,8 +12,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from alexnet_jax.data import augment, cache, feed, pipeline
 from alexnet_jax.errors import UserError
-from alexnet_jax.network import presets
-from alexnet_jax.network.alexnet import AlexNet
+from alexnet_jax.models import presets
+from alexnet_jax.models.alexnet import AlexNet
 from alexnet_jax.training import optimizer, step
 
 SIDE, CROP, BATCH, IMAGES = 64, 56, 16, 40

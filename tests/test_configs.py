@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from alexnet_jax import fields, recipe
-from alexnet_jax.network import presets
+from alexnet_jax.models import presets
 from alexnet_jax.training import schedule
 from configs import default, imagenet
 

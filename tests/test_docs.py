@@ -8,7 +8,7 @@ import pytest
 
 import main
 from alexnet_jax import fields, recipe
-from alexnet_jax.network import presets
+from alexnet_jax.models import presets
 
 ROOT = Path(__file__).resolve().parent.parent
 PAPER = (ROOT / 'docs' / 'paper.md').read_text()

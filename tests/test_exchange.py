@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from alexnet_jax.network import exchange, presets
-from alexnet_jax.network.alexnet import AlexNet, dropout_masks, parameters_of, with_parameters
+from alexnet_jax.models import column_parallel, presets
+from alexnet_jax.models.alexnet import AlexNet, dropout_masks, parameters_of, with_parameters
 from alexnet_jax.training import optimizer, step
 
 MESHES = [(1, 1), (1, 2), (2, 2), (4, 2), (8, 1), (2, 1)]
@@ -159,9 +159,9 @@ def arranged(sizes, order):
 def forward_program(net, mesh, batch):
     crop = net.architecture.crop
     x = jax.ShapeDtypeStruct(
-        (batch, crop, crop, 3), jnp.float32, sharding=NamedSharding(mesh, exchange.IMAGES)
+        (batch, crop, crop, 3), jnp.float32, sharding=NamedSharding(mesh, column_parallel.IMAGES)
     )
-    parameters = abstract(parameters_of(net), exchange.weights_sharding(mesh))
+    parameters = abstract(parameters_of(net), column_parallel.weights_sharding(mesh))
     forward = jax.jit(lambda parameters, x: with_parameters(net, parameters)(x, mesh=mesh)[0])
     return forward.lower(parameters, x).compile().as_text()
 
@@ -244,7 +244,7 @@ def train_program(net, mesh, batch):
         name: jax.ShapeDtypeStruct((batch, *shape), dtype, sharding=over_data)
         for name, (shape, dtype) in fields.items()
     }
-    parameters = abstract(parameters_of(net), exchange.weights_sharding(mesh))
+    parameters = abstract(parameters_of(net), column_parallel.weights_sharding(mesh))
     state = {'parameters': parameters, 'velocity': parameters}
     rates = np.zeros((len(net.architecture.parameters()), 2), np.float32)
     return made.lower(state, examples, rates, np.uint32(0)).compile().as_text()

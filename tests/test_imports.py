@@ -59,7 +59,7 @@ FILES = [ROOT / 'main.py', *sorted((ROOT / 'alexnet_jax').rglob('*.py'))]
 
 
 def room(file: Path) -> str:
-    """The room of a file: 'network' for alexnet_jax/network/layers.py, 'devices' for alexnet_jax/distributed/mesh.py."""
+    """The room of a file: 'network' for alexnet_jax/models/layers.py, 'devices' for alexnet_jax/distributed/mesh.py."""
     parts = file.relative_to(ROOT).with_suffix('').parts
     return parts[0] if parts[0] != 'alexnet_jax' else parts[1].replace('__init__', '')
 

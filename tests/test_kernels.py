@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax.network import kernels, layers
-from alexnet_jax.network.kernels import normalisation, pooling
+from alexnet_jax.models import custom_vjp, layers
+from alexnet_jax.models.custom_vjp import max_pooling, response_normalization
 
 SHAPES = [(2, 13, 13, 5), (1, 9, 6, 3), (3, 4, 7, 8)]
 
@@ -27,7 +27,7 @@ def both(function, reference, x, **settings):
 def test_pooling_gives_ties_to_the_first_as_xla_does(shape, edges, levels):
     x = jax.random.randint(jax.random.key(0), shape, 0, levels).astype(jnp.float32)
     (value, gradient), (plain, reference) = both(
-        pooling.max_pooling, layers.max_pooling, x, window=3, stride=2, edges=edges
+        max_pooling.max_pooling, layers.max_pooling, x, window=3, stride=2, edges=edges
     )
     np.testing.assert_array_equal(value, plain)
     np.testing.assert_allclose(gradient, reference, rtol=0, atol=2e-6)
@@ -36,7 +36,7 @@ def test_pooling_gives_ties_to_the_first_as_xla_does(shape, edges, levels):
 def test_pooling_of_relu_zeros_sends_each_gradient_to_one_place():
     x = jnp.zeros((1, 5, 5, 1))
     (_, gradient), (_, reference) = both(
-        pooling.max_pooling, layers.max_pooling, x, window=3, stride=2, edges=((0, 0), (0, 0))
+        max_pooling.max_pooling, layers.max_pooling, x, window=3, stride=2, edges=((0, 0), (0, 0))
     )
     np.testing.assert_array_equal(gradient, reference)
     assert np.count_nonzero(gradient) == 4
@@ -46,7 +46,7 @@ def test_pooling_of_relu_zeros_sends_each_gradient_to_one_place():
 def test_pooling_passes_a_nan_on(place):
     x = jnp.arange(25.0).reshape(1, 5, 5, 1).at[0, place[0], place[1], 0].set(jnp.nan)
     settings = {'window': 3, 'stride': 2, 'edges': ((0, 0), (0, 0))}
-    np.testing.assert_array_equal(pooling.max_pooling(x, **settings), layers.max_pooling(x, **settings))
+    np.testing.assert_array_equal(max_pooling.max_pooling(x, **settings), layers.max_pooling(x, **settings))
 
 
 @pytest.mark.parametrize('shape', SHAPES)
@@ -55,8 +55,8 @@ def test_pooling_passes_a_nan_on(place):
 def test_normalisation_in_float32(shape, beta, n):
     x = 30 * jax.random.normal(jax.random.key(0), shape)
     (value, gradient), (plain, reference) = both(
-        normalisation.response_normalisation,
-        layers.response_normalisation,
+        response_normalization.response_normalization,
+        layers.response_normalization,
         x,
         k=2.0,
         n=n,
@@ -71,23 +71,23 @@ def test_normalisation_of_zeros_and_nan():
     x = jnp.zeros((1, 2, 2, 8)).at[0, 0, 0, 3].set(jnp.nan)
     settings = {'k': 2.0, 'n': 5, 'alpha': 1e-4, 'beta': 0.75}
     (value, gradient), (plain, reference) = both(
-        normalisation.response_normalisation, layers.response_normalisation, x, **settings
+        response_normalization.response_normalization, layers.response_normalization, x, **settings
     )
     np.testing.assert_array_equal(np.isnan(value), np.isnan(plain))
     np.testing.assert_array_equal(np.isnan(gradient), np.isnan(reference))
 
 
 def test_plain_is_a_switch_and_other_platforms_are_plain_until_measured():
-    assert kernels.chosen('cpu', plain=True) == kernels.PLAIN
-    assert kernels.chosen('cpu') != kernels.PLAIN
-    assert kernels.chosen('tpu') == kernels.PLAIN
+    assert custom_vjp.chosen('cpu', plain=True) == custom_vjp.PLAIN
+    assert custom_vjp.chosen('cpu') != custom_vjp.PLAIN
+    assert custom_vjp.chosen('tpu') == custom_vjp.PLAIN
 
 
 def test_the_plain_formulation_has_second_derivatives():
     x = jnp.linspace(-1, 1, 40).reshape(1, 2, 2, 10)
 
     def total(x):
-        return jnp.sum(layers.response_normalisation(x, k=2.0, n=5, alpha=1e-1, beta=0.75) ** 2)
+        return jnp.sum(layers.response_normalization(x, k=2.0, n=5, alpha=1e-1, beta=0.75) ** 2)
 
     hessian_vector = jax.jvp(jax.grad(total), (x,), (jnp.ones_like(x),))[1]
     assert np.all(np.isfinite(hessian_vector)) and np.any(hessian_vector != 0)

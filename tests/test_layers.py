@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import witness
 
-from alexnet_jax.network import kernels, layers
+from alexnet_jax.models import custom_vjp, layers
 
-PLATFORMS = {'plain': kernels.PLAIN} | {platform: kernels.chosen(platform) for platform in kernels.WINS}
+PLATFORMS = {'plain': custom_vjp.PLAIN} | {
+    platform: custom_vjp.chosen(platform) for platform in custom_vjp.WINS
+}
 few = hypothesis.settings(max_examples=6, deadline=None)
 
 

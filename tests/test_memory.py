@@ -6,8 +6,8 @@ import pytest
 
 from alexnet_jax.analysis import memory
 from alexnet_jax.distributed.mesh import make_mesh
+from alexnet_jax.models import presets
 from alexnet_jax.modes import benchmarking, rooms
-from alexnet_jax.network import presets
 from alexnet_jax.training import optimizer, schedule, step
 from configs import default
 

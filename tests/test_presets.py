@@ -10,9 +10,9 @@ import pytest
 import witness
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.network import layers, presets, variations
-from alexnet_jax.network.alexnet import AlexNet, dropout_masks, parameters_of
-from alexnet_jax.network.architecture import Activation, Dropout, Pooling, ResponseNormalisation
+from alexnet_jax.models import layers, overrides, presets
+from alexnet_jax.models.alexnet import AlexNet, dropout_masks, parameters_of
+from alexnet_jax.models.architecture import Activation, Dropout, Pooling, ResponseNormalization
 
 PARAMETERS = {
     'paper': 60_965_224,
@@ -111,7 +111,7 @@ def test_the_order_of_the_layers_is_that_of_each_source():
 
 def test_caffe_normalises_with_k_1_and_a_divided_alpha_and_the_paper_with_k_2_and_a_whole_one():
     for name, k, divided in (('caffe', 1.0, True), ('caffenet', 1.0, True), ('paper', 2.0, False)):
-        norms = [layer for layer in presets.get(name).layers if isinstance(layer, ResponseNormalisation)]
+        norms = [layer for layer in presets.get(name).layers if isinstance(layer, ResponseNormalization)]
         assert [(norm.k, norm.n, norm.alpha, norm.beta, norm.divided) for norm in norms] == [
             (k, 5, 1e-4, 0.75, divided)
         ] * 2
@@ -201,7 +201,7 @@ def test_an_exchange_that_cannot_be_is_refused(preset, exchange, sentence):
         presets.get(preset, exchange=exchange)
 
 
-@pytest.mark.parametrize('function', variations.ACTIVATIONS)
+@pytest.mark.parametrize('function', overrides.ACTIVATIONS)
 def test_another_function_replaces_every_relu_and_is_named_for_itself(function):
     network = presets.get('six_convolutions', activation=function)
     found = [layer for layer in network.layers if isinstance(layer, Activation)]
@@ -214,7 +214,7 @@ def test_pooling_alpha_and_dropout_change_where_they_are_asked_to():
     network = presets.get('paper', pooling='average', alpha='divided', dropout='inverted')
     for record, field, value in (
         (Pooling, 'kind', 'average'),
-        (ResponseNormalisation, 'divided', True),
+        (ResponseNormalization, 'divided', True),
         (Dropout, 'inverted', True),
     ):
         assert {getattr(layer, field) for layer in network.layers if isinstance(layer, record)} == {value}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alexnet_jax.network import presets
+from alexnet_jax.models import presets
 from benchmarks import scale
 
 PAPER = presets.get('paper')

@@ -4,15 +4,15 @@ import jax
 import pytest
 
 from alexnet_jax.analysis import speed
-from alexnet_jax.network import presets
-from alexnet_jax.network.architecture import (
+from alexnet_jax.models import presets
+from alexnet_jax.models.architecture import (
     Activation,
     Architecture,
     Convolution,
     Dense,
     Dropout,
     Pooling,
-    ResponseNormalisation,
+    ResponseNormalization,
 )
 
 SLOW = speed.Machine({'one': 1e6, 'other': 5e5}, bytes_per_second=1e3)
@@ -23,7 +23,7 @@ TINY = Architecture(
     layers=(
         Convolution('conv1', 8, kernel=3, sees='image'),
         Activation('relu1'),
-        ResponseNormalisation('norm1'),
+        ResponseNormalization('norm1'),
         Pooling('pool1'),
         Convolution('conv2', 8, kernel=3, pad=1),
         Dense('fc6', 6),

@@ -6,8 +6,8 @@ import pytest
 from alexnet_jax import modes
 from alexnet_jax.data import dataset, statistics
 from alexnet_jax.distributed.mesh import make_mesh
+from alexnet_jax.models import presets
 from alexnet_jax.modes import preparing, rooms
-from alexnet_jax.network import presets
 from configs import quickstart
 
 MESH = make_mesh((1, 1), columns=2, batch=8)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from alexnet_jax.network import kernels, presets
-from alexnet_jax.network.alexnet import AlexNet, parameters_of, with_parameters
+from alexnet_jax.models import custom_vjp, presets
+from alexnet_jax.models.alexnet import AlexNet, parameters_of, with_parameters
 from alexnet_jax.training import optimizer, step
 
 BATCH, SIDE = 16, 64
@@ -107,10 +107,10 @@ def test_a_batch_in_parts_needs_less_memory_and_moves_no_images():
 # bfloat16.
 
 
-@pytest.mark.parametrize('platform', ['plain', *kernels.WINS])
+@pytest.mark.parametrize('platform', ['plain', *custom_vjp.WINS])
 def test_normalisation_in_bfloat16_is_the_float32_one_rounded(platform):
     """Within half a unit in the last place, 2^-9 relative: nothing but the last rounding is lost."""
-    table = kernels.PLAIN if platform == 'plain' else kernels.chosen(platform)
+    table = custom_vjp.PLAIN if platform == 'plain' else custom_vjp.chosen(platform)
     settings = {'k': 2.0, 'n': 5, 'alpha': 1e-4, 'beta': 0.75}
     # As large as relu1 becomes: there the sum of squares is far above k, and 8 bits of it would not do.
     x = jax.random.normal(jax.random.key(0), (4, 5, 5, 32), jnp.bfloat16) * 200

@@ -6,8 +6,8 @@ import pytest
 
 import main
 from alexnet_jax import modes
+from alexnet_jax.models import presets
 from alexnet_jax.modes import summarising
-from alexnet_jax.network import presets
 from configs import default
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from alexnet_jax.distributed.mesh import make_mesh
-from alexnet_jax.network import presets
-from alexnet_jax.network.alexnet import AlexNet, parameters_of
+from alexnet_jax.models import presets
+from alexnet_jax.models.alexnet import AlexNet, parameters_of
 from alexnet_jax.training import optimizer, schedule, step
 
 pytest.importorskip('torch', reason='PyTorch is not there: pip install -r requirements-torch.txt')

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from alexnet_jax.network.architecture import Architecture, Convolution, Pooling, ResponseNormalisation
+from alexnet_jax.models.architecture import Architecture, Convolution, Pooling, ResponseNormalization
 
 FLOAT = 4  # bytes of a parameter, its velocity and its gradient
 
@@ -36,7 +36,7 @@ def predicted(
     sizes = {name: math.prod(each) for name, each in shape.points().items()}
     images = batch // data
     kept = sum(sizes.values())
-    kept += sum(sizes[layer.name] for layer in shape.layers if isinstance(layer, ResponseNormalisation))
+    kept += sum(sizes[layer.name] for layer in shape.layers if isinstance(layer, ResponseNormalization))
     passing = sum(
         sorted(sizes[layer.name] for layer in shape.layers if isinstance(layer, Convolution | Pooling))[-2:]
     )

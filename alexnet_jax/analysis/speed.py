@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alexnet_jax.network import kernels
-from alexnet_jax.network.alexnet import through
-from alexnet_jax.network.architecture import Architecture, Convolution, Dense, Dropout, Layer
+from alexnet_jax.models import custom_vjp
+from alexnet_jax.models.alexnet import through
+from alexnet_jax.models.architecture import Architecture, Convolution, Dense, Dropout, Layer
 
 ROUNDS = 5
 
@@ -116,7 +116,7 @@ def layers(
 
     Backward is what differentiating adds: gradients of what the layer sees (not of the image) and of its parameters.
     """
-    found, formulations = [], kernels.chosen(jax.default_backend(), plain)
+    found, formulations = [], custom_vjp.chosen(jax.default_backend(), plain)
     sizes, before = shape.points(), (shape.crop, shape.crop, shape.channels)
     for layer in shape.layers:
         after = sizes[layer.name]

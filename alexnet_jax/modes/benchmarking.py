@@ -17,10 +17,10 @@ from alexnet_jax import recipe
 from alexnet_jax.analysis import bars, memory, speed, tables
 from alexnet_jax.data import dataset, feed, pipeline
 from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, is_primary
+from alexnet_jax.models import presets
+from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.modes import preparing, rooms
 from alexnet_jax.modes import workdir as folder
-from alexnet_jax.network import presets
-from alexnet_jax.network.architecture import Architecture
 from alexnet_jax.training import optimizer, schedule, step
 
 FILE, PICTURE = 'benchmark.json', 'benchmark.png'

@@ -16,8 +16,8 @@ from alexnet_jax.data import augment, dataset, pipeline
 from alexnet_jax.distributed.mesh import gather_to_host, is_primary
 from alexnet_jax.evaluation import baseline
 from alexnet_jax.evaluation.accuracy import Outcomes
+from alexnet_jax.models.alexnet import AlexNet
 from alexnet_jax.modes import evaluating, rooms
-from alexnet_jax.network.alexnet import AlexNet
 from alexnet_jax.training import journal, step
 
 EXAMPLES, CURVES, KERNELS, ANSWERS = 'examples.png', 'curves.png', 'kernels.png', 'answers.png'

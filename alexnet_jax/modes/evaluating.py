@@ -14,10 +14,10 @@ from alexnet_jax.distributed import initialize
 from alexnet_jax.distributed.mesh import is_primary
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluation import scores
+from alexnet_jax.models.alexnet import AlexNet, Parameters
+from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.modes import rooms
 from alexnet_jax.modes import workdir as folder
-from alexnet_jax.network.alexnet import AlexNet, Parameters
-from alexnet_jax.network.architecture import Architecture
 from alexnet_jax.runtime import signals
 from alexnet_jax.training import loop
 from alexnet_jax.training.checkpoints import Checkpoints

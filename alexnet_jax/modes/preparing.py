@@ -173,7 +173,7 @@ def _nothing_left(folder: Path) -> Iterator[None]:
 def _draw(config: ConfigDict, data: Dataset, source: Source, report: dict[str, Any], file: Path) -> None:
     """The contact sheet: of some classes some images, spread over the training split."""
     from alexnet_jax.analysis import contact
-    from alexnet_jax.network import presets
+    from alexnet_jax.models import presets
 
     shape = presets.get(config.network.preset, classes=len(data.classes), **recipe.variations(config))
     crop = min(shape.crop, data.side)

@@ -24,9 +24,9 @@ from alexnet_jax.distributed.mesh import (
 )
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluation.accuracy import Evaluator
+from alexnet_jax.models import architecture, column_parallel, presets
+from alexnet_jax.models.alexnet import AlexNet, with_parameters
 from alexnet_jax.modes import preparing
-from alexnet_jax.network import architecture, exchange, presets
-from alexnet_jax.network.alexnet import AlexNet, with_parameters
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def mesh_of(config: ConfigDict, shape: architecture.Architecture, *, trains: boo
 
 def abstract_state(shape: architecture.Architecture, mesh: Mesh) -> dict[str, Any]:
     """What a checkpoint of that architecture holds, as shapes on `mesh`."""
-    sharding = exchange.weights_sharding(mesh)
+    sharding = column_parallel.weights_sharding(mesh)
 
     def leaf(*sizes: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((shape.columns, *sizes), np.float32, sharding=sharding)

@@ -10,14 +10,14 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax import recipe
-from alexnet_jax.network import presets
-from alexnet_jax.network.architecture import (
+from alexnet_jax.models import presets
+from alexnet_jax.models.architecture import (
     Architecture,
     Convolution,
     Dense,
     Dropout,
     Pooling,
-    ResponseNormalisation,
+    ResponseNormalization,
 )
 
 WIDTH = 80  # characters of a narrow terminal
@@ -105,7 +105,7 @@ def _placed(row: tuple[str, ...], widths: list[int]) -> list[str]:
 def _notes(shape: Architecture) -> list[str]:
     """What the table cannot show: how it normalises and drops out, what it weighs, what the last heading means."""
     notes = []
-    for norm, names in _alike(shape, ResponseNormalisation).items():
+    for norm, names in _alike(shape, ResponseNormalization).items():
         divided = ' divided by n' if norm.divided else ''
         over = '' if shape.columns == 1 else ", within each column's maps"
         notes.append(

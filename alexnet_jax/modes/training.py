@@ -18,10 +18,10 @@ from alexnet_jax.commands import consistency
 from alexnet_jax.data import dataset, feed, pipeline
 from alexnet_jax.distributed import initialize, sync
 from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, is_primary
+from alexnet_jax.models.alexnet import AlexNet
+from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.modes import concluding, evaluating, exploding, planning, rooms
 from alexnet_jax.modes import workdir as folder
-from alexnet_jax.network.alexnet import AlexNet
-from alexnet_jax.network.architecture import Architecture
 from alexnet_jax.runtime import signals
 from alexnet_jax.training import loop, optimizer, schedule, step
 from alexnet_jax.training.checkpoints import Checkpoints

@@ -19,8 +19,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from alexnet_jax.data import augment, cache
 from alexnet_jax.evaluation import scores
-from alexnet_jax.network import exchange
-from alexnet_jax.network.alexnet import (
+from alexnet_jax.models import column_parallel
+from alexnet_jax.models.alexnet import (
     AlexNet,
     Masks,
     Parameters,
@@ -58,7 +58,7 @@ def first_state(network: AlexNet, mesh: Mesh) -> State:
         'velocity': jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), parameters),
     }
     # Through NumPy: a device_put of device arrays may alias them, and the donating step would delete the network's own.
-    sharding = exchange.weights_sharding(mesh)
+    sharding = column_parallel.weights_sharding(mesh)
     return jax.tree.map(
         lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), state
     )
@@ -117,7 +117,7 @@ def make(
 
     def step(state, batch, rates, number, mean, key, *held_images):
         drawn = dropout_masks(architecture, jax.random.fold_in(key, number), len(batch['label']))
-        masks = lax.with_sharding_constraint(drawn, exchange.masks_sharding(mesh))
+        masks = lax.with_sharding_constraint(drawn, column_parallel.masks_sharding(mesh))
         real = jnp.sum(batch['real'])
 
         def loss(parameters, batch, masks):
@@ -148,8 +148,8 @@ def summed_over_parts(function: Callable[..., Any], parts: int, mesh: Mesh) -> C
 
     def in_turn(parameters: Parameters, batch: Batch, masks: Masks) -> Any:
         shares = (
-            {name: _in_parts(array, 0, parts, mesh, exchange.IMAGES) for name, array in batch.items()},
-            {name: _in_parts(array, 1, parts, mesh, exchange.MASKS) for name, array in masks.items()},
+            {name: _in_parts(array, 0, parts, mesh, column_parallel.IMAGES) for name, array in batch.items()},
+            {name: _in_parts(array, 1, parts, mesh, column_parallel.MASKS) for name, array in masks.items()},
         )
 
         def add(total: Any, share: Any) -> tuple[Any, None]:
@@ -164,7 +164,7 @@ def summed_over_parts(function: Callable[..., Any], parts: int, mesh: Mesh) -> C
 
 def _in_parts(array: jax.Array, axis: int, parts: int, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
     """The batch axis cut into parts, which come first; each part takes its share from every device, so none moves."""
-    devices = mesh.shape[exchange.DATA]
+    devices = mesh.shape[column_parallel.DATA]
     before, after = array.shape[:axis], array.shape[axis + 1 :]
     images = array.shape[axis] // (devices * parts)
     apart = jnp.moveaxis(array.reshape(*before, devices, parts, images, *after), axis + 1, 0)

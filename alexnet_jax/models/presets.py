@@ -9,8 +9,8 @@ import dataclasses
 from collections.abc import Collection, Mapping
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.network import variations
-from alexnet_jax.network.architecture import (
+from alexnet_jax.models import overrides
+from alexnet_jax.models.architecture import (
     Activation,
     Architecture,
     Convolution,
@@ -18,7 +18,7 @@ from alexnet_jax.network.architecture import (
     Dropout,
     Layer,
     Pooling,
-    ResponseNormalisation,
+    ResponseNormalization,
 )
 
 _OVERHANG = (
@@ -58,10 +58,10 @@ PAPER = Architecture(
     other_crops=(227,),
     layers=_with_relus(
         Convolution('conv1', 96, kernel=11, stride=4, sees='image', overhang=_OVERHANG),
-        ResponseNormalisation('norm1'),
+        ResponseNormalization('norm1'),
         Pooling('pool1'),
         Convolution('conv2', 256, kernel=5, pad=2),
-        ResponseNormalisation('norm2'),
+        ResponseNormalization('norm2'),
         Pooling('pool2'),
         Convolution('conv3', 384, kernel=3, pad=1, sees='all'),
         Convolution('conv4', 384, kernel=3, pad=1),
@@ -79,10 +79,10 @@ ONE_GPU = Architecture(
     other_crops=(227,),
     layers=_with_relus(
         Convolution('conv1', 48, kernel=11, stride=4, sees='image', overhang=_OVERHANG),
-        ResponseNormalisation('norm1'),
+        ResponseNormalization('norm1'),
         Pooling('pool1'),
         Convolution('conv2', 128, kernel=5, pad=2),
-        ResponseNormalisation('norm2'),
+        ResponseNormalization('norm2'),
         Pooling('pool2'),
         Convolution('conv3', 192, kernel=3, pad=1),
         Convolution('conv4', 192, kernel=3, pad=1),
@@ -96,7 +96,7 @@ ONE_GPU = Architecture(
 SIX_CONVOLUTIONS = dataclasses.replace(
     PAPER,
     name='six_convolutions',
-    layers=variations.behind(
+    layers=overrides.behind(
         PAPER.layers,
         'pool5',
         Convolution('conv6', 256, kernel=3, pad=1, sees='all'),
@@ -110,7 +110,7 @@ MERGED = Architecture(
     columns=1,
     crop=224,
     other_crops=(227,),
-    layers=tuple(layer for layer in PAPER.layers if not isinstance(layer, ResponseNormalisation)),
+    layers=tuple(layer for layer in PAPER.layers if not isinstance(layer, ResponseNormalization)),
 )
 
 
@@ -118,7 +118,7 @@ def _caffe(name: str, *, pooled_first: bool) -> Architecture:
     """BVLC's models (train_val.prototxt): k 1, alpha divided by n, over all maps, which thereby mix the groups."""
 
     def pooled(number: int) -> tuple[Layer, ...]:
-        norm, pool = ResponseNormalisation(f'norm{number}', k=1.0, divided=True), Pooling(f'pool{number}')
+        norm, pool = ResponseNormalization(f'norm{number}', k=1.0, divided=True), Pooling(f'pool{number}')
         return (pool, norm) if pooled_first else (norm, pool)
 
     layers = _with_relus(
@@ -168,10 +168,10 @@ MINIATURE = Architecture(
     other_crops=(57,),
     layers=_with_relus(
         Convolution('conv1', 32, kernel=7, stride=2, sees='image', overhang=1),
-        ResponseNormalisation('norm1'),
+        ResponseNormalization('norm1'),
         Pooling('pool1', rounding='ceil'),
         Convolution('conv2', 64, kernel=5, pad=2),
-        ResponseNormalisation('norm2'),
+        ResponseNormalization('norm2'),
         Pooling('pool2'),
         Convolution('conv3', 96, kernel=3, pad=1, sees='all'),
         Convolution('conv4', 96, kernel=3, pad=1),
@@ -207,13 +207,13 @@ def get(
         raise UserError(f'There is no network {preset!r}; give one of {", ".join(PRESETS)}.')
     chosen = PRESETS[preset]
     if exchange is not None:
-        chosen = variations.exchanging(chosen, exchange)
+        chosen = overrides.exchanging(chosen, exchange)
     for words, word in (
-        (variations.ACTIVATIONS, activation),
-        (variations.POOLINGS, pooling),
-        (variations.ALPHAS, alpha),
-        (variations.DROPOUTS, dropout),
-        (variations.DROPOUT_PLACES, dropout_place),
+        (overrides.ACTIVATIONS, activation),
+        (overrides.POOLINGS, pooling),
+        (overrides.ALPHAS, alpha),
+        (overrides.DROPOUTS, dropout),
+        (overrides.DROPOUT_PLACES, dropout_place),
     ):
         if word:
             chosen = dataclasses.replace(chosen, layers=words[word](chosen.layers))

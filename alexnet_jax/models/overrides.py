@@ -11,8 +11,8 @@ import functools
 from collections.abc import Callable, Collection, Mapping
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.network import layers as operations
-from alexnet_jax.network.architecture import (
+from alexnet_jax.models import layers as operations
+from alexnet_jax.models.architecture import (
     Activation,
     Architecture,
     Convolution,
@@ -20,7 +20,7 @@ from alexnet_jax.network.architecture import (
     Dropout,
     Layer,
     Pooling,
-    ResponseNormalisation,
+    ResponseNormalization,
 )
 
 Layers = tuple[Layer, ...]
@@ -99,8 +99,8 @@ POOLINGS: Mapping[str, Variation] = {
 }
 # The paper's alpha multiplies the sum as it is; the 2012 source and Caffe divide it by n first.
 ALPHAS: Mapping[str, Variation] = {
-    'whole': functools.partial(_changed, record=ResponseNormalisation, divided=False),
-    'divided': functools.partial(_changed, record=ResponseNormalisation, divided=True),
+    'whole': functools.partial(_changed, record=ResponseNormalization, divided=False),
+    'divided': functools.partial(_changed, record=ResponseNormalization, divided=True),
 }
 # Times keep at test (paper, section 4.2), divided by keep in training (Caffe, torch), or not at all.
 DROPOUTS: Mapping[str, Variation] = {

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from alexnet_jax.network.layers import Edges
+from alexnet_jax.models.layers import Edges
 
 
 def max_pooling(x: jax.Array, *, window: int, stride: int, edges: Edges) -> jax.Array:

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from alexnet_jax.network.layers import wider
+from alexnet_jax.models.layers import wider
 
 
-def response_normalisation(x: jax.Array, *, k: float, n: int, alpha: float, beta: float) -> jax.Array:
+def response_normalization(x: jax.Array, *, k: float, n: int, alpha: float, beta: float) -> jax.Array:
     """Equal to layers.response_normalisation in value and gradient; no forward mode, no second derivative."""
     return _normalise(x, k, n, alpha, beta)
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from alexnet_jax.network import exchange, kernels, layers
-from alexnet_jax.network.architecture import (
+from alexnet_jax.models import column_parallel, custom_vjp, layers
+from alexnet_jax.models.architecture import (
     Activation,
     Architecture,
     Convolution,
@@ -23,9 +23,9 @@ from alexnet_jax.network.architecture import (
     Dropout,
     Layer,
     Pooling,
-    ResponseNormalisation,
+    ResponseNormalization,
 )
-from alexnet_jax.network.initialisation import kernel_and_bias
+from alexnet_jax.models.initializers import kernel_and_bias
 
 Masks = Mapping[str, jax.Array]
 Parameters = dict[str, dict[str, jax.Array]]  # {layer: {'kernel', 'bias'}}, the column first in every array
@@ -92,7 +92,7 @@ class AlexNet(nnx.Module):
         body = functools.partial(
             walk,
             self.architecture,
-            kernels.chosen(platform, self.plain),
+            custom_vjp.chosen(platform, self.plain),
             mesh is not None and mesh.shape['column'] > 1,
         )
         parameters = parameters_of(self)
@@ -100,7 +100,7 @@ class AlexNet(nnx.Module):
             ranks = {
                 name: len(shape) + 1 for name, shape in self.architecture.points().items() if name != 'prob'
             }
-            body = exchange.over_mesh(body, mesh, ranks)
+            body = column_parallel.over_mesh(body, mesh, ranks)
         # On CPUs float32 is float32, and XLA need not look for more.
         precise = (
             contextlib.nullcontext() if platform == 'cpu' else jax.default_matmul_precision(self.precision)
@@ -146,7 +146,7 @@ def dropout_masks(architecture: Architecture, key: jax.Array, batch: int) -> dic
 
 def walk(
     architecture: Architecture,
-    formulations: kernels.Kernels,
+    formulations: custom_vjp.Kernels,
     on_mesh: bool,
     parameters: Parameters,
     images: jax.Array,
@@ -160,24 +160,24 @@ def walk(
         }
         for name, each in parameters.items()
     }
-    x: exchange.Columns = (images,)
+    x: column_parallel.Columns = (images,)
     points = {}
     for layer in architecture.layers:
         own = parameters.get(layer.name, {})
         x = through(layer, architecture, formulations, on_mesh, x, own, masks.get(layer.name))
-        points[layer.name] = exchange.beside(x)
+        points[layer.name] = column_parallel.beside(x)
     return points
 
 
 def through(
     layer: Layer,
     architecture: Architecture,
-    formulations: kernels.Kernels,
+    formulations: custom_vjp.Kernels,
     on_mesh: bool,
-    x: exchange.Columns,
+    x: column_parallel.Columns,
     parameters: Mapping[str, jax.Array],
     mask: jax.Array | None,
-) -> exchange.Columns:
+) -> column_parallel.Columns:
     """One layer over one device's columns, an array for each; conv1 is given the image alone.
 
     `parameters` are the layer's own, by column, empty where it has none; `mask` is that of a dropout layer in training.
@@ -187,7 +187,7 @@ def through(
     if isinstance(layer, Dense):
         kernel, bias = parameters['kernel'], parameters['bias']
         mine, last = len(kernel), layer is architecture.layers[-1]
-        seen = (exchange.between_columns(x, on_mesh=on_mesh),) * mine if layer.sees == 'all' else x
+        seen = (column_parallel.between_columns(x, on_mesh=on_mesh),) * mine if layer.sees == 'all' else x
         return tuple(layers.dense(seen[c], kernel[c], bias[c], wide=last) for c in range(mine))
     if isinstance(layer, Dropout):
         each = (None,) * len(x) if mask is None else mask
@@ -198,9 +198,9 @@ def through(
 
 
 def _alone(
-    layer: Activation | ResponseNormalisation | Pooling,
+    layer: Activation | ResponseNormalization | Pooling,
     architecture: Architecture,
-    formulations: kernels.Kernels,
+    formulations: custom_vjp.Kernels,
     x: jax.Array,
 ) -> jax.Array:
     """A layer without weights, which never looks beyond its own column."""
@@ -217,21 +217,21 @@ def _alone(
 def _convolve(
     layer: Convolution,
     architecture: Architecture,
-    x: exchange.Columns,
+    x: column_parallel.Columns,
     kernel: jax.Array,
     bias: jax.Array,
     on_mesh: bool,
-) -> exchange.Columns:
+) -> column_parallel.Columns:
     """One convolution for each column and group; a single one where all columns of this device see the same input."""
     mine = len(kernel)
     convolve = functools.partial(layers.convolution, stride=layer.stride, edges=architecture.edges(layer))
     if layer.sees == 'own':
         return tuple(_grouped(convolve, x[c], kernel[c], bias[c], layer.groups) for c in range(mine))
-    seen = exchange.between_columns(x, on_mesh=on_mesh) if layer.sees == 'all' else x[0]
+    seen = column_parallel.between_columns(x, on_mesh=on_mesh) if layer.sees == 'all' else x[0]
     if layer.groups > 1:
         return tuple(_grouped(convolve, seen, kernel[c], bias[c], layer.groups) for c in range(mine))
     wide = jnp.concatenate(tuple(kernel[c] for c in range(mine)), axis=-1) if mine > 1 else kernel[0]
-    return exchange.apart(convolve(seen, wide, bias.reshape(-1)), mine)
+    return column_parallel.apart(convolve(seen, wide, bias.reshape(-1)), mine)
 
 
 def _grouped(convolve, x: jax.Array, kernel: jax.Array, bias: jax.Array, groups: int) -> jax.Array:

@@ -49,7 +49,7 @@ class Activation:
 
 
 @dataclasses.dataclass(frozen=True)
-class ResponseNormalisation:
+class ResponseNormalization:
     """b = a / (k + alpha * sum of squares over n neighbouring maps of the column) ** beta (paper, section 3.3)."""
 
     name: str
@@ -84,7 +84,7 @@ class Dropout:
     )
 
 
-Layer = Convolution | Dense | Activation | ResponseNormalisation | Pooling | Dropout
+Layer = Convolution | Dense | Activation | ResponseNormalization | Pooling | Dropout
 Shape = tuple[int, ...]
 
 

@@ -48,7 +48,7 @@ def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, wide: bool = Fals
     return out if wide else out.astype(x.dtype)
 
 
-def response_normalisation(x: jax.Array, *, k: float, n: int, alpha: float, beta: float) -> jax.Array:
+def response_normalization(x: jax.Array, *, k: float, n: int, alpha: float, beta: float) -> jax.Array:
     """x / (k + alpha * sum of x^2 over n neighbouring maps) ** beta (paper, section 3.3); windows clipped at the ends.
 
     `alpha` is what multiplies the sum: who divides it by n does so before.

@@ -11,20 +11,20 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from alexnet_jax.network import layers
-from alexnet_jax.network.kernels import normalisation, pooling
+from alexnet_jax.models import layers
+from alexnet_jax.models.custom_vjp import max_pooling, response_normalization
 
 Kernels = Mapping[str, Callable[..., Any]]
 
 PLAIN: Kernels = {
-    'response_normalisation': layers.response_normalisation,
+    'response_normalisation': layers.response_normalization,
     'max_pooling': layers.max_pooling,
     'average_pooling': layers.average_pooling,
 }
 WINS: Mapping[str, Kernels] = {
     'cpu': {
-        'response_normalisation': normalisation.response_normalisation,  # 1.04 in paper, 1.14 in miniature
-        'max_pooling': pooling.max_pooling,  # 1.06 and 1.33
+        'response_normalisation': response_normalization.response_normalization,  # 1.04 in paper, 1.14 in miniature
+        'max_pooling': max_pooling.max_pooling,  # 1.06 and 1.33
     },
 }
 
