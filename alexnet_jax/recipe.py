@@ -114,8 +114,9 @@ def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[st
 
 def _words() -> dict[str, Collection[str]]:
     """The words that the rooms offer. Imported here: types and ranges are checked without waiting for jax."""
-    from alexnet_jax.data import augment, preparation, sources, statistics
+    from alexnet_jax.data import augment, statistics
     from alexnet_jax.models import initializers, overrides, presets
+    from alexnet_jax.prepare import builder, sources
     from alexnet_jax.training import schedule
 
     return {
@@ -127,7 +128,7 @@ def _words() -> dict[str, Collection[str]]:
         'network.dropout_place': ('', *overrides.DROPOUT_PLACES),
         'network.initialisation': initializers.INITIALISATIONS,
         'prepare.source': sources.KINDS,
-        'prepare.encoding': preparation.ENCODINGS,
+        'prepare.encoding': builder.ENCODINGS,
         'prepare.expect': sources.EXPECTATIONS,
         'augment.lighting': augment.LIGHTINGS,
         'augment.colours': statistics.COLOURS,
@@ -187,7 +188,7 @@ def _contradictions(config: ConfigDict) -> list[tuple[bool, str]]:
 
 def _of_training(config: ConfigDict) -> list[tuple[bool, str]]:
     """Likewise, of fields that only training reads."""
-    from alexnet_jax.data import sources
+    from alexnet_jax.prepare import sources
 
     prepare, train, every = config.prepare, config.train, config.checkpoint.every_steps
     data, keep = (mesh_shape(config) or (1, 1))[0], config.checkpoint.keep_every_steps

@@ -38,8 +38,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ledger import known, write  # noqa: E402
 
 from alexnet_jax import lists, recipe  # noqa: E402
-from alexnet_jax.data import dataset, exif, images, records, shards
+from alexnet_jax.data import dataset, exif, images, records
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import shard_writer
 from alexnet_jax.training import inventory, journal
 from configs import default
 
@@ -88,7 +89,7 @@ def corpus(folder: Path) -> dict[str, list[bytes]]:
         records.pack(each, label, f'n{label:08d}_{label}.JPEG') for label, each in enumerate(pictures[:3])
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    account = shards.Account(
+    account = shard_writer.Account(
         'f',
         4,
         's',
@@ -101,7 +102,7 @@ def corpus(folder: Path) -> dict[str, list[bytes]]:
         {},
         {},
     )
-    shards.write_account(str(folder / 'account'), account)
+    shard_writer.write_account(str(folder / 'account'), account)
     (folder / 'listed').mkdir(exist_ok=True)
     (folder / 'listed' / 'file').write_bytes(b'1234')
     inventory.write(folder / 'listed')
@@ -139,7 +140,7 @@ def readers(folder: Path) -> dict[str, Reader]:
         'image': images.decode,
         'record': records.unpack,
         'exif': lambda data: (exif.orientation(data), exif.of_jpeg(data)),
-        'account': of_file('account', lambda: shards.is_whole(job, 'f')),
+        'account': of_file('account', lambda: shard_writer.is_whole(job, 'f')),
         'manifest': of_file(f'made/{dataset.MANIFEST}', lambda: dataset.faults(folder / 'made')),
         'inventory': of_file(f'again/{inventory.NAME}', lambda: inventory.faults(folder / 'again')),
         'journal': of_file(f'run/{journal.METRICS}', lambda: journal.read_metrics(folder / 'run')),

@@ -25,12 +25,12 @@ ROOT = Path(__file__).resolve().parent.parent
 CHILD = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from alexnet_jax.data import preparation, sources
+from alexnet_jax.prepare import builder, sources
 if __name__ == '__main__':
     path, directory, side, shard, workers = sys.argv[2:]
-    preparation.SHARD = int(shard)
+    builder.SHARD = int(shard)
     source = sources.open_source('tar', path, side=int(side))
-    preparation.prepare(source, directory, side=int(side), workers=int(workers), progress=False)
+    builder.prepare(source, directory, side=int(side), workers=int(workers), progress=False)
 """
 PHASES = ('reading', 'ordering', 'concluding')
 PATIENCE = 600  # seconds for one preparation

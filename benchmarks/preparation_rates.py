@@ -19,7 +19,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from alexnet_jax.data import images, preparation, sources  # noqa: E402
+from alexnet_jax.data import images
+from alexnet_jax.prepare import builder, sources  # noqa: E402
 
 WHOLE = 1_281_167 + 50_000  # images to prepare for ILSVRC-2012
 CLASSES = 4
@@ -70,7 +71,7 @@ def preparing(file: Path, directory: Path, workers: int, side: int) -> float:
     """Images a second of a whole preparation, its start and its end included."""
     source = sources.open_source('tar', str(file), side=side, validation_share=0.01, test_share=0)
     began = time.perf_counter()
-    numbers = preparation.prepare(source, directory, side=side, workers=workers, progress=False)
+    numbers = builder.prepare(source, directory, side=side, workers=workers, progress=False)
     return (numbers['train'] + numbers['validation']) / (time.perf_counter() - began)
 
 

@@ -4,17 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet_jax.data import arrangement
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import splits
 
 few = settings(deadline=None, max_examples=30)
 
 
 def arrange(paths, seed=0, validation=0.0, test=0.0):
     found = {path: (number,) for number, path in enumerate(paths)}
-    return arrangement.arrange(
-        found, origin='here', seed=seed, shares={'validation': validation, 'test': test}
-    )
+    return splits.arrange(found, origin='here', seed=seed, shares={'validation': validation, 'test': test})
 
 
 def ids(arranged):
@@ -133,9 +131,9 @@ def test_a_split_that_was_asked_for_and_came_out_empty_gets_a_sentence():
 
 
 def test_what_was_passed_over_is_counted_by_ending():
-    sentence = arrangement.passed_over(['cat/1.HEIC', 'cat/2.heic', 'README', 'labels.txt'])
+    sentence = splits.passed_over(['cat/1.HEIC', 'cat/2.heic', 'README', 'labels.txt'])
     assert '.heic 2, .txt 1, no ending 1' in sentence
-    assert arrangement.passed_over([]) == ''
+    assert splits.passed_over([]) == ''
 
 
 @few

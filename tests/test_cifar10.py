@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from alexnet_jax import modes
-from alexnet_jax.data import dataset, images, sources
-from alexnet_jax.data.sources import cifar10
+from alexnet_jax.data import dataset, images
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import sources
+from alexnet_jax.prepare.sources import cifar10
 from configs import cifar10 as card
 
 NAMES = 'airplane automobile bird cat deer dog frog horse ship truck'.split()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from alexnet_jax.data import cutouts
+from alexnet_jax.prepare import cutouts
 
 SIDE = 32
 RADIUS = 30.0

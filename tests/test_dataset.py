@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from alexnet_jax.data import cutouts, dataset, images, preparation, records, sources
+from alexnet_jax.data import dataset, images, records
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import builder, cutouts, sources
 
 ROOT = Path(__file__).parents[1]
 SIDE = 16
@@ -24,8 +25,8 @@ SHARD = 'cutouts-train.array_record-00001-of-00003'
 def prepared(directory, encoding):
     source = sources.open_source('cutouts', side=SIDE, counts=(30, 0, 20))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, 'SHARD', 10)
-        preparation.prepare(source, directory, side=SIDE, encoding=encoding, progress=False)
+        patch.setattr(builder, 'SHARD', 10)
+        builder.prepare(source, directory, side=SIDE, encoding=encoding, progress=False)
     return directory
 
 

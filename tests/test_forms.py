@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from archives import CLASSES
 
-from alexnet_jax.data import dataset, images, preparation, sources
+from alexnet_jax.data import dataset, images
+from alexnet_jax.prepare import builder, sources
 
 SIDE = 16
 FORMS = {
@@ -28,7 +29,7 @@ FORMS = {
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(preparation, 'SHARD', 4)
+    monkeypatch.setattr(builder, 'SHARD', 4)
 
 
 def opened(form, root, found=None, **options):
@@ -38,7 +39,7 @@ def opened(form, root, found=None, **options):
 
 
 def prepared(source, directory, **options):
-    preparation.prepare(source, directory, side=SIDE, encoding='jpeg', progress=False, **options)
+    builder.prepare(source, directory, side=SIDE, encoding='jpeg', progress=False, **options)
     return dataset.open_dataset(directory)
 
 
@@ -53,7 +54,7 @@ def shards(directory):
 def expected(tmp_path_factory):
     root = tmp_path_factory.mktemp('expected')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, 'SHARD', 4)
+        patch.setattr(builder, 'SHARD', 4)
         return prepared(opened('2012', root / 'archives'), root / 'dataset'), shards(root / 'dataset')
 
 

@@ -13,9 +13,10 @@ import archives
 import pytest
 from archives import CLASSES, NUMBERS
 
-from alexnet_jax.data import dataset, images, preparation, sources
-from alexnet_jax.data.sources import devkit, expectations, sums, tars
+from alexnet_jax.data import dataset, images
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import builder, sources
+from alexnet_jax.prepare.sources import checksums, devkit, expected_counts, tar
 
 TRAIN, VAL, KIT = 'ILSVRC2012_img_train.tar', 'ILSVRC2012_img_val.tar', 'ILSVRC2012_devkit_t12.tar.gz'
 FOUND = archives.images()
@@ -86,8 +87,11 @@ def test_the_kit_is_read_as_matlab_wrote_it():
 
 
 def test_the_challenges_own_counts_are_those_that_are_published():
-    assert expectations.OFFICIAL['ILSVRC-2012'].images == {'train': 1281167, 'validation': 50000}
-    assert (expectations.OFFICIAL['ILSVRC-2012'].smallest, expectations.OFFICIAL['ILSVRC-2012'].largest) == (
+    assert expected_counts.OFFICIAL['ILSVRC-2012'].images == {'train': 1281167, 'validation': 50000}
+    assert (
+        expected_counts.OFFICIAL['ILSVRC-2012'].smallest,
+        expected_counts.OFFICIAL['ILSVRC-2012'].largest,
+    ) == (
         732,
         1300,
     )
@@ -250,7 +254,7 @@ def test_members_too_large_for_images_are_refused_before_they_are_read(root, mon
 
 
 def test_a_small_file_that_unpacks_to_a_large_one_is_refused(root, monkeypatch):
-    monkeypatch.setattr(tars, 'ALWAYS', 2**20)
+    monkeypatch.setattr(tar, 'ALWAYS', 2**20)
     bomb = archives.tar({'ILSVRC2012_devkit_t12/zeros': bytes(2**24)})
     (root / KIT).write_bytes(gzip.compress(bomb, 9))
     refused(root, 'unpacks to more than 200 times its size')
@@ -265,7 +269,7 @@ def test_a_header_that_would_fill_the_memory_is_refused(kind, root):
 
 
 def test_archives_of_too_many_members_are_refused(root, monkeypatch):
-    monkeypatch.setattr(tars, 'MOST', 5)
+    monkeypatch.setattr(tar, 'MOST', 5)
     refused(root, 'more than 5 files')
 
 
@@ -327,9 +331,9 @@ def test_an_image_that_cannot_be_read_is_named_and_leaves_nothing_behind(data, s
     name = list(FOUND['train'])[5]
     archives.official_2012(root, {**FOUND, 'train': {**FOUND['train'], name: data}})
     with pytest.raises(UserError, match=f'(?s)1 image cannot be read.*{name[0]}: .*{sentence}'):
-        preparation.prepare(opened(root), tmp_path / 'd', side=16, progress=False)
+        builder.prepare(opened(root), tmp_path / 'd', side=16, progress=False)
     assert sorted(os.listdir(tmp_path)) == ['ilsvrc']
-    preparation.prepare(opened(root), tmp_path / 'd', side=16, progress=False, unreadable=1)
+    builder.prepare(opened(root), tmp_path / 'd', side=16, progress=False, unreadable=1)
     data = dataset.open_dataset(tmp_path / 'd')
     assert data.counts == {'train': 11, 'test': 6} and len(data.split('train')) == 11
     report = json.loads((tmp_path / 'd' / 'report.json').read_text())
@@ -344,7 +348,7 @@ def test_an_image_that_cannot_be_read_is_named_and_leaves_nothing_behind(data, s
 def test_sums_are_checked_on_request(root, monkeypatch):
     refused(root, r'has the MD5 sum \w{32} instead of fa75699e', md5=True)
     own = {file: hashlib.md5((root / file).read_bytes()).hexdigest() for file in (TRAIN, VAL, KIT)}
-    monkeypatch.setattr(sums, 'KNOWN', own)
+    monkeypatch.setattr(checksums, 'KNOWN', own)
     assert opened(root, md5=True).classes
     (root / VAL).write_bytes((root / VAL).read_bytes() + b'x')
     refused(root, f'{VAL} has the MD5 sum', md5=True)

@@ -6,7 +6,8 @@ import archives
 import pytest
 
 from alexnet_jax import modes
-from alexnet_jax.data import cutouts, images
+from alexnet_jax.data import images
+from alexnet_jax.prepare import cutouts
 from configs import default
 
 FORMS = {

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alexnet_jax.data import images, sources
-from alexnet_jax.data.sources import parquet
+from alexnet_jax.data import images
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import sources
+from alexnet_jax.prepare.sources import parquet
 
 FOUND = archives.images()
 KIND = pa.struct([('bytes', pa.binary()), ('path', pa.string())])

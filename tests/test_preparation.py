@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alexnet_jax.data import dataset, ground, images, preparation, shards, sources, statistics
+from alexnet_jax.data import dataset, images, statistics
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import builder, output_dir, shard_writer, sources
 from alexnet_jax.runtime import atomic_io
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +30,7 @@ few = settings(deadline=None, max_examples=20)
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(preparation, 'SHARD', SMALL)
+    monkeypatch.setattr(builder, 'SHARD', SMALL)
 
 
 def cutouts(**changes):
@@ -38,7 +39,7 @@ def cutouts(**changes):
 
 def prepare(directory, source=None, **options):
     settings = {'side': SIDE, 'encoding': 'raw', 'progress': False, **options}
-    return preparation.prepare(source or cutouts(), directory, **settings)
+    return builder.prepare(source or cutouts(), directory, **settings)
 
 
 def content(directory):
@@ -144,7 +145,7 @@ def test_the_shards_have_the_names_and_lengths_that_are_promised(tmp_path):
 
 
 def test_a_split_has_no_more_shards_than_images_in_one():
-    parts = preparation._parts(tuple(range(SMALL * SMALL * 3 + 1)))
+    parts = builder._parts(tuple(range(SMALL * SMALL * 3 + 1)))
     assert len(parts) <= SMALL and sum(parts, ()) == tuple(range(SMALL * SMALL * 3 + 1))
 
 
@@ -155,7 +156,7 @@ def test_a_split_has_no_more_shards_than_images_in_one():
 def unbroken(tmp_path_factory):
     directory = tmp_path_factory.mktemp('unbroken') / 'd'
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, 'SHARD', SMALL)
+        patch.setattr(builder, 'SHARD', SMALL)
         prepare(directory)
     return content(directory)
 
@@ -200,7 +201,7 @@ def test_killed_before_or_after_any_file_it_goes_on_to_the_same_bytes(unbroken, 
                 dataset.open_dataset(directory)
         prepare(directory)
         assert content(directory) == unbroken, moment
-        assert not (directory / preparation.ASIDE).exists()
+        assert not (directory / builder.ASIDE).exists()
 
 
 SCRIPT = f"""
@@ -350,7 +351,7 @@ def test_a_path_that_cannot_become_a_directory_gets_a_sentence(tmp_path):
 
 def test_the_same_dataset_is_not_made_again(tmp_path, monkeypatch):
     prepare(tmp_path / 'd')
-    monkeypatch.setattr(shards, 'make', None)
+    monkeypatch.setattr(shard_writer, 'make', None)
     assert prepare(tmp_path / 'd')['train'] == 45
 
 
@@ -382,8 +383,8 @@ def test_a_dataset_that_lost_a_file_is_not_taken_for_whole(tmp_path):
 
 
 def test_two_preparations_at_once_get_a_sentence(tmp_path):
-    (tmp_path / 'd' / preparation.ASIDE).mkdir(parents=True)
-    with open(tmp_path / 'd' / preparation.ASIDE / ground.LOCK, 'w') as lock:
+    (tmp_path / 'd' / builder.ASIDE).mkdir(parents=True)
+    with open(tmp_path / 'd' / builder.ASIDE / output_dir.LOCK, 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(UserError, match='is being prepared by another process'):
             prepare(tmp_path / 'd')
@@ -391,7 +392,7 @@ def test_two_preparations_at_once_get_a_sentence(tmp_path):
 
 @pytest.mark.parametrize('workers', [1, 2])
 def test_all_images_that_cannot_be_read_are_named_and_the_others_kept(workers, tmp_path, monkeypatch):
-    monkeypatch.setattr(preparation, 'WORTH', 3)
+    monkeypatch.setattr(builder, 'WORTH', 3)
     root = in_folder(tmp_path / 'pets', 30)
     (root / 'cat' / '03.png').write_bytes(b'no image')
     (root / 'cat' / '05.png').write_bytes((root / 'cat' / '05.png').read_bytes()[:300])

@@ -10,8 +10,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from alexnet_jax.data import cutouts, images, sources
+from alexnet_jax.data import images
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import cutouts, sources
 
 FILES = {
     'train/dog/b.jpg': b'one',

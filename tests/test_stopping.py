@@ -17,9 +17,10 @@ from conftest import tiny
 
 import main
 from alexnet_jax import modes
-from alexnet_jax.data import dataset, feed, pipeline, preparation, records
+from alexnet_jax.data import dataset, feed, pipeline, records
 from alexnet_jax.evaluation import accuracy, baseline
 from alexnet_jax.modes import workdir as folder
+from alexnet_jax.prepare import builder
 from alexnet_jax.runtime import signals
 from alexnet_jax.training import aside, checkpoints, journal, step
 
@@ -161,7 +162,7 @@ def test_a_signal_while_preparing_keeps_what_is_whole_and_leaves_nothing_half(
 ):
     config = steered(tmp_path / 'dataset')
     config.prepare.workers = workers
-    monkeypatch.setattr(preparation, 'SHARD', 16)
+    monkeypatch.setattr(builder, 'SHARD', 16)
     with monkeypatch.context() as hooks:
         ask = asks()
         if workers == 1:

@@ -12,8 +12,9 @@ from etils.epath import backend
 from fsspec.implementations.local import LocalFileSystem
 
 from alexnet_jax import modes, recipe
-from alexnet_jax.data import dataset, preparation, sources, stores
+from alexnet_jax.data import dataset, stores
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import builder, sources
 from configs import quickstart
 
 URL = 'gs://bucket/pets/dataset'
@@ -46,7 +47,7 @@ def bucket(tmp_path, monkeypatch):
 def whole(tmp_path_factory):
     directory = tmp_path_factory.mktemp('whole') / 'dataset'
     source = sources.open_source('cutouts', side=16, counts=(30, 10, 10))
-    preparation.prepare(source, directory, side=16, encoding='raw', progress=False)
+    builder.prepare(source, directory, side=16, encoding='raw', progress=False)
     return directory
 
 
@@ -122,7 +123,7 @@ def test_a_manifest_that_cannot_be_right_is_refused(change, whole, bucket, tmp_p
 def test_another_dataset_is_left_alone_here_and_there(whole, bucket, tmp_path):
     other = tmp_path / 'other'
     source = sources.open_source('cutouts', side=16, counts=(31, 10, 10))
-    preparation.prepare(source, other, side=16, encoding='raw', progress=False)
+    builder.prepare(source, other, side=16, encoding='raw', progress=False)
     stores.send(whole, URL)
     before = content(bucket / 'bucket/pets/dataset'), content(other)
     with pytest.raises(UserError, match='gs://bucket/pets/dataset holds another dataset'):

@@ -3,8 +3,8 @@
 import archives
 import pytest
 
-from alexnet_jax.data import sources
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import sources
 
 FOUND = archives.images()
 

@@ -11,9 +11,9 @@ import builders
 import pytest
 import tensorflow_datasets as tfds
 
-from alexnet_jax.data import sources
-from alexnet_jax.data.sources import tfds as rooms
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import sources
+from alexnet_jax.prepare.sources import tfds as rooms
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ['emu', 'ibis', 'owl']

@@ -7,8 +7,9 @@ import zipfile
 import pytest
 from test_sources import FILES, in_zip, made
 
-from alexnet_jax.data import images, sources
+from alexnet_jax.data import images
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import sources
 
 
 def opened(path):
@@ -84,10 +85,10 @@ def test_encrypted_and_oddly_packed_members_are_refused(tmp_path):
 
 
 def test_a_bomb_is_refused_by_what_it_says_and_yields_no_more_than_that(tmp_path, monkeypatch):
-    from alexnet_jax.data.sources import zips
+    from alexnet_jax.prepare.sources import zip
 
     bomb = in_zip(tmp_path / 'bomb.zip', FILES | {'train/dog/zeros.jpg': bytes(10**6)})
-    monkeypatch.setattr(zips, 'ALWAYS', 1000)
+    monkeypatch.setattr(zip, 'ALWAYS', 1000)
     with pytest.raises(UserError, match='unpacks to more than 200 times its size'):
         opened(bomb)
     lying = in_zip(tmp_path / 'lying.zip', FILES | {'train/dog/b.jpg': bytes(10**6)})
@@ -118,10 +119,10 @@ def test_a_damaged_image_is_named(tmp_path):
 
 
 def test_a_zip_that_has_gone_is_told_of_the_image(tmp_path):
-    from alexnet_jax.data.sources import zips
+    from alexnet_jax.prepare.sources import zip
 
     source = made('zip', tmp_path, FILES)
-    zips._opened.cache_clear()
+    zip._opened.cache_clear()
     (tmp_path / 'pets.zip').unlink()
     with pytest.raises(images.Unreadable, match='train/cat/c.png'):
         source.read(source.splits['train'][0])

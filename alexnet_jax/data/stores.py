@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from alexnet_jax.data import dataset, shards
+from alexnet_jax.data import dataset
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import shard_writer
 
 SCHEMES = {'gs://': 'gcsfs', 's3://': 's3fs'}  # and the package that fsspec needs to reach it
 PART = 2**23  # bytes that are copied at a time
@@ -65,7 +66,7 @@ def fetch(url: str, directory: str | os.PathLike) -> None:
             )
         for name, file in lacking.items():
             _fetch_file(url, directory, name, file)
-        with shards.whole(directory / dataset.MANIFEST) as out:
+        with shard_writer.whole(directory / dataset.MANIFEST) as out:
             out.write(manifest)
 
 
@@ -141,7 +142,7 @@ def _is_there(path: Path, file: dict) -> bool:
 
 
 def _fetch_file(url: str, directory: Path, name: str, file: dict) -> None:
-    with _reaching(url), _at(url, name).open('rb') as source, shards.whole(directory / name) as out:
+    with _reaching(url), _at(url, name).open('rb') as source, shard_writer.whole(directory / name) as out:
         if _copied(source, out, file['bytes']) != file['sha256']:
             raise UserError(
                 f'{url}/{name} is damaged: its SHA-256 is not that of the manifest; prepare it again.'

@@ -23,7 +23,7 @@ from alexnet_jax.runtime import signals
 
 if TYPE_CHECKING:
     from alexnet_jax.data.dataset import Dataset
-    from alexnet_jax.data.sources import Source
+    from alexnet_jax.prepare.sources import Source
 
 LOOK = 2.0  # seconds between two looks at what another process makes
 PREPARED = 'the dataset is prepared'  # where process 0 says it stands, and after which the others see it, or never will
@@ -96,7 +96,8 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     first prepares, and the others wait. A dataset that is to lie in an object store is
     sent there at the end.
     """
-    from alexnet_jax.data import dataset, findings, ground, preparation, sources, stores
+    from alexnet_jax.data import dataset, stores
+    from alexnet_jax.prepare import builder, dataset_report, output_dir, sources
 
     wanted = config.prepare
     target = directory(config, workdir)
@@ -119,7 +120,7 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     log.info('Preparing %s in %s: %s', source.name, target, source.note)
     asked = signals.at_once('what is prepared so far is kept; run the same command to go on.')
     with _nothing_left(target.parent), asked:
-        numbers = preparation.prepare(
+        numbers = builder.prepare(
             source,
             target,
             side=wanted.side,
@@ -128,9 +129,9 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
             workers=wanted.workers,
             unreadable=wanted.unreadable,
         )
-    report = json.loads((target / ground.REPORT).read_text())
-    log.info('%s', findings.sentence(report))
-    _draw(config, dataset.open_dataset(target), source, report, target / ground.PICTURE)
+    report = json.loads((target / output_dir.REPORT).read_text())
+    log.info('%s', dataset_report.sentence(report))
+    _draw(config, dataset.open_dataset(target), source, report, target / output_dir.PICTURE)
     if url := _store(config):
         stores.send(target, url)
         log.info('The dataset is in %s.', url)

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax import recipe
-from alexnet_jax.data import cache, dataset, pipeline, sources, statistics
+from alexnet_jax.data import cache, dataset, pipeline, statistics
 from alexnet_jax.distributed.mesh import (
     compiler_options,
     describe_mesh,
@@ -27,6 +27,7 @@ from alexnet_jax.evaluation.accuracy import Evaluator
 from alexnet_jax.models import architecture, column_parallel, presets
 from alexnet_jax.models.alexnet import AlexNet, with_parameters
 from alexnet_jax.modes import preparing
+from alexnet_jax.prepare import sources
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 
-from alexnet_jax.data import dataset, shards
+from alexnet_jax.data import dataset
+from alexnet_jax.prepare import shard_writer
 from alexnet_jax.runtime import atomic_io
 
 
@@ -32,15 +33,15 @@ class Job:
     def fingerprint(self) -> str:
         """SHA-256 over everything that decides the shard's bytes."""
         return hashlib.sha256(
-            repr((dataset.FORMAT, shards.OPTIONS, self.items, self.checksums)).encode()
+            repr((dataset.FORMAT, shard_writer.OPTIONS, self.items, self.checksums)).encode()
         ).hexdigest()
 
 
-def jobs(ordered: Sequence[shards.Job], made: Sequence[shards.Job]) -> list[Job]:
+def jobs(ordered: Sequence[shard_writer.Job], made: Sequence[shard_writer.Job]) -> list[Job]:
     """How the shards `made` become the `ordered` ones of the same split. What could not be read is in neither."""
     places, checksums = {}, []
     for number, job in enumerate(made):
-        account = shards.read_account(job.account)
+        account = shard_writer.read_account(job.account)
         checksums.append(account.sha256)
         whole = [item.id for item in job.items if item.id not in account.left_out]
         places.update({identity: (number, record) for record, identity in enumerate(whole)})
@@ -64,9 +65,9 @@ def jobs(ordered: Sequence[shards.Job], made: Sequence[shards.Job]) -> list[Job]
 def make(job: Job, tick: Callable[[int], None]) -> list[str]:
     """Makes the shard unless it is there and whole; as shards.make, but that nothing can be unreadable any more."""
     fingerprint = job.fingerprint()
-    if not shards.is_whole(job, fingerprint):
-        partial, records = job.path + shards.PARTIAL, _records(job)
-        with shards.written(partial) as write:
+    if not shard_writer.is_whole(job, fingerprint):
+        partial, records = job.path + shard_writer.PARTIAL, _records(job)
+        with shard_writer.written(partial) as write:
             for record in records:
                 write(record)
         size, checksum = os.path.getsize(partial), dataset.file_checksum(partial)
@@ -75,10 +76,10 @@ def make(job: Job, tick: Callable[[int], None]) -> list[str]:
             sum(map(len, records)),
             np.zeros(0, np.int64),
         )  # sums and finds are in the other accounts
-        account = shards.Account(
+        account = shard_writer.Account(
             fingerprint, size, checksum, len(records), payload, none, none, none, {}, {}, {}
         )
-        shards.write_account(job.account, account)
+        shard_writer.write_account(job.account, account)
     tick(len(job.items))
     return []
 

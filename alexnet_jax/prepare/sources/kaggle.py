@@ -5,11 +5,11 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from alexnet_jax.data import wordnet
-from alexnet_jax.data.arrangement import Image, passed_over, place
-from alexnet_jax.data.sources import expectations, folders
-from alexnet_jax.data.sources.source import Source, Wanted, made
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import wordnet
+from alexnet_jax.prepare.sources import expected_counts, folder
+from alexnet_jax.prepare.sources.base import Source, Wanted, made
+from alexnet_jax.prepare.splits import Image, passed_over, place
 
 TREES = ('ILSVRC/Data/CLS-LOC', 'Data/CLS-LOC', '.')
 SOLUTION = 'LOC_val_solution.csv'
@@ -23,8 +23,8 @@ def open_kaggle(path: Path, wanted: Wanted) -> Source:
         raise UserError(
             f"{path} holds no {TREES[0]} with train and val; give the folder where Kaggle's archive was unpacked."
         )
-    train, others = folders.listing(tree / 'train')
-    val, more = folders.listing(tree / 'val')
+    train, others = folder.listing(tree / 'train')
+    val, more = folder.listing(tree / 'val')
     images = {'train': _in_folders(train, 'train', str(tree))}
     if val and all('/' in name for name in val):  # sorted into class folders, as many do
         images['validation'] = _in_folders(val, 'val', str(tree))
@@ -33,13 +33,13 @@ def open_kaggle(path: Path, wanted: Wanted) -> Source:
     if wanted.expect != 'any':
         _check_list(images['train'], path)
     if wanted.expect == 'official':
-        expectations.check_official(images, 'ILSVRC-2012', str(path))
+        expected_counts.check_official(images, 'ILSVRC-2012', str(path))
     known = {image.label for image in images['train']}  # a part of the classes is a part of the others too
     images['validation'] = [image for image in images['validation'] if image.label in known]
     arrangement = place(images, origin=str(path), seed=wanted.seed, shares=wanted.shares)
     note = f"ILSVRC-2012, Kaggle's tree. {arrangement.note}{passed_over(others + more)}"
-    words = folders.words(path) or folders.words(path.parent)
-    return made('imagenet2012', arrangement, wanted, folders.InFolder(str(tree)), note=note, words=words)
+    words = folder.words(path) or folder.words(path.parent)
+    return made('imagenet2012', arrangement, wanted, folder.InFolder(str(tree)), note=note, words=words)
 
 
 def _in_folders(found: Mapping[str, tuple], split: str, origin: str) -> list[Image]:
@@ -78,7 +78,7 @@ def _check_list(images: list[Image], path: Path) -> None:
         lines = lists[0].read_text(errors='replace').split('\n')
         listed = collections.Counter(line.split('/')[0] for line in lines if '/' in line)
         counts = collections.Counter(image.label for image in images)
-        expectations.check_listed(counts, listed, 'the training images', str(path))
+        expected_counts.check_listed(counts, listed, 'the training images', str(path))
 
 
 def _nearby(path: Path, name: str) -> Path:

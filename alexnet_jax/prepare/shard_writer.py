@@ -16,8 +16,8 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from alexnet_jax.data import dataset, images, records
-from alexnet_jax.data.sources import Item, Source
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare.sources import Item, Source
 from alexnet_jax.runtime import atomic_io
 
 PARTIAL = '.partial'  # the ending of what is being written; killed preparations leave such files behind

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
-from alexnet_jax.data import wordnet
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import wordnet
 
 SPLITS = ('train', 'validation', 'test')
 NAMED = {

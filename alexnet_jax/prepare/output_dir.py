@@ -13,15 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_jax.data import dataset, shards
+from alexnet_jax.data import dataset
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import shard_writer
 
 ASIDE = '.preparing'  # a folder for the accounts of whole shards and the lock; gone when the dataset is whole
 LOCK = 'lock'
 REPORT, CARD, PICTURE = 'report.json', 'README.md', 'contact.png'
 OTHERS = (*dataset.DESCRIPTION, dataset.STATISTICS, REPORT, CARD)
 KNOWN = '|'.join(map(re.escape, (*OTHERS, dataset.MANIFEST, PICTURE)))
-OURS = re.compile(rf'(\w+-\w+\.array_record-\d{{5,}}-of-\d{{5,}}|{KNOWN})({re.escape(shards.PARTIAL)})?')
+OURS = re.compile(
+    rf'(\w+-\w+\.array_record-\d{{5,}}-of-\d{{5,}}|{KNOWN})({re.escape(shard_writer.PARTIAL)})?'
+)
 QUALITIES, BYTES = (
     (1, 50, 75, 90, 95, 98, 100),
     (0.05, 0.12, 0.17, 0.28, 0.4, 0.56, 0.78),

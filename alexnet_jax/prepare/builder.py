@@ -14,10 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet_jax.data import conclusion, dataset, ground, labour, ordering, shards
-from alexnet_jax.data.ground import ASIDE
-from alexnet_jax.data.sources import SPLITS, Item, Source
+from alexnet_jax.data import dataset
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import finalize, output_dir, reorder_shards, shard_writer, worker_pool
+from alexnet_jax.prepare.output_dir import ASIDE
+from alexnet_jax.prepare.sources import SPLITS, Item, Source
 
 ENCODINGS = ('jpeg', 'raw')
 SHARD = 1024  # images; more where a split would otherwise have more than so many shards
@@ -25,7 +26,7 @@ LISTED = 10  # unreadable images that are named one by one
 HOPELESS = 100  # unreadable images beyond those allowed, at which it is not worth going on
 WORTH = 10  # shards; where an end by unreadable images finds fewer made, they are not kept for the next time
 
-Jobs = dict[str, list[shards.Job]]  # by split, in order
+Jobs = dict[str, list[shard_writer.Job]]  # by split, in order
 
 
 def prepare(
@@ -56,16 +57,16 @@ def prepare(
     if manifest is None:
         twice = source.streamed and not _is_in_order(source)
         images = sum(settings['found'].values())
-        ground.check_room(directory, images, side, encoding, quality, twice=twice)
-        ground.claim(directory)
-        with ground.alone(directory):
+        output_dir.check_room(directory, images, side, encoding, quality, twice=twice)
+        output_dir.claim(directory)
+        with output_dir.alone(directory):
             # Another process may have ended it between our look and our lock.
             manifest = _same(directory, settings)
             if manifest is None:
                 jobs = _jobs(source, directory, settings)
                 made = _make(source, directory, jobs, settings, workers, progress, unreadable)
-                manifest = conclusion.conclude(directory, source, settings, jobs, made)
-    ground.release(directory)
+                manifest = finalize.conclude(directory, source, settings, jobs, made)
+    output_dir.release(directory)
     seconds = time.monotonic() - began
     return {**manifest['counts'], 'classes': len(manifest['classes']), 'side': side, 'seconds': seconds}
 
@@ -130,7 +131,7 @@ def _jobs(source: Source, directory: Path, settings: Mapping[str, Any], *, as_re
         names = [f'{prefix}.array_record-{i:05d}-of-{len(parts):05d}' for i in range(len(parts))]
         folder, aside = directory / ASIDE if as_read else directory, directory / ASIDE
         jobs[split] = [
-            shards.Job(str(folder / name), str(aside / f'{name}.npz'), reader, tuple(of_job), **form)
+            shard_writer.Job(str(folder / name), str(aside / f'{name}.npz'), reader, tuple(of_job), **form)
             for name, of_job in zip(names, parts, strict=True)
         ]
     return jobs
@@ -165,9 +166,11 @@ def _make(
     if source.streamed and not _is_in_order(source):
         made = _jobs(source, directory, settings, as_read=True)
     every = [*_each(jobs), *_each(made)]
-    ground.clear(directory, {path for job in every for path in (job.path, job.account)})
+    output_dir.clear(directory, {path for job in every for path in (job.path, job.account)})
     enough = unreadable + HOPELESS
-    sentences = sorted(labour.make(shards.make, list(_each(made)), workers, progress, enough=enough))
+    sentences = sorted(
+        worker_pool.make(shard_writer.make, list(_each(made)), workers, progress, enough=enough)
+    )
     if len(sentences) > unreadable:
         _give_up(directory, made)
         more = [f'... and {len(sentences) - LISTED} more.'] if len(sentences) > LISTED else []
@@ -175,19 +178,19 @@ def _make(
         told = f'{count} cannot be read, and --config.prepare.unreadable={unreadable} may be left out:'
         raise UserError('\n'.join([told, *sentences[:LISTED], *more]))
     if made is not jobs:
-        in_order = [job for split in jobs for job in ordering.jobs(jobs[split], made[split])]
-        labour.make(ordering.make, in_order, workers, progress)
+        in_order = [job for split in jobs for job in reorder_shards.jobs(jobs[split], made[split])]
+        worker_pool.make(reorder_shards.make, in_order, workers, progress)
     return made
 
 
-def _each(jobs: Jobs) -> Iterator[shards.Job]:
+def _each(jobs: Jobs) -> Iterator[shard_writer.Job]:
     return (job for of_split in jobs.values() for job in of_split)
 
 
 def _give_up(directory: Path, made: Jobs) -> None:
     """Leaves nothing behind, unless what was made is worth being gone on with."""
     if sum(os.path.exists(job.account) for job in _each(made)) < WORTH:
-        ground.clear(directory, ())
-        ground.release(directory)
+        output_dir.clear(directory, ())
+        output_dir.release(directory)
         with contextlib.suppress(OSError):  # where it was there before, with pictures in it
             directory.rmdir()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_jax.data import wordnet
-from alexnet_jax.data.sources import tars
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import wordnet
+from alexnet_jax.prepare.sources import tar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Devkit:
 def read(archive: Path, year: int) -> Devkit:
     """The kit of that year's challenge out of its archive. Raises UserError, that names the archive."""
     names = f'ILSVRC{year}_validation_ground_truth.txt', 'meta.mat'
-    files = {Path(member.name).name: member for member in tars.members(archive)}
+    files = {Path(member.name).name: member for member in tar.members(archive)}
     missing = [name for name in names if name not in files]
     if missing:
         raise UserError(f'{archive} holds no {" and no ".join(missing)}; fetch the development kit again.')
-    truth, meta = (tars.contents(archive, files[name]) for name in names)
+    truth, meta = (tar.contents(archive, files[name]) for name in names)
     try:
         classes, words, images = _synsets(meta, year)
     except Exception as error:  # SciPy answers what is no MATLAB file with nearly every kind of exception

@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from alexnet_jax.data.sources import folders, tars
-from alexnet_jax.data.sources.source import Source, Wanted, arranged
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare.sources import folder, tar
+from alexnet_jax.prepare.sources.base import Source, Wanted, arranged
 
 
 def open_synsets(path: Path, wanted: Wanted) -> Source:
@@ -15,8 +15,8 @@ def open_synsets(path: Path, wanted: Wanted) -> Source:
     found, others, empty = {}, [], []
     for file, within in _archives(path):
         name = PurePosixPath(within.name if within else os.path.relpath(file, root)).with_suffix('')
-        place = os.path.relpath(file, root), tars.version(file)
-        pictures, rest = tars.pictures(tars.members(file, within), f'{file}, {name}' if within else file)
+        place = os.path.relpath(file, root), tar.version(file)
+        pictures, rest = tar.pictures(tar.members(file, within), f'{file}, {name}' if within else file)
         others += rest
         if not pictures:
             empty.append(str(name))
@@ -28,14 +28,14 @@ def open_synsets(path: Path, wanted: Wanted) -> Source:
     if not found:
         raise UserError(f'{path} holds no tars with images; expected was one for each class: n01440764.tar.')
     others += [f'{name}.tar' for name in empty]
-    return arranged(path, found, others, wanted, tars.InArchives(str(root)), words=folders.words(root))
+    return arranged(path, found, others, wanted, tar.InArchives(str(root)), words=folder.words(root))
 
 
-def _archives(path: Path) -> Iterator[tuple[Path, tars.Member | None]]:
+def _archives(path: Path) -> Iterator[tuple[Path, tar.Member | None]]:
     """The file of each synset's tar, and which of its members it is, where one file holds them all."""
     if not path.is_dir():
-        inner = sorted(tars.members(path), key=lambda member: member.name)
+        inner = sorted(tar.members(path), key=lambda member: member.name)
         yield from ((path, member) for member in inner if member.name.lower().endswith('.tar'))
         return
-    names = sorted(name for name, _ in folders.files(path, ()) if name.lower().endswith('.tar'))
+    names = sorted(name for name, _ in folder.files(path, ()) if name.lower().endswith('.tar'))
     yield from ((path / name, None) for name in names)

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from alexnet_jax.data.arrangement import Image, Item, place
-from alexnet_jax.data.sources import sums, tars
-from alexnet_jax.data.sources.source import Source, Wanted, made
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare.sources import checksums, tar
+from alexnet_jax.prepare.sources.base import Source, Wanted, made
+from alexnet_jax.prepare.splits import Image, Item, place
 
 MD5 = 'c32a1d4ab5d03f1284b67883e8d87530'  # of the archive, as its authors publish it
 FETCH = 'fetch it from https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz'
@@ -26,7 +26,7 @@ NAMES = 'batches.meta.txt'
 class InCifar:
     """Reads records, best in the archive's order: `where` is offset and size of the pixels in what is unpacked."""
 
-    archive: tars.InPacked
+    archive: tar.InPacked
 
     def __call__(self, item: Item) -> np.ndarray:
         planes = np.frombuffer(self.archive(item), np.uint8).reshape(3, SIDE, SIDE)
@@ -41,11 +41,13 @@ def open_cifar10(path: Path, wanted: Wanted) -> Source:
     if not path.is_file():
         raise UserError(f'{path} is no archive; {FETCH}.')
     if wanted.expect != 'any':
-        sums.check_file(path, MD5, otherwise=f'{FETCH}, or take it as it is with --config.prepare.expect=any')
-    members = {PurePosixPath(member.name).name: member for member in tars.members(path)}
+        checksums.check_file(
+            path, MD5, otherwise=f'{FETCH}, or take it as it is with --config.prepare.expect=any'
+        )
+    members = {PurePosixPath(member.name).name: member for member in tar.members(path)}
     if missing := [name for name in (*FILES, NAMES) if name not in members]:
         raise UserError(f'{path} lacks {", ".join(missing)}; {FETCH}.')
-    names = tars.contents(path, members[NAMES]).decode(errors='replace').split()
+    names = tar.contents(path, members[NAMES]).decode(errors='replace').split()
     images = collections.defaultdict(list)
     for name, split in FILES.items():
         start, labels = members[name].offset, _labels(path, members[name], len(names))
@@ -54,13 +56,13 @@ def open_cifar10(path: Path, wanted: Wanted) -> Source:
             for number, label in enumerate(labels)
         ]
     arrangement = place(images, origin=str(path), seed=wanted.seed, shares=wanted.shares)
-    reader = InCifar(tars.InPacked(str(path), tars.version(path)))
+    reader = InCifar(tar.InPacked(str(path), tar.version(path)))
     return made('cifar10', arrangement, wanted, reader, note=arrangement.note, streamed=True)
 
 
-def _labels(path: Path, member: tars.Member, classes: int) -> list[int]:
+def _labels(path: Path, member: tar.Member, classes: int) -> list[int]:
     """The labels of a file's records. Raises UserError where it is no file of records."""
-    data = np.frombuffer(tars.contents(path, member), np.uint8)
+    data = np.frombuffer(tar.contents(path, member), np.uint8)
     if len(data) != member.size or len(data) % RECORD or data[::RECORD].max(initial=0) >= classes:
         raise UserError(f'{path}: {member.name} is not of records of {RECORD:,} bytes with labels; {FETCH}.')
     return data[::RECORD].tolist()

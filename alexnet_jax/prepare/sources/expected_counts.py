@@ -4,9 +4,9 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from alexnet_jax.data import wordnet
-from alexnet_jax.data.arrangement import Image
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import wordnet
+from alexnet_jax.prepare.splits import Image
 
 RELAXED = 'for a part of it give --config.prepare.expect={}'
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from alexnet_jax.data import images
-from alexnet_jax.data.arrangement import Item
-from alexnet_jax.data.sources.folders import words
-from alexnet_jax.data.sources.source import Source, Wanted, archive_kind, arranged, hidden
-from alexnet_jax.data.sources.tars import ALWAYS, LARGEST_RATIO, MOST, Member, pictures, version
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare.sources.base import Source, Wanted, archive_kind, arranged, hidden
+from alexnet_jax.prepare.sources.folder import words
+from alexnet_jax.prepare.sources.tar import ALWAYS, LARGEST_RATIO, MOST, Member, pictures, version
+from alexnet_jax.prepare.splits import Item
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 ENCRYPTED = 1  # a member's flag

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_jax.data import images
-from alexnet_jax.data.arrangement import Arrangement, Item, beside, labelled, passed_over, place
-from alexnet_jax.data.sources import expectations
+from alexnet_jax.prepare.sources import expected_counts
+from alexnet_jax.prepare.splits import Arrangement, Item, beside, labelled, passed_over, place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def arranged(
     images, as_found = labelled(found, origin=str(path))
     others, label = list(others), next(iter(images.values()))[0].label
     if wanted.expect == 'official':
-        expectations.check_if_imagenet(images, str(path))
+        expected_counts.check_if_imagenet(images, str(path))
     arrangement = place(
         images,
         origin=str(path),

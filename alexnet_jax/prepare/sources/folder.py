@@ -5,10 +5,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from alexnet_jax.data import images, wordnet
-from alexnet_jax.data.arrangement import Item
-from alexnet_jax.data.sources.source import Source, Wanted, archive_kind, arranged, hidden
+from alexnet_jax.data import images
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import wordnet
+from alexnet_jax.prepare.sources.base import Source, Wanted, archive_kind, arranged, hidden
+from alexnet_jax.prepare.splits import Item
 
 
 @dataclasses.dataclass(frozen=True)

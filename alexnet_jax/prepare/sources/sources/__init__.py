@@ -7,22 +7,22 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from alexnet_jax.data.arrangement import SPLITS, Item
-from alexnet_jax.data.sources import (
+from alexnet_jax.errors import UserError
+from alexnet_jax.prepare.sources import (
+    checksums,
     cifar10,
-    drawn,
-    folders,
+    cutouts,
+    folder,
     imagenet,
     kaggle,
     parquet,
-    sums,
     synsets,
-    tars,
+    tar,
     tfds,
-    zips,
+    zip,
 )
-from alexnet_jax.data.sources.source import EXPECTATIONS, Source, Wanted
-from alexnet_jax.errors import UserError
+from alexnet_jax.prepare.sources.base import EXPECTATIONS, Source, Wanted
+from alexnet_jax.prepare.splits import SPLITS, Item
 
 __all__ = [
     'EXPECTATIONS',
@@ -37,9 +37,9 @@ __all__ = [
 ]
 
 AT_PATH: Mapping[str, Callable[[Path, Wanted], Source]] = {
-    'folder': folders.open_folder,
-    'tar': tars.open_tar,
-    'zip': zips.open_zip,
+    'folder': folder.open_folder,
+    'tar': tar.open_tar,
+    'zip': zip.open_zip,
     'cifar10': cifar10.open_cifar10,
     'imagenet2012': imagenet.open_2012,
     'imagenet2010': imagenet.open_2010,
@@ -97,7 +97,7 @@ def open_source(
     if seed < 0:
         raise UserError(f'The seed (--config.prepare.seed) must be at least 0, not {seed}.')
     if kind == 'cutouts':
-        return drawn.open_cutouts(side, seed, counts)
+        return cutouts.open_cutouts(side, seed, counts)
     by_name = kind == 'tfds' or (kind == 'imagenet2012' and not path)
     if not by_name and (not path or not os.path.exists(path)):
         raise UserError(
@@ -112,5 +112,5 @@ def open_source(
     if by_name:
         return tfds.open_tfds(path, wanted) if kind == 'tfds' else tfds.open_kept_imagenet(wanted)
     if md5:
-        sums.check(Path(path))
+        checksums.check(Path(path))
     return AT_PATH[kind](Path(path).absolute(), wanted)

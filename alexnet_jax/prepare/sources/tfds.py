@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_jax.data.arrangement import NAMED, Item
-from alexnet_jax.data.sources import tars
-from alexnet_jax.data.sources.source import Source, Wanted, arranged, distinct
-from alexnet_jax.data.sources.tfrecords import TfRecords
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare.sources import tar
+from alexnet_jax.prepare.sources.base import Source, Wanted, arranged, distinct
+from alexnet_jax.prepare.sources.tfrecords import TfRecords
+from alexnet_jax.prepare.splits import NAMED, Item
 
 DESCRIPTION = 'dataset_info.json'
 VERSION = re.compile(r'(\d+)\.(\d+)\.(\d+)')
@@ -49,7 +49,7 @@ def open_tfds(asked: str, wanted: Wanted) -> Source:
     validation and test, are left out.
     """
     folder = _prepared(asked)
-    reader = InTfds(str(folder), tars.version(folder / DESCRIPTION))
+    reader = InTfds(str(folder), tar.version(folder / DESCRIPTION))
     found, unlabelled, others = _found(reader)
     name = _builder(reader.folder, reader.version).info.name
     source = arranged(folder.parent / name, found, (), wanted, reader, streamed=True)

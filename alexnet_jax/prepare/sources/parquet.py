@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from alexnet_jax.data import wordnet
-from alexnet_jax.data.arrangement import NAMED, Image, Item
-from alexnet_jax.data.sources import expectations, tars
-from alexnet_jax.data.sources.source import Source, Wanted, arranged, distinct
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import wordnet
+from alexnet_jax.prepare.sources import expected_counts, tar
+from alexnet_jax.prepare.sources.base import Source, Wanted, arranged, distinct
+from alexnet_jax.prepare.splits import NAMED, Image, Item
 
 COLUMNS = ('image', 'img'), ('label', 'labels')  # by the names they may have
 LARGEST_GROUP = 2**33  # bytes that the rows of one group may unpack to
@@ -102,14 +102,14 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
         lost = next(name for label, name in enumerate(names) if label not in classes)
         raise UserError(
             f'{path} has names for {len(names):,} classes and images of {len(classes):,}, none of {lost!r}; fetch what '
-            f'is missing; {expectations.RELAXED.format("any")}.'
+            f'is missing; {expected_counts.RELAXED.format("any")}.'
         )
     is_imagenet = wordnet.are_ids(classes.values())
     if is_imagenet and wanted.expect == 'official':
         images = collections.defaultdict(list)
         for row in rows:
             images[row.split].append(Image('', classes[row.label], ()))
-        expectations.check_official(images, 'ILSVRC-2012', str(path))
+        expected_counts.check_official(images, 'ILSVRC-2012', str(path))
     reader = InParquet(str(root), tables[0].column)
     words = {classes[label]: names[label] for label in classes if names} if is_imagenet else {}
     found = _paths(rows, classes, str(path))
@@ -147,7 +147,7 @@ class _Table:
         """The rows that have labels, their bytes unread; the others are counted."""
         import pyarrow as pa
 
-        split, place = _split(self._relative), (str(self._relative), tars.version(self._path))
+        split, place = _split(self._relative), (str(self._relative), tar.version(self._path))
         columns = [self._label, *([f'{self._name}.path'] if self._name else [])]
         for group in range(self._file.metadata.num_row_groups):
             size = self._file.metadata.row_group(group).total_byte_size

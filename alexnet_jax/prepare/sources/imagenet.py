@@ -9,11 +9,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from alexnet_jax.data import wordnet
-from alexnet_jax.data.arrangement import Image, passed_over, place
-from alexnet_jax.data.sources import devkit, expectations, tars
-from alexnet_jax.data.sources.source import Source, Wanted, made
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import wordnet
+from alexnet_jax.prepare.sources import devkit, expected_counts, tar
+from alexnet_jax.prepare.sources.base import Source, Wanted, made
+from alexnet_jax.prepare.splits import Image, passed_over, place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +68,13 @@ def _open(challenge: Challenge, path: Path, wanted: Wanted) -> Source:
     archives = _Archives(folder, challenge, strict=wanted.expect != 'any')
     images = archives.labelled()
     if wanted.expect == 'official':
-        expectations.check_official(images, f'ILSVRC-{challenge.year}', str(folder))
+        expected_counts.check_official(images, f'ILSVRC-{challenge.year}', str(folder))
     note = ''
     if challenge.patches:
         images, note = archives.patched(images)
     arrangement = place(images, origin=str(folder), seed=wanted.seed, shares=wanted.shares)
     note = f'ILSVRC-{challenge.year}, its archives. {arrangement.note}{note}{passed_over(archives.others)}'
-    reader = tars.InArchives(str(folder))
+    reader = tar.InArchives(str(folder))
     return made(f'imagenet{challenge.year}', arrangement, wanted, reader, note=note, words=archives.kit.words)
 
 
@@ -103,7 +103,7 @@ class _Archives:
     def _train(self, file: str) -> list[Image]:
         """The training images, whose classes are the names of the archives in the archive."""
         path, images = self._folder / file, []
-        for inner in tars.members(path):
+        for inner in tar.members(path):
             wnid, ending = PurePosixPath(inner.name).stem, PurePosixPath(inner.name).suffix
             if ending != '.tar' or wnid not in self.kit.images:
                 raise UserError(
@@ -116,7 +116,7 @@ class _Archives:
             ]
         if self._strict:
             counts = collections.Counter(image.label for image in images)
-            expectations.check_listed(counts, self.kit.images, 'the training images', str(path))
+            expected_counts.check_listed(counts, self.kit.images, 'the training images', str(path))
         return images
 
     def _flat(self, file: str, truth: Sequence[str]) -> list[Image]:
@@ -124,7 +124,7 @@ class _Archives:
         origin = str(self._folder / file)
         found = sorted((PurePosixPath(name).name, where) for name, where in self._pictures(file))
         if self._strict:
-            expectations.check_listed({'all': len(found)}, {'all': len(truth)}, 'the images', origin)
+            expected_counts.check_listed({'all': len(found)}, {'all': len(truth)}, 'the images', origin)
         labels = [self._numbered(name, truth, origin) for name, _ in found]
         return [
             Image(wordnet.identity(name, wnid, origin=origin), wnid, where)
@@ -141,13 +141,13 @@ class _Archives:
             )
         return truth[int(number[1]) - 1]
 
-    def _pictures(self, file: str, within: tars.Member | None = None) -> list[tuple[str, tuple]]:
+    def _pictures(self, file: str, within: tar.Member | None = None) -> list[tuple[str, tuple]]:
         """Names of images and where they lie."""
         path = self._folder / file
         origin = f'{path}, {within.name}' if within else path
-        found, others = tars.pictures(tars.members(path, within), origin)
+        found, others = tar.pictures(tar.members(path, within), origin)
         self.others += others
-        place = file, tars.version(path)
+        place = file, tar.version(path)
         return [(member.name, (*place, member.offset, member.size)) for member in found]
 
     def patched(self, images: dict[str, list[Image]]) -> tuple[dict[str, list[Image]], str]:

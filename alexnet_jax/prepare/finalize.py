@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_jax.data import card, dataset, ground, shards, statistics
-from alexnet_jax.data.findings import Findings
-from alexnet_jax.data.sources import Source
+from alexnet_jax.data import dataset, statistics
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import dataset_readme, output_dir, shard_writer
+from alexnet_jax.prepare.dataset_report import Findings
+from alexnet_jax.prepare.sources import Source
 from alexnet_jax.runtime import atomic_io
 
 PACKAGES = ('array_record', 'numpy', 'pillow', 'scikit-image', 'simplejpeg', 'tensorflow-datasets')
 
-Jobs = Mapping[str, Sequence[shards.Job]]  # by split, in order
+Jobs = Mapping[str, Sequence[shard_writer.Job]]  # by split, in order
 
 
 def conclude(directory: Path, source: Source, settings: Mapping[str, Any], jobs: Jobs, made: Jobs) -> dict:
@@ -49,16 +50,19 @@ def conclude(directory: Path, source: Source, settings: Mapping[str, Any], jobs:
         'versions': {package: importlib.metadata.version(package) for package in PACKAGES},
         'files': files,
     }
-    texts = {ground.REPORT: json.dumps(report, indent=1), ground.CARD: card.card(manifest, report)}
+    texts = {
+        output_dir.REPORT: json.dumps(report, indent=1),
+        output_dir.CARD: dataset_readme.card(manifest, report),
+    }
     for name, text in texts.items():
-        with shards.whole(directory / name) as file:
+        with shard_writer.whole(directory / name) as file:
             file.write(text.encode())
-    for name in sorted(ground.OTHERS):
+    for name in sorted(output_dir.OTHERS):
         path = directory / name
         atomic_io.sync(path)
         files[name] = {'bytes': path.stat().st_size, 'sha256': dataset.file_checksum(path)}
     manifest['checksum'] = dataset.manifest_checksum(manifest)
-    with shards.whole(directory / dataset.MANIFEST) as file:
+    with shard_writer.whole(directory / dataset.MANIFEST) as file:
         file.write(json.dumps(manifest, indent=1).encode())
     return manifest
 
@@ -69,7 +73,7 @@ def _looked_through(directory: Path, source: Source, made: Jobs) -> dict[str, An
     total, products = np.int64(0), np.int64(0)
     for split, of_split in made.items():
         for job in of_split:
-            account = shards.read_account(job.account)  # as large as an image, so one after the other
+            account = shard_writer.read_account(job.account)  # as large as an image, so one after the other
             found.add(split, job.items, account)
             if split == 'train':
                 total, products = total + account.total, products + account.products
@@ -79,7 +83,7 @@ def _looked_through(directory: Path, source: Source, made: Jobs) -> dict[str, An
         raise UserError(
             f'No training image of {len(lost)} classes can be read ({", ".join(lost[:5])}); mend or remove them.'
         )
-    with shards.whole(directory / dataset.STATISTICS) as file:
+    with shard_writer.whole(directory / dataset.STATISTICS) as file:
         np.savez(file, **statistics.from_sums(total, products, report['images']['train']))
     return report
 
@@ -90,7 +94,7 @@ def _shards(jobs: Jobs) -> tuple[dict[str, dict], dict[str, list[int]], dict[str
     for split, of_split in jobs.items():
         lengths[split], payloads[split] = [], 0
         for job in of_split:
-            account = shards.read_account(job.account)
+            account = shard_writer.read_account(job.account)
             files[os.path.basename(job.path)] = {'bytes': account.bytes, 'sha256': account.sha256}
             lengths[split].append(account.records)
             payloads[split] += account.payload

@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from alexnet_jax.data import images
-from alexnet_jax.data.arrangement import Item
-from alexnet_jax.data.sources.folders import words
-from alexnet_jax.data.sources.source import Source, Wanted, archive_kind, arranged, hidden
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare.sources.base import Source, Wanted, archive_kind, arranged, hidden
+from alexnet_jax.prepare.sources.folder import words
+from alexnet_jax.prepare.splits import Item
 
 LARGEST_HEADER = 2**20  # bytes that a name and such may take; tarfile reads them whole
 LARGEST_RATIO, ALWAYS = 200, 2**30  # unpacked to packed bytes; so many bytes may come of any archive

@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from alexnet_jax.data.arrangement import SPLITS, Item
-from alexnet_jax.data.sources.source import Source
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare.sources.base import Source
+from alexnet_jax.prepare.splits import SPLITS, Item
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +15,7 @@ class _Drawn:
     side: int
 
     def __call__(self, item: Item) -> np.ndarray:
-        from alexnet_jax.data import cutouts  # scikit-image, which no other source needs
+        from alexnet_jax.prepare import cutouts  # scikit-image, which no other source needs
 
         split, number = item.where
         return cutouts.example(split, number, self.seed, self.side)[0]
@@ -23,7 +23,7 @@ class _Drawn:
 
 def open_cutouts(side: int, seed: int, counts: tuple[int, int, int]) -> Source:
     """So many cut-outs of `side` pixels for train, validation and test."""
-    from alexnet_jax.data import cutouts
+    from alexnet_jax.prepare import cutouts
 
     if len(counts) != len(SPLITS) or counts[0] < 1 or min(counts) < 0:
         raise UserError(

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from alexnet_jax.data import images
-from alexnet_jax.data.arrangement import Item
-from alexnet_jax.data.shards import Account
+from alexnet_jax.prepare.shard_writer import Account
+from alexnet_jax.prepare.splits import Item
 
 FEW = 10  # training images of a class with fewer, which is too few to learn from
 NAMED = 100  # ids that are named of each kind of oddity

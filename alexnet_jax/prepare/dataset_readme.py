@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from alexnet_jax.data import findings
+from alexnet_jax.prepare import dataset_report
 
 
 def card(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> str:
@@ -34,7 +34,7 @@ def card(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> str:
             'the mean image and the principal colours of the training split, `report.json` what was met with, image by '
             'image, `manifest.json` the SHA-256 of every file.',
             '',
-            findings.sentence(report),
+            dataset_report.sentence(report),
             *(['', 'Files that were not plain photographs:', '', *odd] if odd else []),
             '',
             f'Decoded by simplejpeg where it can, else by Pillow; made with {versions}.',
