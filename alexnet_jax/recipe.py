@@ -164,7 +164,7 @@ def _check_network(config: ConfigDict, images: bool) -> None:
 
 def _contradictions(config: ConfigDict) -> list[tuple[bool, str]]:
     """Pairs of fields that cannot both be meant, each with its sentence."""
-    from alexnet_jax.data import stores
+    from alexnet_jax.data import remote_storage
 
     prepare = config.prepare
     return [
@@ -179,7 +179,7 @@ def _contradictions(config: ConfigDict) -> list[tuple[bool, str]]:
             'give --config=configs/folder.py for a folder of your own with a folder for each class, or no path.',
         ),
         (
-            stores.is_store(prepare.path),
+            remote_storage.is_store(prepare.path),
             f'config.prepare.path is {prepare.path!r}, but images are read where they lie, on a disk; copy them there '
             'first, or give config.data.directory for a dataset that is prepared already.',
         ),

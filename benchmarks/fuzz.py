@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ledger import known, write  # noqa: E402
 
 from alexnet_jax import lists, recipe  # noqa: E402
-from alexnet_jax.data import dataset, exif, images, records
+from alexnet_jax.data import dataset, example_proto, exif, image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import shard_writer
 from alexnet_jax.training import inventory, journal
@@ -86,7 +86,8 @@ def corpus(folder: Path) -> dict[str, list[bytes]]:
         gzip.compress(picture('JPEG'), mtime=0),
     ]
     record = [
-        records.pack(each, label, f'n{label:08d}_{label}.JPEG') for label, each in enumerate(pictures[:3])
+        example_proto.pack(each, label, f'n{label:08d}_{label}.JPEG')
+        for label, each in enumerate(pictures[:3])
     ]
     folder.mkdir(parents=True, exist_ok=True)
     account = shard_writer.Account(
@@ -137,8 +138,8 @@ def readers(folder: Path) -> dict[str, Reader]:
     (folder / 'run').mkdir(exist_ok=True)
     (folder / 'again').mkdir(exist_ok=True)
     return {
-        'image': images.decode,
-        'record': records.unpack,
+        'image': image_io.decode,
+        'record': example_proto.unpack,
         'exif': lambda data: (exif.orientation(data), exif.of_jpeg(data)),
         'account': of_file('account', lambda: shard_writer.is_whole(job, 'f')),
         'manifest': of_file(f'made/{dataset.MANIFEST}', lambda: dataset.faults(folder / 'made')),
@@ -165,7 +166,7 @@ def config_reader(data: bytes) -> None:
 
 
 NAMED: dict[str, tuple[type[Exception], ...]] = collections.defaultdict(lambda: (UserError,))
-NAMED |= {'record': (ValueError,), 'image': (images.Unreadable,), 'exif': ()}
+NAMED |= {'record': (ValueError,), 'image': (image_io.Unreadable,), 'exif': ()}
 WEIGHTS = {
     'image': 45,
     'record': 20,

@@ -35,7 +35,7 @@ import numpy as np
 import steps
 
 from alexnet_jax import modes
-from alexnet_jax.data import cache, dataset, feed, pipeline
+from alexnet_jax.data import dataset, device_cache, pipeline, prefetch
 from alexnet_jax.distributed.mesh import batch_sharding, make_mesh, replicated_sharding
 from alexnet_jax.models import custom_vjp, presets
 
@@ -207,11 +207,11 @@ def whole(given: argparse.Namespace, data: dataset.Dataset, batch: int, *, held:
     mesh = make_mesh((1, 1), columns=shape.columns)
     images = None
     if held:
-        placed = cache.place(data.split('train'), replicated_sharding(mesh), threads=given.threads)
+        placed = device_cache.place(data.split('train'), replicated_sharding(mesh), threads=given.threads)
         stream, images = stream.without_pixels(placed.labels), placed.images
     with formulation('both'):
         one = steps.compiled(given.preset, mesh, images, compute='bfloat16')
-        with feed.feed(stream.batches(0, count + 3), batch_sharding(mesh), ahead=4) as batches:
+        with prefetch.feed(stream.batches(0, count + 3), batch_sharding(mesh), ahead=4) as batches:
             for number in range(3):
                 jax.block_until_ready(one(next(batches), number))
             waited, began = batches.waited, time.perf_counter()

@@ -19,7 +19,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from alexnet_jax.data import images
+from alexnet_jax.data import image_io
 from alexnet_jax.prepare import builder, sources  # noqa: E402
 
 WHOLE = 1_281_167 + 50_000  # images to prepare for ILSVRC-2012
@@ -62,7 +62,7 @@ def decoding(photographs: list[bytes], rounds: int) -> float:
         began = time.perf_counter()
         for _ in range(rounds):
             for data in photographs:
-                images.decode(data)
+                image_io.decode(data)
         taken.append(time.perf_counter() - began)
     return rounds * len(photographs) / min(taken)
 

@@ -92,7 +92,7 @@ class Trials:
         import jax
         import numpy as np
 
-        from alexnet_jax.data import feed
+        from alexnet_jax.data import prefetch
         from alexnet_jax.distributed.mesh import batch_sharding
 
         self._config.network.initialisation, self._config.seed = initialisation, seed
@@ -101,7 +101,7 @@ class Trials:
         one = dataclasses.replace(self._step, constants=(self._step.constants[0], dropout))
         state, losses = self._first_state(network, self._mesh), []
         stream = self._rooms.training_of(self._config, self._data, self._shape, self._mesh)
-        with feed.feed(stream.batches(0, steps), batch_sharding(self._mesh)) as batches:
+        with prefetch.feed(stream.batches(0, steps), batch_sharding(self._mesh)) as batches:
             for number in range(steps):
                 state, sums = one(state, next(batches), self._rates[initialisation], np.uint32(number))
                 sums = jax.device_get(sums)

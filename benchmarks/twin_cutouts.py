@@ -99,7 +99,7 @@ def ours(race: Race, seed: int, compute: str) -> dict:
     import jax
     import numpy as np
 
-    from alexnet_jax.data import feed
+    from alexnet_jax.data import prefetch
     from alexnet_jax.distributed.mesh import batch_sharding
     from alexnet_jax.training import optimizer, step
 
@@ -109,7 +109,7 @@ def ours(race: Race, seed: int, compute: str) -> dict:
     dropout = jax.random.fold_in(jax.random.key(seed), 1)
     one = step.make(network, chain, race.mesh, mean=race.data.mean, key=dropout)
     state, losses, began = step.first_state(network, race.mesh), [], time.perf_counter()
-    with feed.feed(stream.batches(0, race.plan.last), batch_sharding(race.mesh)) as batches:
+    with prefetch.feed(stream.batches(0, race.plan.last), batch_sharding(race.mesh)) as batches:
         for number in range(race.plan.last):
             state, sums = one(state, next(batches), race.plan.rates(number), np.uint32(number))
             losses.append(sums['loss'] / sums['images'])

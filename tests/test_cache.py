@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from alexnet_jax.data import augment, cache, feed, pipeline
+from alexnet_jax.data import augment, device_cache, pipeline, prefetch
 from alexnet_jax.errors import UserError
 from alexnet_jax.models import presets
 from alexnet_jax.models.alexnet import AlexNet
@@ -64,7 +64,7 @@ def test_the_device_cuts_as_the_host_does(record, top, left):
     pixels = Made().pixels
     expected = augment.cut(pixels[record], top, left, False, out=np.empty((CROP, CROP, 3), np.uint8))
     place = (np.array([number], np.int32) for number in (record, top, left))
-    found = cache.cut(pixels, *place, crop=CROP)
+    found = device_cache.cut(pixels, *place, crop=CROP)
     np.testing.assert_array_equal(found[0], expected)
 
 
@@ -88,7 +88,7 @@ def test_steps_from_the_cache_are_the_steps_from_the_host(shape):
     """Equal losses and parameters after three steps with dropout, to float32's rounding in another program."""
     mesh, records = mesh_of(shape), Made()
     from_host = trained(mesh, stream_of(records), None)
-    held = cache.place(records, everywhere(mesh), threads=3)
+    held = device_cache.place(records, everywhere(mesh), threads=3)
     from_cache = trained(mesh, stream_of(records).without_pixels(held.labels), held.images)
     np.testing.assert_allclose(from_cache[0], from_host[0], rtol=1e-6)
     for found, expected in zip(*map(jax.tree.leaves, (from_cache[1], from_host[1])), strict=True):
@@ -111,7 +111,7 @@ def trained(mesh, stream, images, steps=3):
     state, losses = step.first_state(network(), mesh), []
     rates = np.full((len(network().architecture.parameters()), 2), 1e-6, np.float32)
     one = made(mesh, images)
-    with feed.feed(stream.batches(0, steps), NamedSharding(mesh, PartitionSpec('data'))) as batches:
+    with prefetch.feed(stream.batches(0, steps), NamedSharding(mesh, PartitionSpec('data'))) as batches:
         for number, batch in enumerate(batches):
             state, sums = one(state, batch, rates, np.uint32(number))
             losses.append(float(sums['loss']))
@@ -121,7 +121,7 @@ def trained(mesh, stream, images, steps=3):
 def test_the_cache_crosses_no_link():
     """Each device cuts its own share out of its own copy: no more is moved than without a cache."""
     mesh, records = mesh_of((2, 2)), Made()
-    held = cache.place(records, everywhere(mesh))
+    held = device_cache.place(records, everywhere(mesh))
     rates = np.ones((len(network().architecture.parameters()), 2), np.float32)
     ways = ((None, stream_of(records)), (held.images, stream_of(records).without_pixels(held.labels)))
     kinds = r'(all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\('
@@ -135,29 +135,29 @@ def test_the_cache_crosses_no_link():
 
 def test_what_does_not_fit_is_refused_with_its_size_and_nothing_is_read(monkeypatch):
     records, mesh = Made(), mesh_of((1, 2))
-    monkeypatch.setattr(cache, 'free_bytes', lambda device, sharers: 400_000)
+    monkeypatch.setattr(device_cache, 'free_bytes', lambda device, sharers: 400_000)
     with pytest.raises(UserError, match=r'40 images of 64 pixels take .* GiB, and cpu:0 can give .* GiB'):
-        cache.place(records, everywhere(mesh))
+        device_cache.place(records, everywhere(mesh))
     assert records.read == 1  # for the images' size
     with pytest.raises(UserError, match=r'1,281,167 images of 256 pixels take 234\.6 GiB'):
-        cache.check_room((1_281_167, 256, 256, 3), everywhere(mesh))
+        device_cache.check_room((1_281_167, 256, 256, 3), everywhere(mesh))
 
 
 def test_memory_that_nobody_knows_refuses_nothing(monkeypatch):
-    monkeypatch.setattr(cache, 'free_bytes', lambda device, sharers: None)
-    cache.check_room((1_281_167, 256, 256, 3), everywhere(mesh_of((1, 1))))
+    monkeypatch.setattr(device_cache, 'free_bytes', lambda device, sharers: None)
+    device_cache.check_room((1_281_167, 256, 256, 3), everywhere(mesh_of((1, 1))))
 
 
 def test_cpu_devices_share_the_hosts_memory():
-    alone, shared = (cache.free_bytes(jax.devices()[0], sharers=n) for n in (1, 7))
+    alone, shared = (device_cache.free_bytes(jax.devices()[0], sharers=n) for n in (1, 7))
     assert 3 < alone / shared < 5
 
 
 def test_files_that_the_host_would_drop_count_as_free(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, 'MEMORY', tmp_path / 'meminfo')
+    monkeypatch.setattr(device_cache, 'MEMORY', tmp_path / 'meminfo')
     (tmp_path / 'meminfo').write_text('MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable:    4000 kB\n')
-    assert cache.free_bytes(jax.devices()[0], sharers=1) == 1024 * 2000
+    assert device_cache.free_bytes(jax.devices()[0], sharers=1) == 1024 * 2000
     (tmp_path / 'meminfo').write_text('MemFree: 10 kB\n')  # an old kernel's, and no file elsewhere
-    assert cache.free_bytes(jax.devices()[0], sharers=1) > 0
+    assert device_cache.free_bytes(jax.devices()[0], sharers=1) > 0
     (tmp_path / 'meminfo').unlink()
-    assert cache.free_bytes(jax.devices()[0], sharers=1) > 0
+    assert device_cache.free_bytes(jax.devices()[0], sharers=1) > 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax import modes
-from alexnet_jax.data import dataset, images
+from alexnet_jax.data import dataset, image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import sources
 from alexnet_jax.prepare.sources import cifar10
@@ -95,6 +95,6 @@ def test_the_card_prepares_it_at_the_size_its_network_sees(tmp_path):
     assert (counts['classes'], counts['test'], counts['train'] + counts['validation']) == (10, 20, 100)
     data = dataset.open_dataset(tmp_path / 'run/dataset')
     image, label, name = data.split('test')[7]
-    expected = images.resize_and_crop(pixels(6, 7), 64)
+    expected = image_io.resize_and_crop(pixels(6, 7), 64)
     np.testing.assert_array_equal(image, expected)
     assert (label, name) == (0, 'test_batch/00007')

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from alexnet_jax.data import dataset, images, records
+from alexnet_jax.data import dataset, example_proto, image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import builder, cutouts, sources
 
@@ -79,8 +79,8 @@ def test_records_are_the_images_of_the_source(made, encoding, split):
         assert image.dtype == np.uint8 and isinstance(label, int) and isinstance(name, str)
         assert (label, name) == (expected_label, f'{split}/{number:06d}')
         if encoding == 'jpeg':
-            assert found.raw(number) == images.encode_jpeg(expected, 95)
-            expected = images.decode(found.raw(number))
+            assert found.raw(number) == image_io.encode_jpeg(expected, 95)
+            expected = image_io.decode(found.raw(number))
         else:
             assert found.raw(number) == expected.tobytes()
         np.testing.assert_array_equal(image, expected)
@@ -103,7 +103,7 @@ def test_any_tfds_reader_opens_it_and_sees_the_same(made, encoding):
     for number in range(30):
         image, label, name = ours[number]
         record = theirs[number]
-        pixels = images.decode(record['image']) if encoding == 'jpeg' else record['image']
+        pixels = image_io.decode(record['image']) if encoding == 'jpeg' else record['image']
         np.testing.assert_array_equal(pixels, image)
         assert (record['label'], record['id'].decode()) == (label, name)
 
@@ -223,7 +223,7 @@ def test_a_shard_that_does_not_open_is_told_about(copy):
 @pytest.mark.parametrize(
     'record, sentence',
     [
-        (records.pack(bytes(SIDE * SIDE * 3 - 1), 0, 'short'), 'bytes of pixels'),
+        (example_proto.pack(bytes(SIDE * SIDE * 3 - 1), 0, 'short'), 'bytes of pixels'),
         (b'no record', 'record 13 is damaged'),
     ],
 )
@@ -241,8 +241,8 @@ def test_a_jpeg_of_another_size_is_told_about(made, tmp_path):
     copy = Path(shutil.copytree(made['jpeg'], tmp_path / 'copy'))
     found = dataset.open_dataset(copy).split('train')
     writer = ArrayRecordWriter(str(copy / SHARD), 'group_size:1,uncompressed')
-    for content in (images.encode_jpeg(np.zeros((8, 8, 3), np.uint8), 95), b'no image'):
-        writer.write(records.pack(content, 0, 'small'))
+    for content in (image_io.encode_jpeg(np.zeros((8, 8, 3), np.uint8), 95), b'no image'):
+        writer.write(example_proto.pack(content, 0, 'small'))
     writer.close()
     with pytest.raises(UserError, match=r'an image of \(8, 8, 3\)'):
         found[10]
@@ -251,8 +251,10 @@ def test_a_jpeg_of_another_size_is_told_about(made, tmp_path):
 
 
 def test_opening_holds_our_reading_against_that_of_tfds(made, monkeypatch):
-    unpack = records.unpack
-    monkeypatch.setattr(records, 'unpack', lambda record: (unpack(record)[0], unpack(record)[1] + 1, 'other'))
+    unpack = example_proto.unpack
+    monkeypatch.setattr(
+        example_proto, 'unpack', lambda record: (unpack(record)[0], unpack(record)[1] + 1, 'other')
+    )
     with pytest.raises(UserError, match='TFDS reads its first record differently'):
         dataset.open_dataset(made['raw']).split('train')
 

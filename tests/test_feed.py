@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from alexnet_jax.data.feed import Feed, feed
+from alexnet_jax.data.prefetch import Feed, feed
 
 
 def sharding(data=4, column=2):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from archives import CLASSES
 
-from alexnet_jax.data import dataset, images
+from alexnet_jax.data import dataset, image_io
 from alexnet_jax.prepare import builder, sources
 
 SIDE = 16
@@ -71,8 +71,8 @@ def test_the_records_are_the_images_by_their_stems_in_the_order_of_the_ids(expec
         told = dict(list(of_split))
         for image, label, name in (record for split in ours for record in records[split]):
             assert data.classes[label] == told[name]
-            square = images.resize_and_crop(images.decode(of_split[name, told[name]], name=name), SIDE)
-            np.testing.assert_array_equal(image, images.decode(images.encode_jpeg(square, 95)))
+            square = image_io.resize_and_crop(image_io.decode(of_split[name, told[name]], name=name), SIDE)
+            np.testing.assert_array_equal(image, image_io.decode(image_io.encode_jpeg(square, 95)))
     for of_split in records.values():
         assert [name for *_, name in of_split] == sorted(name for *_, name in of_split)
 

@@ -13,7 +13,7 @@ import archives
 import pytest
 from archives import CLASSES, NUMBERS
 
-from alexnet_jax.data import dataset, images
+from alexnet_jax.data import dataset, image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import builder, sources
 from alexnet_jax.prepare.sources import checksums, devkit, expected_counts, tar
@@ -248,7 +248,7 @@ def test_half_an_archive_in_an_archive_is_refused(root):
 
 
 def test_members_too_large_for_images_are_refused_before_they_are_read(root, monkeypatch):
-    monkeypatch.setattr(images, 'LARGEST_FILE', 5000)
+    monkeypatch.setattr(image_io, 'LARGEST_FILE', 5000)
     in_inner(root, lambda data: added(data, member('n02084071_4.JPEG', bytes(5001))))
     refused(root, r"'n02084071_4.JPEG' of 5,001 bytes, more than the 5,000")
 

@@ -6,7 +6,7 @@ import archives
 import pytest
 
 from alexnet_jax import modes
-from alexnet_jax.data import images
+from alexnet_jax.data import image_io
 from alexnet_jax.prepare import cutouts
 from configs import default
 
@@ -37,7 +37,7 @@ def pictures(year=2012):
                 split != 'train' or number >= 4
             ):  # of which archives has a grey, an inked, a lying and a gzipped one
                 image, _ = cutouts.example('train', 10 * number + LABELS[wnid], 0, 80)
-                of_split[name, wnid] = images.encode_jpeg(image, 90)
+                of_split[name, wnid] = image_io.encode_jpeg(image, 90)
     return found
 
 

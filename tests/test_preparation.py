@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alexnet_jax.data import dataset, images, statistics
+from alexnet_jax.data import dataset, image_io, statistics
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import builder, output_dir, shard_writer, sources
 from alexnet_jax.runtime import atomic_io
@@ -86,11 +86,11 @@ def test_images_are_squared_and_stored_as_asked(encoding, tmp_path):
     prepare(tmp_path / 'd', source, encoding=encoding, quality=80)
     records = dataset.open_dataset(tmp_path / 'd').split('train')
     for number, item in enumerate(source.splits['train']):
-        square = images.resize_and_crop(picture(int(item.id[-6:-4])), SIDE)
-        stored = square.tobytes() if encoding == 'raw' else images.encode_jpeg(square, 80)
+        square = image_io.resize_and_crop(picture(int(item.id[-6:-4])), SIDE)
+        stored = square.tobytes() if encoding == 'raw' else image_io.encode_jpeg(square, 80)
         assert records.raw(number) == stored
         np.testing.assert_array_equal(
-            records[number][0], square if encoding == 'raw' else images.decode(stored)
+            records[number][0], square if encoding == 'raw' else image_io.decode(stored)
         )
 
 
@@ -101,7 +101,7 @@ def test_photographs_of_ones_own_are_turned_upright(tmp_path):
     Image.fromarray(picture(0)).save(root / 'dog' / '00.png', exif=exif)
     prepare(tmp_path / 'd', folder(root))
     records = dataset.open_dataset(tmp_path / 'd').split('train')
-    upright = images.resize_and_crop(picture(0)[::-1, ::-1], SIDE)
+    upright = image_io.resize_and_crop(picture(0)[::-1, ::-1], SIDE)
     np.testing.assert_array_equal(
         next(r[0] for r in map(records.__getitem__, range(4)) if r[2] == 'dog/00.png'), upright
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import tiny
 
-from alexnet_jax.data import feed, pipeline
+from alexnet_jax.data import pipeline, prefetch
 from alexnet_jax.distributed.mesh import batch_sharding
 from alexnet_jax.modes import rooms
 from alexnet_jax.training import optimizer, step
@@ -43,7 +43,7 @@ def run(trained):
         )
         state, rates = step.first_state(network, mesh), np.full((len(layers), 2), RATE, np.float32)
         read = []
-        with feed.feed(stream.batches(0, STEPS), batch_sharding(mesh)) as batches:
+        with prefetch.feed(stream.batches(0, STEPS), batch_sharding(mesh)) as batches:
             for number, batch in enumerate(batches):
                 state, sums = made(state, batch, rates, np.uint32(number))
                 read.append(float(sums['loss']))

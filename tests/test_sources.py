@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from alexnet_jax.data import images
+from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import cutouts, sources
 
@@ -195,14 +195,14 @@ def test_nothing_is_written_while_archives_are_read(tmp_path):
 def test_an_image_that_has_gone_is_named(tmp_path):
     source = made('folder', tmp_path, FILES)
     (tmp_path / 'pets/train/dog/b.jpg').unlink()
-    with pytest.raises(images.Unreadable, match='train/dog/b.jpg'):
+    with pytest.raises(image_io.Unreadable, match='train/dog/b.jpg'):
         source.read(source.splits['train'][2])
 
 
 def test_an_image_beyond_the_end_of_its_archive_is_named(tmp_path):
     source = made('tar', tmp_path, FILES)
     (tmp_path / 'pets.tar').write_bytes(b'')
-    with pytest.raises(images.Unreadable, match='train/cat/c.png'):
+    with pytest.raises(image_io.Unreadable, match='train/cat/c.png'):
         source.read(source.splits['train'][0])
 
 

@@ -17,7 +17,7 @@ from conftest import tiny
 
 import main
 from alexnet_jax import modes
-from alexnet_jax.data import dataset, feed, pipeline, records
+from alexnet_jax.data import dataset, example_proto, pipeline, prefetch
 from alexnet_jax.evaluation import accuracy, baseline
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.prepare import builder
@@ -139,8 +139,8 @@ def test_a_signal_while_data_do_not_come_saves_what_is_there_and_leaves(
         return batch(self, number)
 
     monkeypatch.setattr(pipeline.Training, 'batch', hanging)
-    at_call(monkeypatch, feed.Feed, '__next__', lambda: threading.Timer(0.3, ask).start(), 4)
-    monkeypatch.setattr('alexnet_jax.data.feed.PATIENCE', 0.2)
+    at_call(monkeypatch, prefetch.Feed, '__next__', lambda: threading.Timer(0.3, ask).start(), 4)
+    monkeypatch.setattr('alexnet_jax.data.prefetch.PATIENCE', 0.2)
     config = steered(directory)
     config.checkpoint.every_steps = 1000
     config.evaluate.every_epochs = 0.5
@@ -166,7 +166,7 @@ def test_a_signal_while_preparing_keeps_what_is_whole_and_leaves_nothing_half(
     with monkeypatch.context() as hooks:
         ask = asks()
         if workers == 1:
-            at_call(hooks, records, 'pack', ask, 20)
+            at_call(hooks, example_proto, 'pack', ask, 20)
         else:
             threading.Timer(1.0, ask).start()
         with pytest.raises(signals.Stopped, match='what is prepared so far is kept'):

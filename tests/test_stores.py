@@ -12,7 +12,7 @@ from etils.epath import backend
 from fsspec.implementations.local import LocalFileSystem
 
 from alexnet_jax import modes, recipe
-from alexnet_jax.data import dataset, stores
+from alexnet_jax.data import dataset, remote_storage
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import builder, sources
 from configs import quickstart
@@ -57,11 +57,11 @@ def content(directory):
 
 @pytest.mark.parametrize('url', [URL, 's3://bucket/dataset'])
 def test_a_dataset_goes_to_the_store_and_comes_back_the_same(url, whole, bucket, tmp_path):
-    assert not stores.holds_dataset(url)
-    stores.send(whole, url)
-    assert content(bucket / url.partition('://')[2]) == content(whole) and stores.holds_dataset(url)
-    stores.fetch(url, tmp_path / 'copy')
-    (tmp_path / 'copy' / stores.LOCK).unlink()
+    assert not remote_storage.holds_dataset(url)
+    remote_storage.send(whole, url)
+    assert content(bucket / url.partition('://')[2]) == content(whole) and remote_storage.holds_dataset(url)
+    remote_storage.fetch(url, tmp_path / 'copy')
+    (tmp_path / 'copy' / remote_storage.LOCK).unlink()
     assert content(tmp_path / 'copy') == content(whole) and dataset.verify(tmp_path / 'copy') == []
     assert dataset.open_dataset(tmp_path / 'copy').checksum == dataset.open_dataset(whole).checksum
 
@@ -69,10 +69,12 @@ def test_a_dataset_goes_to_the_store_and_comes_back_the_same(url, whole, bucket,
 def test_the_manifest_comes_last_there_and_here(whole, bucket, tmp_path, monkeypatch):
     """So that what was broken off on the way is never taken for a dataset, and goes on where it was."""
     order = []
-    monkeypatch.setattr(stores, '_at', lambda *names, at=stores._at: order.append(names[-1]) or at(*names))
-    stores.send(whole, URL)
+    monkeypatch.setattr(
+        remote_storage, '_at', lambda *names, at=remote_storage._at: order.append(names[-1]) or at(*names)
+    )
+    remote_storage.send(whole, URL)
     assert order[-1] == dataset.MANIFEST and len(order) > 8
-    copied = stores._copied
+    copied = remote_storage._copied
 
     def breaking(source, out, size, done=[]):  # noqa: B006
         done.append(size)
@@ -80,26 +82,26 @@ def test_the_manifest_comes_last_there_and_here(whole, bucket, tmp_path, monkeyp
             raise OSError('the line is broken')
         return copied(source, out, size)
 
-    monkeypatch.setattr(stores, '_copied', breaking)
+    monkeypatch.setattr(remote_storage, '_copied', breaking)
     with pytest.raises(UserError, match='cannot be reached .*the line is broken'):
-        stores.fetch(URL, tmp_path / 'copy')
+        remote_storage.fetch(URL, tmp_path / 'copy')
     with pytest.raises(UserError, match='holds no whole dataset'):
         dataset.open_dataset(tmp_path / 'copy')
     kept = {path.name: path.stat().st_ino for path in (tmp_path / 'copy').iterdir() if path.stat().st_size}
-    monkeypatch.setattr(stores, '_copied', copied)
-    stores.fetch(URL, tmp_path / 'copy')
+    monkeypatch.setattr(remote_storage, '_copied', copied)
+    remote_storage.fetch(URL, tmp_path / 'copy')
     assert dataset.verify(tmp_path / 'copy') == []
     now = {path.name: path.stat().st_ino for path in (tmp_path / 'copy').iterdir()}
     assert len([name for name in kept if now.get(name) == kept[name]]) >= 3  # not copied again
 
 
 def test_a_damaged_file_there_is_named_and_nothing_is_taken_for_a_dataset(whole, bucket, tmp_path):
-    stores.send(whole, URL)
+    remote_storage.send(whole, URL)
     shard = bucket / 'bucket/pets/dataset/cutouts-test.array_record-00000-of-00001'
     for damaged in (shard.read_bytes()[:-1], shard.read_bytes() + b'x', shard.read_bytes()[:-1] + b'?'):
         shard.write_bytes(damaged)
         with pytest.raises(UserError, match='cutouts-test.array_record-00000-of-00001 is damaged'):
-            stores.fetch(URL, tmp_path / 'copy')
+            remote_storage.fetch(URL, tmp_path / 'copy')
         assert not (tmp_path / 'copy' / dataset.MANIFEST).exists()
 
 
@@ -109,14 +111,14 @@ def test_a_damaged_file_there_is_named_and_nothing_is_taken_for_a_dataset(whole,
     lambda manifest: [],
 ])  # fmt: skip
 def test_a_manifest_that_cannot_be_right_is_refused(change, whole, bucket, tmp_path):
-    stores.send(whole, URL)
+    remote_storage.send(whole, URL)
     file = bucket / 'bucket/pets/dataset' / dataset.MANIFEST
     changed = change(json.loads(file.read_text()))
     if isinstance(changed, dict) and changed['checksum'] != '0':
         changed['checksum'] = dataset.manifest_checksum(changed)
     file.write_text(json.dumps(changed))
     with pytest.raises(UserError, match='manifest.json is damaged'):
-        stores.fetch(URL, tmp_path / 'copy')
+        remote_storage.fetch(URL, tmp_path / 'copy')
     assert not (tmp_path / 'copy').exists()
 
 
@@ -124,22 +126,22 @@ def test_another_dataset_is_left_alone_here_and_there(whole, bucket, tmp_path):
     other = tmp_path / 'other'
     source = sources.open_source('cutouts', side=16, counts=(31, 10, 10))
     builder.prepare(source, other, side=16, encoding='raw', progress=False)
-    stores.send(whole, URL)
+    remote_storage.send(whole, URL)
     before = content(bucket / 'bucket/pets/dataset'), content(other)
     with pytest.raises(UserError, match='gs://bucket/pets/dataset holds another dataset'):
-        stores.send(other, URL)
+        remote_storage.send(other, URL)
     with pytest.raises(UserError, match='other holds another dataset than gs://'):
-        stores.fetch(URL, other)
-    stores.send(whole, URL)
+        remote_storage.fetch(URL, other)
+    remote_storage.send(whole, URL)
     assert before == (content(bucket / 'bucket/pets/dataset'), content(other))
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_copied(whole, bucket, tmp_path, monkeypatch):
-    stores.send(whole, URL)
+    remote_storage.send(whole, URL)
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(10, 0, 10))
     with pytest.raises(UserError, match='needs 0.0 GB for the dataset at gs://.* make room'):
-        stores.fetch(URL, tmp_path / 'copy')
-    assert [path.name for path in (tmp_path / 'copy').iterdir()] == [stores.LOCK]
+        remote_storage.fetch(URL, tmp_path / 'copy')
+    assert [path.name for path in (tmp_path / 'copy').iterdir()] == [remote_storage.LOCK]
 
 
 def config_of(**fields):
@@ -163,8 +165,8 @@ def test_a_run_prepares_into_the_store_and_another_machine_reads_from_it(bucket,
 
 
 def test_who_waited_while_another_process_copied_reads_no_file_again(whole, bucket, tmp_path, monkeypatch):
-    stores.send(whole, URL)
-    lock, copied = stores._alone, []
+    remote_storage.send(whole, URL)
+    lock, copied = remote_storage._alone, []
 
     @contextlib.contextmanager
     def after_another(directory):
@@ -172,9 +174,11 @@ def test_who_waited_while_another_process_copied_reads_no_file_again(whole, buck
             shutil.copytree(whole, directory, dirs_exist_ok=True)
             yield copied.append(directory)
 
-    monkeypatch.setattr(stores, '_alone', after_another)
-    monkeypatch.setattr(stores, '_is_there', lambda path, _: pytest.fail(f'{path} is read whole once more'))
-    stores.fetch(URL, tmp_path / 'copy')
+    monkeypatch.setattr(remote_storage, '_alone', after_another)
+    monkeypatch.setattr(
+        remote_storage, '_is_there', lambda path, _: pytest.fail(f'{path} is read whole once more')
+    )
+    remote_storage.fetch(URL, tmp_path / 'copy')
     assert copied and dataset.open_dataset(tmp_path / 'copy').checksum == dataset.open_dataset(whole).checksum
 
 
@@ -196,7 +200,7 @@ def test_a_store_that_cannot_be_reached_is_said_before_any_work(tmp_path, monkey
     ):
         modes.prepare(config_of(), str(tmp_path / 'run'))
     with pytest.raises(UserError, match='without s3fs'):
-        stores.send(tmp_path, 's3://b') if stores.holds_dataset('s3://b') else None
+        remote_storage.send(tmp_path, 's3://b') if remote_storage.holds_dataset('s3://b') else None
     with pytest.raises(UserError, match='in no store that is known here; there are: gs://, s3://'):
         modes.prepare(config_of(**{'data.directory': 'ftp://x/y'}), str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_jax.data import images, records
+from alexnet_jax.data import example_proto, image_io
 from alexnet_jax.errors import UserError
 
 MANIFEST = 'manifest.json'
@@ -70,7 +70,7 @@ class Records:
             )
             # Taking records apart here costs a tenth of what it costs TFDS, which has to agree on what they say.
             theirs = builder.as_data_source(split, decoders=None if self._is_raw else undecoded)[0]
-            image, label, name = records.unpack(self._source[0])
+            image, label, name = example_proto.unpack(self._source[0])
         except Exception as error:  # TFDS and ArrayRecord answer damage with many kinds of exceptions
             raise UserError(f'{self._of} cannot be opened ({error}); {_advice(directory)}') from error
         image_theirs = theirs['image'].tobytes() if self._is_raw else theirs['image']
@@ -92,7 +92,7 @@ class Records:
                 raise self._damaged(record, f'{len(data)} bytes of pixels')
             return np.frombuffer(data, np.uint8).reshape(self._shape), label, name
         side = self._shape[0]
-        image = images.decode_known(data, side, name=f'{self._of}, record {record} ({name})')
+        image = image_io.decode_known(data, side, name=f'{self._of}, record {record} ({name})')
         if image.shape != self._shape:
             raise self._damaged(record, f'an image of {image.shape}')
         return image, label, name
@@ -105,7 +105,7 @@ class Records:
         if not 0 <= record < len(self._source):
             raise IndexError(f'record {record} of {len(self._source)}')
         try:
-            return records.unpack(self._source[record])
+            return example_proto.unpack(self._source[record])
         except (RuntimeError, ValueError) as error:  # ArrayRecord's checksums, or our parser
             raise self._damaged(record, error) from error
 

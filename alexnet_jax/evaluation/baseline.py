@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from alexnet_jax.data import images
+from alexnet_jax.data import image_io
 
 LARGEST_TRAINING_SET = 10_000  # images; beyond it the errors hardly move, and the time grows
 THUMBNAIL = 16  # pixels a side
@@ -100,7 +100,7 @@ def thumbnails(pixels: np.ndarray) -> np.ndarray:
 
     Whole numbers about zero, so that sums of 768 of their products fit float32 and distances are exact.
     """
-    small = np.stack([images.resize_and_crop(image, THUMBNAIL) for image in pixels])
+    small = np.stack([image_io.resize_and_crop(image, THUMBNAIL) for image in pixels])
     return small.reshape(len(small), -1).astype(np.float32) - 128
 
 

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import recipe
 from alexnet_jax.analysis import bars, memory, speed, tables
-from alexnet_jax.data import dataset, feed, pipeline
+from alexnet_jax.data import dataset, pipeline, prefetch
 from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, is_primary
 from alexnet_jax.models import presets
 from alexnet_jax.models.architecture import Architecture
@@ -156,7 +156,7 @@ def whole(
     found['step'] = speed.spread(speed.timed(lambda: run(placed), steps))
     found['memory'] = {'program': memory.of_program(compiled), 'compiled': process}
     if stream:
-        with feed.feed(stream.batches(0, steps + 1), sharding, ahead=config.data.ahead) as batches:
+        with prefetch.feed(stream.batches(0, steps + 1), sharding, ahead=config.data.ahead) as batches:
             jax.block_until_ready(run(next(batches)))
             began, before = time.perf_counter(), batches.waited
             for _ in range(steps):

@@ -46,19 +46,19 @@ def directory(config: ConfigDict, workdir: str) -> Path:
 
 def _store(config: ConfigDict) -> str:
     """The address of the dataset in an object store, if it is to lie in one."""
-    from alexnet_jax.data import stores
+    from alexnet_jax.data import remote_storage
 
-    return config.data.directory if stores.is_store(config.data.directory) else ''
+    return config.data.directory if remote_storage.is_store(config.data.directory) else ''
 
 
 def fetched(config: ConfigDict, target: Path) -> bool:
     """Whether the dataset is in `target`, to which it is copied where it lies in an object store."""
-    from alexnet_jax.data import stores
+    from alexnet_jax.data import remote_storage
 
     url = _store(config)
-    if url and not is_prepared(target) and stores.holds_dataset(url):
+    if url and not is_prepared(target) and remote_storage.holds_dataset(url):
         log.info('Copying the dataset from %s to %s.', url, target)
-        stores.fetch(url, target)
+        remote_storage.fetch(url, target)
     return is_prepared(target)
 
 
@@ -96,7 +96,7 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     first prepares, and the others wait. A dataset that is to lie in an object store is
     sent there at the end.
     """
-    from alexnet_jax.data import dataset, stores
+    from alexnet_jax.data import dataset, remote_storage
     from alexnet_jax.prepare import builder, dataset_report, output_dir, sources
 
     wanted = config.prepare
@@ -133,7 +133,7 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     log.info('%s', dataset_report.sentence(report))
     _draw(config, dataset.open_dataset(target), source, report, target / output_dir.PICTURE)
     if url := _store(config):
-        stores.send(target, url)
+        remote_storage.send(target, url)
         log.info('The dataset is in %s.', url)
     heartbeat.at(PREPARED)
     return numbers

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax import recipe
-from alexnet_jax.data import cache, dataset, pipeline, statistics
+from alexnet_jax.data import dataset, device_cache, pipeline, statistics
 from alexnet_jax.distributed.mesh import (
     compiler_options,
     describe_mesh,
@@ -142,19 +142,19 @@ def check_cache(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> None:
     """Raises UserError where the config wants the training images on the devices and they do not fit."""
     if config.data.device_cache:
         shape = (data.counts['train'], data.side, data.side, 3)
-        cache.check_room(shape, replicated_sharding(mesh))
+        device_cache.check_room(shape, replicated_sharding(mesh))
 
 
-def cache_of(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> cache.Cache | None:
+def cache_of(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> device_cache.Cache | None:
     """The training images on every device, where the config asks for it."""
     if not config.data.device_cache:
         return None
     began = time.perf_counter()
-    held = cache.place(data.split('train'), replicated_sharding(mesh), threads=config.data.threads)
+    held = device_cache.place(data.split('train'), replicated_sharding(mesh), threads=config.data.threads)
     log.info(
         'data.device_cache: %s images, %.2f GiB, on each device after %.1f s.',
         f'{len(held.labels):,}',
-        held.images.nbytes / cache.GIB,
+        held.images.nbytes / device_cache.GIB,
         time.perf_counter() - began,
     )
     return held

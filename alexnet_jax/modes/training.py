@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import recipe
 from alexnet_jax.commands import consistency
-from alexnet_jax.data import dataset, feed, pipeline
+from alexnet_jax.data import dataset, pipeline, prefetch
 from alexnet_jax.distributed import initialize, sync
 from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, is_primary
 from alexnet_jax.models.alexnet import AlexNet
@@ -197,7 +197,7 @@ def go_on(run: Run, start: Start) -> tuple[step.State, int]:
     made = made_step(run, held.images if held else None)
     cached = stream.without_pixels(held.labels) if held else stream
     batches = cached.batches(start.done, start.plan.last)
-    with feed.feed(batches, batch_sharding(run.mesh), ahead=config.data.ahead) as fed:
+    with prefetch.feed(batches, batch_sharding(run.mesh), ahead=config.data.ahead) as fed:
         return loop.run(
             made,
             start.state,

@@ -20,7 +20,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax import commandline, recipe
-from alexnet_jax.data import stores
+from alexnet_jax.data import remote_storage
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import atomic_io
 
@@ -106,7 +106,7 @@ def _with_later_fields(begun: dict[str, object]) -> dict[str, object]:
 
 def _address(directory: str) -> str:
     """Of a dataset, wherever one stands; one in an object store has it already."""
-    on_disk = directory and not stores.is_store(directory)
+    on_disk = directory and not remote_storage.is_store(directory)
     return str(Path(directory).expanduser().absolute()) if on_disk else directory
 
 

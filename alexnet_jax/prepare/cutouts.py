@@ -15,7 +15,7 @@ import functools
 import numpy as np
 import skimage.data
 
-from alexnet_jax.data import images
+from alexnet_jax.data import image_io
 
 CLASSES = ('disc', 'square', 'triangle', 'star', 'cross', 'ring', 'crescent', 'heart', 'arrow', 'semicircle')
 PHOTOGRAPHS = {
@@ -75,7 +75,7 @@ def _scales(name: str, side: int) -> tuple[np.ndarray, ...]:
     sizes = [
         [max(side, round(edge * scale * side / shorter)) for edge in pixels.shape[:2]] for scale in scales
     ]
-    return tuple(images.resize(pixels, *size) for size in sizes)
+    return tuple(image_io.resize(pixels, *size) for size in sizes)
 
 
 def _differ(ground: np.ndarray, figure: np.ndarray) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_jax.data import images
+from alexnet_jax.data import image_io
 from alexnet_jax.prepare.shard_writer import Account
 from alexnet_jax.prepare.splits import Item
 
@@ -61,7 +61,7 @@ class Findings:
                     'treatment': treatment,
                     'first': sorted(self.odd[word])[:NAMED],
                 }
-                for word, treatment in images.ODD.items()
+                for word, treatment in image_io.ODD.items()
                 if word in self.odd
             },
             'left_out': dict(sorted(self.left_out.items())),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from alexnet_jax.data import dataset, images, records
+from alexnet_jax.data import dataset, example_proto, image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare.sources import Item, Source
 from alexnet_jax.runtime import atomic_io
@@ -78,10 +78,10 @@ def make(job: Job, tick: Callable[[int], None]) -> list[str]:
         for item in job.items:
             try:
                 stored, image, opened = _image(job, item)
-            except images.Unreadable as mistake:
+            except image_io.Unreadable as mistake:
                 left_out[item.id] = str(mistake)
             else:
-                record = records.pack(stored, item.label, item.id)
+                record = example_proto.pack(stored, item.label, item.id)
                 write(record)
                 payload += len(record)
                 total += image
@@ -127,16 +127,16 @@ def written(path: str) -> Iterator[Callable[[bytes], object]]:
         raise
 
 
-def _image(job: Job, item: Item) -> tuple[bytes, np.ndarray, images.Opened | None]:
+def _image(job: Job, item: Item) -> tuple[bytes, np.ndarray, image_io.Opened | None]:
     """What is stored of an image, the pixels that readers will see, and its file as it was found, if there is one."""
     found, opened = job.source.read(item), None
     if isinstance(found, bytes):
-        found, opened = images.square(found, job.side, name=item.id, upright=job.source.upright)
-    square = images.resize_and_crop(found, job.side)
+        found, opened = image_io.square(found, job.side, name=item.id, upright=job.source.upright)
+    square = image_io.resize_and_crop(found, job.side)
     if job.encoding == 'raw':
         return square.tobytes(), square, opened
-    stored = images.encode_jpeg(square, job.quality)
-    return stored, images.decode(stored), opened
+    stored = image_io.encode_jpeg(square, job.quality)
+    return stored, image_io.decode(stored), opened
 
 
 def _products(image: np.ndarray) -> np.ndarray:

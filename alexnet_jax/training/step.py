@@ -17,7 +17,7 @@ import optax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from alexnet_jax.data import augment, cache
+from alexnet_jax.data import augment, device_cache
 from alexnet_jax.evaluation import scores
 from alexnet_jax.models import column_parallel
 from alexnet_jax.models.alexnet import (
@@ -123,7 +123,7 @@ def make(
         def loss(parameters, batch, masks):
             if held_images:
                 where = (batch[name] for name in ('id', 'top', 'left'))
-                batch = {**batch, 'image': cache.cut(*held_images, *where, crop=architecture.crop)}
+                batch = {**batch, 'image': device_cache.cut(*held_images, *where, crop=architecture.crop)}
             images = finish(batch, mean, still=still)
             logits, _ = with_parameters(network, parameters)(images, masks, mesh)
             sums = scores.score(logits, batch['label'], batch['real'])

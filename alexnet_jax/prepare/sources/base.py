@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_jax.data import images
+from alexnet_jax.data import image_io
 from alexnet_jax.prepare.sources import expected_counts
 from alexnet_jax.prepare.splits import Arrangement, Item, beside, labelled, passed_over, place
 
@@ -35,7 +35,7 @@ class Source:
         try:
             return self.reader(item)
         except (OSError, EOFError, zlib.error) as error:
-            raise images.Unreadable(f'{item.id}: cannot be read ({error}); mend or remove it.') from error
+            raise image_io.Unreadable(f'{item.id}: cannot be read ({error}); mend or remove it.') from error
 
 
 USTAR = slice(257, 262)  # where a tar's first header says what it is
@@ -128,7 +128,7 @@ def archive_kind(path: Path) -> str:
         head = file.read(USTAR.stop)
     if head.startswith(b'PK'):
         return 'zip'
-    return 'tar' if head.startswith(images.GZIP) or head[USTAR] == b'ustar' else ''
+    return 'tar' if head.startswith(image_io.GZIP) or head[USTAR] == b'ustar' else ''
 
 
 def hidden(name: str) -> bool:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from alexnet_jax.data import images
+from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import wordnet
 from alexnet_jax.prepare.sources.base import Source, Wanted, archive_kind, arranged, hidden
@@ -20,7 +20,7 @@ class InFolder:
 
     def __call__(self, item: Item) -> bytes:
         with open(os.path.join(self.root, item.where[0]), 'rb') as file:
-            return file.read(images.LARGEST_FILE + 1)  # one more than decode takes: it will say so
+            return file.read(image_io.LARGEST_FILE + 1)  # one more than decode takes: it will say so
 
 
 WORDS = ('LOC_synset_mapping.txt', 'synset_words.txt', 'words.txt')  # Kaggle's, Caffe's and ImageNet's lists
@@ -40,7 +40,7 @@ def listing(root: Path) -> tuple[dict[str, tuple], list[str]]:
     found, others = {}, []
     try:
         for path, entry in files(root, ()):
-            if path.lower().endswith(images.ENDINGS):
+            if path.lower().endswith(image_io.ENDINGS):
                 if not entry.is_file():
                     raise UserError(
                         f'{root} holds {path!r}, which is no plain file but a device, a pipe, or a link to nothing; '

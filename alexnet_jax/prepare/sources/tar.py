@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from alexnet_jax.data import images
+from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare.sources.base import Source, Wanted, archive_kind, arranged, hidden
 from alexnet_jax.prepare.sources.folder import words
@@ -57,7 +57,7 @@ class InPacked:
 
 
 def _part(file: IO[bytes], offset: int, size: int) -> bytes:
-    size = min(size, images.LARGEST_FILE + 1)  # one more than decode takes: it will say so
+    size = min(size, image_io.LARGEST_FILE + 1)  # one more than decode takes: it will say so
     file.seek(offset)  # where it is packed this unpacks all that is before
     data = file.read(size)
     if len(data) < size:
@@ -80,7 +80,7 @@ def version(path: Path) -> tuple[int, int]:
 def is_packed(path: Path) -> bool:
     """Whether it is gzipped."""
     with open(path, 'rb') as file:
-        return file.read(2) == images.GZIP
+        return file.read(2) == image_io.GZIP
 
 
 def open_tar(path: Path, wanted: Wanted) -> Source:
@@ -104,11 +104,11 @@ def pictures(found: Iterable[Member], origin: str | Path) -> tuple[list[Member],
     """The members that are images by their names, and the names of the others. Raises UserError for what is too large."""
     chosen, others = [], []
     for member in found:
-        if not member.name.lower().endswith(images.ENDINGS):
+        if not member.name.lower().endswith(image_io.ENDINGS):
             others.append(member.name)
-        elif member.size > images.LARGEST_FILE:
+        elif member.size > image_io.LARGEST_FILE:
             raise UserError(
-                f'{origin} holds {member.name!r} of {member.size:,} bytes, more than the {images.LARGEST_FILE:,} that '
+                f'{origin} holds {member.name!r} of {member.size:,} bytes, more than the {image_io.LARGEST_FILE:,} that '
                 'an image may have; make it again without it.'
             )
         else:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from alexnet_jax.data import images
+from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare.sources.base import Source, Wanted, archive_kind, arranged, hidden
 from alexnet_jax.prepare.sources.folder import words
@@ -29,7 +29,7 @@ class InZip:
     def __call__(self, item: Item) -> bytes:
         try:
             with _opened(self.path, self.version).open(item.where[0]) as file:
-                return file.read(images.LARGEST_FILE + 1)  # one more than decode takes: it will say so
+                return file.read(image_io.LARGEST_FILE + 1)  # one more than decode takes: it will say so
         except (zipfile.BadZipFile, KeyError, RuntimeError) as error:
             raise OSError(f'the archive is damaged there: {error}') from error
 
