@@ -83,9 +83,9 @@ def _check_list(images: list[Image], path: Path) -> None:
 
 def _nearby(path: Path, name: str) -> Path:
     """A file of Kaggle's in the folder or beside it."""
-    for folder in (path, path.parent):
-        if (folder / name).is_file():
-            return folder / name
+    for directory in (path, path.parent):
+        if (directory / name).is_file():
+            return directory / name
     raise UserError(
         f'{path} holds no {name}, which has the labels of the validation images; fetch it from Kaggle.'
     )
