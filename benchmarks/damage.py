@@ -122,7 +122,7 @@ class Run:
         return seen
 
     def _opened(self) -> Any:
-        from alexnet_jax.training.checkpoints import Checkpoints
+        from alexnet_jax.checkpoint.manager import Checkpoints
 
         return Checkpoints(self.checkpoints)
 
@@ -174,15 +174,15 @@ class Run:
 
     def _told(self, path: Path, of_dataset: bool) -> bool:
         """Whether what mode verify asks knows of it."""
+        from alexnet_jax.checkpoint import manifest
         from alexnet_jax.data import dataset
-        from alexnet_jax.training import inventory
 
         if of_dataset:
             manifest_gone = path.name == dataset.MANIFEST
             return any(str(path) in fault or manifest_gone for fault in dataset.verify(self.dataset))
         of_step = self.checkpoints / str(self.steps[-1])
         aside = of_step.with_name(f'{of_step.name}.damaged')
-        faults = inventory.faults(aside if aside.exists() else of_step)
+        faults = manifest.faults(aside if aside.exists() else of_step)
         return aside.exists() or faults is None or any(faults.values())
 
     def _put_back(self) -> None:

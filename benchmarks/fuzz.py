@@ -38,10 +38,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ledger import known, write  # noqa: E402
 
 from alexnet_jax import lists, recipe  # noqa: E402
+from alexnet_jax.checkpoint import manifest
 from alexnet_jax.data import dataset, example_proto, exif, image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import shard_writer
-from alexnet_jax.training import inventory, journal
+from alexnet_jax.training import journal
 from configs import default
 
 CHUNK = 1000
@@ -106,7 +107,7 @@ def corpus(folder: Path) -> dict[str, list[bytes]]:
     shard_writer.write_account(str(folder / 'account'), account)
     (folder / 'listed').mkdir(exist_ok=True)
     (folder / 'listed' / 'file').write_bytes(b'1234')
-    inventory.write(folder / 'listed')
+    manifest.write(folder / 'listed')
     manifest = {'format': dataset.FORMAT, 'files': {'a': {'bytes': 1, 'sha256': 'b'}}, 'counts': {'train': 3}}
     manifest['checksum'] = dataset.manifest_checksum(manifest)
     rows = b'{"step": 2, "loss": 2.5}\n{"step": 4, "loss": "NaN"}\n{"step": 6, "loss": 1e-3, "rate": 0.01}\n'
@@ -117,7 +118,7 @@ def corpus(folder: Path) -> dict[str, list[bytes]]:
         'exif': [turned.tobytes(), turned.tobytes()[6:], pictures[4]],
         'account': [(folder / 'account').read_bytes()],
         'manifest': [json.dumps(manifest).encode()],
-        'inventory': [(folder / 'listed' / inventory.NAME).read_bytes()],
+        'inventory': [(folder / 'listed' / manifest.NAME).read_bytes()],
         'journal': [rows],
         'config': words,
     }
@@ -143,7 +144,7 @@ def readers(folder: Path) -> dict[str, Reader]:
         'exif': lambda data: (exif.orientation(data), exif.of_jpeg(data)),
         'account': of_file('account', lambda: shard_writer.is_whole(job, 'f')),
         'manifest': of_file(f'made/{dataset.MANIFEST}', lambda: dataset.faults(folder / 'made')),
-        'inventory': of_file(f'again/{inventory.NAME}', lambda: inventory.faults(folder / 'again')),
+        'inventory': of_file(f'again/{manifest.NAME}', lambda: manifest.faults(folder / 'again')),
         'journal': of_file(f'run/{journal.METRICS}', lambda: journal.read_metrics(folder / 'run')),
         'config': config_reader,
     }

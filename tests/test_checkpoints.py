@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from alexnet_jax.checkpoint import checksums
+from alexnet_jax.checkpoint.manager import Checkpoints
 from alexnet_jax.errors import UserError
-from alexnet_jax.training import digests
-from alexnet_jax.training.checkpoints import Checkpoints
 
 RNG = np.random.default_rng(0)
 
@@ -429,7 +429,7 @@ def dies(monkeypatch, owner, name, place):
     'owner, name, place',
     [
         (os, 'rename', '1.before'),  # as it is put by
-        (digests, 'describe', ''),  # it is put by, and the new one not begun
+        (checksums, 'describe', ''),  # it is put by, and the new one not begun
         (os, 'rename', f'{os.sep}1'),  # the new one has no name yet
         (os, 'replace', 'files.json'),  # it was not yet listed
         (shutil, 'rmtree', '-old'),  # the old one is being deleted
@@ -459,10 +459,10 @@ def test_while_a_step_is_saved_again_a_whole_checkpoint_of_it_is_there(
 
 @pytest.mark.parametrize('processes', [1, 2])
 def test_each_column_is_hashed_once_on_a_host_however_many_replicas_it_holds(processes, monkeypatch):
-    expected, counted, sha256 = digests.describe(placed(state(0))), [], hashlib.sha256
+    expected, counted, sha256 = checksums.describe(placed(state(0))), [], hashlib.sha256
     replicated = placed(state(0), (4, 2))
     monkeypatch.setattr(jax, 'process_count', lambda: processes)
-    monkeypatch.setattr(digests.multihost_utils, 'process_allgather', lambda numbers: numbers[None])
-    monkeypatch.setattr(digests.hashlib, 'sha256', lambda data: counted.append(data) or sha256(data))
-    assert digests.describe(replicated) == expected
+    monkeypatch.setattr(checksums.multihost_utils, 'process_allgather', lambda numbers: numbers[None])
+    monkeypatch.setattr(checksums.hashlib, 'sha256', lambda data: counted.append(data) or sha256(data))
+    assert checksums.describe(replicated) == expected
     assert len(counted) == 4 * 2  # arrays and columns

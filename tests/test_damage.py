@@ -7,8 +7,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from alexnet_jax.checkpoint.manager import Checkpoints
 from alexnet_jax.modes import rooms
-from alexnet_jax.training.checkpoints import Checkpoints
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'benchmarks'))
 

@@ -9,11 +9,11 @@ import pytest
 from conftest import tiny
 
 from alexnet_jax import modes
+from alexnet_jax.checkpoint.manager import Checkpoints
 from alexnet_jax.data import pipeline
 from alexnet_jax.modes import exploding
 from alexnet_jax.runtime import signals
 from alexnet_jax.training import journal, loop
-from alexnet_jax.training.checkpoints import Checkpoints
 
 POISON = 7  # the place in the stream of the batch that nobody survives
 

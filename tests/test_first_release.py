@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from alexnet_jax.training.checkpoints import Checkpoints
+from alexnet_jax.checkpoint.manager import Checkpoints
 
 WRITTEN = Path(__file__).with_name('release_0_1')  # on a mesh (1, 2)
 SHAPES = {

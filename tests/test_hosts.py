@@ -200,7 +200,7 @@ import jax, numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from alexnet_jax.errors import UserError
-from alexnet_jax.training.checkpoints import Checkpoints
+from alexnet_jax.checkpoint.manager import Checkpoints
 port, rank, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
 jax.config.update('jax_num_cpu_devices', 1)
 jax.distributed.initialize(f'localhost:{port}', 2, rank)

@@ -10,11 +10,12 @@ import pytest
 from conftest import tiny
 
 from alexnet_jax import modes
+from alexnet_jax.checkpoint import manager
 from alexnet_jax.errors import UserError
 from alexnet_jax.modes import planning, rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.runtime import signals
-from alexnet_jax.training import checkpoints, journal, optimizer, standstill
+from alexnet_jax.training import journal, optimizer, standstill
 from alexnet_jax.training.profile import Profile
 
 
@@ -45,7 +46,7 @@ def state_of(workdir, config, step):
     data = rooms.open_dataset(config, workdir)
     shape = rooms.architecture_of(config, data)
     like = rooms.abstract_state(shape, rooms.mesh_of(config, shape))
-    _, state, record = checkpoints.Checkpoints(f'{workdir}/checkpoints').restore(like, step)
+    _, state, record = manager.Checkpoints(f'{workdir}/checkpoints').restore(like, step)
     return jax.tree.map(np.asarray, state), record
 
 

@@ -17,12 +17,13 @@ from conftest import tiny
 
 import main
 from alexnet_jax import modes
+from alexnet_jax.checkpoint import manager, quarantine
 from alexnet_jax.data import dataset, example_proto, pipeline, prefetch
 from alexnet_jax.evaluation import accuracy, baseline
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.prepare import builder
 from alexnet_jax.runtime import signals
-from alexnet_jax.training import aside, checkpoints, journal, step
+from alexnet_jax.training import journal, step
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 30  # a few, on a machine that is busy with other things
@@ -54,7 +55,7 @@ def whole(directory, tmp_path_factory):
 
 
 def newest(workdir):
-    held = checkpoints.Checkpoints(Path(workdir) / folder.CHECKPOINTS, reads_only=True)
+    held = manager.Checkpoints(Path(workdir) / folder.CHECKPOINTS, reads_only=True)
     (step_number,) = held.steps()[-1:] or (0,)
     held.close()
     return step_number
@@ -101,8 +102,8 @@ PHASES = {
     'a step': (lambda m, ask: at_call(m, step.Jitted, '__call__', ask, 2), 2),
     'validation': (lambda m, ask: at_call(m, accuracy.Evaluator, '_placed', ask, 2), 3),
     'the last validation': (lambda m, ask: at_call(m, accuracy.Evaluator, '_placed', ask, 4), 6),
-    'saving': (lambda m, ask: at_call(m, checkpoints.Checkpoints, 'save', ask), 3),
-    'reading back': (lambda m, ask: at_call(m, checkpoints.Checkpoints, '_confirm', ask, 2), 3),
+    'saving': (lambda m, ask: at_call(m, manager.Checkpoints, 'save', ask), 3),
+    'reading back': (lambda m, ask: at_call(m, manager.Checkpoints, '_confirm', ask, 2), 3),
     'the end': (lambda m, ask: at_call(m, baseline, 'baseline', ask), 6),
 }
 
@@ -245,7 +246,7 @@ def test_a_save_that_fails_ends_the_run_loudly_and_costs_no_older_checkpoint(
     assert not (tmp_path / 'result.json').exists()
     modes.train(config, str(tmp_path))
     assert end_of(tmp_path) == end_of(whole)
-    assert not list((tmp_path / folder.CHECKPOINTS).glob(aside.LEFTOVER))
+    assert not list((tmp_path / folder.CHECKPOINTS).glob(quarantine.LEFTOVER))
 
 
 def test_what_kills_left_beside_the_files_of_a_run_is_cleared_and_nothing_else(directory, whole, tmp_path):

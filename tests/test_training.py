@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 
 from alexnet_jax import modes
+from alexnet_jax.checkpoint.manager import Checkpoints
 from alexnet_jax.errors import UserError
 from alexnet_jax.models import presets
 from alexnet_jax.modes import rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.runtime import signals
 from alexnet_jax.training import journal, loop
-from alexnet_jax.training.checkpoints import Checkpoints
 from configs import quickstart
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
+from alexnet_jax.checkpoint.manager import Checkpoints
 from alexnet_jax.data import dataset
 from alexnet_jax.distributed import initialize
 from alexnet_jax.distributed.mesh import is_primary
@@ -20,7 +21,6 @@ from alexnet_jax.modes import rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.runtime import signals
 from alexnet_jax.training import loop
-from alexnet_jax.training.checkpoints import Checkpoints
 from alexnet_jax.training.step import State
 
 log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax import recipe
+from alexnet_jax.checkpoint.manager import Checkpoints
 from alexnet_jax.commands import consistency
 from alexnet_jax.data import dataset, pipeline, prefetch
 from alexnet_jax.distributed import initialize, sync
@@ -24,7 +25,6 @@ from alexnet_jax.modes import concluding, evaluating, exploding, planning, rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.runtime import signals
 from alexnet_jax.training import loop, optimizer, schedule, step
-from alexnet_jax.training.checkpoints import Checkpoints
 from alexnet_jax.training.journal import Journal, read_metrics
 from alexnet_jax.training.ledger import Ledger
 from alexnet_jax.training.profile import Profile

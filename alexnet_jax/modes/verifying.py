@@ -9,11 +9,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from alexnet_jax.checkpoint import manager, manifest, quarantine
 from alexnet_jax.data import dataset
 from alexnet_jax.errors import UserError
 from alexnet_jax.modes import preparing
 from alexnet_jax.modes import workdir as folder
-from alexnet_jax.training import aside, checkpoints, inventory, journal
+from alexnet_jax.training import journal
 
 OBJECTS = (folder.RUN, folder.CONFIG, 'result.json', 'evaluation.json')  # JSON without checksums
 
@@ -77,11 +78,11 @@ def of_run(workdir: Path) -> dict[str, str]:
 
 def of_checkpoints(directory: Path) -> dict[str, str]:
     """By file where an inventory lists them, by checkpoint where it was not written; set aside ones are only named."""
-    found, held = {}, checkpoints.Checkpoints(directory, reads_only=True)
+    found, held = {}, manager.Checkpoints(directory, reads_only=True)
     for step in held.steps():
         of_step = directory / str(step)
         fault = held.fault(step)
-        files = inventory.faults(of_step)
+        files = manifest.faults(of_step)
         if files is None:
             found[str(of_step)] = fault
         else:
@@ -89,7 +90,7 @@ def of_checkpoints(directory: Path) -> dict[str, str]:
             if fault and not any(files.values()):
                 found[str(of_step)] = fault
     held.close()
-    for leftover in sorted([*directory.glob(aside.LEFTOVER), *directory.glob(f'*{aside.DAMAGED}')]):
+    for leftover in sorted([*directory.glob(quarantine.LEFTOVER), *directory.glob(f'*{quarantine.DAMAGED}')]):
         log.info('unused   %s: of a save that was killed, or set aside', leftover)
     return found
 

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from alexnet_jax.checkpoint import manifest
 from alexnet_jax.distributed import sync
 from alexnet_jax.errors import UserError
-from alexnet_jax.training import inventory
 
 # What a system says of files that are not there or are not what their names say: such are damage.
 _OF_FILES = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
@@ -73,7 +73,7 @@ def judge(folder: Path, error: BaseException) -> str:
     verdict = _OUTAGE if words else _NONE
     if sync.first():
         try:
-            sound = inventory.sound(folder)
+            sound = manifest.sound(folder)
             verdict = _CONVICTED if sound is False else max(verdict, _SOUND if sound else _NONE)
         except (OSError, MemoryError) as other:
             words, verdict = words or of(other) or str(other), _OUTAGE

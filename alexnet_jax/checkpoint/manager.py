@@ -19,9 +19,9 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from alexnet_jax.checkpoint import checksums, manifest, quarantine, read_errors
 from alexnet_jax.distributed import sync
 from alexnet_jax.errors import UserError
-from alexnet_jax.training import aside, digests, inventory, outages
 
 log = logging.getLogger(__name__)
 _POLICY = ocp.checkpoint_managers
@@ -63,7 +63,7 @@ class Checkpoints:
     def _tidy(self) -> None:
         """Removes folders of killed saves, which orbax leaves for ever; sets aside what orbax would stumble over."""
         if sync.first():
-            aside.clear(self.directory)
+            quarantine.clear(self.directory)
             for folder in [path for path in self.directory.glob('*') if path.name.isdecimal()]:
                 try:
                     self._metrics(int(folder.name))
@@ -71,7 +71,7 @@ class Checkpoints:
                     log.warning(
                         'The checkpoint of step %s is damaged: %s. Setting it aside.', folder.name, damage
                     )
-                    aside.set_aside(folder)
+                    quarantine.set_aside(folder)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices('checkpoints tidied')
 
@@ -88,8 +88,8 @@ class Checkpoints:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as reason:
-            if words := outages.of(reason):
-                raise outages.told(step, self.directory, words) from reason
+            if words := read_errors.of(reason):
+                raise read_errors.told(step, self.directory, words) from reason
             raise Damaged(f'its metrics can not be read ({type(reason).__name__}: {reason})') from reason
         return error
 
@@ -126,27 +126,27 @@ class Checkpoints:
         if step in self._manager.all_steps():
             if not again:
                 return
-            self._move(step, aside.put_by)  # a kill must find a whole one, whenever it comes
+            self._move(step, quarantine.put_by)  # a kill must find a whole one, whenever it comes
         # A copy: orbax writes it in a thread, while the run goes on with what it gave us.
-        held = copy.deepcopy({'record': record, 'leaves': digests.describe(state)})
+        held = copy.deepcopy({'record': record, 'leaves': checksums.describe(state)})
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
-            record=ocp.args.JsonSave({**held, 'sha256': digests.of_record(held)}),
+            record=ocp.args.JsonSave({**held, 'sha256': checksums.of_record(held)}),
         )
         metrics = None if top1_error is None else {'top1_error': top1_error, 'again': top1_error}
         if not self._manager.save(step, args=items, metrics=metrics):
             raise RuntimeError(
                 f'orbax declined to save step {step}; the newest it knows is {self._manager.latest_step()}.'
             )
-        self._unconfirmed = step, jax.tree.map(digests.shape, state)
+        self._unconfirmed = step, jax.tree.map(checksums.shape, state)
 
     def forget_after(self, step: int) -> None:
         """Deletes the checkpoints of later steps."""
         self._confirm()
         if sync.first() and not [each for each in self.steps() if each <= step]:
-            aside.saved(self.directory).unlink(missing_ok=True)  # the run begins afresh, as it should
+            quarantine.saved(self.directory).unlink(missing_ok=True)  # the run begins afresh, as it should
         for later in [each for each in self.steps() if each > step]:
-            self._move(later, aside.give_up)
+            self._move(later, quarantine.give_up)
 
     def check(self) -> None:
         """Raises the failure of the save under way, without waiting for it; what is whole by now is read back."""
@@ -166,15 +166,15 @@ class Checkpoints:
         try:
             self._read(step, like)
         except Damaged as damage:
-            self._move(step, aside.set_aside)
+            self._move(step, quarantine.set_aside)
             raise UserError(
                 f'The checkpoint of step {step} was saved and is not the same when read back ({damage}): do not trust '
                 f'the disk of {self.directory}. The checkpoints before it are whole; run the same command elsewhere.'
             ) from damage
         if sync.first():
-            inventory.write(self.directory / str(step))
-            aside.saved(self.directory).touch()
-            aside.drop(self.directory)
+            manifest.write(self.directory / str(step))
+            quarantine.saved(self.directory).touch()
+            quarantine.drop(self.directory)
 
     def restore(self, like: Tree, step: int | None = None) -> tuple[int, Tree, dict[str, Any]]:
         """(step, state, record), laid out as `like`; the newest whole checkpoint, or the one of `step`.
@@ -186,7 +186,7 @@ class Checkpoints:
         if step is not None and step not in self.steps():
             have = ', '.join(map(str, self.steps())) or 'none'
             raise UserError(f'There is no checkpoint of step {step} in {self.directory}; there are: {have}.')
-        if not (self.steps() or aside.damaged(self.directory) or aside.saved(self.directory).exists()):
+        if not (self.steps() or quarantine.damaged(self.directory) or quarantine.saved(self.directory).exists()):
             raise UserError(
                 f'There is no whole checkpoint in {self.directory} yet; wait until the training has saved one, or run '
                 'its command again where it has ended.'
@@ -203,20 +203,20 @@ class Checkpoints:
                     'The checkpoint of step %d is damaged: %s. Using the one before it.', candidate, damage
                 )
                 if not self._reads_only:
-                    self._move(candidate, aside.set_aside)
-        raise aside.none_left(self.directory)
+                    self._move(candidate, quarantine.set_aside)
+        raise quarantine.none_left(self.directory)
 
     def check_fresh(self, rows: bool) -> None:
         """Raises UserError where the run, of which `rows` are written, would begin afresh though it had checkpoints."""
         if not self.steps():
-            aside.check_fresh(self.directory, rows)
+            quarantine.check_fresh(self.directory, rows)
 
     def fault(self, step: int) -> str:
         """What is wrong with a checkpoint, read whole, of whatever network it is; empty: nothing is."""
         try:
             self._metrics(step)
             self._read(step, None)
-        except (Damaged, outages.Unread) as damage:
+        except (Damaged, read_errors.Unread) as damage:
             return str(damage)
         return ''
 
@@ -226,8 +226,8 @@ class Checkpoints:
                 return self._manager.restore(step, args=ocp.args.Composite(**{name: arguments}))[name]
             except Exception as error:  # what orbax raises depends on which byte is wrong
                 sync.failed_together()  # a host may be alone with it, having read another part
-                if words := outages.judge(self.directory / str(step), error):
-                    raise outages.told(step, self.directory, words) from error
+                if words := read_errors.judge(self.directory / str(step), error):
+                    raise read_errors.told(step, self.directory, words) from error
                 first = (str(error).splitlines() or [''])[0]
                 raise Damaged(
                     f'its {name} can not be read ({type(error).__name__}: {first[:200]})'
@@ -237,10 +237,10 @@ class Checkpoints:
         if not isinstance(held, dict) or not {'record', 'leaves'} <= held.keys():
             raise Damaged('its record lacks the list of arrays')
         # Version 0.1 wrote no sum.
-        if (sha256 := held.pop('sha256', None)) is not None and sha256 != digests.of_record(held):
+        if (sha256 := held.pop('sha256', None)) is not None and sha256 != checksums.of_record(held):
             raise Damaged('its record is not what was saved')
-        like = digests.tree(held['leaves']) if like is None else like
-        expected = digests.shapes(like)
+        like = checksums.tree(held['leaves']) if like is None else like
+        expected = checksums.shapes(like)
         found = {name: (leaf.get('shape'), leaf.get('dtype')) for name, leaf in held['leaves'].items()}
         if expected != found:
             name = min(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
@@ -248,12 +248,12 @@ class Checkpoints:
                 f'The checkpoint of step {step} in {self.directory} is of another network: {name} is '
                 f'{found.get(name, "missing")} there and {expected.get(name, "missing")} here.'
             )
-        state = item('state', ocp.args.StandardRestore(jax.tree.map(digests.shape, like)))
+        state = item('state', ocp.args.StandardRestore(jax.tree.map(checksums.shape, like)))
         try:
-            described = digests.describe(state)
+            described = checksums.describe(state)
         except Exception as error:  # the host may lack the memory for what the device holds
-            if words := outages.of(error):
-                raise outages.told(step, self.directory, words) from error
+            if words := read_errors.of(error):
+                raise read_errors.told(step, self.directory, words) from error
             raise
         for name, leaf in described.items():
             if leaf != held['leaves'][name]:
