@@ -23,7 +23,7 @@ _PLACES = {
     'UserError': ('alexnet_jax.errors', 'UserError'),
     'open_dataset': ('alexnet_jax.data.dataset', 'open_dataset'),
     'Training': ('alexnet_jax.data.pipeline', 'Training'),
-    'Evaluator': ('alexnet_jax.evaluation.accuracy', 'Evaluator'),
+    'Evaluator': ('alexnet_jax.evaluate.evaluator', 'Evaluator'),
 }
 __all__ = sorted(_PLACES)
 

@@ -70,7 +70,7 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
     import numpy as np
 
     from alexnet_jax.distributed.mesh import compiler_options, make_mesh
-    from alexnet_jax.evaluation.accuracy import Evaluator
+    from alexnet_jax.evaluate.evaluator import Evaluator
     from alexnet_jax.models import presets
     from alexnet_jax.models.alexnet import with_parameters
     from alexnet_jax.modes import rooms

@@ -153,7 +153,7 @@ TRAIN = {
     'compilation': Call(f'{TRAINING}.step.Jitted.__call__', 'within', 1, 1.5),
     'the first step': Call(f'{TRAINING}.step.Jitted.__call__', 'after', 1),
     'a step': Call(f'{TRAINING}.step.Jitted.__call__', 'after', 9),
-    'evaluation': Call('alexnet_jax.evaluation.accuracy.Evaluator.rates', 'within', 3, 0.1),
+    'evaluation': Call('alexnet_jax.evaluate.evaluator.Evaluator.rates', 'within', 3, 0.1),
     'before a save': Call(f'{TRAINING}.checkpoints.Checkpoints.save', 'before', 6),
     'during a save': Call(f'{TRAINING}.checkpoints.Checkpoints.save', 'within', 6, 0.15),
     'before the rename': Rename('*/checkpoints/*[0-9]', 'before', 5),

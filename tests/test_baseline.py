@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet_jax.evaluation import baseline
+from alexnet_jax.evaluate import nearest_neighbor
 
 
 class Records:
@@ -50,15 +50,15 @@ def by_hand(image):
 @given(images=st.integers(1, 3), side=st.integers(2, 20), seed=st.integers(0, 99))
 def test_statistics_are_those_of_numpy(images, side, seed):
     pixels = of_chance(images, side, seed=seed).images
-    found = baseline.statistics(pixels)
-    assert found.shape == (images, 11) == (images, len(baseline.STATISTICS))
+    found = nearest_neighbor.statistics(pixels)
+    assert found.shape == (images, 11) == (images, len(nearest_neighbor.STATISTICS))
     np.testing.assert_allclose(found, [by_hand(image) for image in pixels], rtol=1e-4, atol=1e-4)
 
 
 def test_thumbnails_of_images_of_their_own_size_are_the_pixels():
     pixels = of_chance(3, side=16).images
     expected = pixels.reshape(3, -1).astype(np.float32) - 128
-    np.testing.assert_array_equal(baseline.thumbnails(pixels), expected)
+    np.testing.assert_array_equal(nearest_neighbor.thumbnails(pixels), expected)
 
 
 @settings(max_examples=15, deadline=None)
@@ -67,28 +67,28 @@ def test_the_nearest_is_the_nearest_of_all_distances(known, asked, seed):
     chance = np.random.default_rng(seed)
     near, far = chance.integers(-128, 128, (known, 9)), chance.integers(-128, 128, (asked, 9))
     distances = ((far[:, None] - near[None]) ** 2).sum(axis=2)
-    found = baseline.nearest(near.astype(np.float32), far.astype(np.float32))
+    found = nearest_neighbor.nearest(near.astype(np.float32), far.astype(np.float32))
     np.testing.assert_array_equal(found, distances.argmin(axis=1))
 
 
 def test_many_test_images_go_in_chunks_and_come_back_in_order(monkeypatch):
     near = of_chance(40).images.reshape(40, -1).astype(np.float32)
-    whole = baseline.nearest(near, near)
-    monkeypatch.setattr(baseline, 'CHUNK', 7)
-    np.testing.assert_array_equal(baseline.nearest(near, near), whole)
+    whole = nearest_neighbor.nearest(near, near)
+    monkeypatch.setattr(nearest_neighbor, 'CHUNK', 7)
+    np.testing.assert_array_equal(nearest_neighbor.nearest(near, near), whole)
     np.testing.assert_array_equal(whole, np.arange(40))
 
 
 def test_scaling_uses_the_first_alone_and_leaves_what_never_varies():
     near, far = np.array([[1.0, 5.0], [3.0, 5.0]]), np.array([[4.0, 6.0]])
-    scaled_near, scaled_far = baseline.scaled(near, far)
+    scaled_near, scaled_far = nearest_neighbor.scaled(near, far)
     np.testing.assert_allclose(scaled_near, [[-1, 0], [1, 0]])
     np.testing.assert_allclose(scaled_far, [[2, 1]])
 
 
 def test_images_seen_in_training_are_known_by_both():
     seen = of_chance(70)
-    found = baseline.baseline(seen, seen)
+    found = nearest_neighbor.baseline(seen, seen)
     assert (found['statistics'], found['pixels'], found['best']) == (0.0, 0.0, 0.0)
     assert (found['train_images'], found['test_images']) == (70, 70)
 
@@ -100,7 +100,7 @@ def test_form_is_told_by_pixels_and_not_by_statistics():
     images = chance.integers(0, 40, (120, 16, 16, 3)).astype(np.uint8)
     for image, label in zip(images, labels, strict=True):
         image[:, 8 * label : 8 * label + 8] += 150
-    found = baseline.baseline(Records(images[:80], labels[:80]), Records(images[80:], labels[80:]))
+    found = nearest_neighbor.baseline(Records(images[:80], labels[:80]), Records(images[80:], labels[80:]))
     assert found['pixels'] == 0.0
     assert found['statistics'] > 0.2
     assert (found['best'], found['kind']) == (0.0, 'pixels')
@@ -114,21 +114,21 @@ def test_colour_is_told_by_statistics_wherever_it_stands():
     for image, label in zip(images, labels, strict=True):
         top, left = chance.integers(0, 13, 2)
         image[top : top + 3, left : left + 3] = (255, 0, 0) if label else (0, 0, 255)
-    found = baseline.baseline(Records(images[:80], labels[:80]), Records(images[80:], labels[80:]))
+    found = nearest_neighbor.baseline(Records(images[:80], labels[:80]), Records(images[80:], labels[80:]))
     assert found['best'] == found['statistics'] < 0.1
     assert found['kind'] == 'statistics'
 
 
 def test_a_large_training_set_is_sampled_by_the_seed():
     train, test = of_chance(60), of_chance(20, seed=1)
-    found = baseline.baseline(train, test, largest=25, seed=3)
+    found = nearest_neighbor.baseline(train, test, largest=25, seed=3)
     assert (found['train_images'], found['test_images']) == (25, 20)
-    assert found == baseline.baseline(train, test, largest=25, seed=3)
-    errors = {tuple(baseline.baseline(train, train, largest=25, seed=seed).items()) for seed in range(3)}
+    assert found == nearest_neighbor.baseline(train, test, largest=25, seed=3)
+    errors = {tuple(nearest_neighbor.baseline(train, train, largest=25, seed=seed).items()) for seed in range(3)}
     assert len(errors) > 1
 
 
 @pytest.mark.parametrize('threads', [2, 3])
 def test_threads_do_not_show(threads):
     train, test = of_chance(150), of_chance(70, seed=1)
-    assert baseline.baseline(train, test, threads=threads) == baseline.baseline(train, test)
+    assert nearest_neighbor.baseline(train, test, threads=threads) == nearest_neighbor.baseline(train, test)

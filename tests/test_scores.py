@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 from scipy import stats
 
-from alexnet_jax.evaluation import scores
+from alexnet_jax.evaluate import metrics
 
-score = jax.jit(scores.score)
+score = jax.jit(metrics.score)
 
 
 def log_softmax(logits):
@@ -83,17 +83,17 @@ def test_with_fewer_than_five_classes_top5_means_all_of_them():
 
 def test_averaged_views_are_averaged_probabilities():
     logits = 5 * np.random.default_rng(0).normal(size=(10, 4, 7)).astype(np.float32)
-    found = np.exp(scores.mean_of_views(jnp.asarray(logits)))
+    found = np.exp(metrics.mean_of_views(jnp.asarray(logits)))
     np.testing.assert_allclose(found, np.exp(log_softmax(logits)).mean(axis=0), rtol=1e-5)
-    one = scores.mean_of_views(jnp.asarray(logits[:1]))
+    one = metrics.mean_of_views(jnp.asarray(logits[:1]))
     np.testing.assert_allclose(one, log_softmax(logits[0]), rtol=1e-5, atol=1e-5)
 
 
 def test_averaging_keeps_the_rank_of_probabilities_too_small_for_float32():
     logits = jnp.array([[[500.0, 1.0, 0.0]], [[500.0, 1.0, 0.0]]])
-    sums = score(scores.mean_of_views(logits), jnp.array([1]), jnp.array([True]))
+    sums = score(metrics.mean_of_views(logits), jnp.array([1]), jnp.array([True]))
     np.testing.assert_allclose(sums['loss'], 499.0, rtol=1e-6)
-    ahead = scores.mean_of_views(logits)[0]
+    ahead = metrics.mean_of_views(logits)[0]
     assert ahead[1] > ahead[2]
 
 
@@ -104,7 +104,7 @@ def test_classes_on_several_devices_are_never_gathered():
     real = np.arange(16) < 13
     placed = jax.device_put(logits, NamedSharding(mesh, PartitionSpec('data', 'column')))
     whole = [jax.device_put(each, NamedSharding(mesh, PartitionSpec('data'))) for each in (label, real)]
-    program = jax.jit(scores.score).lower(placed, *whole).compile()
+    program = jax.jit(metrics.score).lower(placed, *whole).compile()
     text = program.as_text()
     assert 'all-reduce' in text
     assert not any(word in text for word in ('all-gather', 'all-to-all', 'collective-permute'))
@@ -114,7 +114,7 @@ def test_classes_on_several_devices_are_never_gathered():
 
 
 def test_rates_are_shares_of_the_images():
-    rates = scores.rates({'loss': 6.0, 'top1': 1, 'top5': 2, 'images': 3})
+    rates = metrics.rates({'loss': 6.0, 'top1': 1, 'top5': 2, 'images': 3})
     assert rates == {'loss': 2.0, 'top1_error': 2 / 3, 'top5_error': 1 / 3, 'images': 3}
 
 
@@ -122,7 +122,7 @@ def test_rates_are_shares_of_the_images():
 @given(images=st.integers(1, 100_000), share=st.floats(0, 1))
 def test_the_interval_is_wilsons(images, share):
     errors = round(share * images)
-    low, high = scores.interval(errors, images)
+    low, high = metrics.interval(errors, images)
     expected = stats.binomtest(errors, images).proportion_ci(0.95, method='wilson')
     np.testing.assert_allclose((low, high), (expected.low, expected.high), rtol=1e-9, atol=1e-12)
     assert 0 <= low <= errors / images <= high <= 1

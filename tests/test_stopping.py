@@ -19,7 +19,7 @@ import main
 from alexnet_jax import modes
 from alexnet_jax.checkpoint import manager, quarantine
 from alexnet_jax.data import dataset, example_proto, pipeline, prefetch
-from alexnet_jax.evaluation import accuracy, baseline
+from alexnet_jax.evaluate import evaluator, nearest_neighbor
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.prepare import builder
 from alexnet_jax.runtime import signals
@@ -100,11 +100,11 @@ PHASES = {
     'starting': (lambda m, ask: at_call(m, journal.Journal, 'cut_back', ask), 0),
     'compiling': (lambda m, ask: at_call(m, step.Jitted, '__call__', ask), 0),
     'a step': (lambda m, ask: at_call(m, step.Jitted, '__call__', ask, 2), 2),
-    'validation': (lambda m, ask: at_call(m, accuracy.Evaluator, '_placed', ask, 2), 3),
-    'the last validation': (lambda m, ask: at_call(m, accuracy.Evaluator, '_placed', ask, 4), 6),
+    'validation': (lambda m, ask: at_call(m, evaluator.Evaluator, '_placed', ask, 2), 3),
+    'the last validation': (lambda m, ask: at_call(m, evaluator.Evaluator, '_placed', ask, 4), 6),
     'saving': (lambda m, ask: at_call(m, manager.Checkpoints, 'save', ask), 3),
     'reading back': (lambda m, ask: at_call(m, manager.Checkpoints, '_confirm', ask, 2), 3),
-    'the end': (lambda m, ask: at_call(m, baseline, 'baseline', ask), 6),
+    'the end': (lambda m, ask: at_call(m, nearest_neighbor, 'baseline', ask), 6),
 }
 
 
@@ -181,7 +181,7 @@ def test_a_signal_while_preparing_keeps_what_is_whole_and_leaves_nothing_half(
 
 
 def test_a_signal_while_a_run_is_scored_again_is_a_stop(trained, monkeypatch):
-    at_call(monkeypatch, accuracy.Evaluator, '_placed', asks())
+    at_call(monkeypatch, evaluator.Evaluator, '_placed', asks())
     with pytest.raises(signals.Stopped, match='nothing was written'):
         modes.evaluate(*trained)
 

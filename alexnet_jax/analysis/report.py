@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from alexnet_jax.evaluation import scores
+from alexnet_jax.evaluate import metrics
 from alexnet_jax.runtime import atomic_io
 
 FILE = 'result.json'
@@ -40,7 +40,7 @@ def result(
     `note` says how the splits came about, where that limits the figure. A loss that is not finite becomes None.
     """
     images = int(rates['images'])
-    low, high = scores.interval(round(rates['top1_error'] * images), images)
+    low, high = metrics.interval(round(rates['top1_error'] * images), images)
     return {
         'top1_error': rates['top1_error'],
         'top5_error': rates['top5_error'],

@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 from alexnet_jax.analysis import pictures, report
 from alexnet_jax.data import augment, dataset, pipeline
 from alexnet_jax.distributed.mesh import gather_to_host, is_primary
-from alexnet_jax.evaluation import baseline
-from alexnet_jax.evaluation.accuracy import Outcomes
+from alexnet_jax.evaluate import nearest_neighbor
+from alexnet_jax.evaluate.evaluator import Outcomes
 from alexnet_jax.models.alexnet import AlexNet
 from alexnet_jax.modes import evaluating, rooms
 from alexnet_jax.training import journal, step
@@ -74,7 +74,7 @@ def conclude(
         rates,
         split=split,
         views=config.evaluate.views,
-        baseline=baseline.baseline(
+        baseline=nearest_neighbor.baseline(
             data.split('train'), data.split(split), seed=config.seed, threads=config.data.threads
         ),
         epochs=stream.epoch(done),

@@ -14,7 +14,7 @@ from alexnet_jax.data import dataset
 from alexnet_jax.distributed import initialize
 from alexnet_jax.distributed.mesh import is_primary
 from alexnet_jax.errors import UserError
-from alexnet_jax.evaluation import scores
+from alexnet_jax.evaluate import metrics
 from alexnet_jax.models.alexnet import AlexNet, Parameters
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.modes import rooms
@@ -147,7 +147,7 @@ def _evaluated(config: ConfigDict, workdir: str) -> dict[str, Any]:
     )
     evaluator = rooms.evaluator_of(config, data, run.network, run.mesh, views=config.evaluate.views)
     rates = evaluator.rates(run.parameters, rooms.scoring_of(config, data, split, run.mesh))
-    low, high = scores.interval(round(rates['top1_error'] * rates['images']), int(rates['images']))
+    low, high = metrics.interval(round(rates['top1_error'] * rates['images']), int(rates['images']))
     scored = {
         **rates,
         'split': split,

@@ -23,7 +23,7 @@ from alexnet_jax.distributed.mesh import (
     replicated_sharding,
 )
 from alexnet_jax.errors import UserError
-from alexnet_jax.evaluation.accuracy import Evaluator
+from alexnet_jax.evaluate.evaluator import Evaluator
 from alexnet_jax.models import architecture, column_parallel, presets
 from alexnet_jax.models.alexnet import AlexNet, with_parameters
 from alexnet_jax.modes import preparing

@@ -18,7 +18,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from alexnet_jax.data import augment, device_cache
-from alexnet_jax.evaluation import scores
+from alexnet_jax.evaluate import metrics
 from alexnet_jax.models import column_parallel
 from alexnet_jax.models.alexnet import (
     AlexNet,
@@ -126,7 +126,7 @@ def make(
                 batch = {**batch, 'image': device_cache.cut(*held_images, *where, crop=architecture.crop)}
             images = finish(batch, mean, still=still)
             logits, _ = with_parameters(network, parameters)(images, masks, mesh)
-            sums = scores.score(logits, batch['label'], batch['real'])
+            sums = metrics.score(logits, batch['label'], batch['real'])
             return sums['loss'] / real, sums
 
         gradients_and_sums = jax.grad(loss, has_aux=True)

@@ -17,7 +17,7 @@ import numpy as np
 
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
-from alexnet_jax.evaluation.accuracy import Evaluator
+from alexnet_jax.evaluate.evaluator import Evaluator
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from alexnet_jax.data import augment
 from alexnet_jax.errors import UserError
-from alexnet_jax.evaluation import scores, views
+from alexnet_jax.evaluate import metrics, ten_crop
 
 Batch = Mapping[str, np.ndarray]
 Forward = Callable[[Any, jax.Array], jax.Array]
@@ -85,12 +85,12 @@ class Evaluator:
     def rates(self, parameters: Any, scoring: Scoring) -> dict[str, float]:
         """'loss', 'top1_error', 'top5_error' and 'images' of all that is to be scored."""
         sums, _ = self._run(parameters, scoring, each=False)
-        return scores.rates(sums)
+        return metrics.rates(sums)
 
     def outcomes(self, parameters: Any, scoring: Scoring) -> tuple[dict[str, float], Outcomes]:
         """The rates, and beside them the answer to each image; the same on all hosts."""
         sums, parts = self._run(parameters, scoring, each=True)
-        return scores.rates(sums), Outcomes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        return metrics.rates(sums), Outcomes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def probabilities(self, parameters: Any, images: np.ndarray) -> np.ndarray:
         """float32 (n, K), averaged over the views, of n uint8 images (n, side, side, 3), the same on all hosts.
@@ -128,7 +128,7 @@ class Evaluator:
     def _scored(self, parameters, batch, mean, *, each: bool):
         """A batch's sums and, where `each` image is asked for, its outcomes with their `real`."""
         logits = self._averaged(parameters, batch['image'], mean)
-        sums = scores.score(logits, batch['label'], batch['real'])
+        sums = metrics.score(logits, batch['label'], batch['real'])
         if not each:
             return sums, None
         answers = Outcomes(
@@ -140,17 +140,17 @@ class Evaluator:
         """Logarithms of the averaged probabilities (B, K)."""
 
         def through(view):
-            pixels = views.cut(images, view, self._crop).astype(jnp.float32)
-            background = mean[None] if self._still else views.cut(mean[None], view, self._crop)
+            pixels = ten_crop.cut(images, view, self._crop).astype(jnp.float32)
+            background = mean[None] if self._still else ten_crop.cut(mean[None], view, self._crop)
             return self._forward(parameters, pixels - background)
 
-        return scores.mean_of_views(jax.lax.map(through, self._views))
+        return metrics.mean_of_views(jax.lax.map(through, self._views))
 
 
-def _views(number: int, side: int, crop: int) -> views.View:
+def _views(number: int, side: int, crop: int) -> ten_crop.View:
     """The views as arrays (V,), for walking through them on the device."""
-    each = views.views(number, side, crop)
-    return views.View(*(np.array(column) for column in zip(*each, strict=True)))
+    each = ten_crop.views(number, side, crop)
+    return ten_crop.View(*(np.array(column) for column in zip(*each, strict=True)))
 
 
 def _check_batch(batch: int, devices: int) -> None:
