@@ -73,7 +73,7 @@ def ending(error: BaseException) -> tuple[str, int] | None:
     if sentence := errors.describe_system_error(error):
         return sentence, 2
     from alexnet_jax.runtime import signals
-    from alexnet_jax.training import loop
+    from alexnet_jax.train import loop
 
     statuses = {signals.Stopped: 3, loop.NotFinite: 4}
     return (str(error), statuses[type(error)]) if type(error) in statuses else None

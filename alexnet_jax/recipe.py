@@ -117,7 +117,7 @@ def _words() -> dict[str, Collection[str]]:
     from alexnet_jax.data import augment, statistics
     from alexnet_jax.models import initializers, overrides, presets
     from alexnet_jax.prepare import builder, sources
-    from alexnet_jax.training import schedule
+    from alexnet_jax.train import schedule
 
     return {
         'network.preset': presets.PRESETS,

@@ -74,7 +74,7 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
     from alexnet_jax.models import presets
     from alexnet_jax.models.alexnet import with_parameters
     from alexnet_jax.modes import rooms
-    from alexnet_jax.training import optimizer, schedule, step
+    from alexnet_jax.train import optimizer, schedule, train_step
 
     shape = presets.get(config.network.preset)
     side = shape.crop * 8 // 7
@@ -84,7 +84,7 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
     options = compiler_options(config.machine.dots_only)
     images, labels = images_of(batch, side, shape.classes)
     mean = np.full((side, side, 3), 125, np.float32)
-    state = step.first_state(network, mesh)
+    state = train_step.first_state(network, mesh)
     if what != 'train':
 
         def forward(parameters, images):
@@ -98,7 +98,7 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
 
     layers = tuple(shape.parameters())
     chain = optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.decay)
-    one = step.make(network, chain, mesh, mean=mean, key=jax.random.key(1), compiler_options=options)
+    one = train_step.make_train_step(network, chain, mesh, mean=mean, key=jax.random.key(1), compiler_options=options)
     zeros = {name: np.zeros(batch, np.int32) for name in ('id', 'top', 'left')}
     flags = {'mirror': np.zeros(batch, bool), 'real': np.ones(batch, bool)}
     lighting = {'lighting': np.zeros((batch, 3), np.float32)}

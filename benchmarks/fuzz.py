@@ -42,7 +42,7 @@ from alexnet_jax.checkpoint import manifest
 from alexnet_jax.data import dataset, example_proto, exif, image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import shard_writer
-from alexnet_jax.training import journal
+from alexnet_jax.train import metrics_writer
 from configs import default
 
 CHUNK = 1000
@@ -145,7 +145,7 @@ def readers(folder: Path) -> dict[str, Reader]:
         'account': of_file('account', lambda: shard_writer.is_whole(job, 'f')),
         'manifest': of_file(f'made/{dataset.MANIFEST}', lambda: dataset.faults(folder / 'made')),
         'inventory': of_file(f'again/{manifest.NAME}', lambda: manifest.faults(folder / 'again')),
-        'journal': of_file(f'run/{journal.METRICS}', lambda: journal.read_metrics(folder / 'run')),
+        'journal': of_file(f'run/{metrics_writer.METRICS}', lambda: metrics_writer.read_metrics(folder / 'run')),
         'config': config_reader,
     }
 

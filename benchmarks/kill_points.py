@@ -124,9 +124,9 @@ class TornRow:
 
     def install(self, nth: int, share: float) -> None:
         """Puts a hook in place of the journal's writing."""
-        from alexnet_jax.training import journal
+        from alexnet_jax.train import metrics_writer
 
-        original, count = journal.Journal._append, Countdown(nth)
+        original, count = metrics_writer.Journal._append, Countdown(nth)
 
         def hooked(self: Any, name: str, step: int, numbers: dict[str, Any]) -> None:
             if count.now():
@@ -135,7 +135,7 @@ class TornRow:
                 die()
             original(self, name, step, numbers)
 
-        journal.Journal._append = hooked
+        metrics_writer.Journal._append = hooked
 
 
 TRAINING = 'alexnet_jax.training'

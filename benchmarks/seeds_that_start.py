@@ -66,9 +66,9 @@ class Trials:
     def __init__(self, config):
         from alexnet_jax.models import initializers
         from alexnet_jax.modes import rooms
-        from alexnet_jax.training import optimizer, schedule, step
+        from alexnet_jax.train import optimizer, schedule, train_step
 
-        self._rooms, self._first_state = rooms, step.first_state
+        self._rooms, self._first_state = rooms, train_step.first_state
         self._config, self._data = config, rooms.open_dataset(config, '')
         self._shape = rooms.architecture_of(config, self._data)
         self._mesh = rooms.mesh_of(config, self._shape)
@@ -79,7 +79,7 @@ class Trials:
         }
         chain = optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.decay)
         network = rooms.network_of(config, self._shape)
-        self._step = step.make(network, chain, self._mesh, mean=self._data.mean, key=self._keys(0)[1])
+        self._step = train_step.make_train_step(network, chain, self._mesh, mean=self._data.mean, key=self._keys(0)[1])
 
     def _keys(self, seed: int):
         import jax

@@ -11,7 +11,7 @@ from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, make_
 from alexnet_jax.models import presets
 from alexnet_jax.models.alexnet import AlexNet
 from alexnet_jax.models.architecture import Architecture
-from alexnet_jax.training import optimizer, step
+from alexnet_jax.train import optimizer, train_step
 
 
 def stepper(
@@ -63,7 +63,7 @@ def compiled(
     names = tuple(shape.parameters())
     network = AlexNet(shape, key=jax.random.key(0), initialisation='he', compute=compute)
     side = shape.crop if images is None else images.shape[1]
-    one = step.make(
+    one = train_step.make_train_step(
         network,
         optimizer.paper_sgd(names, momentum=0.9, decay=5e-4),
         mesh,
@@ -73,7 +73,7 @@ def compiled(
         compiler_options=compiler_options(dots_only),
     )
     rates = np.full((len(names), 2), 1e-9, np.float32)
-    state = step.first_state(network, mesh)
+    state = train_step.first_state(network, mesh)
 
     def made(batch: dict[str, jax.Array], number: int) -> Any:
         nonlocal state

@@ -101,14 +101,14 @@ def ours(race: Race, seed: int, compute: str) -> dict:
 
     from alexnet_jax.data import prefetch
     from alexnet_jax.distributed.mesh import batch_sharding
-    from alexnet_jax.training import optimizer, step
+    from alexnet_jax.train import optimizer, train_step
 
     network, stream = race.begin(seed, compute)
     train = race.config.train
     chain = optimizer.paper_sgd(race.layers, momentum=train.momentum, decay=train.decay)
     dropout = jax.random.fold_in(jax.random.key(seed), 1)
-    one = step.make(network, chain, race.mesh, mean=race.data.mean, key=dropout)
-    state, losses, began = step.first_state(network, race.mesh), [], time.perf_counter()
+    one = train_step.make_train_step(network, chain, race.mesh, mean=race.data.mean, key=dropout)
+    state, losses, began = train_step.first_state(network, race.mesh), [], time.perf_counter()
     with prefetch.feed(stream.batches(0, race.plan.last), batch_sharding(race.mesh)) as batches:
         for number in range(race.plan.last):
             state, sums = one(state, next(batches), race.plan.rates(number), np.uint32(number))
@@ -128,7 +128,7 @@ def theirs(race: Race, seed: int, threads: int) -> dict:
     import twin
 
     from alexnet_jax.models.alexnet import parameters_of
-    from alexnet_jax.training import step
+    from alexnet_jax.train import train_step
 
     network, stream = race.begin(seed, 'float32')
     torch.manual_seed(seed)
@@ -137,7 +137,7 @@ def theirs(race: Race, seed: int, threads: int) -> dict:
     twin.load(other, twin.parameters_of(parameters_of(network), race.shape.points()['pool5'][-1]))
     other.keep = next(layer.keep for layer in race.shape.layers if layer.name == 'drop6')
     rule = twin.PaperSGD(other, momentum=race.config.train.momentum, decay=race.config.train.decay)
-    finish, losses, began = jax.jit(step.finish), [], time.perf_counter()
+    finish, losses, began = jax.jit(train_step.finish), [], time.perf_counter()
     for number, batch in enumerate(stream.batches(0, race.plan.last)):
         images = np.asarray(finish(batch, race.data.mean))
         losses.append(twin.train_step(other, rule, images, batch['label'], rate_of(race, number)))

@@ -14,7 +14,7 @@ from alexnet_jax.data import augment, device_cache, pipeline, prefetch
 from alexnet_jax.errors import UserError
 from alexnet_jax.models import presets
 from alexnet_jax.models.alexnet import AlexNet
-from alexnet_jax.training import optimizer, step
+from alexnet_jax.train import optimizer, train_step
 
 SIDE, CROP, BATCH, IMAGES = 64, 56, 16, 40
 
@@ -104,11 +104,11 @@ def made(mesh, images, **settings):
     layers = tuple(network().architecture.parameters())
     mean = np.random.default_rng(1).uniform(90, 140, (SIDE, SIDE, 3)).astype(np.float32)
     chain = optimizer.paper_sgd(layers, momentum=0.9, decay=5e-4)
-    return step.make(network(), chain, mesh, mean=mean, key=jax.random.key(5), images=images, **settings)
+    return train_step.make_train_step(network(), chain, mesh, mean=mean, key=jax.random.key(5), images=images, **settings)
 
 
 def trained(mesh, stream, images, steps=3):
-    state, losses = step.first_state(network(), mesh), []
+    state, losses = train_step.first_state(network(), mesh), []
     rates = np.full((len(network().architecture.parameters()), 2), 1e-6, np.float32)
     one = made(mesh, images)
     with prefetch.feed(stream.batches(0, steps), NamedSharding(mesh, PartitionSpec('data'))) as batches:
@@ -128,7 +128,7 @@ def test_the_cache_crosses_no_link():
     moved = []
     for images, stream in ways:
         batch = jax.device_put(stream.batch(0), NamedSharding(mesh, PartitionSpec('data')))
-        arguments = (step.first_state(network(), mesh), batch, rates, np.uint32(0))
+        arguments = (train_step.first_state(network(), mesh), batch, rates, np.uint32(0))
         moved.append(sorted(re.findall(kinds, made(mesh, images).lower(*arguments).compile().as_text())))
     assert moved[0] == moved[1]
 

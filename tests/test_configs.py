@@ -6,7 +6,7 @@ import pytest
 
 from alexnet_jax import fields, recipe
 from alexnet_jax.models import presets
-from alexnet_jax.training import schedule
+from alexnet_jax.train import schedule
 from configs import default, imagenet
 
 CONFIGS = Path(default.__file__).parent

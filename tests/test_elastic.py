@@ -12,7 +12,7 @@ from alexnet_jax.data import pipeline
 from alexnet_jax.modes import rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.runtime import signals
-from alexnet_jax.training import journal
+from alexnet_jax.train import metrics_writer
 
 
 def test_another_size_of_the_batch_begins_behind_the_examples_that_were_seen(trained):
@@ -36,7 +36,7 @@ def test_a_run_goes_on_with_another_batch_and_says_so_once(trained, tmp_path, mo
         if done == 3 and stops:
             os.kill(os.getpid(), stops.pop())
 
-    monkeypatch.setattr(journal.Journal, 'bar', bar)
+    monkeypatch.setattr(metrics_writer.Journal, 'bar', bar)
     stops = [signal.SIGTERM]
     with pytest.raises(signals.Stopped, match='everything up to step 3'):
         modes.train(config, workdir)

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from alexnet_jax.models import column_parallel, presets
 from alexnet_jax.models.alexnet import AlexNet, dropout_masks, parameters_of, with_parameters
-from alexnet_jax.training import optimizer, step
+from alexnet_jax.train import optimizer, train_step
 
 MESHES = [(1, 1), (1, 2), (2, 2), (4, 2), (8, 1), (2, 1)]
 BATCH = 16
@@ -228,7 +228,7 @@ def train_program(net, mesh, batch):
     chain = optimizer.paper_sgd(tuple(net.architecture.parameters()), momentum=0.9, decay=5e-4)
     crop = net.architecture.crop
     mean = np.zeros((crop + 32, crop + 32, 3), np.float32)
-    made = step.make(net, chain, mesh, mean=mean, key=jax.random.key(1))
+    made = train_step.make_train_step(net, chain, mesh, mean=mean, key=jax.random.key(1))
     over_data = NamedSharding(mesh, PartitionSpec('data'))
     fields = {
         'image': ((crop, crop, 3), jnp.uint8),

@@ -11,9 +11,8 @@ from conftest import tiny
 from alexnet_jax import modes
 from alexnet_jax.checkpoint.manager import Checkpoints
 from alexnet_jax.data import pipeline
-from alexnet_jax.modes import exploding
 from alexnet_jax.runtime import signals
-from alexnet_jax.training import journal, loop
+from alexnet_jax.train import loop, metrics_writer, nonfinite
 
 POISON = 7  # the place in the stream of the batch that nobody survives
 
@@ -61,7 +60,7 @@ def test_it_stops_with_steps_rate_norm_and_the_examples_of_those_batches(directo
         loop.NotFinite, match=r'At step 8 .*rate 0\.\d+.*batches of steps 6 to 8 hold .* more examples'
     ):
         modes.train(config, str(tmp_path))
-    (event,) = exploding.read(str(tmp_path))
+    (event,) = nonfinite.read(str(tmp_path))
     assert event['steps'] == [6, 8] and event['positions'] == [40, 64] and event['rate'] > 0
     assert list(event['examples']) == ['6', '7', '8']
     # The ids are those of the batches: made again, alone.
@@ -84,7 +83,7 @@ def test_on_request_the_run_goes_on_without_those_batches_and_again_just_so(
     config = config_of(directory, **{'train.explosion': 'skip'})
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'
     assert modes.train(config, str(whole))['checkpoint_step'] == 12
-    rows = journal.read_metrics(whole)
+    rows = metrics_writer.read_metrics(whole)
     assert [row for row in rows if 'skipped_examples' in row] == [
         {'step': 6, 'skipped_examples': 24, 'first_skipped': 40}
     ]
@@ -92,19 +91,19 @@ def test_on_request_the_run_goes_on_without_those_batches_and_again_just_so(
     assert arrays_of(whole)['record']['skipped'] == [[40, 64]]
 
     # Stopped after the skipping, at another cadence, and gone on: the position is the checkpoint's.
-    bar, asked = journal.Journal.bar, []
+    bar, asked = metrics_writer.Journal.bar, []
 
     def interrupted(self, done, total, **shown):
         if done == 7 and not asked and self is not None:
             asked.append(os.kill(os.getpid(), signals.SIGNALS[0]))
         bar(self, done, total, **shown)
 
-    monkeypatch.setattr(journal.Journal, 'bar', interrupted)
+    monkeypatch.setattr(metrics_writer.Journal, 'bar', interrupted)
     config.checkpoint.every_steps = 3
     with pytest.raises(signals.Stopped):
         modes.train(config, str(broken))
     modes.train(config, str(broken))
-    assert (broken / journal.METRICS).read_text() == (whole / journal.METRICS).read_text()
+    assert (broken / metrics_writer.METRICS).read_text() == (whole / metrics_writer.METRICS).read_text()
     assert arrays_of(broken)['leaves'] == arrays_of(whole)['leaves']
 
 
@@ -124,7 +123,7 @@ def test_behind_a_change_of_the_batch_it_goes_back_to_what_that_checkpoint_had_s
         modes.train(config, str(tmp_path))
     config.train.batch = 8  # from example 48 on; the second batch explodes, and step 2 had seen 32
     assert modes.train(config, str(tmp_path))['checkpoint_step'] == 10  # 64 more in steps of eight
-    rows = [row for row in journal.read_metrics(tmp_path) if 'skipped_examples' in row]
+    rows = [row for row in metrics_writer.read_metrics(tmp_path) if 'skipped_examples' in row]
     assert rows == [{'step': 4, 'skipped_examples': 24, 'first_skipped': 40}]
     assert arrays_of(tmp_path)['record']['seen'] == {'batch': 8, 'examples': 120}
 
@@ -140,7 +139,7 @@ def test_where_skipping_does_not_help_it_stops(directory, tmp_path):
     config = config_of(directory, **{'train.explosion': 'skip', 'train.rate': 1e30})
     with pytest.raises(loop.NotFinite, match='smaller train.rate'):
         modes.train(config, str(tmp_path))
-    assert 1 <= len(exploding.read(str(tmp_path)))
+    assert 1 <= len(nonfinite.read(str(tmp_path)))
 
 
 def stream(skipped, length=100):
@@ -183,7 +182,7 @@ def test_a_range_before_a_change_of_the_batch_is_behind_it():
 def test_a_range_that_holds_older_ones_takes_their_place_and_too_many_are_an_end():
     _, short = stream(((20, 32),))
     end = loop.NotFinite(6, float('nan'), float('nan'), 0.1)  # steps 4, 5, 6 stand at 16, 32, 36
-    assert exploding.without(end, short) == ((16, 40),)
+    assert nonfinite.without(end, short) == ((16, 40),)
     _, full = stream(tuple((each, each + 4) for each in range(0, 200, 40)))
     with pytest.raises(loop.NotFinite):
-        exploding.without(end, full)
+        nonfinite.without(end, full)

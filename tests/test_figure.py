@@ -14,7 +14,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.modes import concluding, evaluating
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.runtime import signals
-from alexnet_jax.training import journal, loop
+from alexnet_jax.train import loop, metrics_writer
 
 
 def asking(dataset='', **fields):
@@ -82,7 +82,7 @@ def test_the_reported_figure_may_be_another_on_resuming_and_the_training_is_the_
         if done == 2 and not asked:
             asked.append(os.kill(os.getpid(), signal.SIGTERM))
 
-    monkeypatch.setattr(journal.Journal, 'bar', bar)
+    monkeypatch.setattr(metrics_writer.Journal, 'bar', bar)
     with pytest.raises(signals.Stopped):
         run('broken')
     with pytest.raises(
@@ -94,7 +94,7 @@ def test_the_reported_figure_may_be_another_on_resuming_and_the_training_is_the_
     with pytest.raises(UserError, match='is 5, and of that step no checkpoint is kept, but of'):
         run('broken', evaluate__checkpoint='5')
     assert run('broken') == (6, 'test', 1)
-    metrics = [(tmp_path / name / journal.METRICS).read_bytes() for name in ('whole', 'broken')]
+    metrics = [(tmp_path / name / metrics_writer.METRICS).read_bytes() for name in ('whole', 'broken')]
     assert metrics[0] == metrics[1]
     results = [json.loads((tmp_path / name / 'result.json').read_text()) for name in ('whole', 'broken')]
     assert results[0]['top1_error'] == results[1]['top1_error'] and results[0]['loss'] == results[1]['loss']

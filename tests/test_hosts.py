@@ -15,7 +15,7 @@ import pytest
 
 from alexnet_jax import modes
 from alexnet_jax.runtime import signals
-from alexnet_jax.training import journal
+from alexnet_jax.train import metrics_writer
 from configs import quickstart
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,7 +98,7 @@ def alone(tmp_path_factory):
 
 
 def losses(workdir):
-    return {row['step']: row['loss'] for row in journal.read_metrics(workdir) if 'loss' in row}
+    return {row['step']: row['loss'] for row in metrics_writer.read_metrics(workdir) if 'loss' in row}
 
 
 def check(workdir, alone, shape):
@@ -132,7 +132,7 @@ def test_a_signal_to_one_stops_all_at_one_step_and_the_death_of_the_first_is_sai
 ):
     fields = LONG | {'data.directory': str(alone / 'dataset'), 'mesh': '1,2', 'machine.peer_seconds': 10}
     stop_once = lambda _, done, *rest, **more: done == 2 and os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
-    monkeypatch.setattr(journal.Journal, 'bar', stop_once)
+    monkeypatch.setattr(metrics_writer.Journal, 'bar', stop_once)
     with pytest.raises(signals.Stopped, match='up to step [12] '):
         modes.train(config_of(**fields | {'mesh': '1,1'}), str(tmp_path))
     # What one process began two go on with.
@@ -190,7 +190,7 @@ def test_several_processes_give_the_losses_and_the_counts_of_one(processes, devi
     check(tmp_path, alone, '1,1')
     for name in ('curves.png', 'kernels.png', 'examples.png', 'answers.png', 'metrics.jsonl'):
         assert (tmp_path / name).exists()
-    assert len(journal.read_metrics(tmp_path)) == len(journal.read_metrics(alone))  # written by one alone
+    assert len(metrics_writer.read_metrics(tmp_path)) == len(metrics_writer.read_metrics(alone))  # written by one alone
 
 
 RESTORES = """

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.training import journal
-from alexnet_jax.training.journal import Journal, read_metrics, read_timings
+from alexnet_jax.train import metrics_writer
+from alexnet_jax.train.metrics_writer import Journal, read_metrics, read_timings
 
 few = hypothesis.settings(deadline=None, max_examples=40)
 
@@ -146,7 +146,7 @@ def test_a_kill_while_cutting_back_leaves_the_old_file_whole(tmp_path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal.os, 'replace', killed)
+        patch.setattr(metrics_writer.os, 'replace', killed)
         with pytest.raises(KeyboardInterrupt):
             Journal(tmp_path, tensorboard=False).cut_back(1)
     assert (tmp_path / 'metrics.jsonl').read_bytes() == before
@@ -170,7 +170,7 @@ def test_flushing_asks_the_system_to_write_each_open_file(tmp_path, monkeypatch)
         written.metrics(1, loss=1.0)
         written.timings(1, seconds=1.0)
         synced, whole = [], os.fsync
-        monkeypatch.setattr(journal.os, 'fsync', lambda file: synced.append(file) or whole(file))
+        monkeypatch.setattr(metrics_writer.os, 'fsync', lambda file: synced.append(file) or whole(file))
         written.flush()
     assert len(synced) == 2
 
@@ -217,7 +217,7 @@ def test_lines_go_to_standard_output_at_once_and_where_there_is_no_terminal_ther
 
 
 TERMINAL = """
-from alexnet_jax.training.journal import Journal
+from alexnet_jax.train.metrics_writer import Journal
 with Journal('unused', tensorboard=False) as journal:
     for step in range(1, 4):
         journal.bar(step, 3, what='training', loss=f'{1 / step:.2f}')

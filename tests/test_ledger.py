@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from alexnet_jax.training import ledger
-from alexnet_jax.training.journal import TIMINGS, Journal, read_timings
+from alexnet_jax.train import timing
+from alexnet_jax.train.metrics_writer import TIMINGS, Journal, read_timings
 
 
 def test_shares_are_of_all_the_time_of_all_starts():
@@ -17,23 +17,23 @@ def test_shares_are_of_all_the_time_of_all_starts():
         {'step': 20, 'start_seconds': 2.0, 'compile_seconds': 8.0},
         {'step': 40, 'seconds': 10.0, 'waiting': 0.0},
     ]
-    assert ledger.sentence(rows) == (
+    assert timing.sentence(rows) == (
         'Where the time went (100.0 s, started 2 times): step 55.0%, input wait 5.0%, compile 16.0%, evaluation 6.0%, '
         'checkpoint 4.0%, start 4.0%, lost to kills 10.0%.'
     )
-    assert sum(ledger.total(rows).values()) == pytest.approx(100)
-    assert ledger.sentence([]) == ''
+    assert sum(timing.total(rows).values()) == pytest.approx(100)
+    assert timing.sentence([]) == ''
 
 
 def test_rows_of_the_first_version_count():
-    assert ledger.total([{'step': 4, 'seconds': 4.0, 'waiting': 0.25, 'images': 64}]) == {
+    assert timing.total([{'step': 4, 'seconds': 4.0, 'waiting': 0.25, 'images': 64}]) == {
         'wait': 1.0,
         'step': 3.0,
     }
 
 
 def test_time_is_taken_once():
-    spent = ledger.Ledger()
+    spent = timing.Ledger()
     with pytest.raises(ZeroDivisionError), spent.of('evaluation'):
         time.sleep(0.01)
         raise ZeroDivisionError
@@ -53,4 +53,4 @@ def test_what_a_kill_undid_is_written_down_when_the_run_goes_on(tmp_path):
         assert [row['step'] for row in read_timings(tmp_path)] == [0, 10, 10]
         journal.cut_back(0)  # back to the beginning: what was lost before stays lost
     rows = [json.loads(line) for line in (tmp_path / TIMINGS).read_text().splitlines()]
-    assert ledger.total(rows)['lost'] == 13.0
+    assert timing.total(rows)['lost'] == 13.0

@@ -8,7 +8,7 @@ import pytest
 
 from alexnet_jax.modes import concluding
 from alexnet_jax.runtime import signals
-from alexnet_jax.training import journal, loop
+from alexnet_jax.train import loop, metrics_writer
 
 
 class Feed:
@@ -44,7 +44,7 @@ def test_reading_a_save_back_is_time_of_checkpoints_and_not_of_steps(tmp_path, m
     def check():
         now[0] += 10.0
 
-    with journal.Journal(tmp_path, tensorboard=False) as written, signals.Stop() as stop:
+    with metrics_writer.Journal(tmp_path, tensorboard=False) as written, signals.Stop() as stop:
         run = loop.Run(
             step,
             Feed(),
@@ -58,7 +58,7 @@ def test_reading_a_save_back_is_time_of_checkpoints_and_not_of_steps(tmp_path, m
             check=check,
         )
         run.go(None, False)
-    rows = journal.read_timings(tmp_path)
+    rows = metrics_writer.read_timings(tmp_path)
     paced = [row for row in rows if 'seconds' in row]
     assert [row['step'] for row in paced] == [2, 4, 6]
     # A row is read one step late; the first step compiles.

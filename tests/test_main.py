@@ -16,7 +16,7 @@ import main
 from alexnet_jax import errors, recipe
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import environment, signals
-from alexnet_jax.training import loop
+from alexnet_jax.train import loop
 
 ROOT = Path(main.__file__).resolve().parent
 BEGIN = 'from configs import default\n\ndef get_config():\n    config = default.get_config()\n'

@@ -8,7 +8,7 @@ from alexnet_jax.analysis import memory
 from alexnet_jax.distributed.mesh import make_mesh
 from alexnet_jax.models import presets
 from alexnet_jax.modes import benchmarking, rooms
-from alexnet_jax.training import optimizer, schedule, step
+from alexnet_jax.train import optimizer, schedule, train_step
 from configs import default
 
 PAPER = presets.get('paper')
@@ -40,7 +40,7 @@ def test_the_prediction_is_near_what_the_compiler_sets_aside(accumulate):
     layers = tuple(shape.parameters())
     chain = optimizer.paper_sgd(layers, momentum=0.9, decay=5e-4)
     mean = np.zeros((shape.crop, shape.crop, 3), np.float32)
-    one = step.make(
+    one = train_step.make_train_step(
         rooms.network_of(config, shape), chain, mesh, mean=mean, key=jax.random.key(0), accumulate=accumulate
     )
     batch = benchmarking.noise(shape, 64)

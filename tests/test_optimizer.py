@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from alexnet_jax.training import optimizer
+from alexnet_jax.train import optimizer
 
 LAYERS = ('conv1', 'fc8')
 

@@ -10,7 +10,7 @@ import pytest
 
 from alexnet_jax.data import augment, pipeline
 from alexnet_jax.errors import UserError
-from alexnet_jax.training.step import finish
+from alexnet_jax.train.train_step import finish
 
 few = hypothesis.settings(deadline=None, max_examples=15)
 LIGHT = {

@@ -10,7 +10,7 @@ from conftest import tiny
 from alexnet_jax.data import pipeline, prefetch
 from alexnet_jax.distributed.mesh import batch_sharding
 from alexnet_jax.modes import rooms
-from alexnet_jax.training import optimizer, step
+from alexnet_jax.train import optimizer, train_step
 
 STEPS = 20
 RATE = 1e-6  # the first gradients have a norm of 130: at 1e-4 a rounding grows a hundredfold in two steps
@@ -34,14 +34,14 @@ def run(trained):
         key = jax.random.key(config.seed)
         network = rooms.network_of(config, network_shape, key=jax.random.fold_in(key, 0))
         layers = tuple(network_shape.parameters())
-        made = step.make(
+        made = train_step.make_train_step(
             network,
             optimizer.paper_sgd(layers, momentum=0.9, decay=0.0005),
             mesh,
             mean=data.mean,
             key=jax.random.fold_in(key, 1),
         )
-        state, rates = step.first_state(network, mesh), np.full((len(layers), 2), RATE, np.float32)
+        state, rates = train_step.first_state(network, mesh), np.full((len(layers), 2), RATE, np.float32)
         read = []
         with prefetch.feed(stream.batches(0, STEPS), batch_sharding(mesh)) as batches:
             for number, batch in enumerate(batches):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from alexnet_jax.training.schedule import Plateau, Schedule, layer_rates
+from alexnet_jax.train.schedule import Plateau, Schedule, layer_rates
 
 
 def test_the_papers_three_drops_divide_by_ten():

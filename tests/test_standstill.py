@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from alexnet_jax.training.standstill import Standstill
+from alexnet_jax.train.stalled_loss import Standstill
 
 LEVEL = math.log(10)
 

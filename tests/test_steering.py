@@ -15,8 +15,8 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.modes import planning, rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.runtime import signals
-from alexnet_jax.training import journal, optimizer, standstill
-from alexnet_jax.training.profile import Profile
+from alexnet_jax.train import metrics_writer, optimizer, stalled_loss
+from alexnet_jax.train.profiler import Profile
 
 
 @pytest.fixture(scope='module')
@@ -61,21 +61,21 @@ def test_a_run_is_steered_by_its_plateaus_and_an_interrupted_one_is_the_same(
     )  # of 36: evaluated every 3 steps, the first sets the mark, four stall
     said = capsys.readouterr().out
     assert said.count('the rate is divided by ten') == 3 and said.count('this is the end of the run') == 1
-    rows = journal.read_metrics(whole)
+    rows = metrics_writer.read_metrics(whole)
     decisions = [row for row in rows if 'plateaus' in row]
     assert [(row['step'], row['plateaus']) for row in decisions] == [(6, 1), (9, 2), (12, 3), (15, 4)]
     assert [row['next_rate'] for row in decisions] == pytest.approx([1e-4, 1e-5, 1e-6, 0])
     rates = {row['step']: row['rate'] for row in rows if 'rate' in row}
     assert [rates[step] for step in (4, 6, 8, 10, 14)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5, 1e-6])
 
-    bar = journal.Journal.bar
+    bar = metrics_writer.Journal.bar
 
     def interrupted(self, done, total, **shown):
         if done in (3, 8):  # heard after the next step: between evaluations, and with one
             os.kill(os.getpid(), signal.SIGTERM)
         bar(self, done, total, **shown)
 
-    monkeypatch.setattr(journal.Journal, 'bar', interrupted)
+    monkeypatch.setattr(metrics_writer.Journal, 'bar', interrupted)
     ends = 0
     while ends < 10:
         try:
@@ -84,7 +84,7 @@ def test_a_run_is_steered_by_its_plateaus_and_an_interrupted_one_is_the_same(
         except signals.Stopped:
             ends += 1
     assert ends == 2
-    files = [open(f'{workdir}/{journal.METRICS}', 'rb').read() for workdir in (whole, broken)]
+    files = [open(f'{workdir}/{metrics_writer.METRICS}', 'rb').read() for workdir in (whole, broken)]
     assert files[0] == files[1]
     states = [state_of(workdir, config, 15) for workdir in (whole, broken)]
     jax.tree.map(np.testing.assert_array_equal, *states)
@@ -148,7 +148,7 @@ def test_the_options_of_the_biases_reach_the_rule(prepared, tmp_path, monkeypatc
 def test_a_network_that_guesses_is_told_so_once_with_what_may_be_behind_it(
     prepared, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(standstill, 'CLOSE', 0.2)  # batches of eight scatter
+    monkeypatch.setattr(stalled_loss, 'CLOSE', 0.2)  # batches of eight scatter
     config = stalling(prepared, **{'train.schedule': 'drops', 'train.epochs': 2.0, 'train.rate': 1e-9})
     config.network.initialisation = 'paper'
     config.log.standstill_steps = 8
@@ -164,7 +164,7 @@ def test_a_run_is_trained_and_scored_with_the_mean_it_asks_for(prepared, tmp_pat
         config = stalling(prepared, **{'train.schedule': 'drops', 'augment.mean': kind, 'log.every_steps': 1})
         config.train.epochs = 0.5
         modes.train(config, str(tmp_path / kind))
-        rows = journal.read_metrics(str(tmp_path / kind))
+        rows = metrics_writer.read_metrics(str(tmp_path / kind))
         losses[kind] = [rows[0]['loss'], rows[-1]['validation_loss']]
     assert all(a != b for a, b in zip(losses['image'], losses['channel'], strict=True))
 

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from alexnet_jax.models import custom_vjp, presets
 from alexnet_jax.models.alexnet import AlexNet, parameters_of, with_parameters
-from alexnet_jax.training import optimizer, step
+from alexnet_jax.train import optimizer, train_step
 
 BATCH, SIDE = 16, 64
 
@@ -49,13 +49,13 @@ def made(mesh, net, **settings):
     layers = tuple(net.architecture.parameters())
     chain = optimizer.paper_sgd(layers, momentum=0.9, decay=0.0)
     mean = np.random.default_rng(1).uniform(90, 140, (SIDE, SIDE, 3)).astype(np.float32)
-    return step.make(net, chain, mesh, mean=mean, key=jax.random.key(5), **settings)
+    return train_step.make_train_step(net, chain, mesh, mean=mean, key=jax.random.key(5), **settings)
 
 
 def gradients_and_sums(mesh, net, dtype=np.float32, **settings):
     """At a rate of one and without decay the first velocity is minus the gradient."""
     rates = np.ones((len(net.architecture.parameters()), 2), dtype)
-    state = jax.tree.map(lambda each: each.astype(dtype), step.first_state(net, mesh))
+    state = jax.tree.map(lambda each: each.astype(dtype), train_step.first_state(net, mesh))
     state, sums = made(mesh, net, **settings)(state, batch(mesh), rates, np.uint32(7))
     return jax.device_get((state['velocity'], sums, state['parameters']))
 
@@ -96,7 +96,7 @@ def test_a_batch_in_parts_is_the_whole_one_but_for_rounding():
 def test_a_batch_in_parts_needs_less_memory_and_moves_no_images():
     mesh, net = mesh_of((2, 2)), network()
     rates = np.ones((len(net.architecture.parameters()), 2), np.float32)
-    arguments = (step.first_state(net, mesh), batch(mesh), rates, np.uint32(0))
+    arguments = (train_step.first_state(net, mesh), batch(mesh), rates, np.uint32(0))
     whole, parts = (made(mesh, net, accumulate=n).lower(*arguments).compile() for n in (1, 4))
     assert parts.memory_analysis().temp_size_in_bytes < 0.75 * whole.memory_analysis().temp_size_in_bytes
     kinds = r'(all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\('

@@ -23,7 +23,7 @@ from alexnet_jax.evaluate import evaluator, nearest_neighbor
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.prepare import builder
 from alexnet_jax.runtime import signals
-from alexnet_jax.training import journal, step
+from alexnet_jax.train import metrics_writer, train_step
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 30  # a few, on a machine that is busy with other things
@@ -66,7 +66,7 @@ def end_of(workdir):
     record = Path(workdir) / folder.CHECKPOINTS / str(newest(workdir)) / 'record' / 'metadata'
     result = json.loads((Path(workdir) / 'result.json').read_text())
     figures = {name: value for name, value in result.items() if name not in ('seconds', 'images_per_second')}
-    return (Path(workdir) / journal.METRICS).read_text(), json.loads(record.read_text()), figures
+    return (Path(workdir) / metrics_writer.METRICS).read_text(), json.loads(record.read_text()), figures
 
 
 def asks():
@@ -97,9 +97,9 @@ def at_call(monkeypatch, owner, name, ask, nth=1, where=lambda *given: True):
 
 
 PHASES = {
-    'starting': (lambda m, ask: at_call(m, journal.Journal, 'cut_back', ask), 0),
-    'compiling': (lambda m, ask: at_call(m, step.Jitted, '__call__', ask), 0),
-    'a step': (lambda m, ask: at_call(m, step.Jitted, '__call__', ask, 2), 2),
+    'starting': (lambda m, ask: at_call(m, metrics_writer.Journal, 'cut_back', ask), 0),
+    'compiling': (lambda m, ask: at_call(m, train_step.Jitted, '__call__', ask), 0),
+    'a step': (lambda m, ask: at_call(m, train_step.Jitted, '__call__', ask, 2), 2),
     'validation': (lambda m, ask: at_call(m, evaluator.Evaluator, '_placed', ask, 2), 3),
     'the last validation': (lambda m, ask: at_call(m, evaluator.Evaluator, '_placed', ask, 4), 6),
     'saving': (lambda m, ask: at_call(m, manager.Checkpoints, 'save', ask), 3),

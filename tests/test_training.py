@@ -21,7 +21,7 @@ from alexnet_jax.models import presets
 from alexnet_jax.modes import rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.runtime import signals
-from alexnet_jax.training import journal, loop
+from alexnet_jax.train import loop, metrics_writer
 from configs import quickstart
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,10 +108,10 @@ def test_a_run_leaves_its_figure_its_pictures_and_how_it_came_about(whole):
 
 
 def test_the_rows_of_a_run_are_those_of_its_steps(whole):
-    rows = journal.read_metrics(whole)
+    rows = metrics_writer.read_metrics(whole)
     assert [row['step'] for row in rows if 'loss' in row] == [4, 8, 10]
     assert [row['step'] for row in rows if 'validation_loss' in row] == [5, 10]
-    timings = journal.read_timings(whole)
+    timings = metrics_writer.read_timings(whole)
     assert all(row['images_per_second'] > 0 for row in timings if 'images_per_second' in row)
 
 
@@ -124,7 +124,7 @@ def test_a_run_from_the_device_cache_is_the_run_from_the_host(images, whole, tmp
         *map(jax.tree.leaves, (state['parameters'], expected['parameters'])), strict=True
     ):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
-    rows = (journal.read_metrics(each) for each in (tmp_path, whole))
+    rows = (metrics_writer.read_metrics(each) for each in (tmp_path, whole))
     for row, wanted in zip(*rows, strict=True):
         assert row == pytest.approx(wanted, rel=1e-4)
 
@@ -139,7 +139,7 @@ def test_a_run_that_was_stopped_and_went_on_is_the_run_that_was_not(at, images, 
         if done == at and not asked:
             asked.append(os.kill(os.getpid(), signal.SIGTERM))
 
-    monkeypatch.setattr(journal.Journal, 'bar', bar)
+    monkeypatch.setattr(metrics_writer.Journal, 'bar', bar)
     with pytest.raises(signals.Stopped, match='SIGTERM came: everything up to step'):
         modes.train(config, str(tmp_path))
     assert held(tmp_path)[0] in (at, at + 1)  # at most the step under way is still done
@@ -173,7 +173,7 @@ def test_another_mesh_gives_the_same_losses(images, whole, tmp_path):
     config = tiny(data__directory=images)
     config.mesh = '4,1'
     modes.train(config, str(tmp_path))
-    for row, expected in zip(journal.read_metrics(tmp_path), journal.read_metrics(whole), strict=True):
+    for row, expected in zip(metrics_writer.read_metrics(tmp_path), metrics_writer.read_metrics(whole), strict=True):
         if 'loss' in row:
             assert row['loss'] == pytest.approx(expected['loss'], rel=1e-5)
 

@@ -36,7 +36,7 @@ def test_every_exit_status_of_the_program_is_listed():
     import main
     from alexnet_jax.errors import UserError
     from alexnet_jax.runtime import signals
-    from alexnet_jax.training import loop
+    from alexnet_jax.train import loop
 
     listed = {
         int(number) for row in re.findall(r'^\| ([\d, ]+) \|', TRUST, re.M) for number in row.split(',')

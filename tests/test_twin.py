@@ -8,7 +8,7 @@ import pytest
 from alexnet_jax.distributed.mesh import make_mesh
 from alexnet_jax.models import presets
 from alexnet_jax.models.alexnet import AlexNet, parameters_of
-from alexnet_jax.training import optimizer, schedule, step
+from alexnet_jax.train import optimizer, schedule, train_step
 
 pytest.importorskip('torch', reason='PyTorch is not there: pip install -r requirements-torch.txt')
 import twin
@@ -42,8 +42,8 @@ class Ours:
         mesh = make_mesh((1, 1), columns=self.shape.columns)
         chain = optimizer.paper_sgd(self.layers, momentum=momentum, decay=decay)
         mean = np.full((self.shape.crop, self.shape.crop, 3), MEAN, np.float32)
-        self._step = step.make(network, chain, mesh, mean=mean, key=jax.random.key(1))
-        self._state = step.first_state(network, mesh)
+        self._step = train_step.make_train_step(network, chain, mesh, mean=mean, key=jax.random.key(1))
+        self._state = train_step.first_state(network, mesh)
         self.first = self._weights(parameters_of(network))
 
     def _weights(self, parameters):

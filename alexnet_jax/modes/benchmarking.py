@@ -21,7 +21,7 @@ from alexnet_jax.models import presets
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.modes import preparing, rooms
 from alexnet_jax.modes import workdir as folder
-from alexnet_jax.training import optimizer, schedule, step
+from alexnet_jax.train import optimizer, schedule, train_step
 
 FILE, PICTURE = 'benchmark.json', 'benchmark.png'
 BATCHES = (32, 128, 256, 1024)  # of the table of memory
@@ -128,7 +128,7 @@ def whole(
     held = rooms.cache_of(config, data, mesh) if data else None
     if stream and held:
         stream = stream.without_pixels(held.labels)
-    one = step.make(
+    one = train_step.make_train_step(
         rooms.network_of(config, shape),
         optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.decay),
         mesh,
@@ -142,7 +142,7 @@ def whole(
     sharding, rates = batch_sharding(mesh), schedule.layer_rates(layers, RATE)
     given = stream.batch(0) if stream else noise(shape, config.train.batch)
     placed = jax.make_array_from_process_local_data(sharding, given)
-    state = step.first_state(rooms.network_of(config, shape, key=jax.random.key(config.seed)), mesh)
+    state = train_step.first_state(rooms.network_of(config, shape, key=jax.random.key(config.seed)), mesh)
     began = time.perf_counter()
     compiled = one.lower(state, placed, rates, np.uint32(0)).compile()
     found: dict[str, Any] = {'compile': time.perf_counter() - began}

@@ -18,7 +18,7 @@ from alexnet_jax.evaluate import nearest_neighbor
 from alexnet_jax.evaluate.evaluator import Outcomes
 from alexnet_jax.models.alexnet import AlexNet
 from alexnet_jax.modes import evaluating, rooms
-from alexnet_jax.training import journal, step
+from alexnet_jax.train import metrics_writer, train_step
 
 EXAMPLES, CURVES, KERNELS, ANSWERS = 'examples.png', 'curves.png', 'kernels.png', 'answers.png'
 SHOWN = 40  # pictures on a sheet
@@ -55,7 +55,7 @@ def conclude(
     network: AlexNet,
     mesh: jax.sharding.Mesh,
     workdir: str,
-    parameters: step.Parameters,
+    parameters: train_step.Parameters,
     done: int,
     stream: pipeline.Training,
 ) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def conclude(
     kernel = gather_to_host(parameters['conv1']['kernel'], mesh)
     if not is_primary():
         return rates
-    seconds, rate = pace(journal.read_timings(workdir), done)
+    seconds, rate = pace(metrics_writer.read_timings(workdir), done)
     result = report.result(
         rates,
         split=split,
@@ -112,7 +112,7 @@ def draw(
     name: str,
 ) -> None:
     """curves.png, kernels.png and answers.png."""
-    folder, rows = Path(workdir), journal.read_metrics(workdir)
+    folder, rows = Path(workdir), metrics_writer.read_metrics(workdir)
     pictures.curves(
         rows, folder / CURVES, classes=len(data.classes), baseline=result['baseline']['best'], title=name
     )

@@ -20,8 +20,8 @@ from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.modes import rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.runtime import signals
-from alexnet_jax.training import loop
-from alexnet_jax.training.step import State
+from alexnet_jax.train import loop
+from alexnet_jax.train.train_step import State
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 from alexnet_jax import recipe
 from alexnet_jax.data import dataset, pipeline
 from alexnet_jax.modes import preparing
-from alexnet_jax.training import loop, schedule
-from alexnet_jax.training.standstill import Standstill
+from alexnet_jax.train import loop, schedule
+from alexnet_jax.train.stalled_loss import Standstill
 
 
 def plateau_of(config: ConfigDict, counts: dict[str, int]) -> schedule.Plateau | None:

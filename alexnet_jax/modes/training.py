@@ -21,13 +21,13 @@ from alexnet_jax.distributed import initialize, sync
 from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, is_primary
 from alexnet_jax.models.alexnet import AlexNet
 from alexnet_jax.models.architecture import Architecture
-from alexnet_jax.modes import concluding, evaluating, exploding, planning, rooms
+from alexnet_jax.modes import concluding, evaluating, planning, rooms
 from alexnet_jax.modes import workdir as folder
 from alexnet_jax.runtime import signals
-from alexnet_jax.training import loop, optimizer, schedule, step
-from alexnet_jax.training.journal import Journal, read_metrics
-from alexnet_jax.training.ledger import Ledger
-from alexnet_jax.training.profile import Profile
+from alexnet_jax.train import loop, nonfinite, optimizer, schedule, train_step
+from alexnet_jax.train.metrics_writer import Journal, read_metrics
+from alexnet_jax.train.profiler import Profile
+from alexnet_jax.train.timing import Ledger
 
 PROFILE = 'profile'  # the folder of traces in the workdir
 
@@ -130,7 +130,7 @@ class Start(NamedTuple):
     """
 
     done: int
-    state: step.State
+    state: train_step.State
     tally: loop.Tally
     stream: pipeline.Training
     plan: loop.Plan
@@ -148,7 +148,7 @@ def begin(run: Run) -> Start:
     if not run.checkpoints.steps():
         run.journal.cut_back(0)
         fresh = rooms.network_of(config, shape, key=jax.random.fold_in(run.key, 0))
-        return Start(0, step.first_state(fresh, run.mesh), loop.Tally(), run.stream, run.plan(run.stream))
+        return Start(0, train_step.first_state(fresh, run.mesh), loop.Tally(), run.stream, run.plan(run.stream))
     done, state, record = run.checkpoints.restore(rooms.abstract_state(shape, run.mesh))
     run.journal.cut_back(done)
     log.info('Going on from the checkpoint of step %d.', done)
@@ -179,18 +179,18 @@ def through(run: Run, start: Start) -> Start:
             state, done = go_on(run, start)
             return start._replace(done=done, state=state, unvalidated=False)
         except loop.NotFinite as end:
-            end = exploding.told(end, start.images(), run.workdir)
+            end = nonfinite.told(end, start.images(), run.workdir)
             if run.config.train.explosion == 'stop':
                 raise end from None
-            skipped = exploding.without(end, start.images())
-            run.checkpoints.forget_after(exploding.first_of(end))
+            skipped = nonfinite.without(end, start.images())
+            run.checkpoints.forget_after(nonfinite.first_of(end))
             if run.plateau:
                 vars(run.plateau).update(vars(planning.plateau_of(run.config, run.data.counts)))
             start = begin(run)._replace(skipped=skipped)
     return start
 
 
-def go_on(run: Run, start: Start) -> tuple[step.State, int]:
+def go_on(run: Run, start: Start) -> tuple[train_step.State, int]:
     """The steps from where the run stands to the last one, and its number."""
     config, stream = run.config, start.images()
     held = rooms.cache_of(config, run.data, run.mesh)
@@ -225,7 +225,7 @@ def made_step(run: Run, images: jax.Array | None) -> Callable[..., Any]:
     """The compiled step as the config has it; `images` are those that the devices hold themselves."""
     train = run.config.train
     layers = tuple(run.network.architecture.parameters())
-    return step.make(
+    return train_step.make_train_step(
         run.network,
         optimizer.paper_sgd(
             layers, momentum=train.momentum, decay=train.decay, decay_biases=train.decay_biases
@@ -240,7 +240,7 @@ def made_step(run: Run, images: jax.Array | None) -> Callable[..., Any]:
     )
 
 
-def evaluator(run: Run) -> Callable[[step.State, int], dict[str, float] | None]:
+def evaluator(run: Run) -> Callable[[train_step.State, int], dict[str, float] | None]:
     """What gives the rates on the validation split, None where there is none."""
     if 'validation' not in run.data.counts:
         return lambda state, done: None
@@ -254,7 +254,7 @@ def saver(run: Run, skipped: pipeline.Skipped, stream: pipeline.Training) -> Cal
     """What saves a state of a run along that stream, as loop.Run.save says."""
 
     def save(
-        state: step.State,
+        state: train_step.State,
         done: int,
         tally: loop.Tally,
         top1_error: float | None,

@@ -14,7 +14,7 @@ from alexnet_jax.data import dataset
 from alexnet_jax.errors import UserError
 from alexnet_jax.modes import preparing
 from alexnet_jax.modes import workdir as folder
-from alexnet_jax.training import journal
+from alexnet_jax.train import metrics_writer
 
 OBJECTS = (folder.RUN, folder.CONFIG, 'result.json', 'evaluation.json')  # JSON without checksums
 
@@ -68,7 +68,7 @@ def of_run(workdir: Path) -> dict[str, str]:
     for name in OBJECTS:
         if (workdir / name).exists():
             found[str(workdir / name)] = _of_object(workdir / name)
-    for name, read in ((journal.METRICS, journal.read_metrics), (journal.TIMINGS, journal.read_timings)):
+    for name, read in ((metrics_writer.METRICS, metrics_writer.read_metrics), (metrics_writer.TIMINGS, metrics_writer.read_timings)):
         if (workdir / name).exists():
             found[str(workdir / name)] = _of_rows(read, workdir)
     if (workdir / folder.CHECKPOINTS).is_dir():

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import atomic_io
-from alexnet_jax.training import ledger
+from alexnet_jax.train import timing
 
 METRICS, TIMINGS, TENSORBOARD = 'metrics.jsonl', 'timings.jsonl', 'tensorboard'
 NOT_FINITE = ('NaN', 'Infinity', '-Infinity')  # as strings: JSON has no such numbers
@@ -98,12 +98,12 @@ class Journal:
                 entries = _entries(path)
                 kept = [line for entry, line in entries if entry['step'] <= step]
                 undone = [entry for entry, _ in entries if entry['step'] > step]
-                lost = sum(ledger.total(undone).values()) if name == TIMINGS else 0.0
+                lost = sum(timing.total(undone).values()) if name == TIMINGS else 0.0
                 _replace(path, kept + [json.dumps({'step': step, 'lost_seconds': lost})] * (lost > 0))
 
     def where_the_time_went(self) -> str:
         """A sentence with the shares of the time so far, over all starts of the run."""
-        return ledger.sentence(read_timings(self._directory)) if self._writer else ''
+        return timing.sentence(read_timings(self._directory)) if self._writer else ''
 
     def flush(self) -> None:
         """Return when all that was written lies on the disk: before a checkpoint that counts on it."""

@@ -11,7 +11,7 @@ from alexnet_jax.data import pipeline
 from alexnet_jax.distributed.mesh import is_primary
 from alexnet_jax.errors import UserError
 from alexnet_jax.modes import workdir as folder
-from alexnet_jax.training import loop
+from alexnet_jax.train import loop
 
 FILE = 'exploded.json'
 STEPS = 3  # that are told and skipped: the one at which it was seen, and those whose updates led there

@@ -28,7 +28,7 @@ from alexnet_jax.models.alexnet import (
     parameters_of,
     with_parameters,
 )
-from alexnet_jax.training import optimizer
+from alexnet_jax.train import optimizer
 
 State = dict[str, Parameters]
 Batch = Mapping[str, jax.Array]
@@ -86,7 +86,7 @@ def mirrored(images: jax.Array, which: jax.Array) -> jax.Array:
     return jnp.where(which[:, None, None, None], images[:, :, ::-1], images)
 
 
-def make(
+def make_train_step(
     network: AlexNet,
     chain: optax.GradientTransformationExtraArgs,
     mesh: Mesh,

@@ -17,12 +17,12 @@ import numpy as np
 
 from alexnet_jax.distributed import heartbeat
 from alexnet_jax.runtime import signals
-from alexnet_jax.training import schedule
-from alexnet_jax.training.journal import Journal
-from alexnet_jax.training.ledger import Ledger
-from alexnet_jax.training.pace import Feed, Pace, clock
-from alexnet_jax.training.profile import Profile
-from alexnet_jax.training.standstill import Standstill
+from alexnet_jax.train import schedule
+from alexnet_jax.train.metrics_writer import Journal
+from alexnet_jax.train.pace import Feed, Pace, clock
+from alexnet_jax.train.profiler import Profile
+from alexnet_jax.train.stalled_loss import Standstill
+from alexnet_jax.train.timing import Ledger
 
 
 class NotFinite(Exception):
