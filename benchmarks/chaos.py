@@ -168,9 +168,9 @@ def import_everything() -> None:
 
     import main  # noqa: F401
     from alexnet_jax import modes  # noqa: F401
-    from alexnet_jax.analysis import contact  # noqa: F401
     from alexnet_jax.modes import preparing, training, verifying  # noqa: F401
     from alexnet_jax.prepare import builder, cutouts, sources  # noqa: F401
+    from alexnet_jax.report.plots import contact_sheet  # noqa: F401
 
 
 def free_port() -> int:

@@ -7,9 +7,9 @@ from conftest import tiny
 from PIL import Image
 
 from alexnet_jax import modes
-from alexnet_jax.analysis import tables
 from alexnet_jax.models import presets
 from alexnet_jax.modes import benchmarking, rooms
+from alexnet_jax.report import benchmark_report
 
 
 def test_a_run_of_the_mode_measures_step_layers_input_memory_and_what_is_sent(tmp_path, caplog):
@@ -32,7 +32,7 @@ def test_a_run_of_the_mode_measures_step_layers_input_memory_and_what_is_sent(tm
     table = caplog.text
     assert 'of the rate of matrix products' in table and 'input alone' in table
     assert all(f'\n{name} ' in table for name in ('conv1', 'fc8', 'sum', *presets.PRESETS))
-    assert max(map(len, tables.lines(report, shape))) <= 120
+    assert max(map(len, benchmark_report.lines(report, shape))) <= 120
 
 
 def test_without_a_dataset_noise_takes_its_place(tmp_path, caplog):

@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax.analysis import memory
 from alexnet_jax.distributed.mesh import make_mesh
 from alexnet_jax.models import presets
 from alexnet_jax.modes import benchmarking, rooms
+from alexnet_jax.report import memory
 from alexnet_jax.train import optimizer, schedule, train_step
 from configs import default
 

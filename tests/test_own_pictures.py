@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from alexnet_jax import modes
-from alexnet_jax.analysis import contact
 from alexnet_jax.data import dataset
+from alexnet_jax.report.plots import contact_sheet
 from configs import folder
 
 PICTURES = {  # path -> seed; where two have the same, they are the same picture
@@ -96,7 +96,7 @@ def test_pictures_that_are_in_two_splits_or_two_classes_are_found_by_content_and
 def test_uneven_and_near_empty_classes_are_said_and_shown(home, tmp_path, caplog, monkeypatch):
     shown = {}
     monkeypatch.setattr(
-        contact, 'sheet', lambda rows, mean, most, file, **texts: shown.update(rows=rows, most=most)
+        contact_sheet, 'sheet', lambda rows, mean, most, file, **texts: shown.update(rows=rows, most=most)
     )
     with caplog.at_level(logging.INFO, logger='alexnet_jax'):
         _, report = prepared(home, tmp_path / 'run')

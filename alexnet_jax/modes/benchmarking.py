@@ -14,13 +14,14 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax import recipe
-from alexnet_jax.analysis import bars, memory, speed, tables
 from alexnet_jax.data import dataset, pipeline, prefetch
 from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, is_primary
 from alexnet_jax.models import presets
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.modes import preparing, rooms
 from alexnet_jax.modes import workdir as folder
+from alexnet_jax.report import benchmark_report, layer_benchmark, memory
+from alexnet_jax.report.plots import layer_time
 from alexnet_jax.train import optimizer, schedule, train_step
 
 FILE, PICTURE = 'benchmark.json', 'benchmark.png'
@@ -44,10 +45,10 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
     found = whole(config, shape, mesh, data, stream)
     most = memory.most()
     with jax.default_matmul_precision(config.network.precision):
-        limits = speed.machine(config.network.compute, rounds=config.benchmark.rounds)
+        limits = layer_benchmark.machine(config.network.compute, rounds=config.benchmark.rounds)
     seconds = found['step']['median']
     on_cpu = mesh.devices.flat[0].platform == 'cpu'  # whose devices share the cores and the memory
-    flop = batch * speed.training_flop(shape)
+    flop = batch * layer_benchmark.training_flop(shape)
     report = {
         'network': shape.name,
         'batch': batch,
@@ -75,7 +76,7 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
         'presets': table_of_memory(shape.classes, itemsize),
     }
     with jax.default_matmul_precision(config.network.precision):
-        each = speed.layers(
+        each = layer_benchmark.layers(
             shape,
             limits,
             batch=batch // mesh.shape['data'],
@@ -85,14 +86,14 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
             rounds=config.benchmark.rounds,
         )
     report['layers'] = [vars(layer) for layer in each]
-    log.info('%s', '\n'.join(tables.lines(report, shape)))
+    log.info('%s', '\n'.join(benchmark_report.lines(report, shape)))
     if is_primary():
         folder.write_json(Path(workdir) / FILE, report)
-        bars.by_layer(
+        layer_time.by_layer(
             each,
             Path(workdir) / PICTURE,
             title=f'{shape.name}, {batch} images on {report["device"]}',
-            subtitle=f'each layer alone, all columns on one device; the whole step: {tables.milliseconds(seconds)}',
+            subtitle=f'each layer alone, all columns on one device; the whole step: {benchmark_report.milliseconds(seconds)}',
         )
     log.info('Figures and picture: %s, %s', Path(workdir) / FILE, Path(workdir) / PICTURE)
     return report
@@ -153,7 +154,7 @@ def whole(
         state, sums = compiled(state, batch, rates, np.uint32(0), *one.constants)
         return sums
 
-    found['step'] = speed.spread(speed.timed(lambda: run(placed), steps))
+    found['step'] = layer_benchmark.spread(layer_benchmark.timed(lambda: run(placed), steps))
     found['memory'] = {'program': memory.of_program(compiled), 'compiled': process}
     if stream:
         with prefetch.feed(stream.batches(0, steps + 1), sharding, ahead=config.data.ahead) as batches:

@@ -11,13 +11,14 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax.analysis import pictures, report
 from alexnet_jax.data import augment, dataset, pipeline
 from alexnet_jax.distributed.mesh import gather_to_host, is_primary
 from alexnet_jax.evaluate import nearest_neighbor
 from alexnet_jax.evaluate.evaluator import Outcomes
 from alexnet_jax.models.alexnet import AlexNet
 from alexnet_jax.modes import evaluating, rooms
+from alexnet_jax.report import run_result
+from alexnet_jax.report.plots import run
 from alexnet_jax.train import metrics_writer, train_step
 
 EXAMPLES, CURVES, KERNELS, ANSWERS = 'examples.png', 'curves.png', 'kernels.png', 'answers.png'
@@ -37,7 +38,7 @@ def draw_examples(
         [stream.example(position, data.mean, mean_kind) + mean for position in range(len(labels))]
     )
     file = Path(workdir) / EXAMPLES
-    pictures.examples(np.clip(seen, 0, 255).astype(np.uint8), labels, data.captions, file)
+    run.examples(np.clip(seen, 0, 255).astype(np.uint8), labels, data.captions, file)
     log.info('What the network will see: %s', file)
 
 
@@ -70,7 +71,7 @@ def conclude(
     if not is_primary():
         return rates
     seconds, rate = pace(metrics_writer.read_timings(workdir), done)
-    result = report.result(
+    result = run_result.result(
         rates,
         split=split,
         views=config.evaluate.views,
@@ -84,12 +85,12 @@ def conclude(
         classes=len(data.classes),
         note=note_of(split, data.counts),
     )
-    report.write(workdir, result)
+    run_result.write(workdir, result)
     draw(data, kernel, outcomes, result, workdir, name=config.name)
-    log.info('%s', report.sentence(result))
+    log.info('%s', run_result.sentence(result))
     log.info(
         'Pictures and figures: %s',
-        ', '.join(str(Path(workdir) / name) for name in (report.FILE, CURVES, KERNELS, ANSWERS)),
+        ', '.join(str(Path(workdir) / name) for name in (run_result.FILE, CURVES, KERNELS, ANSWERS)),
     )
     log.info('%s', next_command(config))
     return result
@@ -113,13 +114,13 @@ def draw(
 ) -> None:
     """curves.png, kernels.png and answers.png."""
     folder, rows = Path(workdir), metrics_writer.read_metrics(workdir)
-    pictures.curves(
+    run.curves(
         rows, folder / CURVES, classes=len(data.classes), baseline=result['baseline']['best'], title=name
     )
-    pictures.kernels(kernel, folder / KERNELS)
-    chosen = pictures.choose(outcomes.label, outcomes.predicted)
+    run.kernels(kernel, folder / KERNELS)
+    chosen = run.choose(outcomes.label, outcomes.predicted)
     records = data.split(result['split'])
-    pictures.answers(
+    run.answers(
         np.stack([records[int(outcomes.id[place])][0] for place in chosen]),
         outcomes.label[chosen],
         outcomes.predicted[chosen],

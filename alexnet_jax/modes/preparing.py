@@ -173,8 +173,8 @@ def _nothing_left(folder: Path) -> Iterator[None]:
 
 def _draw(config: ConfigDict, data: Dataset, source: Source, report: dict[str, Any], file: Path) -> None:
     """The contact sheet: of some classes some images, spread over the training split."""
-    from alexnet_jax.analysis import contact
     from alexnet_jax.models import presets
+    from alexnet_jax.report.plots import contact_sheet
 
     shape = presets.get(config.network.preset, classes=len(data.classes), **recipe.variations(config))
     crop = min(shape.crop, data.side)
@@ -183,16 +183,16 @@ def _draw(config: ConfigDict, data: Dataset, source: Source, report: dict[str, A
     for record, item in enumerate(kept):
         places[item.label].append(record)
     counts = [len(places[label]) for label in range(len(data.classes))]
-    rows, chosen = [], contact.chosen(counts)
+    rows, chosen = [], contact_sheet.chosen(counts)
     for label in chosen:
-        spread = np.linspace(0, counts[label] - 1, min(contact.IMAGES, counts[label])).astype(int)
+        spread = np.linspace(0, counts[label] - 1, min(contact_sheet.IMAGES, counts[label])).astype(int)
         seen = _seen(config, data, np.array(places[label], np.int64)[spread], crop)
-        rows.append(contact.Row(data.words[label], counts[label], seen))
+        rows.append(contact_sheet.Row(data.words[label], counts[label], seen))
     title = f'{data.name}: {sum(counts):,} training images of {len(counts):,} classes'
     subtitle = f'as the network will see them: {crop} of {data.side} pixels, mirrored and lit by chance'
     if len(chosen) < len(counts):
         subtitle += f'; {len(chosen)} of the classes, from the smallest to the largest'
-    contact.sheet(rows, data.mean, max(counts), file, title=title, subtitle=subtitle)
+    contact_sheet.sheet(rows, data.mean, max(counts), file, title=title, subtitle=subtitle)
     log.info('What the network will see of it: %s', file)
 
 

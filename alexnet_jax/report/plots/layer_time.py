@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from alexnet_jax.analysis.pictures import DPI, INK, PALE, RULE, TRAIN, VALIDATION, File, heading, save
-from alexnet_jax.analysis.speed import LayerSpeed
+from alexnet_jax.report.layer_benchmark import LayerSpeed
+from alexnet_jax.report.plots.run import DPI, INK, PALE, RULE, TRAIN, VALIDATION, File, heading, save
 
 HEIGHT = 0.3  # inches of a bar and the room around it
 

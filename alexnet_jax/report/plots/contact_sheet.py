@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alexnet_jax.analysis.pictures import DPI, INK, PALE, RULE, TRAIN, File, heading, save, short
+from alexnet_jax.report.plots.run import DPI, INK, PALE, RULE, TRAIN, File, heading, save, short
 
 ROWS, IMAGES = 14, 7  # classes on a sheet, and images of each
 NAME, SIDE, GAP, EDGE, TOP, MEAN = 1.55, 0.95, 0.07, 0.3, 0.85, 2.4  # inches

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from alexnet_jax.analysis import memory
 from alexnet_jax.models.architecture import Architecture
+from alexnet_jax.report import memory
 
 ROOMS = (4, 8)  # GiB that a person may have
 
