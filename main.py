@@ -8,12 +8,13 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from alexnet_jax import commandline, errors, recipe
+from alexnet_jax import cli, errors
+from alexnet_jax.config import validate
 from alexnet_jax.distributed import heartbeat
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime.environment import hear_callbacks, leave, open_with, say, settings
 
-QUICKSTART = str(commandline.CARDS / 'quickstart.py')
+QUICKSTART = str(cli.CARDS / 'quickstart.py')
 
 
 def read(argv: list[str]) -> flags.FlagValues:
@@ -31,16 +32,16 @@ def read(argv: list[str]) -> flags.FlagValues:
     for each in (files, given):
         each.set_gnu_getopt()  # flags are flags even behind a word that is none
     try:
-        words, own = commandline.with_card(files.read_flags_from_files(argv, force_gnu=False))
+        words, own = cli.with_card(files.read_flags_from_files(argv, force_gnu=False))
         if own is not None:
-            commandline.try_card(own)
-        commandline.check_names(words)
+            cli.try_card(own)
+        cli.check_names(words)
         card = 'a config file such as configs/imagenet.py, and its fields by name: --config.train.batch=64'
         config_flags.DEFINE_config_file('config', QUICKSTART, card, flag_values=given, sys_argv=words)
         if rest := given(words)[1:]:
-            raise commandline.leftover(rest, given.mode, given.images, modes.MODES, modes.WITH_IMAGES)
+            raise cli.leftover(rest, given.mode, given.images, modes.MODES, modes.WITH_IMAGES)
     except (flags.Error, ValueError) as error:
-        raise commandline.flag_mistake(error) from error
+        raise cli.flag_mistake(error) from error
     return given
 
 
@@ -50,15 +51,15 @@ def start(argv: list[str]) -> None:
 
     given = read(argv)
     if given.help:
-        return say(commandline.screen(given, modes.MODES))
-    recipe.check_values(given.config)
+        return say(cli.screen(given, modes.MODES))
+    validate.check_values(given.config)
     given.config.predict.images = given.images or given.config.predict.images
     open_with(settings(given.config.machine))
     if (mode := modes.MODES.get(given.mode)) is None:
-        raise commandline.no_mode(given.mode, modes.MODES)
-    recipe.check(given.config, images=given.mode in modes.PREPARES, trains=given.mode in modes.TRAINS)
-    commandline.check_images(given.images, given.mode, modes.WITH_IMAGES)
-    recipe.check_workdir(given.workdir, mode)
+        raise cli.no_mode(given.mode, modes.MODES)
+    validate.check(given.config, images=given.mode in modes.PREPARES, trains=given.mode in modes.TRAINS)
+    cli.check_images(given.images, given.mode, modes.WITH_IMAGES)
+    validate.check_workdir(given.workdir, mode)
     if given.mode in modes.TOGETHER:
         modes.join(given.config, given.workdir, given.coordinator, given.processes, given.process)
     mode(given.config, given.workdir)

@@ -37,8 +37,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ledger import known, write  # noqa: E402
 
-from alexnet_jax import lists, recipe  # noqa: E402
 from alexnet_jax.checkpoint import manifest
+from alexnet_jax.config import parse, validate  # noqa: E402
 from alexnet_jax.data import dataset, example_proto, exif, image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import shard_writer
@@ -158,8 +158,8 @@ def config_reader(data: bytes) -> None:
         config = default.get_config()
         config.update_from_flattened_dict({field: word})
         try:
-            recipe.check_values(config)
-            lists.variations(config)
+            validate.check_values(config)
+            parse.variations(config)
         except UserError:
             refused += 1
     if refused == len(FIELDS):

@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import main
-from alexnet_jax import recipe
+from alexnet_jax.config import validate
 from benchmarks import ledger
 from configs import quickstart
 
@@ -56,7 +56,7 @@ def config_of(given: argparse.Namespace):
     config.train.batch, config.train.rate = given.batch, given.rate
     config.train.schedule, config.train.drops, config.train.warmup_epochs = 'drops', '', 0.0
     main.settings(config.machine)  # before anything imports jax
-    recipe.check(config)
+    validate.check(config)
     return config
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import main
-from alexnet_jax import recipe
+from alexnet_jax.config import validate
 from benchmarks import ledger
 from configs import quickstart
 
@@ -58,7 +58,7 @@ def config_of(given: argparse.Namespace):
     config.train.warmup_epochs = min(config.train.warmup_epochs, 0.1 * config.train.epochs)
     config.machine.cpu_devices = 1  # as PyTorch has it: one process, all cores
     main.settings(config.machine)  # before anything imports jax
-    recipe.check(config)
+    validate.check(config)
     return config
 
 

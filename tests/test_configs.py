@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_jax import fields, recipe
+from alexnet_jax.config import schema, validate
 from alexnet_jax.models import presets
 from alexnet_jax.train import schedule
 from configs import default, imagenet
@@ -22,21 +22,21 @@ def card(name):
 
 def test_every_field_has_its_reason_or_unit_and_none_is_left_out():
     lines = LINE.findall((CONFIGS / 'default.py').read_text())
-    assert sorted(field for field, _, _ in lines) == sorted(recipe.flat(default.get_config()))
+    assert sorted(field for field, _, _ in lines) == sorted(validate.flat(default.get_config()))
     assert [field for field, _, reason in lines if len(reason) < 4] == []
 
 
 def test_fields_marked_machine_are_those_that_may_change():
     lines = LINE.findall((CONFIGS / 'default.py').read_text())
-    assert {field for field, mark, _ in lines if mark} == set(fields.MACHINE)
-    assert {field for field, mark, _ in lines if not mark} == set(fields.DECIDING)
+    assert {field for field, mark, _ in lines if mark} == set(schema.MACHINE)
+    assert {field for field, mark, _ in lines if not mark} == set(schema.DECIDING)
 
 
 @pytest.mark.parametrize('name', CARDS)
 def test_a_card_is_accepted_at_the_door(name):
     config = card(name).get_config()
-    recipe.check(config)
-    assert set(recipe.flat(config)) == set(fields.FIELDS)
+    validate.check(config)
+    assert set(validate.flat(config)) == set(schema.FIELDS)
 
 
 @pytest.mark.parametrize('name', [name for name in CARDS if name != 'default'])
@@ -52,7 +52,7 @@ def test_a_card_opens_with_its_command_its_cost_and_the_expected_figure(name):
 
 @pytest.mark.parametrize('name', [name for name in CARDS if name != 'default'])
 def test_a_card_says_only_how_it_differs(name):
-    own, whole = recipe.flat(card(name).get_config()), recipe.flat(default.get_config())
+    own, whole = validate.flat(card(name).get_config()), validate.flat(default.get_config())
     assert own['name'] == name
     text = (CONFIGS / f'{name}.py').read_text()
     repeated = [

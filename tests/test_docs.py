@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import main
-from alexnet_jax import fields, recipe
+from alexnet_jax.config import schema, validate
 from alexnet_jax.models import presets
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,13 +16,13 @@ QUOTED = re.findall(r'`([^`]+)`', PAPER)
 
 
 def test_every_field_is_one_of_the_config():
-    sections = {field.partition('.')[0] for field in fields.FIELDS if '.' in field}
+    sections = {field.partition('.')[0] for field in schema.FIELDS if '.' in field}
     named = {
         word.partition('=')[0]
         for word in QUOTED
         if re.match(rf'({"|".join(sections)})\.[a-z_]+(=\w+)?$', word)
     }
-    assert len(named) > 20 and named <= set(fields.FIELDS)
+    assert len(named) > 20 and named <= set(schema.FIELDS)
 
 
 def test_every_file_is_there():
@@ -71,8 +71,8 @@ def test_a_command_about_images_is_one_that_main_takes(command, monkeypatch):
     """As far as it can be known without the images."""
     monkeypatch.chdir(ROOT)
     given = main.read(shlex.split(command))
-    recipe.check_values(given.config)
-    recipe.check(given.config)
+    validate.check_values(given.config)
+    validate.check(given.config)
 
 
 def test_there_is_a_command_for_each_form():

@@ -13,7 +13,8 @@ import pytest
 
 import alexnet_jax
 import main
-from alexnet_jax import errors, recipe
+from alexnet_jax import errors
+from alexnet_jax.config import validate
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import environment, signals
 from alexnet_jax.train import loop
@@ -411,6 +412,6 @@ def test_the_allocator_is_set_where_there_is_glibc_and_it_is_wanted(
             functools.partial(logging.getLogger(name).setLevel, logging.getLogger(name).level)
         )
     fields = {'cpu_devices': 1, 'keep_memory': wanted, 'cache': '', 'deterministic': False}
-    machine = recipe.ConfigDict(fields)
+    machine = validate.ConfigDict(fields)
     assert words in main.settings(machine)[1]
     assert len(made) == (3 if words == 'on' else 0)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alexnet_jax import fields
 from alexnet_jax.commands import consistency
+from alexnet_jax.config import schema
 from alexnet_jax.distributed import initialize
 
 DOCS = Path(__file__).resolve().parent.parent / 'docs'
@@ -265,6 +265,6 @@ def test_the_page_says_what_the_code_does():
     for name in (*sum(initialize.VARIABLES.values(), ()), *initialize.SLURM, *consistency.OWN):
         assert f'`{name}`' in PAGE, name
     for field in ('join_seconds', 'peer_seconds'):
-        assert f'machine.{field}' in PAGE and f'machine.{field}' in fields.FIELDS
+        assert f'machine.{field}' in PAGE and f'machine.{field}' in schema.FIELDS
     for script in (DOCS / 'pods').iterdir():
         assert f'pods/{script.name}' in PAGE

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
-from alexnet_jax import commandline, recipe
+from alexnet_jax import cli
+from alexnet_jax.config import validate
+from alexnet_jax.config.schema import DECIDING, FIELDS, MACHINE, Field
 from alexnet_jax.errors import UserError
-from alexnet_jax.fields import DECIDING, FIELDS, MACHINE, Field
 from configs import default, quickstart
 
 few = hypothesis.settings(deadline=None, max_examples=30)
@@ -22,12 +23,12 @@ def changed(get_config=default.get_config, **values) -> ConfigDict:
 
 def refused(config: ConfigDict, words: str):
     with pytest.raises(UserError, match=words) as mistake:
-        recipe.check(config)
+        validate.check(config)
     assert '\n' not in str(mistake.value)
 
 
 def test_the_default_config_is_accepted():
-    assert recipe.check(default.get_config()) is None
+    assert validate.check(default.get_config()) is None
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_a_wrong_word_gets_the_words_of_its_room(field, words):
     for word in words.split(', '):
         config = changed(**{field: word})
         config.prepare.side = 256
-        recipe.check(config)
+        validate.check(config)
 
 
 @pytest.mark.parametrize('field', FIELDS)
@@ -193,7 +194,7 @@ def test_what_contradicts_itself_is_refused(values, words):
 
 
 def test_a_prepared_dataset_elsewhere_has_its_own_side():
-    recipe.check(changed(prepare__side=64, data__directory='/somewhere'))
+    validate.check(changed(prepare__side=64, data__directory='/somewhere'))
 
 
 def test_fields_that_are_unknown_or_missing_are_named():
@@ -217,48 +218,48 @@ def test_fields_that_are_unknown_or_missing_are_named():
     ],
 )
 def test_an_unknown_field_gets_the_names_that_come_near(name, words):
-    assert words in commandline.unknown(name)
+    assert words in cli.unknown(name)
 
 
 @few
 @hypothesis.given(st.lists(st.floats(0.01, 1000), unique=True, max_size=5).map(sorted))
 def test_drops_are_read_as_they_were_written(epochs):
-    assert recipe.drops(changed(train__drops=','.join(map(repr, epochs)))) == tuple(epochs)
+    assert validate.drops(changed(train__drops=','.join(map(repr, epochs)))) == tuple(epochs)
 
 
 def test_lists_are_read_with_or_without_spaces():
     config = changed(
         train__layer_rates=' conv1=0.1, fc8 = 2 ', prepare__counts='8, 2,3', mesh='4, 2', train__drops=''
     )
-    assert recipe.layer_rates(config) == {'conv1': 0.1, 'fc8': 2.0}
-    assert recipe.counts(config) == (8, 2, 3)
-    assert recipe.mesh_shape(config) == (4, 2)
-    assert recipe.drops(config) == ()
-    assert recipe.mesh_shape(default.get_config()) is None
-    assert recipe.layer_rates(default.get_config()) == {}
+    assert validate.layer_rates(config) == {'conv1': 0.1, 'fc8': 2.0}
+    assert validate.counts(config) == (8, 2, 3)
+    assert validate.mesh_shape(config) == (4, 2)
+    assert validate.drops(config) == ()
+    assert validate.mesh_shape(default.get_config()) is None
+    assert validate.layer_rates(default.get_config()) == {}
 
 
 def test_a_layer_may_be_frozen():
-    recipe.check(changed(train__layer_rates='conv1=0'))
+    validate.check(changed(train__layer_rates='conv1=0'))
 
 
 def test_fields_of_the_machine_do_not_decide():
-    old = recipe.deciding(default.get_config())
-    new = recipe.deciding(changed(mesh='4,2', data__threads=7, name='other', log__every_steps=1))
-    assert old == new and recipe.differences(old, new) == []
-    assert set(old) == set(DECIDING) and recipe.machine_fields() == set(MACHINE)
+    old = validate.deciding(default.get_config())
+    new = validate.deciding(changed(mesh='4,2', data__threads=7, name='other', log__every_steps=1))
+    assert old == new and validate.differences(old, new) == []
+    assert set(old) == set(DECIDING) and validate.machine_fields() == set(MACHINE)
 
 
 def test_differences_are_told_field_by_field_with_both_values():
-    old, new = recipe.deciding(default.get_config()), recipe.deciding(changed(quickstart.get_config))
-    sentences = recipe.differences(old, new)
+    old, new = validate.deciding(default.get_config()), validate.deciding(changed(quickstart.get_config))
+    sentences = validate.differences(old, new)
     assert "config.network.preset was 'paper' and is now 'miniature'." in sentences
     assert len(sentences) == sum(old[field] != new[field] for field in old)
-    assert recipe.differences({'train.rate': 1}, {'seed': 0}) == [
+    assert validate.differences({'train.rate': 1}, {'seed': 0}) == [
         'config.seed was not there and is now 0.',
         'config.train.rate was 1 and is there no more.',
     ]
-    assert recipe.differences({'dataset': 'a'}, {'dataset': 'b'}) == ["dataset was 'a' and is now 'b'."]
+    assert validate.differences({'dataset': 'a'}, {'dataset': 'b'}) == ["dataset was 'a' and is now 'b'."]
 
 
 def test_a_folder_that_cannot_be_written_is_refused_and_none_is_made(tmp_path):
@@ -266,9 +267,9 @@ def test_a_folder_that_cannot_be_written_is_refused_and_none_is_made(tmp_path):
 
     def summary(config, workdir=''): ...
 
-    recipe.check_workdir(str(tmp_path / 'not' / 'yet'), train)
+    validate.check_workdir(str(tmp_path / 'not' / 'yet'), train)
     assert not list(tmp_path.iterdir())
-    recipe.check_workdir('', summary)
+    validate.check_workdir('', summary)
     (tmp_path / 'file').touch()
     for wrong, words in [
         ('', '--workdir='),
@@ -276,4 +277,4 @@ def test_a_folder_that_cannot_be_written_is_refused_and_none_is_made(tmp_path):
         (str(tmp_path / 'file' / 'in'), 'no folder'),
     ]:
         with pytest.raises(UserError, match=words):
-            recipe.check_workdir(wrong, train)
+            validate.check_workdir(wrong, train)

@@ -11,7 +11,8 @@ import pytest
 from etils.epath import backend
 from fsspec.implementations.local import LocalFileSystem
 
-from alexnet_jax import modes, recipe
+from alexnet_jax import modes
+from alexnet_jax.config import validate
 from alexnet_jax.data import dataset, remote_storage
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import builder, sources
@@ -208,6 +209,6 @@ def test_a_store_that_cannot_be_reached_is_said_before_any_work(tmp_path, monkey
 
 def test_what_has_to_lie_on_a_disk_is_refused_in_a_store():
     with pytest.raises(UserError, match='images are read where they lie, on a disk'):
-        recipe.check(config_of(**{'prepare.source': 'tar', 'prepare.path': 'gs://bucket/images.tar'}))
+        validate.check(config_of(**{'prepare.source': 'tar', 'prepare.path': 'gs://bucket/images.tar'}))
     with pytest.raises(UserError, match='is no folder on a disk'):
-        recipe.check_workdir('gs://bucket/run', modes.train)
+        validate.check_workdir('gs://bucket/run', modes.train)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax import recipe
+from alexnet_jax.config import validate
 from alexnet_jax.distributed import heartbeat, initialize
 from alexnet_jax.errors import UserError
 from alexnet_jax.modes import preparing
@@ -61,10 +61,10 @@ def join(config: ConfigDict, workdir: str, coordinator: str, processes: int, pro
 
 def given(config: ConfigDict) -> dict[str, Any]:
     """What must be the same in all processes: fields, versions and this package's own source."""
-    fields = {name: value for name, value in recipe.flat(config).items() if name not in OWN}
+    fields = {name: value for name, value in validate.flat(config).items() if name not in OWN}
     versions = {name: importlib.metadata.version(name) for name in folder.PACKAGES}
     digest = hashlib.sha256()
-    root = Path(recipe.__file__).parent
+    root = Path(validate.__file__).parent
     for file in sorted(root.rglob('*.py')):
         digest.update(str(file.relative_to(root)).encode() + b'\0' + file.read_bytes())
     return {

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from alexnet_jax import recipe
+from alexnet_jax.config import validate
 from alexnet_jax.data import dataset, pipeline, prefetch
 from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, is_primary
 from alexnet_jax.models import presets
@@ -113,7 +113,7 @@ def architecture_of(config: ConfigDict, data: dataset.Dataset | None) -> Archite
     if data:
         return rooms.architecture_of(config, data)
     classes = config.network.classes or None
-    return presets.get(config.network.preset, classes=classes, **recipe.variations(config))
+    return presets.get(config.network.preset, classes=classes, **validate.variations(config))
 
 
 def whole(

@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax import recipe
+from alexnet_jax.config import validate
 from alexnet_jax.data import dataset, pipeline
 from alexnet_jax.modes import preparing
 from alexnet_jax.train import loop, schedule
@@ -41,10 +41,10 @@ def plan_of(
         config.train.schedule,
         config.train.rate,
         config.train.epochs,
-        drops=recipe.drops(config),
+        drops=validate.drops(config),
         warmup=config.train.warmup_epochs,
     )
-    names, factors = tuple(layers), recipe.layer_rates(config)
+    names, factors = tuple(layers), validate.layer_rates(config)
     evaluates = config.evaluate.every_epochs
 
     def rate(done: int) -> float:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax import recipe
+from alexnet_jax.config import validate
 from alexnet_jax.distributed import heartbeat, initialize
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import signals
@@ -111,7 +111,7 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
         seed=wanted.seed,
         validation_share=wanted.validation_share,
         test_share=wanted.test_share,
-        counts=recipe.counts(config),
+        counts=validate.counts(config),
         expect=wanted.expect,
         md5=wanted.md5,
     )
@@ -176,7 +176,7 @@ def _draw(config: ConfigDict, data: Dataset, source: Source, report: dict[str, A
     from alexnet_jax.models import presets
     from alexnet_jax.report.plots import contact_sheet
 
-    shape = presets.get(config.network.preset, classes=len(data.classes), **recipe.variations(config))
+    shape = presets.get(config.network.preset, classes=len(data.classes), **validate.variations(config))
     crop = min(shape.crop, data.side)
     places = collections.defaultdict(list)
     kept = (item for item in source.splits['train'] if item.id not in report['left_out'])

@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from alexnet_jax import recipe
+from alexnet_jax.config import validate
 from alexnet_jax.data import dataset, device_cache, pipeline, statistics
 from alexnet_jax.distributed.mesh import (
     compiler_options,
@@ -52,13 +52,13 @@ def open_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset:
 def outline(config: ConfigDict) -> architecture.Architecture:
     """The network as far as it is known without the dataset: all but the number of classes."""
     classes = config.network.classes or 2
-    return presets.get(config.network.preset, classes=classes, **recipe.variations(config))
+    return presets.get(config.network.preset, classes=classes, **validate.variations(config))
 
 
 def architecture_of(config: ConfigDict, data: dataset.Dataset) -> architecture.Architecture:
     """The preset, for as many classes as the dataset has; what does not fit the dataset is refused."""
     preparing.check_classes(config, len(data.classes), f'the dataset in {data.directory}')
-    shape = presets.get(config.network.preset, classes=len(data.classes), **recipe.variations(config))
+    shape = presets.get(config.network.preset, classes=len(data.classes), **validate.variations(config))
     if shape.crop > data.side:
         raise UserError(
             f'{shape.name} sees {shape.crop} pixels and the images in {data.directory} have {data.side}; prepare them '
@@ -91,7 +91,7 @@ def mesh_of(config: ConfigDict, shape: architecture.Architecture, *, trains: boo
     `trains`.
     """
     mesh = make_mesh(
-        recipe.mesh_shape(config),
+        validate.mesh_shape(config),
         columns=shape.columns,
         batch=config.train.batch if trains else None,
         parts=config.train.accumulate,

@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax import recipe
+from alexnet_jax.config import validate
 from alexnet_jax.models import presets
 from alexnet_jax.models.architecture import (
     Architecture,
@@ -30,7 +30,7 @@ def summary(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     """Totals of what is shown; classes from network.classes, else the preset's own."""
     del workdir
     shape = presets.get(
-        config.network.preset, classes=config.network.classes or None, **recipe.variations(config)
+        config.network.preset, classes=config.network.classes or None, **validate.variations(config)
     )
     log.info('%s', '\n'.join(lines(shape)))
     return {

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from alexnet_jax import recipe
 from alexnet_jax.checkpoint.manager import Checkpoints
 from alexnet_jax.commands import consistency
+from alexnet_jax.config import validate
 from alexnet_jax.data import dataset, pipeline, prefetch
 from alexnet_jax.distributed import initialize, sync
 from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, is_primary
@@ -77,7 +77,7 @@ def trained(
         log.info('%s', line)
     with (
         Journal(workdir, tensorboard=config.log.tensorboard, writer=is_primary()) as journal,
-        Profile(recipe.profile(config), Path(workdir) / PROFILE) as profile,
+        Profile(validate.profile(config), Path(workdir) / PROFILE) as profile,
         # However the run ends, a save that was begun becomes whole before the process does.
         contextlib.closing(
             Checkpoints(Path(workdir) / folder.CHECKPOINTS, keep_every=config.checkpoint.keep_every_steps)

@@ -19,7 +19,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax import commandline, recipe
+from alexnet_jax import cli
+from alexnet_jax.config import validate
 from alexnet_jax.data import remote_storage
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import atomic_io
@@ -60,7 +61,7 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
     """
     folder = made(workdir)
     clear(folder)
-    deciding = recipe.deciding(config) | {'dataset': dataset}
+    deciding = validate.deciding(config) | {'dataset': dataset}
     versions = {name: importlib.metadata.version(name) for name in PACKAGES} | {
         'python': platform.python_version()
     }
@@ -68,7 +69,7 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
     if begun is not None:
         # Another size of the batch is told when the checkpoint is read, and the run goes on.
         deciding['train.batch'] = begun['deciding'].get('train.batch', config.train.batch)
-        if different := recipe.differences(_with_later_fields(begun['deciding']), deciding):
+        if different := validate.differences(_with_later_fields(begun['deciding']), deciding):
             raise UserError(
                 f'{workdir} holds another run: {" ".join(different)} Give another --workdir, or the same settings.'
             )
@@ -91,7 +92,7 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
             'commands': commands,
         },
     )
-    write_json(folder / CONFIG, recipe.flat(config))
+    write_json(folder / CONFIG, validate.flat(config))
 
 
 def _with_later_fields(begun: dict[str, object]) -> dict[str, object]:
@@ -99,9 +100,9 @@ def _with_later_fields(begun: dict[str, object]) -> dict[str, object]:
 
     Without those that decided then and do so no more.
     """
-    default = commandline.try_card(str(commandline.CARDS / 'default.py'))
-    still = {field: value for field, value in begun.items() if field not in recipe.machine_fields()}
-    return recipe.deciding(default) | still
+    default = cli.try_card(str(cli.CARDS / 'default.py'))
+    still = {field: value for field, value in begun.items() if field not in validate.machine_fields()}
+    return validate.deciding(default) | still
 
 
 def _address(directory: str) -> str:
@@ -166,11 +167,11 @@ def as_begun(config: ConfigDict, workdir: str) -> ConfigDict:
     values = {
         field: value
         for field, value in begun['deciding'].items()
-        if field in recipe.FIELDS and not field.startswith('evaluate.')
+        if field in validate.FIELDS and not field.startswith('evaluate.')
     }
     if not config.data.directory:
         values['data.directory'] = begun.get('data.directory', '')
-    given = recipe.flat(config)
+    given = validate.flat(config)
     if other := [f for f in values if f.startswith('network.') and values[f] != given[f]]:
         log.info('As the run in %s was: %s.', workdir, ', '.join(f'{f} {values[f]!r}' for f in other))
     config = ConfigDict(config.to_dict())

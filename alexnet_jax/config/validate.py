@@ -14,10 +14,10 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.commandline import unknown
+from alexnet_jax.cli import unknown
+from alexnet_jax.config.parse import counts, drops, layer_rates, mesh_shape, profile, variations, wrong
+from alexnet_jax.config.schema import DECIDING, FIELDS, MACHINE
 from alexnet_jax.errors import UserError
-from alexnet_jax.fields import DECIDING, FIELDS, MACHINE
-from alexnet_jax.lists import counts, drops, layer_rates, mesh_shape, profile, variations, wrong
 
 
 def check_workdir(workdir: str, mode: Callable) -> None:

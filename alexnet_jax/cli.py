@@ -17,9 +17,9 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
+from alexnet_jax.config.parse import wrong
+from alexnet_jax.config.schema import FIELDS
 from alexnet_jax.errors import UserError
-from alexnet_jax.fields import FIELDS
-from alexnet_jax.lists import wrong
 
 CARDS = Path(__file__).resolve().parent.parent / 'configs'
 AS_FIELDS = 'fields are given as --config.<section>.<field>=..., such as --config.train.batch=64'
