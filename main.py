@@ -19,10 +19,10 @@ QUICKSTART = str(cli.CARDS / 'quickstart.py')
 
 def read(argv: list[str]) -> flags.FlagValues:
     """The flags, `config` among them with its overridden fields; UserError for all that is wrong with them."""
-    from alexnet_jax import modes
+    from alexnet_jax import commands
 
     files, given = flags.FlagValues(), flags.FlagValues()
-    flags.DEFINE_string('mode', 'train', f'what to do: {", ".join(modes.MODES)}', flag_values=given)
+    flags.DEFINE_string('mode', 'train', f'what to do: {", ".join(commands.MODES)}', flag_values=given)
     flags.DEFINE_string('workdir', '', 'the folder of this run; made where it is missing', flag_values=given)
     flags.DEFINE_string('images', '', 'for --mode=predict: images and folders', flag_values=given)
     flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0; docs/pods.md', flag_values=given)
@@ -39,7 +39,7 @@ def read(argv: list[str]) -> flags.FlagValues:
         card = 'a config file such as configs/imagenet.py, and its fields by name: --config.train.batch=64'
         config_flags.DEFINE_config_file('config', QUICKSTART, card, flag_values=given, sys_argv=words)
         if rest := given(words)[1:]:
-            raise cli.leftover(rest, given.mode, given.images, modes.MODES, modes.WITH_IMAGES)
+            raise cli.leftover(rest, given.mode, given.images, commands.MODES)
     except (flags.Error, ValueError) as error:
         raise cli.flag_mistake(error) from error
     return given
@@ -47,22 +47,24 @@ def read(argv: list[str]) -> flags.FlagValues:
 
 def start(argv: list[str]) -> None:
     """From the words of the command line to the end of the mode."""
-    from alexnet_jax import modes
+    from alexnet_jax import commands
 
     given = read(argv)
     if given.help:
-        return say(cli.screen(given, modes.MODES))
+        return say(cli.screen(given, commands.MODES))
     validate.check_values(given.config)
     given.config.predict.images = given.images or given.config.predict.images
     open_with(settings(given.config.machine))
-    if (mode := modes.MODES.get(given.mode)) is None:
-        raise cli.no_mode(given.mode, modes.MODES)
-    validate.check(given.config, images=given.mode in modes.PREPARES, trains=given.mode in modes.TRAINS)
-    cli.check_images(given.images, given.mode, modes.WITH_IMAGES)
-    validate.check_workdir(given.workdir, mode)
-    if given.mode in modes.TOGETHER:
-        modes.join(given.config, given.workdir, given.coordinator, given.processes, given.process)
-    mode(given.config, given.workdir)
+    if (mode := commands.MODES.get(given.mode)) is None:
+        raise cli.no_mode(given.mode, commands.MODES)
+    validate.check(given.config, images=mode.prepares, trains=mode.trains)
+    cli.check_images(given.images, mode, commands.MODES)
+    validate.check_workdir(given.workdir, needed=mode.needs_workdir)
+    if mode.multi_process:
+        from alexnet_jax.commands import consistency
+
+        consistency.join(given.config, given.workdir, given.coordinator, given.processes, given.process)
+    mode.run(given.config, given.workdir)
 
 
 def ending(error: BaseException) -> tuple[str, int] | None:

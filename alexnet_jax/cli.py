@@ -11,8 +11,9 @@ import re
 import runpy
 import textwrap
 import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -165,12 +166,10 @@ def flag_mistake(error: Exception) -> UserError:
     )
 
 
-def leftover(
-    rest: list[str], mode: str, images: str, modes: Collection[str], takers: Collection[str]
-) -> UserError:
-    """About words that are no flags; `takers` are the modes to which --images can be given, and `images` were."""
+def leftover(rest: list[str], mode: str, images: str, modes: Mapping[str, Any]) -> UserError:
+    """Return the error about arguments that are no flags; `images` is what --images holds already."""
     begin = f'{rest[0]!r} has no meaning here; '
-    if mode in takers:
+    if mode in modes and modes[mode].takes_images:
         named = [each for each in (images, *rest) if each]
         together = ' for all of them' if len(named) > 1 else ''
         return UserError(f'{begin}give --images={",".join(named[:3])}{",..." * (len(named) > 3)}{together}.')
@@ -186,15 +185,16 @@ def no_mode(name: str, modes: Collection[str]) -> UserError:
     return UserError(f'There is no mode {name!r}; {hint} modes are {", ".join(modes)}.')
 
 
-def check_images(images: str, mode: str, takers: Collection[str]) -> None:
-    """--images is given to a mode that takes images alone. Raises UserError."""
-    if images and mode not in takers:
-        raise UserError(f'--images is for --mode={" or ".join(takers)}; --mode={mode} takes none.')
+def check_images(images: str, mode: Any, modes: Mapping[str, Any]) -> None:
+    """Raise UserError where --images is given to a mode that takes none."""
+    if images and not mode.takes_images:
+        takers = [name for name, each in modes.items() if each.takes_images]
+        raise UserError(f'--images is for --mode={" or ".join(takers)}; --mode={mode.name} takes none.')
 
 
-def screen(given: flags.FlagValues, modes: Mapping[str, Callable]) -> str:
-    """What --help shows: how a command is made, the modes, the flags and the exit statuses."""
-    about = {name: (mode.__doc__ or '').partition(';')[0].rstrip('.') for name, mode in modes.items()}
+def screen(given: flags.FlagValues, modes: Mapping[str, Any]) -> str:
+    """Return the text of --help: usage, modes, flags and exit statuses."""
+    about = {name: mode.help for name, mode in modes.items()}
     own = given.flags_by_module_dict()[given.find_module_defining_flag('mode')]
     return '\n'.join(
         [

@@ -167,8 +167,8 @@ def import_everything() -> None:
     import tensorflow_datasets  # noqa: F401
 
     import main  # noqa: F401
-    from alexnet_jax import modes  # noqa: F401
-    from alexnet_jax.modes import preparing, training, verifying  # noqa: F401
+    from alexnet_jax import commands  # noqa: F401
+    from alexnet_jax.commands import prepare, train, verify  # noqa: F401
     from alexnet_jax.prepare import builder, cutouts, sources  # noqa: F401
     from alexnet_jax.report.plots import contact_sheet  # noqa: F401
 

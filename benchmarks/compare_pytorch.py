@@ -69,17 +69,17 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
     import jax
     import numpy as np
 
+    from alexnet_jax.commands import factories
     from alexnet_jax.distributed.mesh import compiler_options, make_mesh
     from alexnet_jax.evaluate.evaluator import Evaluator
     from alexnet_jax.models import presets
     from alexnet_jax.models.alexnet import with_parameters
-    from alexnet_jax.modes import rooms
     from alexnet_jax.train import optimizer, schedule, train_step
 
     shape = presets.get(config.network.preset)
     side = shape.crop * 8 // 7
     config.network.plain = plain
-    network = rooms.network_of(config, shape, key=jax.random.key(0))
+    network = factories.network_of(config, shape, key=jax.random.key(0))
     mesh = make_mesh((1, 1), columns=shape.columns)
     options = compiler_options(config.machine.dots_only)
     images, labels = images_of(batch, side, shape.classes)
@@ -98,7 +98,9 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
 
     layers = tuple(shape.parameters())
     chain = optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.decay)
-    one = train_step.make_train_step(network, chain, mesh, mean=mean, key=jax.random.key(1), compiler_options=options)
+    one = train_step.make_train_step(
+        network, chain, mesh, mean=mean, key=jax.random.key(1), compiler_options=options
+    )
     zeros = {name: np.zeros(batch, np.int32) for name in ('id', 'top', 'left')}
     flags = {'mirror': np.zeros(batch, bool), 'real': np.ones(batch, bool)}
     lighting = {'lighting': np.zeros((batch, 3), np.float32)}
@@ -120,13 +122,13 @@ def theirs(config, what: str, batch: int, memory: str, normalisation: str, way: 
     import numpy as np
     import torch
 
+    from alexnet_jax.commands import factories
     from alexnet_jax.models import presets
     from alexnet_jax.models.alexnet import parameters_of
-    from alexnet_jax.modes import rooms
 
     twin = with_twin()
     shape = presets.get(config.network.preset)
-    first = rooms.network_of(config, shape, key=jax.random.key(0))
+    first = factories.network_of(config, shape, key=jax.random.key(0))
     network = {'library': twin.Paper, 'hand': twin.PaperByHand}[normalisation](
         shape.classes, miniature=config.network.preset == 'miniature'
     )

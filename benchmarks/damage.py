@@ -88,15 +88,15 @@ class Run:
     """A run that has ended, with what its checkpoints and its dataset hold."""
 
     def __init__(self, workdir: Path):
-        from alexnet_jax.modes import rooms
-        from alexnet_jax.modes import workdir as folder
+        from alexnet_jax.commands import factories
+        from alexnet_jax.commands import run_dir as folder
         from configs import quickstart
 
         self.workdir, self.checkpoints, self.dataset = workdir, workdir / 'checkpoints', workdir / 'dataset'
         config = folder.as_begun(quickstart.get_config(), str(workdir))
-        data = rooms.open_dataset(config, str(workdir))
-        shape = rooms.architecture_of(config, data)
-        self.like = rooms.abstract_state(shape, rooms.mesh_of(config, shape))
+        data = factories.open_dataset(config, str(workdir))
+        shape = factories.architecture_of(config, data)
+        self.like = factories.abstract_state(shape, factories.mesh_of(config, shape))
         self.steps = sorted(int(path.name) for path in self.checkpoints.iterdir() if path.name.isdigit())
         self.held = {step: self._restored(step) for step in self.steps[-2:]}
         self.best = self._opened().best()

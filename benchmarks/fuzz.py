@@ -108,8 +108,8 @@ def corpus(folder: Path) -> dict[str, list[bytes]]:
     (folder / 'listed').mkdir(exist_ok=True)
     (folder / 'listed' / 'file').write_bytes(b'1234')
     manifest.write(folder / 'listed')
-    manifest = {'format': dataset.FORMAT, 'files': {'a': {'bytes': 1, 'sha256': 'b'}}, 'counts': {'train': 3}}
-    manifest['checksum'] = dataset.manifest_checksum(manifest)
+    listing = {'format': dataset.FORMAT, 'files': {'a': {'bytes': 1, 'sha256': 'b'}}, 'counts': {'train': 3}}
+    listing['checksum'] = dataset.manifest_checksum(listing)
     rows = b'{"step": 2, "loss": 2.5}\n{"step": 4, "loss": "NaN"}\n{"step": 6, "loss": 1e-3, "rate": 0.01}\n'
     words = b'30,60,80 conv1=0.1,fc8=2 8000,1000,1000 4,2 10:15 conv3,fc6 auto paper -1e9'.split()
     return {
@@ -117,7 +117,7 @@ def corpus(folder: Path) -> dict[str, list[bytes]]:
         'record': record,
         'exif': [turned.tobytes(), turned.tobytes()[6:], pictures[4]],
         'account': [(folder / 'account').read_bytes()],
-        'manifest': [json.dumps(manifest).encode()],
+        'manifest': [json.dumps(listing).encode()],
         'inventory': [(folder / 'listed' / manifest.NAME).read_bytes()],
         'journal': [rows],
         'config': words,
@@ -145,7 +145,9 @@ def readers(folder: Path) -> dict[str, Reader]:
         'account': of_file('account', lambda: shard_writer.is_whole(job, 'f')),
         'manifest': of_file(f'made/{dataset.MANIFEST}', lambda: dataset.faults(folder / 'made')),
         'inventory': of_file(f'again/{manifest.NAME}', lambda: manifest.faults(folder / 'again')),
-        'journal': of_file(f'run/{metrics_writer.METRICS}', lambda: metrics_writer.read_metrics(folder / 'run')),
+        'journal': of_file(
+            f'run/{metrics_writer.METRICS}', lambda: metrics_writer.read_metrics(folder / 'run')
+        ),
         'config': config_reader,
     }
 

@@ -34,7 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 import steps
 
-from alexnet_jax import modes
+from alexnet_jax import commands
 from alexnet_jax.data import dataset, device_cache, pipeline, prefetch
 from alexnet_jax.distributed.mesh import batch_sharding, make_mesh, replicated_sharding
 from alexnet_jax.models import custom_vjp, presets
@@ -185,7 +185,7 @@ def prepared(given: argparse.Namespace) -> dataset.Dataset:
     config.prepare.workers = given.threads
     config.data.directory = str(given.out / 'records')
     if not (given.out / 'records' / dataset.MANIFEST).exists():
-        modes.prepare(config)
+        commands.run('prepare', config)
     return dataset.open_dataset(config.data.directory)
 
 

@@ -27,7 +27,7 @@ settings(default.get_config().machine)  # the allocator, as main.py sets it
 
 import simplejpeg
 
-from alexnet_jax import modes
+from alexnet_jax import commands
 from alexnet_jax.data import dataset, pipeline
 
 CROP, BATCH = 224, 128
@@ -44,7 +44,7 @@ def prepared(workdir: Path, encoding: str, path: str, images: int) -> str:
     else:
         config.prepare.source, config.prepare.counts = 'cutouts', f'{images},20,20'
     if not (workdir / encoding / dataset.MANIFEST).exists():
-        modes.prepare(config)
+        commands.run('prepare', config)
     return config.data.directory
 
 

@@ -64,22 +64,24 @@ class Trials:
     """The step, compiled once, and what each trial gives it anew: weights, order of the images and dropout."""
 
     def __init__(self, config):
+        from alexnet_jax.commands import factories
         from alexnet_jax.models import initializers
-        from alexnet_jax.modes import rooms
         from alexnet_jax.train import optimizer, schedule, train_step
 
-        self._rooms, self._first_state = rooms, train_step.first_state
-        self._config, self._data = config, rooms.open_dataset(config, '')
-        self._shape = rooms.architecture_of(config, self._data)
-        self._mesh = rooms.mesh_of(config, self._shape)
+        self._rooms, self._first_state = factories, train_step.first_state
+        self._config, self._data = config, factories.open_dataset(config, '')
+        self._shape = factories.architecture_of(config, self._data)
+        self._mesh = factories.mesh_of(config, self._shape)
         layers = tuple(self._shape.parameters())
         self._rates = {
             name: schedule.layer_rates(layers, config.train.rate, FACTORS.get(name, {}))
             for name in initializers.INITIALISATIONS
         }
         chain = optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.decay)
-        network = rooms.network_of(config, self._shape)
-        self._step = train_step.make_train_step(network, chain, self._mesh, mean=self._data.mean, key=self._keys(0)[1])
+        network = factories.network_of(config, self._shape)
+        self._step = train_step.make_train_step(
+            network, chain, self._mesh, mean=self._data.mean, key=self._keys(0)[1]
+        )
 
     def _keys(self, seed: int):
         import jax

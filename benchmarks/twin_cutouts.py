@@ -66,15 +66,15 @@ class Race:
     """What both sides run on: the dataset, the network's first weights, the batches and the rates of a seed."""
 
     def __init__(self, config):
-        from alexnet_jax.modes import planning, rooms
+        from alexnet_jax.commands import factories, training_plan
 
-        self._rooms = rooms
-        self.config, self.data = config, rooms.open_dataset(config, '')
-        self.shape = rooms.architecture_of(config, self.data)
-        self.mesh = rooms.mesh_of(config, self.shape)
+        self._rooms = factories
+        self.config, self.data = config, factories.open_dataset(config, '')
+        self.shape = factories.architecture_of(config, self.data)
+        self.mesh = factories.mesh_of(config, self.shape)
         self.layers = tuple(self.shape.parameters())
-        self.plan = planning.plan_of(
-            config, rooms.training_of(config, self.data, self.shape, self.mesh), self.layers
+        self.plan = training_plan.plan_of(
+            config, factories.training_of(config, self.data, self.shape, self.mesh), self.layers
         )
 
     def begin(self, seed: int, compute: str):

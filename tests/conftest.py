@@ -50,8 +50,8 @@ def tiny():
 @pytest.fixture(scope='session')
 def trained(tmp_path_factory):
     """(config, workdir) of a tiny run that has ended; to be read, not to be changed."""
-    from alexnet_jax import modes
+    from alexnet_jax import commands
 
     config, workdir = tiny(), str(tmp_path_factory.mktemp('trained'))
-    modes.train(config, workdir)
+    commands.run('train', config, workdir)
     return config, workdir

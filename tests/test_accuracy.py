@@ -7,7 +7,7 @@ import pytest
 
 from alexnet_jax.data import pipeline
 from alexnet_jax.errors import UserError
-from alexnet_jax.evaluate import evaluator
+from alexnet_jax.evaluate.evaluator import Evaluator
 
 SIDE, CROP, CLASSES = 9, 6, 7
 MESHES = [None, (1, 1), (8, 1), (4, 2)]
@@ -46,7 +46,7 @@ def mesh_of(shape):
 
 
 def evaluator(records, *, views=10, batch=8, mesh=None, forward=forward, mean_kind='image'):
-    return evaluator.Evaluator(
+    return Evaluator(
         forward, records.mean, mean_kind=mean_kind, crop=CROP, views=views, batch=batch, mesh=mesh
     )
 

@@ -124,7 +124,9 @@ def test_a_large_training_set_is_sampled_by_the_seed():
     found = nearest_neighbor.baseline(train, test, largest=25, seed=3)
     assert (found['train_images'], found['test_images']) == (25, 20)
     assert found == nearest_neighbor.baseline(train, test, largest=25, seed=3)
-    errors = {tuple(nearest_neighbor.baseline(train, train, largest=25, seed=seed).items()) for seed in range(3)}
+    errors = {
+        tuple(nearest_neighbor.baseline(train, train, largest=25, seed=seed).items()) for seed in range(3)
+    }
     assert len(errors) > 1
 
 

@@ -6,9 +6,9 @@ import logging
 from conftest import tiny
 from PIL import Image
 
-from alexnet_jax import modes
+from alexnet_jax import commands
+from alexnet_jax.commands import benchmark, factories
 from alexnet_jax.models import presets
-from alexnet_jax.modes import benchmarking, rooms
 from alexnet_jax.report import benchmark_report
 
 
@@ -16,7 +16,7 @@ def test_a_run_of_the_mode_measures_step_layers_input_memory_and_what_is_sent(tm
     config = tiny()
     config.benchmark.steps, config.benchmark.rounds = 2, 1
     with caplog.at_level(logging.INFO, logger='alexnet_jax'):
-        report = modes.MODES['benchmark'](config, str(tmp_path))
+        report = commands.MODES['benchmark'](config, str(tmp_path))
     written = json.loads((tmp_path / 'benchmark.json').read_text())
     assert written == json.loads(json.dumps(report))
     shape = presets.get('miniature')
@@ -39,8 +39,8 @@ def test_without_a_dataset_noise_takes_its_place(tmp_path, caplog):
     config = tiny()
     config.prepare.source, config.benchmark.steps = 'folder', 1
     with caplog.at_level(logging.INFO, logger='alexnet_jax'):
-        data = benchmarking.prepared(config, str(tmp_path))
+        data = benchmark.prepared(config, str(tmp_path))
     assert data is None and 'noise takes its place' in caplog.text
-    shape = benchmarking.architecture_of(config, data)
-    found = benchmarking.whole(config, shape, rooms.mesh_of(config, shape), data, None)
+    shape = benchmark.architecture_of(config, data)
+    found = benchmark.whole(config, shape, factories.mesh_of(config, shape), data, None)
     assert found['step']['median'] > 0 and 'whole' not in found

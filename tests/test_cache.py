@@ -104,7 +104,9 @@ def made(mesh, images, **settings):
     layers = tuple(network().architecture.parameters())
     mean = np.random.default_rng(1).uniform(90, 140, (SIDE, SIDE, 3)).astype(np.float32)
     chain = optimizer.paper_sgd(layers, momentum=0.9, decay=5e-4)
-    return train_step.make_train_step(network(), chain, mesh, mean=mean, key=jax.random.key(5), images=images, **settings)
+    return train_step.make_train_step(
+        network(), chain, mesh, mean=mean, key=jax.random.key(5), images=images, **settings
+    )
 
 
 def trained(mesh, stream, images, steps=3):

@@ -7,7 +7,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from alexnet_jax import modes
+from alexnet_jax import commands
 from alexnet_jax.data import dataset, image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import sources
@@ -91,7 +91,7 @@ def test_the_card_prepares_it_at_the_size_its_network_sees(tmp_path):
     config = card.get_config()
     config.prepare.path = str(archive(tmp_path / 'cifar-10-binary.tar.gz'))
     config.prepare.expect = 'any'
-    counts = modes.prepare(config, str(tmp_path / 'run'))
+    counts = commands.run('prepare', config, str(tmp_path / 'run'))
     assert (counts['classes'], counts['test'], counts['train'] + counts['validation']) == (10, 20, 100)
     data = dataset.open_dataset(tmp_path / 'run/dataset')
     image, label, name = data.split('test')[7]

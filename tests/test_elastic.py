@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from conftest import tiny
 
-from alexnet_jax import modes
+from alexnet_jax import commands
+from alexnet_jax.commands import factories
+from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.data import pipeline
-from alexnet_jax.modes import rooms
-from alexnet_jax.modes import workdir as folder
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import metrics_writer
 
 
 def test_another_size_of_the_batch_begins_behind_the_examples_that_were_seen(trained):
     config, workdir = trained
-    data = rooms.open_dataset(config, workdir)
+    data = factories.open_dataset(config, workdir)
     settings = {'seed': 1, 'crop': 56, 'mirror': True, 'lighting': 'none', 'deviation': 0.0}
     settings |= {'eigenvalues': data.eigenvalues, 'eigenvectors': data.eigenvectors}
     small, large = (pipeline.Training(data.split('train'), batch=batch, **settings) for batch in (4, 6))
@@ -39,11 +39,11 @@ def test_a_run_goes_on_with_another_batch_and_says_so_once(trained, tmp_path, mo
     monkeypatch.setattr(metrics_writer.Journal, 'bar', bar)
     stops = [signal.SIGTERM]
     with pytest.raises(signals.Stopped, match='everything up to step 3'):
-        modes.train(config, workdir)
+        commands.run('train', config, workdir)
 
     config.train.batch, stops = 12, []
     with caplog.at_level('WARNING'):
-        result = modes.train(config, workdir)
+        result = commands.run('train', config, workdir)
     assert 'config.train.batch was 8 and is now 12: the run goes on behind the 24 examples' in caplog.text
     assert (result['checkpoint_step'], result['epochs']) == (
         5,
@@ -52,7 +52,7 @@ def test_a_run_goes_on_with_another_batch_and_says_so_once(trained, tmp_path, mo
     assert folder.read(workdir)['deciding']['train.batch'] == 8
 
     caplog.clear()
-    again = modes.train(config, workdir)
+    again = commands.run('train', config, workdir)
     assert again['checkpoint_step'] == 5 and 'train.batch' not in caplog.text
 
 

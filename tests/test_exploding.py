@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import tiny
 
-from alexnet_jax import modes
+from alexnet_jax import commands
 from alexnet_jax.checkpoint.manager import Checkpoints
 from alexnet_jax.data import pipeline
 from alexnet_jax.runtime import signals
@@ -29,7 +29,7 @@ def config_of(directory, **fields):
 @pytest.fixture(scope='module')
 def directory(tmp_path_factory):
     where = tmp_path_factory.mktemp('prepared') / 'dataset'
-    modes.prepare(config_of(where))
+    commands.run('prepare', config_of(where))
     return where
 
 
@@ -59,16 +59,16 @@ def test_it_stops_with_steps_rate_norm_and_the_examples_of_those_batches(directo
     with pytest.raises(
         loop.NotFinite, match=r'At step 8 .*rate 0\.\d+.*batches of steps 6 to 8 hold .* more examples'
     ):
-        modes.train(config, str(tmp_path))
+        commands.run('train', config, str(tmp_path))
     (event,) = nonfinite.read(str(tmp_path))
     assert event['steps'] == [6, 8] and event['positions'] == [40, 64] and event['rate'] > 0
     assert list(event['examples']) == ['6', '7', '8']
     # The ids are those of the batches: made again, alone.
-    from alexnet_jax.modes import rooms
+    from alexnet_jax.commands import factories
 
-    data = rooms.open_dataset(config, str(tmp_path))
-    shape = rooms.architecture_of(config, data)
-    stream = rooms.training_of(config, data, shape, rooms.mesh_of(config, shape))
+    data = factories.open_dataset(config, str(tmp_path))
+    shape = factories.architecture_of(config, data)
+    stream = factories.training_of(config, data, shape, factories.mesh_of(config, shape))
     for number, names in event['examples'].items():
         records = stream.batch(int(number) - 1)['id']
         assert names == [data.split('train')[int(record)][2] for record in records]
@@ -82,7 +82,7 @@ def test_on_request_the_run_goes_on_without_those_batches_and_again_just_so(
 ):
     config = config_of(directory, **{'train.explosion': 'skip'})
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'
-    assert modes.train(config, str(whole))['checkpoint_step'] == 12
+    assert commands.run('train', config, str(whole))['checkpoint_step'] == 12
     rows = metrics_writer.read_metrics(whole)
     assert [row for row in rows if 'skipped_examples' in row] == [
         {'step': 6, 'skipped_examples': 24, 'first_skipped': 40}
@@ -101,8 +101,8 @@ def test_on_request_the_run_goes_on_without_those_batches_and_again_just_so(
     monkeypatch.setattr(metrics_writer.Journal, 'bar', interrupted)
     config.checkpoint.every_steps = 3
     with pytest.raises(signals.Stopped):
-        modes.train(config, str(broken))
-    modes.train(config, str(broken))
+        commands.run('train', config, str(broken))
+    commands.run('train', config, str(broken))
     assert (broken / metrics_writer.METRICS).read_text() == (whole / metrics_writer.METRICS).read_text()
     assert arrays_of(broken)['leaves'] == arrays_of(whole)['leaves']
 
@@ -120,9 +120,9 @@ def test_behind_a_change_of_the_batch_it_goes_back_to_what_that_checkpoint_had_s
 
     monkeypatch.setattr(Checkpoints, 'save', interrupted)
     with pytest.raises(signals.Stopped, match='up to step 3'):
-        modes.train(config, str(tmp_path))
+        commands.run('train', config, str(tmp_path))
     config.train.batch = 8  # from example 48 on; the second batch explodes, and step 2 had seen 32
-    assert modes.train(config, str(tmp_path))['checkpoint_step'] == 10  # 64 more in steps of eight
+    assert commands.run('train', config, str(tmp_path))['checkpoint_step'] == 10  # 64 more in steps of eight
     rows = [row for row in metrics_writer.read_metrics(tmp_path) if 'skipped_examples' in row]
     assert rows == [{'step': 4, 'skipped_examples': 24, 'first_skipped': 40}]
     assert arrays_of(tmp_path)['record']['seen'] == {'batch': 8, 'examples': 120}
@@ -130,15 +130,15 @@ def test_behind_a_change_of_the_batch_it_goes_back_to_what_that_checkpoint_had_s
 
 def test_what_stopped_can_be_gone_on_with_by_skipping(directory, tmp_path, poisoned):
     with pytest.raises(loop.NotFinite):
-        modes.train(config_of(directory), str(tmp_path))
+        commands.run('train', config_of(directory), str(tmp_path))
     skipping = config_of(directory, **{'train.explosion': 'skip'})
-    assert modes.train(skipping, str(tmp_path))['checkpoint_step'] == 12
+    assert commands.run('train', skipping, str(tmp_path))['checkpoint_step'] == 12
 
 
 def test_where_skipping_does_not_help_it_stops(directory, tmp_path):
     config = config_of(directory, **{'train.explosion': 'skip', 'train.rate': 1e30})
     with pytest.raises(loop.NotFinite, match='smaller train.rate'):
-        modes.train(config, str(tmp_path))
+        commands.run('train', config, str(tmp_path))
     assert 1 <= len(nonfinite.read(str(tmp_path)))
 
 

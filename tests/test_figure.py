@@ -9,10 +9,10 @@ import pytest
 from conftest import tiny
 from PIL import Image
 
-from alexnet_jax import modes
+from alexnet_jax import commands
+from alexnet_jax.commands import evaluate, final_report
+from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.errors import UserError
-from alexnet_jax.modes import concluding, evaluating
-from alexnet_jax.modes import workdir as folder
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import loop, metrics_writer
 
@@ -37,7 +37,7 @@ def by_shares(tmp_path_factory):
     for name, share in shares.items():
         fields = {'prepare__source': 'folder', 'prepare__path': str(home / 'pictures')}
         fields |= {'prepare__test_share': share, 'prepare__validation_share': 0.0}
-        modes.prepare(asking(home / name, **fields))
+        commands.run('prepare', asking(home / name, **fields))
     return home
 
 
@@ -56,14 +56,14 @@ def test_a_figure_that_cannot_be_is_refused_before_the_folder_is_made(
 ):
     config = asking(by_shares / dataset, evaluate__checkpoint=checkpoint, train__epochs=1.5)
     with pytest.raises(UserError, match=words):
-        modes.train(config, str(tmp_path / 'run'))
+        commands.run('train', config, str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
 
 
 def test_the_training_images_are_scored_where_that_is_asked_for():
     config = asking(evaluate__split='train')
-    evaluating.check_figure(config, {'train': 16})
-    assert evaluating.split_of(config, {'train': 16}) == 'train'
+    evaluate.check_figure(config, {'train': 16})
+    assert evaluate.split_of(config, {'train': 16}) == 'train'
 
 
 def test_the_reported_figure_may_be_another_on_resuming_and_the_training_is_the_same(
@@ -73,7 +73,9 @@ def test_the_reported_figure_may_be_another_on_resuming_and_the_training_is_the_
     dataset, asked = f'{trained[1]}/dataset', []
 
     def run(name, **fields):
-        result = modes.train(asking(dataset, evaluate__every_epochs=0.5, **fields), str(tmp_path / name))
+        result = commands.run(
+            'train', asking(dataset, evaluate__every_epochs=0.5, **fields), str(tmp_path / name)
+        )
         return result['checkpoint_step'], result['split'], result['views']
 
     assert run('whole') == (6, 'test', 1)
@@ -106,7 +108,9 @@ def test_a_run_of_an_earlier_version_which_kept_the_figure_with_what_decides_goe
     run = json.loads(file.read_text())
     run['deciding'] |= {'evaluate.views': 10, 'evaluate.split': 'test', 'evaluate.checkpoint': 'best'}
     file.write_text(json.dumps(run))
-    result = modes.train(asking(run['data.directory'], evaluate__split='validation'), str(tmp_path / 'run'))
+    result = commands.run(
+        'train', asking(run['data.directory'], evaluate__split='validation'), str(tmp_path / 'run')
+    )
     assert result['split'] == 'validation'
     assert 'evaluate.views' not in json.loads(file.read_text())['deciding']
 
@@ -137,7 +141,7 @@ def plan(last, save_every, evaluate_every):
 def test_a_step_is_taken_where_its_checkpoint_will_be_there_at_the_end(step, keep, saved, ended, is_kept):
     config = asking(evaluate__checkpoint=str(step), checkpoint__keep_every_steps=keep)
     try:
-        evaluating.check_step(config, plan(100, 10, 0), saved, ended=ended)
+        evaluate.check_step(config, plan(100, 10, 0), saved, ended=ended)
     except UserError as mistake:
         assert not is_kept and str(mistake).endswith('.')
     else:
@@ -146,6 +150,8 @@ def test_a_step_is_taken_where_its_checkpoint_will_be_there_at_the_end(step, kee
 
 def test_what_is_said_beside_a_figure_is_why_that_split_is_reported():
     counts = {'train': 8, 'validation': 2, 'test': 2}
-    assert concluding.note_of('test', counts) == ''
-    assert concluding.note_of('train', counts) == 'the train split was asked for, and the run learned from it'
-    assert 'for want of a test split' in concluding.note_of('validation', {'train': 8, 'validation': 2})
+    assert final_report.note_of('test', counts) == ''
+    assert (
+        final_report.note_of('train', counts) == 'the train split was asked for, and the run learned from it'
+    )
+    assert 'for want of a test split' in final_report.note_of('validation', {'train': 8, 'validation': 2})

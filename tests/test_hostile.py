@@ -12,7 +12,7 @@ from pathlib import Path
 import archives
 import pytest
 
-from alexnet_jax import modes
+from alexnet_jax import commands
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare.sources import expected_counts, tar
@@ -95,7 +95,7 @@ def prepare(kind, path, workdir, **fields):
         'network.preset': 'miniature', 'network.crop': 32, 'network.classes': 3, 'prepare.source': kind,
         'prepare.path': str(path), 'prepare.side': 40, 'prepare.validation_share': 0.3, **fields,
     })  # fmt: skip
-    return modes.prepare(config, str(workdir))
+    return commands.run('prepare', config, str(workdir))
 
 
 def refused(kind, path, sentence, **fields):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_jax import modes
+from alexnet_jax import commands
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import metrics_writer
 from configs import quickstart
@@ -93,7 +93,7 @@ def ended(processes, timeout=400):
 def alone(tmp_path_factory):
     """The run of one process with two devices; its folder, where the dataset of all lies."""
     workdir = tmp_path_factory.mktemp('alone')
-    modes.train(config_of(mesh='1,2'), str(workdir))
+    commands.run('train', config_of(mesh='1,2'), str(workdir))
     return workdir
 
 
@@ -105,7 +105,9 @@ def check(workdir, alone, shape):
     """The losses are those of one process, and one process scores what several left as they did, image for image."""
     assert len(losses(workdir)) == 20 and losses(workdir) == pytest.approx(losses(alone), rel=1e-5)
     result = json.loads((workdir / 'result.json').read_text())
-    again = modes.evaluate(config_of(mesh=shape, **{'data.directory': str(alone / 'dataset')}), str(workdir))
+    again = commands.run(
+        'evaluate', config_of(mesh=shape, **{'data.directory': str(alone / 'dataset')}), str(workdir)
+    )
     assert (result['images'], result['top1_error'], result['top5_error']) == (
         again['images'],
         again['top1_error'],
@@ -134,7 +136,7 @@ def test_a_signal_to_one_stops_all_at_one_step_and_the_death_of_the_first_is_sai
     stop_once = lambda _, done, *rest, **more: done == 2 and os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
     monkeypatch.setattr(metrics_writer.Journal, 'bar', stop_once)
     with pytest.raises(signals.Stopped, match='up to step [12] '):
-        modes.train(config_of(**fields | {'mesh': '1,1'}), str(tmp_path))
+        commands.run('train', config_of(**fields | {'mesh': '1,1'}), str(tmp_path))
     # What one process began two go on with.
     pair = started(2, tmp_path, **fields)
     begun(pair, tmp_path, 4)
@@ -190,7 +192,9 @@ def test_several_processes_give_the_losses_and_the_counts_of_one(processes, devi
     check(tmp_path, alone, '1,1')
     for name in ('curves.png', 'kernels.png', 'examples.png', 'answers.png', 'metrics.jsonl'):
         assert (tmp_path / name).exists()
-    assert len(metrics_writer.read_metrics(tmp_path)) == len(metrics_writer.read_metrics(alone))  # written by one alone
+    assert len(metrics_writer.read_metrics(tmp_path)) == len(
+        metrics_writer.read_metrics(alone)
+    )  # written by one alone
 
 
 RESTORES = """

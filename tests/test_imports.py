@@ -100,7 +100,7 @@ def test_imports_go_downward_only(file):
     [
         ('from alexnet_jax.training import loop', 'evaluation'),
         ('def late():\n    from alexnet_jax.data import images', 'network'),
-        ('import alexnet_jax.modes', 'recipe'),
+        ('import alexnet_jax.commands', 'recipe'),
         ('from alexnet_jax import recipe', 'training'),
         ('from . import layers', 'network'),
         ('import alexnet_jax', 'data'),

@@ -5,7 +5,7 @@ import json
 import archives
 import pytest
 
-from alexnet_jax import modes
+from alexnet_jax import commands
 from alexnet_jax.data import image_io
 from alexnet_jax.prepare import cutouts
 from configs import default
@@ -59,10 +59,10 @@ def travelled(form, root):
     """The figures of training and evaluation, and the rows of the journal."""
     found = pictures(2010 if form == 'ILSVRC-2010' else 2012)
     config = config_of(*FORMS[form](root / 'images', found))
-    numbers = modes.prepare(config, str(root / 'run'))
-    modes.train(config, str(root / 'run'))
+    numbers = commands.run('prepare', config, str(root / 'run'))
+    commands.run('train', config, str(root / 'run'))
     rows = (root / 'run' / 'metrics.jsonl').read_text()
-    figures = modes.evaluate(config, str(root / 'run'))
+    figures = commands.run('evaluate', config, str(root / 'run'))
     return numbers, figures, rows
 
 

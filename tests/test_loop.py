@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax.modes import concluding
+from alexnet_jax.commands import final_report
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import loop, metrics_writer
 
@@ -75,5 +75,5 @@ def test_the_pace_of_a_checkpoint_is_of_the_steps_before_it():
         {'step': 20, 'seconds': 3.0, 'images': 100},
         {'step': 30, 'seconds': 5.0, 'images': 100},
     ]
-    assert concluding.pace(rows, 20) == (5.0, 40.0)
-    assert concluding.pace(rows, 30) == (10.0, 30.0)
+    assert final_report.pace(rows, 20) == (5.0, 40.0)
+    assert final_report.pace(rows, 30) == (10.0, 30.0)

@@ -48,7 +48,7 @@ def called(monkeypatch):
         ),
         raising=False,
     )
-    monkeypatch.setitem(sys.modules, 'alexnet_jax.modes', alexnet_jax.modes)
+    monkeypatch.setitem(sys.modules, 'alexnet_jax.commands', alexnet_jax.commands)
     monkeypatch.setattr(main, 'settings', lambda machine: [])
     return calls
 
@@ -226,7 +226,7 @@ def test_what_ends_a_run_has_its_exit_status_and_one_sentence(called, capsys, tm
     def train(config, workdir):
         raise end()
 
-    alexnet_jax.modes.MODES['train'] = train
+    alexnet_jax.commands.MODES['train'] = train
     assert run(f'--workdir={tmp_path}') == status
     assert capsys.readouterr().err == f'{end()}\n'
 
@@ -247,7 +247,7 @@ def test_what_nobody_did_wrong_gets_its_sentence_too(called, capsys, tmp_path, e
         except Exception as error:
             raise RuntimeError('a save failed') from error
 
-    alexnet_jax.modes.MODES['train'] = train
+    alexnet_jax.commands.MODES['train'] = train
     assert run(f'--workdir={tmp_path}') == status
     said = capsys.readouterr().err
     assert re.search(words, said) and said.count('\n') == 1
@@ -271,7 +271,7 @@ def of_numpy():
 def test_a_batch_too_large_for_the_memory_gets_a_sentence_that_says_what_to_lower(
     called, capsys, tmp_path, work
 ):
-    alexnet_jax.modes.MODES['train'] = lambda config, workdir: work()
+    alexnet_jax.commands.MODES['train'] = lambda config, workdir: work()
     assert run(f'--workdir={tmp_path}') == 2
     said = capsys.readouterr().err
     assert re.match(r'The memory is full \((RESOURCE_EXHAUSTED: Out of memory|Unable to) alloc', said)
@@ -308,7 +308,7 @@ def test_a_bug_of_ours_keeps_its_traceback(called, tmp_path):
     def train(config, workdir):
         raise KeyError('ours')
 
-    alexnet_jax.modes.MODES['train'] = train
+    alexnet_jax.commands.MODES['train'] = train
     with pytest.raises(KeyError):
         run(f'--workdir={tmp_path}')
 
@@ -320,9 +320,9 @@ def test_help_is_one_screen_with_the_usage_the_modes_the_flags_and_the_exit_stat
     lines = said.splitlines()
     assert len(lines) <= 40 and max(map(len, lines)) <= 100
     words = {line.split()[0] for line in lines if line.startswith('  ')}
-    from alexnet_jax import modes
+    from alexnet_jax import commands
 
-    assert {*modes.MODES, '--mode', '--config', '--workdir', '--images', '--help'} <= words
+    assert {*commands.MODES, '--mode', '--config', '--workdir', '--images', '--help'} <= words
     assert {'0', '1', '2', '3', '4', '5', '130'} <= words
 
 

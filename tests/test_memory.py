@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from alexnet_jax.commands import benchmark, factories
 from alexnet_jax.distributed.mesh import make_mesh
 from alexnet_jax.models import presets
-from alexnet_jax.modes import benchmarking, rooms
 from alexnet_jax.report import memory
 from alexnet_jax.train import optimizer, schedule, train_step
 from configs import default
@@ -41,11 +41,16 @@ def test_the_prediction_is_near_what_the_compiler_sets_aside(accumulate):
     chain = optimizer.paper_sgd(layers, momentum=0.9, decay=5e-4)
     mean = np.zeros((shape.crop, shape.crop, 3), np.float32)
     one = train_step.make_train_step(
-        rooms.network_of(config, shape), chain, mesh, mean=mean, key=jax.random.key(0), accumulate=accumulate
+        factories.network_of(config, shape),
+        chain,
+        mesh,
+        mean=mean,
+        key=jax.random.key(0),
+        accumulate=accumulate,
     )
-    batch = benchmarking.noise(shape, 64)
+    batch = benchmark.noise(shape, 64)
     rates = schedule.layer_rates(layers, 0.1)
-    compiled = one.lower(rooms.abstract_state(shape, mesh), batch, rates, np.uint32(0)).compile()
+    compiled = one.lower(factories.abstract_state(shape, mesh), batch, rates, np.uint32(0)).compile()
     predicted = memory.predicted(shape, 64, accumulate=accumulate)['all']
     assert 0.7 < predicted / memory.of_program(compiled)['all'] < 1.5
 

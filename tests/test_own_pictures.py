@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_jax import modes
+from alexnet_jax import commands
 from alexnet_jax.data import dataset
 from alexnet_jax.report.plots import contact_sheet
 from configs import folder
@@ -55,7 +55,7 @@ def home(tmp_path):
 def prepared(root, workdir, **fields):
     config = folder.get_config()
     config.update_from_flattened_dict({'prepare.path': str(root), **fields})
-    modes.prepare(config, str(workdir))
+    commands.run('prepare', config, str(workdir))
     data = dataset.open_dataset(workdir / 'dataset')
     return data, json.loads((workdir / 'dataset' / 'report.json').read_text())
 

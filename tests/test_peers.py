@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_jax.commands import consistency
+from alexnet_jax.commands import consistency, prepare
 from alexnet_jax.distributed import heartbeat
 from alexnet_jax.errors import UserError
-from alexnet_jax.modes import preparing
 from configs import quickstart
 
 LIMIT = 2
@@ -258,12 +257,12 @@ def test_a_dataset_that_process_0_has_prepared_and_another_does_not_see_is_said(
     """One path on two disks: the watch never speaks, as both processes live."""
     config = quickstart.get_config()
     config.data.directory, config.machine.peer_seconds = str(tmp_path), 1
-    monkeypatch.setattr(preparing.pod, 'leads', lambda: False)
-    monkeypatch.setattr(preparing, 'LOOK', 0.1)
-    standing, began = iter(['making ready'] * 5 + [preparing.PREPARED] * 100), time.monotonic()
+    monkeypatch.setattr(prepare.pod, 'leads', lambda: False)
+    monkeypatch.setattr(prepare, 'LOOK', 0.1)
+    standing, began = iter(['making ready'] * 5 + [prepare.PREPARED] * 100), time.monotonic()
     monkeypatch.setattr(heartbeat, 'first_at', lambda: next(standing))
     with pytest.raises(UserError, match=f'Process 0 has prepared the dataset, and {tmp_path} on .* has none'):
-        preparing.prepare(config)
+        prepare.prepare(config)
     assert time.monotonic() - began > 1.5  # the limit counts from when process 0 had it
 
 

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.evaluate import evaluator, predict
+from alexnet_jax.evaluate.evaluator import Evaluator
+from alexnet_jax.evaluate.predict import find_image_files, predict_files
 
 SIDE, CROP = 8, 6
 CLASSES = ('red', 'green', 'blue')
@@ -21,7 +22,7 @@ def brightest_colour(parameters, images):
 @pytest.fixture
 def evaluator():
     mean = np.full((SIDE, SIDE, 3), 100, np.float32)
-    return evaluator.Evaluator(brightest_colour, mean, crop=CROP, views=10, batch=2)
+    return Evaluator(brightest_colour, mean, crop=CROP, views=10, batch=2)
 
 
 def write(file, colour, size=(12, 10), **options):
@@ -31,7 +32,7 @@ def write(file, colour, size=(12, 10), **options):
 
 
 def predict(evaluator, files, **options):
-    return list(predict.predict(evaluator, np.float32(0.05), files, CLASSES, side=SIDE, **options))
+    return list(predict_files(evaluator, np.float32(0.05), files, CLASSES, side=SIDE, **options))
 
 
 def test_each_file_gets_its_classes_most_probable_first_in_the_order_given(tmp_path, evaluator):
@@ -81,7 +82,7 @@ def test_photographs_are_turned_upright(tmp_path):
         return images[:, :2].mean(axis=(1, 2)) * parameters
 
     mean = np.zeros((SIDE, SIDE, 3), np.float32)
-    evaluator = evaluator.Evaluator(upper_half, mean, crop=CROP, views=1, batch=1)
+    evaluator = Evaluator(upper_half, mean, crop=CROP, views=1, batch=1)
     (found,) = predict(evaluator, [str(file)])
     assert found.choices[0][0] == 'red'
 
@@ -91,27 +92,27 @@ def test_a_folder_gives_the_images_in_it_and_below_sorted(tmp_path):
     for other in ('notes.txt', '.hidden.png', '._a.jpg', '.cache/x.png'):
         (tmp_path / other).parent.mkdir(exist_ok=True)
         (tmp_path / other).write_bytes(b'')
-    assert predict.files([str(tmp_path)]) == sorted(images)
-    assert predict.files([images[0], str(tmp_path / 'b')]) == [images[0], images[2], images[0]]
+    assert find_image_files([str(tmp_path)]) == sorted(images)
+    assert find_image_files([images[0], str(tmp_path / 'b')]) == [images[0], images[2], images[0]]
 
 
 def test_a_file_named_outright_is_taken_whatever_its_name(tmp_path):
     file = tmp_path / 'photograph'
     file.write_bytes(b'')
-    assert predict.files([str(file)]) == [str(file)]
+    assert find_image_files([str(file)]) == [str(file)]
 
 
 def test_what_names_no_image_is_refused_by_its_name(tmp_path):
     with pytest.raises(UserError, match=r'nowhere.jpg does not exist'):
-        predict.files([str(tmp_path / 'nowhere.jpg')])
+        find_image_files([str(tmp_path / 'nowhere.jpg')])
     with pytest.raises(UserError, match='holds no images'):
-        predict.files([str(tmp_path)])
+        find_image_files([str(tmp_path)])
     with pytest.raises(UserError, match='No images were named'):
-        predict.files([])
+        find_image_files([])
 
 
 def test_signs_that_a_shell_would_have_read_are_read_here(tmp_path, monkeypatch):
     images = [write(tmp_path / name, 'red') for name in ('a.png', 'b.png', 'c[1].png')]
     monkeypatch.setenv('HOME', str(tmp_path))
-    assert predict.files(['~/[ab].png']) == images[:2]
-    assert predict.files([images[2]]) == [images[2]]
+    assert find_image_files(['~/[ab].png']) == images[:2]
+    assert find_image_files([images[2]]) == [images[2]]

@@ -11,7 +11,7 @@ import pytest
 from conftest import tiny
 from ml_collections import ConfigDict
 
-from alexnet_jax import modes
+from alexnet_jax import commands
 from alexnet_jax.runtime import environment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,7 +96,7 @@ FIELDS = {
 
 
 def test_the_second_start_compiles_from_the_cache_and_gives_the_same_bits(tmp_path):
-    modes.prepare(tiny(), str(tmp_path))
+    commands.run('prepare', tiny(), str(tmp_path))
     places = {'data.directory': tmp_path / 'dataset', 'machine.cache': tmp_path / 'cache'}
 
     def started(name):

@@ -263,13 +263,9 @@ def test_differences_are_told_field_by_field_with_both_values():
 
 
 def test_a_folder_that_cannot_be_written_is_refused_and_none_is_made(tmp_path):
-    def train(config, workdir): ...
-
-    def summary(config, workdir=''): ...
-
-    validate.check_workdir(str(tmp_path / 'not' / 'yet'), train)
+    validate.check_workdir(str(tmp_path / 'not' / 'yet'), needed=True)
     assert not list(tmp_path.iterdir())
-    validate.check_workdir('', summary)
+    validate.check_workdir('', needed=False)
     (tmp_path / 'file').touch()
     for wrong, words in [
         ('', '--workdir='),
@@ -277,4 +273,4 @@ def test_a_folder_that_cannot_be_written_is_refused_and_none_is_made(tmp_path):
         (str(tmp_path / 'file' / 'in'), 'no folder'),
     ]:
         with pytest.raises(UserError, match=words):
-            validate.check_workdir(wrong, train)
+            validate.check_workdir(wrong, needed=True)

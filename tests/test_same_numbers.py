@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from conftest import tiny
 
+from alexnet_jax.commands import factories
 from alexnet_jax.data import pipeline, prefetch
 from alexnet_jax.distributed.mesh import batch_sharding
-from alexnet_jax.modes import rooms
 from alexnet_jax.train import optimizer, train_step
 
 STEPS = 20
@@ -27,12 +27,12 @@ def run(trained):
     def losses(shape, again=0):
         config = tiny()
         config.mesh = ','.join(map(str, shape))
-        data = rooms.open_dataset(config, workdir)
-        network_shape = rooms.architecture_of(config, data)
-        mesh = rooms.mesh_of(config, network_shape)
-        stream = rooms.training_of(config, data, network_shape, mesh)
+        data = factories.open_dataset(config, workdir)
+        network_shape = factories.architecture_of(config, data)
+        mesh = factories.mesh_of(config, network_shape)
+        stream = factories.training_of(config, data, network_shape, mesh)
         key = jax.random.key(config.seed)
-        network = rooms.network_of(config, network_shape, key=jax.random.fold_in(key, 0))
+        network = factories.network_of(config, network_shape, key=jax.random.fold_in(key, 0))
         layers = tuple(network_shape.parameters())
         made = train_step.make_train_step(
             network,
@@ -72,7 +72,7 @@ def test_two_runs_on_one_mesh_are_equal_to_the_bit(run):
 @pytest.mark.parametrize('shares', [1, 2, 4])
 def test_threads_and_shares_do_not_show_in_the_examples_and_their_draws(threads, shares, trained):
     config, workdir = trained
-    data = rooms.open_dataset(config, workdir)
+    data = factories.open_dataset(config, workdir)
     settings = {
         'seed': 3,
         'batch': 8,

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from alexnet_jax import modes
+from alexnet_jax import commands
+from alexnet_jax.commands import factories, prepare
 from alexnet_jax.data import dataset, statistics
 from alexnet_jax.distributed.mesh import make_mesh
 from alexnet_jax.models import presets
-from alexnet_jax.modes import preparing, rooms
 from configs import quickstart
 
 MESH = make_mesh((1, 1), columns=2, batch=8)
@@ -33,7 +33,7 @@ def test_the_datasets_own_are_given_back():
 def data(tmp_path_factory):
     config = config_of('dataset', 'none')
     config.data.directory = str(tmp_path_factory.mktemp('colours') / 'dataset')
-    modes.prepare(config)
+    commands.run('prepare', config)
     return dataset.open_dataset(config.data.directory)
 
 
@@ -54,7 +54,7 @@ def test_batches_are_lit_along_the_colours_that_were_chosen(lighting, of_an_eige
     """A third of the shift along each direction is what the seed drew times that direction's strength."""
     shape, drawn = presets.get('miniature', classes=10), {}
     for colours in statistics.COLOURS:
-        batch = rooms.training_of(config_of(colours, lighting), data, shape, MESH).batch(0)
+        batch = factories.training_of(config_of(colours, lighting), data, shape, MESH).batch(0)
         values, directions = statistics.colours(colours, data.eigenvalues, data.eigenvectors)
         drawn[colours] = batch['lighting'] @ directions / of_an_eigenvalue(values)
     assert np.abs(drawn['dataset']).max() > 0.01  # a tenth of a normal draw
@@ -63,7 +63,7 @@ def test_batches_are_lit_along_the_colours_that_were_chosen(lighting, of_an_eige
 
 def test_the_contact_sheet_is_lit_like_the_batches(data):
     seen = {
-        colours: preparing._seen(config_of(colours, 'deviations'), data, np.arange(3), 56)
+        colours: prepare._seen(config_of(colours, 'deviations'), data, np.arange(3), 56)
         for colours in statistics.COLOURS
     }
     assert any((a != b).any() for a, b in zip(*seen.values(), strict=True))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from conftest import tiny
 
-from alexnet_jax import modes
+from alexnet_jax import commands
 from alexnet_jax.checkpoint import manager
+from alexnet_jax.commands import factories, training_plan
+from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.errors import UserError
-from alexnet_jax.modes import planning, rooms
-from alexnet_jax.modes import workdir as folder
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import metrics_writer, optimizer, stalled_loss
 from alexnet_jax.train.profiler import Profile
@@ -23,7 +23,7 @@ from alexnet_jax.train.profiler import Profile
 def prepared(tmp_path_factory):
     """A dataset for all runs of this file."""
     config, directory = tiny(), tmp_path_factory.mktemp('prepared')
-    modes.prepare(config, str(directory))
+    commands.run('prepare', config, str(directory))
     return str(directory / 'dataset')
 
 
@@ -43,9 +43,9 @@ def stalling(prepared, **values):
 
 
 def state_of(workdir, config, step):
-    data = rooms.open_dataset(config, workdir)
-    shape = rooms.architecture_of(config, data)
-    like = rooms.abstract_state(shape, rooms.mesh_of(config, shape))
+    data = factories.open_dataset(config, workdir)
+    shape = factories.architecture_of(config, data)
+    like = factories.abstract_state(shape, factories.mesh_of(config, shape))
     _, state, record = manager.Checkpoints(f'{workdir}/checkpoints').restore(like, step)
     return jax.tree.map(np.asarray, state), record
 
@@ -55,7 +55,7 @@ def test_a_run_is_steered_by_its_plateaus_and_an_interrupted_one_is_the_same(
 ):
     config = stalling(prepared)
     whole, broken = str(tmp_path / 'whole'), str(tmp_path / 'broken')
-    result = modes.train(config, whole)
+    result = commands.run('train', config, whole)
     assert (
         result['checkpoint_step'] == 15
     )  # of 36: evaluated every 3 steps, the first sets the mark, four stall
@@ -79,7 +79,7 @@ def test_a_run_is_steered_by_its_plateaus_and_an_interrupted_one_is_the_same(
     ends = 0
     while ends < 10:
         try:
-            modes.train(config, broken)
+            commands.run('train', config, broken)
             break
         except signals.Stopped:
             ends += 1
@@ -91,7 +91,7 @@ def test_a_run_is_steered_by_its_plateaus_and_an_interrupted_one_is_the_same(
     assert states[0][1]['plateau']['found'] == 4
 
     capsys.readouterr()
-    assert modes.train(config, broken)['checkpoint_step'] == 15  # an ended run does not begin again
+    assert commands.run('train', config, broken)['checkpoint_step'] == 15  # an ended run does not begin again
     assert 'images/s' not in capsys.readouterr().out
 
 
@@ -111,13 +111,13 @@ def test_steering_by_validation_without_a_validation_split_is_refused_before_the
     with pytest.raises(
         UserError, match='steers by a validation split, and the source photographs has only train'
     ):
-        modes.train(config, str(tmp_path / 'run'))
+        commands.run('train', config, str(tmp_path / 'run'))
     assert not (tmp_path / 'dataset').exists()  # nothing was prepared for it
     config.train.schedule = 'drops'
-    modes.prepare(config)
+    commands.run('prepare', config)
     config.train.schedule = 'plateau'
     with pytest.raises(UserError, match='steers by a validation split, and the dataset has only train'):
-        modes.train(config, str(tmp_path / 'run'))
+        commands.run('train', config, str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
 
 
@@ -134,12 +134,14 @@ def test_the_options_of_the_biases_reach_the_rule(prepared, tmp_path, monkeypatc
             prepared, **{'train.decay_biases': decays, 'train.bias_rate': 2.0, 'train.decay': 0.25}
         )
         with pytest.raises(UserError, match='far enough'):
-            modes.train(config, str(tmp_path / str(decays)))
+            commands.run('train', config, str(tmp_path / str(decays)))
         assert given == {'momentum': 0.9, 'decay': 0.25, 'decay_biases': decays}
-    data = rooms.open_dataset(config, '')
-    shape = rooms.architecture_of(config, data)
-    plan = planning.plan_of(
-        config, rooms.training_of(config, data, shape, rooms.mesh_of(config, shape)), shape.parameters()
+    data = factories.open_dataset(config, '')
+    shape = factories.architecture_of(config, data)
+    plan = training_plan.plan_of(
+        config,
+        factories.training_of(config, data, shape, factories.mesh_of(config, shape)),
+        shape.parameters(),
     )
     np.testing.assert_allclose(plan.rates(0)[:, 1], 2 * plan.rates(0)[:, 0])
     assert plan.rates(0)[1, 0] == np.float32(config.train.rate)
@@ -152,7 +154,7 @@ def test_a_network_that_guesses_is_told_so_once_with_what_may_be_behind_it(
     config = stalling(prepared, **{'train.schedule': 'drops', 'train.epochs': 2.0, 'train.rate': 1e-9})
     config.network.initialisation = 'paper'
     config.log.standstill_steps = 8
-    modes.train(config, str(tmp_path / 'run'))
+    commands.run('train', config, str(tmp_path / 'run'))
     said = capsys.readouterr().out
     assert said.count('Likely causes, in this order: 1. the paper') == 1
     assert 'step 8  warning: for 8 steps the loss has stayed within half a percent of 2.3026' in said
@@ -163,7 +165,7 @@ def test_a_run_is_trained_and_scored_with_the_mean_it_asks_for(prepared, tmp_pat
     for kind in ('image', 'channel'):
         config = stalling(prepared, **{'train.schedule': 'drops', 'augment.mean': kind, 'log.every_steps': 1})
         config.train.epochs = 0.5
-        modes.train(config, str(tmp_path / kind))
+        commands.run('train', config, str(tmp_path / kind))
         rows = metrics_writer.read_metrics(str(tmp_path / kind))
         losses[kind] = [rows[0]['loss'], rows[-1]['validation_loss']]
     assert all(a != b for a, b in zip(losses['image'], losses['channel'], strict=True))
@@ -171,7 +173,7 @@ def test_a_run_is_trained_and_scored_with_the_mean_it_asks_for(prepared, tmp_pat
 
 def test_the_steps_that_are_asked_for_are_traced_into_the_workdir(prepared, tmp_path, capsys):
     config = stalling(prepared, **{'train.schedule': 'drops', 'train.epochs': 0.5, 'train.profile': '2:3'})
-    modes.train(config, str(tmp_path))
+    commands.run('train', config, str(tmp_path))
     (trace,) = tmp_path.glob('profile/plugins/profile/*/*.xplane.pb')
     assert trace.stat().st_size > 0 and 'steps 2 to 3 are traced' in capsys.readouterr().out
 

@@ -16,11 +16,11 @@ import pytest
 from conftest import tiny
 
 import main
-from alexnet_jax import modes
+from alexnet_jax import commands
 from alexnet_jax.checkpoint import manager, quarantine
+from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.data import dataset, example_proto, pipeline, prefetch
 from alexnet_jax.evaluate import evaluator, nearest_neighbor
-from alexnet_jax.modes import workdir as folder
 from alexnet_jax.prepare import builder
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import metrics_writer, train_step
@@ -42,7 +42,7 @@ def steered(directory):
 def directory(tmp_path_factory):
     """A dataset for all runs of this file."""
     where = tmp_path_factory.mktemp('prepared')
-    modes.prepare(steered(where / 'dataset'))
+    commands.run('prepare', steered(where / 'dataset'))
     return where / 'dataset'
 
 
@@ -50,7 +50,7 @@ def directory(tmp_path_factory):
 def whole(directory, tmp_path_factory):
     """A run that nothing interrupted: its folder."""
     workdir = tmp_path_factory.mktemp('whole')
-    modes.train(steered(directory), str(workdir))
+    commands.run('train', steered(directory), str(workdir))
     return workdir
 
 
@@ -117,14 +117,14 @@ def test_a_signal_in_any_phase_stops_with_all_saved_and_the_run_goes_on_to_the_s
     with monkeypatch.context() as hooks:
         hook(hooks, ask)
         with pytest.raises(signals.Stopped, match='SIGTERM came: .* run the same command') as end:
-            modes.train(steered(directory), str(tmp_path))
+            commands.run('train', steered(directory), str(tmp_path))
     assert time.monotonic() - ask.times[0] < SECONDS
     late = (
         3 if phase == 'reading back' else 0
     )  # which comes when the save is whole, so many steps later at most
     assert step_number <= newest(tmp_path) <= step_number + late
     assert phase not in ('a step', 'saving') or f'up to step {newest(tmp_path)} is saved' in str(end.value)
-    modes.train(steered(directory), str(tmp_path))
+    commands.run('train', steered(directory), str(tmp_path))
     assert end_of(tmp_path) == end_of(whole)
 
 
@@ -147,13 +147,13 @@ def test_a_signal_while_data_do_not_come_saves_what_is_there_and_leaves(
     config.evaluate.every_epochs = 0.5
     try:
         with pytest.raises(signals.Stopped, match='up to step 3 is saved'):
-            modes.train(config, str(tmp_path))
+            commands.run('train', config, str(tmp_path))
         assert time.monotonic() - ask.times[0] < SECONDS
         assert newest(tmp_path) == 3
     finally:
         hangs.set()
     monkeypatch.undo()
-    modes.train(config, str(tmp_path))
+    commands.run('train', config, str(tmp_path))
     assert end_of(tmp_path) == end_of(whole)
 
 
@@ -171,19 +171,19 @@ def test_a_signal_while_preparing_keeps_what_is_whole_and_leaves_nothing_half(
         else:
             threading.Timer(1.0, ask).start()
         with pytest.raises(signals.Stopped, match='what is prepared so far is kept'):
-            modes.prepare(config)
+            commands.run('prepare', config)
     assert time.monotonic() - ask.times[0] < SECONDS
     left = [path.name for path in (tmp_path / 'dataset').rglob('*') if path.is_file()]
     assert 'manifest.json' not in left and not [name for name in left if name.endswith('.partial')]
     assert workers > 1 or any('array_record' in name for name in left)
-    modes.prepare(config)
+    commands.run('prepare', config)
     assert not dataset.verify(tmp_path / 'dataset')
 
 
 def test_a_signal_while_a_run_is_scored_again_is_a_stop(trained, monkeypatch):
     at_call(monkeypatch, evaluator.Evaluator, '_placed', asks())
     with pytest.raises(signals.Stopped, match='nothing was written'):
-        modes.evaluate(*trained)
+        commands.run('evaluate', *trained)
 
 
 def test_a_library_that_does_not_come_back_is_not_waited_for():
@@ -239,12 +239,12 @@ def test_a_save_that_fails_ends_the_run_loudly_and_costs_no_older_checkpoint(
     with monkeypatch.context() as hooks:
         hooks.setattr(os, 'rename', full)
         with pytest.raises(Exception) as end:
-            modes.train(config, str(tmp_path))
+            commands.run('train', config, str(tmp_path))
     sentence, status = main.ending(end.value)
     assert status == 2 and ('No space is left' if number == errno.ENOSPC else 'Read-only') in sentence
     assert newest(tmp_path) == (0 if failing == 3 else 3)
     assert not (tmp_path / 'result.json').exists()
-    modes.train(config, str(tmp_path))
+    commands.run('train', config, str(tmp_path))
     assert end_of(tmp_path) == end_of(whole)
     assert not list((tmp_path / folder.CHECKPOINTS).glob(quarantine.LEFTOVER))
 
@@ -258,7 +258,7 @@ def test_what_kills_left_beside_the_files_of_a_run_is_cleared_and_nothing_else(d
     kept = ('.run.json', '.notes.json.1', 'notes.txt', '.result.json.mine', 'checkpoints/notes')
     for name in kept:
         (run / name).write_text('mine')
-    modes.train(steered(directory), str(run))
+    commands.run('train', steered(directory), str(run))
     left = {str(path.relative_to(run)) for path in run.rglob('*')}
     assert set(kept) <= left
     assert (

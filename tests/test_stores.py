@@ -11,7 +11,7 @@ import pytest
 from etils.epath import backend
 from fsspec.implementations.local import LocalFileSystem
 
-from alexnet_jax import modes
+from alexnet_jax import commands
 from alexnet_jax.config import validate
 from alexnet_jax.data import dataset, remote_storage
 from alexnet_jax.errors import UserError
@@ -155,12 +155,12 @@ def config_of(**fields):
 
 
 def test_a_run_prepares_into_the_store_and_another_machine_reads_from_it(bucket, tmp_path):
-    modes.prepare(config_of(), str(tmp_path / 'here'))
+    commands.run('prepare', config_of(), str(tmp_path / 'here'))
     there = bucket / 'bucket/pets/dataset'
     assert content(there) == content(tmp_path / 'here' / 'dataset') and (there / 'contact.png').exists()
     without_source = {'prepare.source': 'folder'}  # nothing to prepare from
-    modes.train(config_of(**without_source), str(tmp_path / 'elsewhere'))
-    figures = modes.evaluate(config_of(**without_source), str(tmp_path / 'elsewhere'))
+    commands.run('train', config_of(**without_source), str(tmp_path / 'elsewhere'))
+    figures = commands.run('evaluate', config_of(**without_source), str(tmp_path / 'elsewhere'))
     assert figures['images'] == 10 and figures['checkpoint_step'] == 3
     assert json.loads((tmp_path / 'elsewhere' / 'run.json').read_text())['data.directory'] == URL
 
@@ -185,9 +185,9 @@ def test_who_waited_while_another_process_copied_reads_no_file_again(whole, buck
 
 def test_where_nothing_lies_there_and_nothing_says_from_what_it_is_said(bucket, tmp_path):
     with pytest.raises(UserError, match='no prepared dataset'):
-        modes.train(config_of(**{'prepare.source': 'folder'}), str(tmp_path / 'run'))
+        commands.run('train', config_of(**{'prepare.source': 'folder'}), str(tmp_path / 'run'))
     with pytest.raises(UserError, match='give --workdir'):
-        modes.prepare(config_of())
+        commands.run('prepare', config_of())
 
 
 def test_a_store_that_cannot_be_reached_is_said_before_any_work(tmp_path, monkeypatch):
@@ -199,11 +199,11 @@ def test_a_store_that_cannot_be_reached_is_said_before_any_work(tmp_path, monkey
     with pytest.raises(
         UserError, match='gs://bucket.* cannot be reached without gcsfs .*; pip install gcsfs'
     ):
-        modes.prepare(config_of(), str(tmp_path / 'run'))
+        commands.run('prepare', config_of(), str(tmp_path / 'run'))
     with pytest.raises(UserError, match='without s3fs'):
         remote_storage.send(tmp_path, 's3://b') if remote_storage.holds_dataset('s3://b') else None
     with pytest.raises(UserError, match='in no store that is known here; there are: gs://, s3://'):
-        modes.prepare(config_of(**{'data.directory': 'ftp://x/y'}), str(tmp_path / 'run'))
+        commands.run('prepare', config_of(**{'data.directory': 'ftp://x/y'}), str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
 
 
@@ -211,4 +211,4 @@ def test_what_has_to_lie_on_a_disk_is_refused_in_a_store():
     with pytest.raises(UserError, match='images are read where they lie, on a disk'):
         validate.check(config_of(**{'prepare.source': 'tar', 'prepare.path': 'gs://bucket/images.tar'}))
     with pytest.raises(UserError, match='is no folder on a disk'):
-        validate.check_workdir('gs://bucket/run', modes.train)
+        validate.check_workdir('gs://bucket/run', needed=True)

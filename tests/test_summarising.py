@@ -5,9 +5,9 @@ import re
 import pytest
 
 import main
-from alexnet_jax import modes
+from alexnet_jax import commands
+from alexnet_jax.commands import summary
 from alexnet_jax.models import presets
-from alexnet_jax.modes import summarising
 from configs import default
 
 
@@ -19,7 +19,7 @@ def config(**fields):
 
 
 def test_the_papers_totals_are_returned():
-    assert modes.summary(config()) == {
+    assert commands.run('summary', config()) == {
         'network': 'paper',
         'columns': 2,
         'crop': 224,
@@ -33,7 +33,7 @@ def test_the_papers_totals_are_returned():
 @pytest.mark.parametrize('preset', presets.PRESETS)
 def test_every_network_fits_a_screen_with_all_its_points(preset):
     shape = presets.get(preset)
-    lines = summarising.lines(shape)
+    lines = summary.lines(shape)
     assert len(lines) <= 30 and max(map(len, lines)) <= 80
     table = lines[3 : next(place for place, line in enumerate(lines) if line.startswith('total'))]
     named = [name for line in table[1:-1] for name in re.split(' {2,}', line)[0].split()]
@@ -44,7 +44,7 @@ def test_every_network_fits_a_screen_with_all_its_points(preset):
 
 
 def test_each_row_says_what_its_layer_makes_sees_and_sends():
-    lines = '\n'.join(summarising.lines(presets.get('paper')))
+    lines = '\n'.join(summary.lines(presets.get('paper')))
     for row in (
         r'conv1 relu1 norm1 +55x55x96 +11x11x3 /4 +34,944 +105,415,200\n',
         r'pool1 +27x27x96 +3x3 /2\n',
@@ -59,10 +59,8 @@ def test_departures_show():
     made = config(
         preset='caffe', classes=7, activation='tanh', pooling='average', alpha='whole', dropout_place='before'
     )
-    assert modes.summary(made)['classes'] == 7
-    lines = '\n'.join(
-        summarising.lines(presets.get('caffe', classes=7, activation='tanh', pooling='average'))
-    )
+    assert commands.run('summary', made)['classes'] == 7
+    lines = '\n'.join(summary.lines(presets.get('caffe', classes=7, activation='tanh', pooling='average')))
     assert 'tanh1' in lines and 'the mean of each window' in lines and 'divided by n' in lines
     assert 'exchanged:' not in lines  # one column
 

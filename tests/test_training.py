@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_jax import modes
+from alexnet_jax import commands
 from alexnet_jax.checkpoint.manager import Checkpoints
+from alexnet_jax.commands import factories
+from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.errors import UserError
 from alexnet_jax.models import presets
-from alexnet_jax.modes import rooms
-from alexnet_jax.modes import workdir as folder
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import loop, metrics_writer
 from configs import quickstart
@@ -51,7 +51,7 @@ def tiny(**fields):
 def images(tmp_path_factory):
     """The dataset of all these runs, prepared once."""
     directory = tmp_path_factory.mktemp('images')
-    modes.prepare(tiny(data__directory=str(directory)))
+    commands.run('prepare', tiny(data__directory=str(directory)))
     return str(directory)
 
 
@@ -59,7 +59,7 @@ def images(tmp_path_factory):
 def whole(images, tmp_path_factory):
     """A run that nothing interrupted: its folder."""
     workdir = tmp_path_factory.mktemp('whole')
-    modes.train(tiny(data__directory=images), str(workdir))
+    commands.run('train', tiny(data__directory=images), str(workdir))
     return workdir
 
 
@@ -67,7 +67,7 @@ def held(workdir):
     """Parameters and velocity of the newest checkpoint, and its step."""
     checkpoints = Checkpoints(Path(workdir) / folder.CHECKPOINTS)
     mesh = jax.make_mesh((1, 1), ('data', 'column'))
-    step, state, _ = checkpoints.restore(rooms.abstract_state(presets.get('miniature'), mesh))
+    step, state, _ = checkpoints.restore(factories.abstract_state(presets.get('miniature'), mesh))
     checkpoints.close()
     return step, jax.device_get(state)
 
@@ -117,7 +117,7 @@ def test_the_rows_of_a_run_are_those_of_its_steps(whole):
 
 def test_a_run_from_the_device_cache_is_the_run_from_the_host(images, whole, tmp_path):
     """To float32's rounding: it is another program."""
-    modes.train(tiny(data__directory=images, data__device_cache=True), str(tmp_path))
+    commands.run('train', tiny(data__directory=images, data__device_cache=True), str(tmp_path))
     (step, state), (expected_step, expected) = held(tmp_path), held(whole)
     assert step == expected_step
     for found, wanted in zip(
@@ -141,15 +141,15 @@ def test_a_run_that_was_stopped_and_went_on_is_the_run_that_was_not(at, images, 
 
     monkeypatch.setattr(metrics_writer.Journal, 'bar', bar)
     with pytest.raises(signals.Stopped, match='SIGTERM came: everything up to step'):
-        modes.train(config, str(tmp_path))
+        commands.run('train', config, str(tmp_path))
     assert held(tmp_path)[0] in (at, at + 1)  # at most the step under way is still done
-    modes.train(config, str(tmp_path))
+    commands.run('train', config, str(tmp_path))
     same(tmp_path, whole)
 
 
 def test_a_finished_run_started_again_says_the_same(images, whole):
     before = (whole / 'metrics.jsonl').read_bytes()
-    modes.train(tiny(data__directory=images), str(whole))
+    commands.run('train', tiny(data__directory=images), str(whole))
     assert (whole / 'metrics.jsonl').read_bytes() == before
 
 
@@ -162,25 +162,27 @@ def test_a_run_without_a_whole_checkpoint_is_refused_however_often_and_keeps_its
         record.write_text('{')
     for _ in range(2):
         with pytest.raises(UserError, match=r'No whole checkpoint is left in .*10\.damaged'):
-            modes.train(tiny(data__directory=images), str(tmp_path / 'run'))
+            commands.run('train', tiny(data__directory=images), str(tmp_path / 'run'))
     shutil.rmtree(tmp_path / 'run' / folder.CHECKPOINTS)
     with pytest.raises(UserError, match='had saved checkpoints and .* holds none any more'):
-        modes.train(tiny(data__directory=images), str(tmp_path / 'run'))
+        commands.run('train', tiny(data__directory=images), str(tmp_path / 'run'))
     assert (tmp_path / 'run' / 'metrics.jsonl').read_bytes() == rows
 
 
 def test_another_mesh_gives_the_same_losses(images, whole, tmp_path):
     config = tiny(data__directory=images)
     config.mesh = '4,1'
-    modes.train(config, str(tmp_path))
-    for row, expected in zip(metrics_writer.read_metrics(tmp_path), metrics_writer.read_metrics(whole), strict=True):
+    commands.run('train', config, str(tmp_path))
+    for row, expected in zip(
+        metrics_writer.read_metrics(tmp_path), metrics_writer.read_metrics(whole), strict=True
+    ):
         if 'loss' in row:
             assert row['loss'] == pytest.approx(expected['loss'], rel=1e-5)
 
 
 def test_another_runs_folder_is_refused_with_the_differences(images, whole):
     with pytest.raises(UserError, match=r'another run: .*train\.rate.*0\.3'):
-        modes.train(tiny(data__directory=images, train__rate=0.3), str(whole))
+        commands.run('train', tiny(data__directory=images, train__rate=0.3), str(whole))
 
 
 def test_a_run_that_began_before_a_field_was_there_goes_on(images, whole, tmp_path):
@@ -196,24 +198,28 @@ def test_a_run_that_began_before_a_field_was_there_goes_on(images, whole, tmp_pa
 
 
 def test_a_field_of_the_machine_may_change(images, whole):
-    result = modes.train(tiny(data__directory=images, data__threads=0, log__every_steps=5), str(whole))
+    result = commands.run(
+        'train', tiny(data__directory=images, data__threads=0, log__every_steps=5), str(whole)
+    )
     assert result['checkpoint_step'] == 10
 
 
 def test_a_loss_that_explodes_stops_the_run_before_anything_of_it_is_saved(images, tmp_path):
     with pytest.raises(loop.NotFinite, match='smaller train.rate'):
-        modes.train(tiny(data__directory=images, train__rate=1e30, train__warmup_epochs=0.0), str(tmp_path))
+        commands.run(
+            'train', tiny(data__directory=images, train__rate=1e30, train__warmup_epochs=0.0), str(tmp_path)
+        )
     assert not Checkpoints(tmp_path / folder.CHECKPOINTS).steps()
 
 
 def test_two_processes_do_not_train_in_one_folder(images, tmp_path):
     with folder.alone(str(tmp_path)), pytest.raises(UserError, match='Another process is training in'):
-        modes.train(tiny(data__directory=images), str(tmp_path))
+        commands.run('train', tiny(data__directory=images), str(tmp_path))
 
 
 def test_evaluate_scores_the_checkpoint_that_was_asked_for(images, whole):
     config = tiny(data__directory=images)
-    final = modes.evaluate(config, str(whole))
+    final = commands.run('evaluate', config, str(whole))
     trained = json.loads((whole / 'result.json').read_text())
     assert (final['top1_error'], final['loss'], final['checkpoint_step']) == (
         trained['top1_error'],
@@ -221,14 +227,14 @@ def test_evaluate_scores_the_checkpoint_that_was_asked_for(images, whole):
         10,
     )
     config.evaluate.checkpoint = 'best'
-    assert modes.evaluate(config, str(whole))['checkpoint_step'] in (5, 10)
+    assert commands.run('evaluate', config, str(whole))['checkpoint_step'] in (5, 10)
     config.evaluate.split = 'train'
-    assert modes.evaluate(config, str(whole))['images'] == 80
+    assert commands.run('evaluate', config, str(whole))['images'] == 80
 
 
 def test_a_folder_without_a_run_cannot_be_evaluated(tmp_path):
     with pytest.raises(UserError, match='train first'):
-        modes.evaluate(tiny(), str(tmp_path))
+        commands.run('evaluate', tiny(), str(tmp_path))
 
 
 def started(workdir, images):

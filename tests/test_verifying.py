@@ -5,7 +5,7 @@ import shutil
 import pytest
 from conftest import tiny
 
-from alexnet_jax import modes
+from alexnet_jax import commands
 from alexnet_jax.errors import UserError
 
 
@@ -31,7 +31,7 @@ def test_a_sound_run_is_read_whole_and_left_as_it_is(run, capsys, caplog):
     (run / 'checkpoints' / '9.orbax-checkpoint-tmp' / 'half').write_bytes(b'half')
     before = tree(run)
     with caplog.at_level('INFO', 'alexnet_jax'):
-        numbers = modes.verify(tiny(), str(run))
+        numbers = commands.run('verify', tiny(), str(run))
     assert numbers['damaged'] == 0 and tree(run) == before
     for name in ('run.json', 'metrics.jsonl', 'manifest.json', 'array_record', 'statistics.npz', '/state/'):
         assert any(name in line and line.startswith('sound') for line in caplog.messages), name
@@ -60,7 +60,7 @@ def test_a_damaged_file_is_named(run, pattern, words, caplog):
         caplog.at_level('INFO', 'alexnet_jax'),
         pytest.raises(UserError, match=r'1 of \d+ files are damaged'),
     ):
-        modes.verify(tiny(), str(run))
+        commands.run('verify', tiny(), str(run))
     (told,) = (line for line in caplog.messages if line.startswith('DAMAGED'))
     assert str(victim) in told and words in told
 
@@ -71,7 +71,7 @@ def test_a_missing_and_a_shortened_file_are_named(run, caplog):
     shard = next((run / 'dataset').glob('*test.array_record*'))
     shard.write_bytes(shard.read_bytes()[:-1])
     with caplog.at_level('INFO', 'alexnet_jax'), pytest.raises(UserError, match='2 of'):
-        modes.verify(tiny(), str(run))
+        commands.run('verify', tiny(), str(run))
     told = [line for line in caplog.messages if line.startswith('DAMAGED')]
     assert 'manifest.ocdbt: is missing' in told[0] and 'bytes instead of' in told[1]
 
@@ -79,10 +79,10 @@ def test_a_missing_and_a_shortened_file_are_named(run, caplog):
 def test_a_checkpoint_that_was_killed_before_its_inventory_is_judged_by_its_values(run, caplog):
     newest = max((run / 'checkpoints').iterdir(), key=lambda path: int(path.name))
     (newest / 'files.json').unlink()
-    modes.verify(tiny(), str(run))
+    commands.run('verify', tiny(), str(run))
     flipped(max((newest / 'state').rglob('d/*'), key=lambda path: path.stat().st_size), 7_777)
     with caplog.at_level('INFO', 'alexnet_jax'), pytest.raises(UserError):
-        modes.verify(tiny(), str(run))
+        commands.run('verify', tiny(), str(run))
     assert any(line.startswith('DAMAGED') and 'the values of' in line for line in caplog.messages)
 
 
@@ -90,12 +90,16 @@ def test_a_dataset_alone_is_verified_wherever_it_is_given(run, tmp_path):
     alone = str(run / 'dataset')
     config = tiny()
     config.data.directory = alone
-    assert modes.verify(tiny(), alone) == modes.verify(config, '') == {'sound': 10, 'damaged': 0}
+    assert (
+        commands.run('verify', tiny(), alone)
+        == commands.run('verify', config, '')
+        == {'sound': 10, 'damaged': 0}
+    )
     with pytest.raises(UserError, match='neither a run nor a dataset'):
-        modes.verify(tiny(), str(tmp_path))
+        commands.run('verify', tiny(), str(tmp_path))
 
 
 def test_a_run_whose_dataset_is_gone_is_not_sound(run):
     shutil.rmtree(run / 'dataset')
     with pytest.raises(UserError, match='manifest.json'):
-        modes.verify(tiny(), str(run))
+        commands.run('verify', tiny(), str(run))

@@ -186,7 +186,9 @@ class Checkpoints:
         if step is not None and step not in self.steps():
             have = ', '.join(map(str, self.steps())) or 'none'
             raise UserError(f'There is no checkpoint of step {step} in {self.directory}; there are: {have}.')
-        if not (self.steps() or quarantine.damaged(self.directory) or quarantine.saved(self.directory).exists()):
+        if not (
+            self.steps() or quarantine.damaged(self.directory) or quarantine.saved(self.directory).exists()
+        ):
             raise UserError(
                 f'There is no whole checkpoint in {self.directory} yet; wait until the training has saved one, or run '
                 'its command again where it has ended.'

@@ -1,0 +1,68 @@
+"""The modes of `main.py --mode=...`: one row each, imported only when it is run."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """A mode: the line that --help shows, and what main.py must check before it starts.
+
+    `trains`: takes training steps. `prepares`: may build a dataset. `takes_images`: reads --images. `multi_process`:
+    may be run by several processes together. `needs_workdir`: has no use without --workdir.
+    """
+
+    name: str
+    help: str
+    trains: bool = False
+    prepares: bool = False
+    takes_images: bool = False
+    multi_process: bool = False
+    needs_workdir: bool = True
+
+    def run(self, config: ConfigDict, workdir: str = '') -> dict[str, Any]:
+        """Run the function of that name in `alexnet_jax/commands/<name>.py`; return its numbers."""
+        module = importlib.import_module(f'{__name__}.{self.name}')
+        return getattr(module, self.name)(config, workdir)
+
+
+MODES: Mapping[str, Mode] = {
+    mode.name: mode
+    for mode in (
+        Mode(
+            'train',
+            'train or resume, evaluate at the end, draw the plots',
+            trains=True,
+            prepares=True,
+            multi_process=True,
+        ),
+        Mode(
+            'prepare',
+            'build a dataset from images',
+            prepares=True,
+            multi_process=True,
+            needs_workdir=False,
+        ),
+        Mode('evaluate', 'score a checkpoint of the run in --workdir on a split', multi_process=True),
+        Mode(
+            'predict',
+            'classify --images by the run in --workdir',
+            takes_images=True,
+            multi_process=True,
+        ),
+        Mode('summary', 'show layers, shapes, parameters and exchanged numbers', needs_workdir=False),
+        Mode('verify', 'check every file of a run or a dataset', needs_workdir=False),
+        Mode('benchmark', 'measure step time, layers, input and memory', trains=True, prepares=True),
+    )
+}
+
+
+def run(mode: str, config: ConfigDict, workdir: str = '') -> dict[str, Any]:
+    """Run a mode by name; return its numbers, as its file says."""
+    return MODES[mode].run(config, workdir)

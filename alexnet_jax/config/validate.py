@@ -6,10 +6,9 @@ imported until the words of the rooms are asked for.
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -20,9 +19,9 @@ from alexnet_jax.config.schema import DECIDING, FIELDS, MACHINE
 from alexnet_jax.errors import UserError
 
 
-def check_workdir(workdir: str, mode: Callable) -> None:
-    """The folder is there for a mode whose `workdir` has no default, and can be written or made. Raises UserError."""
-    if not workdir and inspect.signature(mode).parameters['workdir'].default is inspect.Parameter.empty:
+def check_workdir(workdir: str, *, needed: bool) -> None:
+    """Check that --workdir is given where it is `needed` and that it can be written or made. Raises UserError."""
+    if not workdir and needed:
         raise UserError('This mode writes to a folder of its own; give one such as --workdir=/tmp/alexnet.')
     if re.match(r'\w+://', workdir):
         raise UserError(

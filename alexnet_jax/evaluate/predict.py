@@ -29,7 +29,7 @@ class Prediction:
     problem: str = ''
 
 
-def files(paths: Iterable[str]) -> list[str]:
+def find_image_files(paths: Iterable[str]) -> list[str]:
     """The image files that `paths` name: a file is itself, a folder all images in it and below, sorted.
 
     ~ and the signs * ? [] mean what they do to a shell, which does not see them in --images=*.jpg.
@@ -41,7 +41,7 @@ def files(paths: Iterable[str]) -> list[str]:
     return found
 
 
-def predict(
+def predict_files(
     evaluator: Evaluator,
     parameters: Any,
     files: Sequence[str],

@@ -7,10 +7,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.data import pipeline
 from alexnet_jax.distributed.mesh import is_primary
 from alexnet_jax.errors import UserError
-from alexnet_jax.modes import workdir as folder
 from alexnet_jax.train import loop
 
 FILE = 'exploded.json'

@@ -10,6 +10,8 @@ import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax.checkpoint.manager import Checkpoints
+from alexnet_jax.commands import factories
+from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.data import dataset
 from alexnet_jax.distributed import initialize
 from alexnet_jax.distributed.mesh import is_primary
@@ -17,8 +19,6 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate import metrics
 from alexnet_jax.models.alexnet import AlexNet, Parameters
 from alexnet_jax.models.architecture import Architecture
-from alexnet_jax.modes import rooms
-from alexnet_jax.modes import workdir as folder
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import loop
 from alexnet_jax.train.train_step import State
@@ -94,7 +94,7 @@ def reported(
     wanted = step_of(config, checkpoints)
     if wanted in (None, last):
         return last, state['parameters']
-    number, restored, _ = checkpoints.restore(rooms.abstract_state(shape, mesh), wanted)
+    number, restored, _ = checkpoints.restore(factories.abstract_state(shape, mesh), wanted)
     return number, restored['parameters']
 
 
@@ -119,13 +119,13 @@ def trained(config: ConfigDict, workdir: str) -> Run:
             f'{workdir} holds no trained run; train first: python main.py --workdir={workdir} with the same --config.'
         )
     config = folder.as_begun(config, workdir)
-    data = rooms.open_dataset(config, workdir)
-    shape = rooms.architecture_of(config, data)
-    mesh = rooms.mesh_of(config, shape, trains=False)
+    data = factories.open_dataset(config, workdir)
+    shape = factories.architecture_of(config, data)
+    mesh = factories.mesh_of(config, shape, trains=False)
     checkpoints = Checkpoints(Path(workdir) / folder.CHECKPOINTS, reads_only=True)
-    step, state, _ = checkpoints.restore(rooms.abstract_state(shape, mesh), step_of(config, checkpoints))
+    step, state, _ = checkpoints.restore(factories.abstract_state(shape, mesh), step_of(config, checkpoints))
     checkpoints.close()
-    return Run(config, data, rooms.network_of(config, shape), mesh, step, state['parameters'])
+    return Run(config, data, factories.network_of(config, shape), mesh, step, state['parameters'])
 
 
 def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
@@ -145,8 +145,8 @@ def _evaluated(config: ConfigDict, workdir: str) -> dict[str, Any]:
         split,
         config.evaluate.views,
     )
-    evaluator = rooms.evaluator_of(config, data, run.network, run.mesh, views=config.evaluate.views)
-    rates = evaluator.rates(run.parameters, rooms.scoring_of(config, data, split, run.mesh))
+    evaluator = factories.evaluator_of(config, data, run.network, run.mesh, views=config.evaluate.views)
+    rates = evaluator.rates(run.parameters, factories.scoring_of(config, data, split, run.mesh))
     low, high = metrics.interval(round(rates['top1_error'] * rates['images']), int(rates['images']))
     scored = {
         **rates,

@@ -13,13 +13,13 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from alexnet_jax.commands import factories, prepare
+from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.config import validate
 from alexnet_jax.data import dataset, pipeline, prefetch
 from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, is_primary
 from alexnet_jax.models import presets
 from alexnet_jax.models.architecture import Architecture
-from alexnet_jax.modes import preparing, rooms
-from alexnet_jax.modes import workdir as folder
 from alexnet_jax.report import benchmark_report, layer_benchmark, memory
 from alexnet_jax.report.plots import layer_time
 from alexnet_jax.train import optimizer, schedule, train_step
@@ -35,13 +35,13 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Measures, says it as a table, and writes benchmark.json and benchmark.png; the content of the former."""
     data = prepared(config, workdir)
     shape = architecture_of(config, data)
-    mesh = rooms.mesh_of(config, shape)
+    mesh = factories.mesh_of(config, shape)
     Path(workdir).mkdir(parents=True, exist_ok=True)
-    for line in rooms.describe(shape, mesh):
+    for line in factories.describe(shape, mesh):
         log.info('%s', line)
     itemsize, batch = jnp.dtype(config.network.compute).itemsize, config.train.batch
     base = memory.most()['process']
-    stream = rooms.training_of(config, data, shape, mesh) if data else None
+    stream = factories.training_of(config, data, shape, mesh) if data else None
     found = whole(config, shape, mesh, data, stream)
     most = memory.most()
     with jax.default_matmul_precision(config.network.precision):
@@ -101,9 +101,9 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
 def prepared(config: ConfigDict, workdir: str) -> dataset.Dataset | None:
     """The dataset that the config trains on, where it is there or quickly made; else None, with a line."""
-    directory = preparing.directory(config, workdir)
+    directory = prepare.directory(config, workdir)
     if (directory / dataset.MANIFEST).exists() or config.prepare.source == 'cutouts':
-        return rooms.open_dataset(config, workdir)
+        return factories.open_dataset(config, workdir)
     log.info('No dataset in %s yet: noise takes its place, and the input is not measured.', directory)
     return None
 
@@ -111,7 +111,7 @@ def prepared(config: ConfigDict, workdir: str) -> dataset.Dataset | None:
 def architecture_of(config: ConfigDict, data: dataset.Dataset | None) -> Architecture:
     """The preset, for the dataset's classes or, without one, its own."""
     if data:
-        return rooms.architecture_of(config, data)
+        return factories.architecture_of(config, data)
     classes = config.network.classes or None
     return presets.get(config.network.preset, classes=classes, **validate.variations(config))
 
@@ -126,11 +126,11 @@ def whole(
     """The training step: its compilation, its time alone, the memory of its program, its time behind the input."""
     layers, steps = tuple(shape.parameters()), config.benchmark.steps
     side = data.side if data else shape.crop
-    held = rooms.cache_of(config, data, mesh) if data else None
+    held = factories.cache_of(config, data, mesh) if data else None
     if stream and held:
         stream = stream.without_pixels(held.labels)
     one = train_step.make_train_step(
-        rooms.network_of(config, shape),
+        factories.network_of(config, shape),
         optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.decay),
         mesh,
         mean=data.mean if data else np.full((side, side, shape.channels), 125, np.float32),
@@ -143,7 +143,7 @@ def whole(
     sharding, rates = batch_sharding(mesh), schedule.layer_rates(layers, RATE)
     given = stream.batch(0) if stream else noise(shape, config.train.batch)
     placed = jax.make_array_from_process_local_data(sharding, given)
-    state = train_step.first_state(rooms.network_of(config, shape, key=jax.random.key(config.seed)), mesh)
+    state = train_step.first_state(factories.network_of(config, shape, key=jax.random.key(config.seed)), mesh)
     began = time.perf_counter()
     compiled = one.lower(state, placed, rates, np.uint32(0)).compile()
     found: dict[str, Any] = {'compile': time.perf_counter() - began}

@@ -12,6 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from alexnet_jax.commands import prepare
 from alexnet_jax.config import validate
 from alexnet_jax.data import dataset, device_cache, pipeline, statistics
 from alexnet_jax.distributed.mesh import (
@@ -26,7 +27,6 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.evaluator import Evaluator
 from alexnet_jax.models import architecture, column_parallel, presets
 from alexnet_jax.models.alexnet import AlexNet, with_parameters
-from alexnet_jax.modes import preparing
 from alexnet_jax.prepare import sources
 
 log = logging.getLogger(__name__)
@@ -37,15 +37,15 @@ def open_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset:
 
     One in an object store is copied first.
     """
-    directory = preparing.directory(config, workdir)
-    if not preparing.fetched(config, directory):
+    directory = prepare.directory(config, workdir)
+    if not prepare.fetched(config, directory):
         source = config.prepare.source
         if source not in sources.WITHOUT_PATH and not config.prepare.path:
             raise UserError(
                 f'There is no prepared dataset in {directory}, and nothing says from which images to make it; give '
                 f'--config.prepare.path=..., for the source {source!r} {sources.PATHS[source]}.'
             )
-        preparing.prepare(config, workdir)
+        prepare.prepare(config, workdir)
     return dataset.open_dataset(directory)
 
 
@@ -57,7 +57,7 @@ def outline(config: ConfigDict) -> architecture.Architecture:
 
 def architecture_of(config: ConfigDict, data: dataset.Dataset) -> architecture.Architecture:
     """The preset, for as many classes as the dataset has; what does not fit the dataset is refused."""
-    preparing.check_classes(config, len(data.classes), f'the dataset in {data.directory}')
+    prepare.check_classes(config, len(data.classes), f'the dataset in {data.directory}')
     shape = presets.get(config.network.preset, classes=len(data.classes), **validate.variations(config))
     if shape.crop > data.side:
         raise UserError(

@@ -6,9 +6,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from alexnet_jax.commands import prepare
 from alexnet_jax.config import validate
 from alexnet_jax.data import dataset, pipeline
-from alexnet_jax.modes import preparing
 from alexnet_jax.train import loop, schedule
 from alexnet_jax.train.stalled_loss import Standstill
 
@@ -17,7 +17,7 @@ def plateau_of(config: ConfigDict, counts: dict[str, int]) -> schedule.Plateau |
     """What steers by the validation error where the config asks for it; refused where nothing is validated."""
     if config.train.schedule != 'plateau':
         return None
-    preparing.check_steering(config, counts, 'the dataset')
+    prepare.check_steering(config, counts, 'the dataset')
     return schedule.Plateau(config.train.patience, config.train.min_delta)
 
 

@@ -14,15 +14,14 @@ import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax.checkpoint.manager import Checkpoints
-from alexnet_jax.commands import consistency
+from alexnet_jax.commands import consistency, evaluate, factories, final_report, training_plan
+from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.config import validate
 from alexnet_jax.data import dataset, pipeline, prefetch
 from alexnet_jax.distributed import initialize, sync
 from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, is_primary
 from alexnet_jax.models.alexnet import AlexNet
 from alexnet_jax.models.architecture import Architecture
-from alexnet_jax.modes import concluding, evaluating, planning, rooms
-from alexnet_jax.modes import workdir as folder
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import loop, nonfinite, optimizer, schedule, train_step
 from alexnet_jax.train.metrics_writer import Journal, read_metrics
@@ -39,17 +38,17 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
     What does not fit is refused before the folder is made, and so is a folder in which another process trains.
     """
-    mesh = rooms.mesh_of(config, rooms.outline(config))  # first: one that cannot be costs no images
-    data = rooms.open_dataset(config, workdir)
-    shape = rooms.architecture_of(config, data)
-    rooms.check_cache(config, data, mesh)
-    stream = rooms.training_of(config, data, shape, mesh)
+    mesh = factories.mesh_of(config, factories.outline(config))  # first: one that cannot be costs no images
+    data = factories.open_dataset(config, workdir)
+    shape = factories.architecture_of(config, data)
+    factories.check_cache(config, data, mesh)
+    stream = factories.training_of(config, data, shape, mesh)
     consistency.compare({'the dataset (its checksum)': data.checksum})
-    plateau = planning.plateau_of(config, data.counts)
-    plan = planning.plan_of(config, stream, shape.parameters(), plateau)
-    evaluating.check_figure(config, data.counts)
+    plateau = training_plan.plateau_of(config, data.counts)
+    plan = training_plan.plan_of(config, stream, shape.parameters(), plateau)
+    evaluate.check_figure(config, data.counts)
     if not (Path(workdir) / folder.CHECKPOINTS).exists():
-        evaluating.check_step(config, plan, [])
+        evaluate.check_step(config, plan, [])
     with (
         folder.alone(workdir) if is_primary() else contextlib.nullcontext(),
         signals.Stop(together=initialize.many()) as stop,
@@ -73,7 +72,9 @@ def trained(
     if is_primary():
         folder.check_room(workdir, numbers=2 * sum(shape.parameters().values()))
         folder.settle(workdir, config, dataset=data.checksum)
-    for line in planning.announcement(config, data, shape, plan, workdir) + rooms.describe(shape, mesh):
+    for line in training_plan.announcement(config, data, shape, plan, workdir) + factories.describe(
+        shape, mesh
+    ):
         log.info('%s', line)
     with (
         Journal(workdir, tensorboard=config.log.tensorboard, writer=is_primary()) as journal,
@@ -83,15 +84,15 @@ def trained(
             Checkpoints(Path(workdir) / folder.CHECKPOINTS, keep_every=config.checkpoint.keep_every_steps)
         ) as checkpoints,
     ):
-        network = rooms.network_of(config, shape)
+        network = factories.network_of(config, shape)
         run = Run(config, workdir, data, network, mesh, stream, plateau, stop, journal, profile, checkpoints)
         with stop.leaving('nothing was done since the last checkpoint; run the same command to go on.'):
             checkpoints.check_fresh(any(row['step'] for row in read_metrics(workdir)))
             start = begin(run)
-            if is_primary() and not (Path(workdir) / concluding.EXAMPLES).exists():
-                concluding.draw_examples(stream, data, workdir, mean_kind=config.augment.mean)
+            if is_primary() and not (Path(workdir) / final_report.EXAMPLES).exists():
+                final_report.draw_examples(stream, data, workdir, mean_kind=config.augment.mean)
         ended = start.done >= start.plan.last or bool(plateau and plateau.over)
-        evaluating.check_step(config, start.plan, checkpoints.steps(), ended=ended)
+        evaluate.check_step(config, start.plan, checkpoints.steps(), ended=ended)
         run.ledger.add('start', time.perf_counter() - began)
         return concluded(run, through(run, start))
 
@@ -121,7 +122,7 @@ class Run:
     def plan(self, stream: pipeline.Training, done: int = 0) -> loop.Plan:
         """Steps, cadences and rates along a stream."""
         layers = self.network.architecture.parameters()
-        return planning.plan_of(self.config, stream, layers, self.plateau, done)
+        return training_plan.plan_of(self.config, stream, layers, self.plateau, done)
 
 
 class Start(NamedTuple):
@@ -147,9 +148,11 @@ def begin(run: Run) -> Start:
     shape, config = run.network.architecture, run.config
     if not run.checkpoints.steps():
         run.journal.cut_back(0)
-        fresh = rooms.network_of(config, shape, key=jax.random.fold_in(run.key, 0))
-        return Start(0, train_step.first_state(fresh, run.mesh), loop.Tally(), run.stream, run.plan(run.stream))
-    done, state, record = run.checkpoints.restore(rooms.abstract_state(shape, run.mesh))
+        fresh = factories.network_of(config, shape, key=jax.random.fold_in(run.key, 0))
+        return Start(
+            0, train_step.first_state(fresh, run.mesh), loop.Tally(), run.stream, run.plan(run.stream)
+        )
+    done, state, record = run.checkpoints.restore(factories.abstract_state(shape, run.mesh))
     run.journal.cut_back(done)
     log.info('Going on from the checkpoint of step %d.', done)
     if run.plateau:
@@ -185,7 +188,7 @@ def through(run: Run, start: Start) -> Start:
             skipped = nonfinite.without(end, start.images())
             run.checkpoints.forget_after(nonfinite.first_of(end))
             if run.plateau:
-                vars(run.plateau).update(vars(planning.plateau_of(run.config, run.data.counts)))
+                vars(run.plateau).update(vars(training_plan.plateau_of(run.config, run.data.counts)))
             start = begin(run)._replace(skipped=skipped)
     return start
 
@@ -193,7 +196,7 @@ def through(run: Run, start: Start) -> Start:
 def go_on(run: Run, start: Start) -> tuple[train_step.State, int]:
     """The steps from where the run stands to the last one, and its number."""
     config, stream = run.config, start.images()
-    held = rooms.cache_of(config, run.data, run.mesh)
+    held = factories.cache_of(config, run.data, run.mesh)
     made = made_step(run, held.images if held else None)
     cached = stream.without_pixels(held.labels) if held else stream
     batches = cached.batches(start.done, start.plan.last)
@@ -213,7 +216,7 @@ def go_on(run: Run, start: Start) -> tuple[train_step.State, int]:
             leaving=run.stop.leaving,
             check=run.checkpoints.check,
             plateau=run.plateau,
-            standstill=planning.standstill_of(config, len(run.data.classes)),
+            standstill=training_plan.standstill_of(config, len(run.data.classes)),
             profile=run.profile,
             skipped=stream.skipped_before,
             ledger=run.ledger,
@@ -244,9 +247,9 @@ def evaluator(run: Run) -> Callable[[train_step.State, int], dict[str, float] | 
     """What gives the rates on the validation split, None where there is none."""
     if 'validation' not in run.data.counts:
         return lambda state, done: None
-    centre = rooms.evaluator_of(run.config, run.data, run.network, run.mesh, views=1)
+    centre = factories.evaluator_of(run.config, run.data, run.network, run.mesh, views=1)
     return lambda state, done: centre.rates(
-        state['parameters'], rooms.scoring_of(run.config, run.data, 'validation', run.mesh)
+        state['parameters'], factories.scoring_of(run.config, run.data, 'validation', run.mesh)
     )
 
 
@@ -281,10 +284,10 @@ def concluded(run: Run, start: Start) -> dict[str, Any]:
     with run.stop.leaving('the training is done and saved, its figure is not; run the same command for it.'):
         with ledger.of('end'):
             shape = run.network.architecture
-            number, parameters = evaluating.reported(
+            number, parameters = evaluate.reported(
                 config, run.checkpoints, shape, run.mesh, start.done, start.state
             )
-            result = concluding.conclude(
+            result = final_report.conclude(
                 config, run.data, run.network, run.mesh, run.workdir, parameters, number, start.images()
             )
         run.journal.timings(start.done, **ledger.take())

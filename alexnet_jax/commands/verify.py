@@ -10,10 +10,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.checkpoint import manager, manifest, quarantine
+from alexnet_jax.commands import prepare
+from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.data import dataset
 from alexnet_jax.errors import UserError
-from alexnet_jax.modes import preparing
-from alexnet_jax.modes import workdir as folder
 from alexnet_jax.train import metrics_writer
 
 OBJECTS = (folder.RUN, folder.CONFIG, 'result.json', 'evaluation.json')  # JSON without checksums
@@ -57,7 +57,7 @@ def places(config: ConfigDict, workdir: str) -> list[Path]:
         config = folder.as_begun(config, workdir) if workdir else config
     except UserError:  # run.json is damaged, which is told with the run's files
         log.info('Where the dataset of %s lies is not known; what the config says is looked at.', workdir)
-    directory = preparing.directory(config, workdir)
+    directory = prepare.directory(config, workdir)
     is_run = workdir and (Path(workdir) / folder.RUN).exists()
     return [directory] if is_run or directory.exists() else []
 
@@ -68,7 +68,10 @@ def of_run(workdir: Path) -> dict[str, str]:
     for name in OBJECTS:
         if (workdir / name).exists():
             found[str(workdir / name)] = _of_object(workdir / name)
-    for name, read in ((metrics_writer.METRICS, metrics_writer.read_metrics), (metrics_writer.TIMINGS, metrics_writer.read_timings)):
+    for name, read in (
+        (metrics_writer.METRICS, metrics_writer.read_metrics),
+        (metrics_writer.TIMINGS, metrics_writer.read_timings),
+    ):
         if (workdir / name).exists():
             found[str(workdir / name)] = _of_rows(read, workdir)
     if (workdir / folder.CHECKPOINTS).is_dir():

@@ -11,12 +11,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from alexnet_jax.commands import evaluate, factories
 from alexnet_jax.data import augment, dataset, pipeline
 from alexnet_jax.distributed.mesh import gather_to_host, is_primary
 from alexnet_jax.evaluate import nearest_neighbor
 from alexnet_jax.evaluate.evaluator import Outcomes
 from alexnet_jax.models.alexnet import AlexNet
-from alexnet_jax.modes import evaluating, rooms
 from alexnet_jax.report import run_result
 from alexnet_jax.report.plots import run
 from alexnet_jax.train import metrics_writer, train_step
@@ -64,9 +64,9 @@ def conclude(
 
     Processes that do not write have the rates alone.
     """
-    split = evaluating.split_of(config, data.counts)
-    evaluator = rooms.evaluator_of(config, data, network, mesh, views=config.evaluate.views)
-    rates, outcomes = evaluator.outcomes(parameters, rooms.scoring_of(config, data, split, mesh))
+    split = evaluate.split_of(config, data.counts)
+    evaluator = factories.evaluator_of(config, data, network, mesh, views=config.evaluate.views)
+    rates, outcomes = evaluator.outcomes(parameters, factories.scoring_of(config, data, split, mesh))
     kernel = gather_to_host(parameters['conv1']['kernel'], mesh)
     if not is_primary():
         return rates

@@ -7,9 +7,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from alexnet_jax.commands import evaluate, factories
 from alexnet_jax.errors import UserError
-from alexnet_jax.evaluate import predict
-from alexnet_jax.modes import evaluating, rooms
+from alexnet_jax.evaluate.predict import Prediction, find_image_files, predict_files
 
 TOP = 5  # classes that are shown of each image
 
@@ -21,12 +21,14 @@ def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
     What cannot be read is named in its place; when the others are done a UserError counts them.
     """
-    files = predict.files(path.strip() for path in config.predict.images.split(',') if path.strip())
-    run = evaluating.trained(config, workdir)
-    evaluator = rooms.evaluator_of(run.config, run.data, run.network, run.mesh, views=config.evaluate.views)
+    files = find_image_files(path.strip() for path in config.predict.images.split(',') if path.strip())
+    run = evaluate.trained(config, workdir)
+    evaluator = factories.evaluator_of(
+        run.config, run.data, run.network, run.mesh, views=config.evaluate.views
+    )
     log.info('Step %d of the run in %s says, by %d views:', run.step, workdir, config.evaluate.views)
     unreadable = 0
-    for prediction in predict.predict(
+    for prediction in predict_files(
         evaluator, run.parameters, files, run.data.words, side=run.data.side, top=TOP
     ):
         unreadable += bool(prediction.problem)
@@ -38,7 +40,7 @@ def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
     return {'images': len(files), 'unreadable': unreadable}
 
 
-def lines(prediction: predict.Prediction) -> list[str]:
+def lines(prediction: Prediction) -> list[str]:
     """The file, and below it a line for each class; or the sentence about the file."""
     if prediction.problem:
         return [prediction.problem]
