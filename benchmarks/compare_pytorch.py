@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import main
-from benchmarks import ledger
+from benchmarks import results_file
 from configs import default
 
 CASES = ('train:32', 'train:128', 'centre:32', 'centre:128', 'ten:32')
@@ -260,20 +260,21 @@ def run() -> None:
     given = arguments()
     _, settings = config_of(given.preset)
     print(*(line for line in settings if 'keep_memory' in line))
-    rows = [row for row in ledger.known(given.results) if row.get('preset') == given.preset]
+    rows = [row for row in results_file.known(given.results) if row.get('preset') == given.preset]
     cases = [
         (what, int(batch)) for what, _, batch in (each.partition(':') for each in given.cases.split(','))
     ]
     missing = [each for each in cases if each not in {(row['what'], row['batch']) for row in rows}]
     if missing:
-        ledger.write(
-            given.results, ledger.about(('jax', 'jaxlib', 'flax', 'torch', 'numpy')) | {'process': settings}
+        results_file.write(
+            given.results,
+            results_file.about(('jax', 'jaxlib', 'flax', 'torch', 'numpy')) | {'process': settings},
         )
     for what, batch in missing:
         rounds = given.rounds or ROUNDS.get(batch, 3)
         seconds = case(given.preset, what, batch, rounds, given.skip.split(','))
         rows.append({'what': what, 'batch': batch, 'preset': given.preset, 'seconds': seconds})
-        ledger.write(given.results, rows[-1])
+        results_file.write(given.results, rows[-1])
     for row in rows:
         print('\n'.join(table(row)))
     print(figure([row for row in rows if (row['what'], row['batch']) in cases]))

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import main
 from alexnet_jax.config import validate
-from benchmarks import ledger
+from benchmarks import results_file
 from configs import quickstart
 
 BELOW = 0.1  # nats under ln 10
@@ -146,7 +146,7 @@ def run() -> None:
     }
     rows = [
         row
-        for row in ledger.known(given.results)
+        for row in results_file.known(given.results)
         if wanted.items() <= row.items() and row['seed'] < given.seeds
     ]
     done, trials = {(row['initialisation'], row['seed']) for row in rows}, None
@@ -156,9 +156,9 @@ def run() -> None:
             continue
         if trials is None:
             trials = Trials(config)
-            ledger.write(given.results, ledger.about())
+            results_file.write(given.results, results_file.about())
         row = {'initialisation': name, 'seed': seed, **wanted, **trials.run(name, seed, given.steps)}
-        ledger.write(given.results, row)
+        results_file.write(given.results, row)
         rows.append(row)
         print(f'{name}, seed {seed}: {row["started"] or "not"} started, loss {row["loss"]}', flush=True)
     print(f'{figure(rows, names)} within {given.steps} steps at rate {given.rate:g}, batch {given.batch}')

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import ledger
+from benchmarks import results_file
 
 ROOT = Path(__file__).resolve().parent.parent
 CUTOUTS = (
@@ -107,14 +107,14 @@ def figure(rows: list[dict]) -> str:
 def run() -> None:
     """All cards that are missing from the results."""
     given = arguments()
-    rows = [row for row in ledger.known(given.results) if 'card' in row]
+    rows = [row for row in results_file.known(given.results) if 'card' in row]
     for card in given.cards.split(','):
         if card in {row['card'] for row in rows}:
             continue
         row = {'card': card, **starts(card, given.workdir, given.rounds)}
         if not rows:
-            ledger.write(given.results, ledger.about())
-        ledger.write(given.results, row)
+            results_file.write(given.results, results_file.about())
+        results_file.write(given.results, row)
         rows.append(row)
     print(figure(rows))
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import main
 from alexnet_jax.config import validate
-from benchmarks import ledger
+from benchmarks import results_file
 from configs import quickstart
 
 SIDES = ('float32', 'torch', 'bfloat16')
@@ -210,7 +210,7 @@ def run() -> None:
     }
     rows = [
         row
-        for row in ledger.known(given.results)
+        for row in results_file.known(given.results)
         if wanted.items() <= row.items() and row['seed'] < given.seeds
     ]
     done = {(row['side'], row['seed']) for row in rows}
@@ -221,10 +221,10 @@ def run() -> None:
         if race is None:
             race = Race(config)
             packages = ('jax', 'jaxlib', 'flax', 'numpy', *(('torch',) if 'torch' in sides else ()))
-            ledger.write(given.results, ledger.about(packages))
+            results_file.write(given.results, results_file.about(packages))
         found = theirs(race, seed, given.threads) if side == 'torch' else ours(race, seed, side)
         row = {'side': side, 'seed': seed, **wanted, **found}
-        ledger.write(given.results, row)
+        results_file.write(given.results, row)
         rows.append(row)
         print(f'{side}, seed {seed}: test error {row["error"]:.1%}, loss {row["losses"][-1]}', flush=True)
     print(f'{figure(rows, sides)}; {given.steps} steps of {given.batch}')

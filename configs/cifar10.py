@@ -7,7 +7,7 @@ training images becomes the validation split; its 10,000 test images are reporte
 
 Cost: ten minutes of training on two cores of an EPYC (Zen 4), 1,150 images a second.
 Expected: 21.2 % top-1 error on the test images, ten views, one seed; of a copy of the images as JPEGs, and not of
-this archive, which was not at hand (benchmarks/2026-11-21-cifar10.md). Nearest neighbours on pixels 68 %.
+this archive, which was not at hand (benchmarks/results/2026-11-21-cifar10.md). Nearest neighbours on pixels 68 %.
 """
 
 from ml_collections import ConfigDict

@@ -5,9 +5,9 @@
 The archive comes from github.com/fastai/imagenette; any tar of train/<class>/* and val/<class>/* does. As it has no
 third split, a tenth of its training images becomes the validation split and its `val` is what is reported.
 
-Cost: a step of 32 takes 0.9 to 1.1 s on two CPU cores (benchmarks/2026-11-21-layers.md); a GPU has not been tried.
+Cost: a step of 32 takes 0.9 to 1.1 s on two CPU cores (benchmarks/results/2026-11-21-layers.md); a GPU has not been tried.
 Expected: unknown for the whole archive. On a part of it (1,812 training images) six epochs gave a validation
-loss of 1.85 to 2.07 and about 30 % top-1 (benchmarks/2026-11-21-imagenette.md): this machine works, no figure of merit.
+loss of 1.85 to 2.07 and about 30 % top-1 (benchmarks/results/2026-11-21-imagenette.md): this machine works, no figure of merit.
 """
 
 from ml_collections import ConfigDict

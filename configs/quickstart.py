@@ -4,7 +4,7 @@
 
 Cost: 244 to 268 s on two cores of an EPYC (Zen 4), preparation, evaluation and pictures included.
 Expected: 82% top-1 on test images whose photographs were never trained on, ten views; mean of three seeds,
-81.6% to 83.3% (benchmarks/2026-11-21-quickstart.md). Chance 10 %, nearest neighbours on pixels 20 %.
+81.6% to 83.3% (benchmarks/results/2026-11-21-quickstart.md). Chance 10 %, nearest neighbours on pixels 20 %.
 """
 
 from ml_collections import ConfigDict

@@ -14,6 +14,7 @@ os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 
 import jax
 import pytest
+from tiny_run import tiny_config
 
 atexit.register(shutil.rmtree, os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
 jax.config.update('jax_num_cpu_devices', 8)
@@ -25,33 +26,11 @@ def key():
     return jax.random.key(0)
 
 
-def tiny():
-    """The quickstart in seconds: a few steps of the miniature on a few cut-outs."""
-    from configs import quickstart
-
-    config = quickstart.get_config()
-    config.update_from_flattened_dict(
-        {
-            'mesh': '1,2',
-            'prepare.counts': '48,16,20',
-            'train.batch': 8,
-            'train.epochs': 1.0,
-            'train.rate': 0.001,
-            'train.warmup_epochs': 0.0,
-            'evaluate.batch': 8,
-            'evaluate.views': 1,
-            'log.every_steps': 2,
-            'log.tensorboard': False,
-        }
-    )
-    return config
-
-
 @pytest.fixture(scope='session')
 def trained(tmp_path_factory):
     """(config, workdir) of a tiny run that has ended; to be read, not to be changed."""
     from alexnet_jax import commands
 
-    config, workdir = tiny(), str(tmp_path_factory.mktemp('trained'))
+    config, workdir = tiny_config(), str(tmp_path_factory.mktemp('trained'))
     commands.run('train', config, workdir)
     return config, workdir

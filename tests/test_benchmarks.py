@@ -20,13 +20,13 @@ def script(name):
 
 
 def test_a_line_torn_by_a_kill_is_passed_over_and_the_next_one_stands_alone(tmp_path):
-    ledger, results = script('ledger'), tmp_path / 'folder' / 'results.jsonl'
-    assert ledger.known(results) == []
-    ledger.write(results, {'seed': 0})
+    results_file, results = script('results_file'), tmp_path / 'folder' / 'results.jsonl'
+    assert results_file.known(results) == []
+    results_file.write(results, {'seed': 0})
     with open(results, 'a') as file:
         file.write('{"seed": 1, "sta')
-    ledger.write(results, {'seed': 1})
-    assert ledger.known(results) == [{'seed': 0}, {'seed': 1}]
+    results_file.write(results, {'seed': 1})
+    assert results_file.known(results) == [{'seed': 0}, {'seed': 1}]
 
 
 def test_the_figure_counts_the_seeds_that_start_and_says_when():

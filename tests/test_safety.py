@@ -10,7 +10,7 @@ FILES = [
     ROOT / 'main.py',
     *sorted((ROOT / 'alexnet_jax').rglob('*.py')),
     *sorted((ROOT / 'configs').glob('*.py')),
-    *sorted((ROOT / 'benchmarks').glob('*.py')),
+    *sorted((ROOT / 'benchmarks').rglob('*.py')),
 ]
 MODULES = {
     'pickle',

@@ -16,7 +16,7 @@ def rows():
 
 def test_every_test_that_is_named_is_one_of_the_suite():
     known = set(
-        re.findall(r'^def (test_\w+)', ''.join(f.read_text() for f in (ROOT / 'tests').glob('*.py')), re.M)
+        re.findall(r'^def (test_\w+)', ''.join(f.read_text() for f in (ROOT / 'tests').rglob('*.py')), re.M)
     )
     named = {word for word in QUOTED if word.startswith('test_')}
     assert len(named) > 20 and named - known == set()

@@ -1,7 +1,7 @@
 """The same networks in PyTorch, written from the paper, Caffe's prototxt and torchvision's file, not from the package.
 
 Arrays are (images, maps, rows, columns), as PyTorch has them; weights come over from the package's layout by
-`parameters_of`. Used by tests/test_twin.py and benchmarks/twin_cutouts.py; needs requirements-torch.txt.
+`parameters_of`. Used by tests/models/test_twin.py and benchmarks/twin_cutouts.py; needs requirements-torch.txt.
 """
 
 import numpy as np

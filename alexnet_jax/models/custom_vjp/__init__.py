@@ -1,8 +1,8 @@
 """Layers with gradients of their own, and the table that says which platform uses which.
 
-Each is equal to its plain formulation in `layers` in value and gradient (tests/test_kernels.py), and is chosen only
+Each is equal to its plain formulation in `layers` in value and gradient (tests/models/test_custom_vjp.py), and is chosen only
 where it was measured to win inside the whole training step; elsewhere the plain one runs. The figures are step time
-of the plain formulation over this one's, everything else being equal (benchmarks/2026-11-21-formulations.md).
+of the plain formulation over this one's, everything else being equal (benchmarks/results/2026-11-21-formulations.md).
 """
 
 from __future__ import annotations

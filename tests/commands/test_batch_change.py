@@ -1,0 +1,62 @@
+"""A run goes on with batches of another size behind the examples it has seen."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from tiny_run import tiny_config
+
+from alexnet_jax import commands
+from alexnet_jax.commands import factories
+from alexnet_jax.commands import run_dir as folder
+from alexnet_jax.data import pipeline
+from alexnet_jax.runtime import signals
+from alexnet_jax.train import metrics_writer
+
+
+def test_another_size_of_the_batch_begins_behind_the_examples_that_were_seen(trained):
+    config, workdir = trained
+    data = factories.open_dataset(config, workdir)
+    settings = {'seed': 1, 'crop': 56, 'mirror': True, 'lighting': 'none', 'deviation': 0.0}
+    settings |= {'eigenvalues': data.eigenvalues, 'eigenvectors': data.eigenvectors}
+    small, large = (pipeline.Training(data.split('train'), batch=batch, **settings) for batch in (4, 6))
+    large.go_on(5, small.position(5))
+    assert (large.position(5), large.position(7)) == (20, 32) and large.epoch(7) == 32 / 48
+    for name in ('id', 'top', 'image'):
+        expected = np.concatenate([small.batch(step)[name] for step in (5, 6, 7)])
+        np.testing.assert_array_equal(np.concatenate([large.batch(step)[name] for step in (5, 6)]), expected)
+
+
+def test_a_run_goes_on_with_another_batch_and_says_so_once(trained, tmp_path, monkeypatch, caplog):
+    config, workdir = tiny_config(), str(tmp_path)  # six steps of eight images
+    config.data.directory = f'{trained[1]}/dataset'
+
+    def bar(self, done, total, **shown):
+        if done == 3 and stops:
+            os.kill(os.getpid(), stops.pop())
+
+    monkeypatch.setattr(metrics_writer.Journal, 'bar', bar)
+    stops = [signal.SIGTERM]
+    with pytest.raises(signals.Stopped, match='everything up to step 3'):
+        commands.run('train', config, workdir)
+
+    config.train.batch, stops = 12, []
+    with caplog.at_level('WARNING'):
+        result = commands.run('train', config, workdir)
+    assert 'config.train.batch was 8 and is now 12: the run goes on behind the 24 examples' in caplog.text
+    assert (result['checkpoint_step'], result['epochs']) == (
+        5,
+        1.0,
+    )  # three of eight, two of twelve: 48 images
+    assert folder.read(workdir)['deciding']['train.batch'] == 8
+
+    caplog.clear()
+    again = commands.run('train', config, workdir)
+    assert again['checkpoint_step'] == 5 and 'train.batch' not in caplog.text
+
+
+def test_a_checkpoint_of_the_first_release_has_seen_its_runs_batches(tmp_path):
+    folder.write_json(tmp_path / folder.RUN, {'deciding': {'train.batch': 16}})
+    assert folder.batch_of(str(tmp_path), {'tally': {}}, 3) == (16, 48)
+    assert folder.batch_of(str(tmp_path), {'seen': {'batch': 8, 'examples': 40}}, 3) == (8, 40)

@@ -1,0 +1,46 @@
+"""Mode benchmark leaves its table, its figures and its picture."""
+
+import json
+import logging
+
+from PIL import Image
+from tiny_run import tiny_config
+
+from alexnet_jax import commands
+from alexnet_jax.commands import benchmark, factories
+from alexnet_jax.models import presets
+from alexnet_jax.report import benchmark_report
+
+
+def test_a_run_of_the_mode_measures_step_layers_input_memory_and_what_is_sent(tmp_path, caplog):
+    config = tiny_config()
+    config.benchmark.steps, config.benchmark.rounds = 2, 1
+    with caplog.at_level(logging.INFO, logger='alexnet_jax'):
+        report = commands.MODES['benchmark'](config, str(tmp_path))
+    written = json.loads((tmp_path / 'benchmark.json').read_text())
+    assert written == json.loads(json.dumps(report))
+    shape = presets.get('miniature')
+    assert [layer['name'] for layer in report['layers']] == [layer.name for layer in shape.layers]
+    assert report['step']['least'] <= report['step']['median'] <= report['step']['most']
+    assert report['images_per_second'] == config.train.batch / report['step']['median']
+    assert 0 < report['share'] and report['compile'] > 0
+    assert report['input']['images_per_second'] > 0 and 0 <= report['whole']['waiting'] <= 1
+    assert report['exchanged'] == {'columns': 2 * 4 * 8 * 1696, 'data': 0}
+    assert report['memory']['most']['process'] >= report['memory']['base'] > 0
+    assert set(report['presets']) == set(presets.PRESETS)
+    assert Image.open(tmp_path / 'benchmark.png').size[0] == 1600
+    table = caplog.text
+    assert 'of the rate of matrix products' in table and 'input alone' in table
+    assert all(f'\n{name} ' in table for name in ('conv1', 'fc8', 'sum', *presets.PRESETS))
+    assert max(map(len, benchmark_report.lines(report, shape))) <= 120
+
+
+def test_without_a_dataset_noise_takes_its_place(tmp_path, caplog):
+    config = tiny_config()
+    config.prepare.source, config.benchmark.steps = 'folder', 1
+    with caplog.at_level(logging.INFO, logger='alexnet_jax'):
+        data = benchmark.prepared(config, str(tmp_path))
+    assert data is None and 'noise takes its place' in caplog.text
+    shape = benchmark.architecture_of(config, data)
+    found = benchmark.whole(config, shape, factories.mesh_of(config, shape), data, None)
+    assert found['step']['median'] > 0 and 'whole' not in found

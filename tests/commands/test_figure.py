@@ -1,0 +1,157 @@
+"""The figure that a run ends with: what it can not be is said before the first step, and asking otherwise goes on."""
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+from PIL import Image
+from tiny_run import tiny_config
+
+from alexnet_jax import commands
+from alexnet_jax.commands import evaluate, final_report
+from alexnet_jax.commands import run_dir as folder
+from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import signals
+from alexnet_jax.train import loop, metrics_writer
+
+
+def asking(dataset='', **fields):
+    config = tiny_config()
+    config.data.directory = str(dataset)
+    config.update_from_flattened_dict({name.replace('__', '.'): value for name, value in fields.items()})
+    return config
+
+
+@pytest.fixture(scope='module')
+def by_shares(tmp_path_factory):
+    """A dataset that has only train, and one that has a test split too."""
+    home = tmp_path_factory.mktemp('figure')
+    for name in ('a', 'b'):
+        (home / 'pictures' / name).mkdir(parents=True)
+        for number in range(8):
+            file = home / 'pictures' / name / f'{number}.png'
+            Image.new('RGB', (64, 64), (20 * number, 90, 0)).save(file)
+    shares = {'only_train': 0.0, 'with_test': 0.4}
+    for name, share in shares.items():
+        fields = {'prepare__source': 'folder', 'prepare__path': str(home / 'pictures')}
+        fields |= {'prepare__test_share': share, 'prepare__validation_share': 0.0}
+        commands.run('prepare', asking(home / name, **fields))
+    return home
+
+
+@pytest.mark.parametrize(
+    'dataset, checkpoint, words',
+    [
+        ('only_train', 'final', 'has only train, and an honest figure .*--config.evaluate.split=train'),
+        ('with_test', 'best', 'has only train, test; give --config.evaluate.checkpoint=final'),
+        ('with_test', '7', 'is 7, and of that step no checkpoint is kept, but of 2 and the best'),
+        ('with_test', '1', 'is 1, and of that step no checkpoint is kept'),
+        ('with_test', '0', 'is 0, and of that step no checkpoint is kept'),
+    ],
+)
+def test_a_figure_that_cannot_be_is_refused_before_the_folder_is_made(
+    by_shares, tmp_path, dataset, checkpoint, words
+):
+    config = asking(by_shares / dataset, evaluate__checkpoint=checkpoint, train__epochs=1.5)
+    with pytest.raises(UserError, match=words):
+        commands.run('train', config, str(tmp_path / 'run'))
+    assert not (tmp_path / 'run').exists()
+
+
+def test_the_training_images_are_scored_where_that_is_asked_for():
+    config = asking(evaluate__split='train')
+    evaluate.check_figure(config, {'train': 16})
+    assert evaluate.split_of(config, {'train': 16}) == 'train'
+
+
+def test_the_reported_figure_may_be_another_on_resuming_and_the_training_is_the_same(
+    trained, tmp_path, monkeypatch
+):
+    """Six steps that are validated after the third; what is asked of the end changes at a signal, and after the end."""
+    dataset, asked = f'{trained[1]}/dataset', []
+
+    def run(name, **fields):
+        result = commands.run(
+            'train', asking(dataset, evaluate__every_epochs=0.5, **fields), str(tmp_path / name)
+        )
+        return result['checkpoint_step'], result['split'], result['views']
+
+    assert run('whole') == (6, 'test', 1)
+
+    def bar(self, done, total, **shown):
+        if done == 2 and not asked:
+            asked.append(os.kill(os.getpid(), signal.SIGTERM))
+
+    monkeypatch.setattr(metrics_writer.Journal, 'bar', bar)
+    with pytest.raises(signals.Stopped):
+        run('broken')
+    with pytest.raises(
+        UserError, match='is 4, and of that step no checkpoint is kept, but of 3, 6 and the best'
+    ):
+        run('broken', evaluate__checkpoint='4')
+    other = {'evaluate__split': 'validation', 'evaluate__views': 10}
+    assert run('broken', evaluate__checkpoint='3', **other) == (3, 'validation', 10)
+    with pytest.raises(UserError, match='is 5, and of that step no checkpoint is kept, but of'):
+        run('broken', evaluate__checkpoint='5')
+    assert run('broken') == (6, 'test', 1)
+    metrics = [(tmp_path / name / metrics_writer.METRICS).read_bytes() for name in ('whole', 'broken')]
+    assert metrics[0] == metrics[1]
+    results = [json.loads((tmp_path / name / 'result.json').read_text()) for name in ('whole', 'broken')]
+    assert results[0]['top1_error'] == results[1]['top1_error'] and results[0]['loss'] == results[1]['loss']
+
+
+def test_a_run_of_an_earlier_version_which_kept_the_figure_with_what_decides_goes_on(trained, tmp_path):
+    shutil.copytree(trained[1], tmp_path / 'run')
+    file = tmp_path / 'run' / folder.RUN
+    run = json.loads(file.read_text())
+    run['deciding'] |= {'evaluate.views': 10, 'evaluate.split': 'test', 'evaluate.checkpoint': 'best'}
+    file.write_text(json.dumps(run))
+    result = commands.run(
+        'train', asking(run['data.directory'], evaluate__split='validation'), str(tmp_path / 'run')
+    )
+    assert result['split'] == 'validation'
+    assert 'evaluate.views' not in json.loads(file.read_text())['deciding']
+
+
+def plan(last, save_every, evaluate_every):
+    return loop.Plan(last, 1, evaluate_every, save_every, float, lambda done: None, float)
+
+
+@pytest.mark.parametrize(
+    'step, keep, saved, ended, is_kept',
+    [
+        (100, 0, [], False, True),
+        (90, 0, [], False, True),  # the last two are kept
+        (80, 0, [], False, False),
+        (80, 40, [], False, True),
+        (45, 45, [], False, False),  # nothing is saved there
+        (101, 0, [], False, False),
+        (120, 40, [], False, False),
+        (40, 40, [60, 70], False, False),  # it went by
+        (40, 40, [40, 60, 70], False, True),
+        (70, 0, [60, 70], False, False),  # it is there, and will not stay
+        (95, 0, [90, 95], False, True),  # where a signal stopped the run, which has one more to save
+        (90, 0, [90, 95], False, False),
+        (70, 0, [70, 90, 100], True, True),
+        (80, 80, [70, 90, 100], True, False),
+    ],
+)
+def test_a_step_is_taken_where_its_checkpoint_will_be_there_at_the_end(step, keep, saved, ended, is_kept):
+    config = asking(evaluate__checkpoint=str(step), checkpoint__keep_every_steps=keep)
+    try:
+        evaluate.check_step(config, plan(100, 10, 0), saved, ended=ended)
+    except UserError as mistake:
+        assert not is_kept and str(mistake).endswith('.')
+    else:
+        assert is_kept
+
+
+def test_what_is_said_beside_a_figure_is_why_that_split_is_reported():
+    counts = {'train': 8, 'validation': 2, 'test': 2}
+    assert final_report.note_of('test', counts) == ''
+    assert (
+        final_report.note_of('train', counts) == 'the train split was asked for, and the run learned from it'
+    )
+    assert 'for want of a test split' in final_report.note_of('validation', {'train': 8, 'validation': 2})

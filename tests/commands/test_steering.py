@@ -1,0 +1,203 @@
+"""What steers a run and what warns of its standing still; an interrupted run is steered as the unbroken one."""
+
+import contextlib
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from tiny_run import tiny_config
+
+from alexnet_jax import commands
+from alexnet_jax.checkpoint import manager
+from alexnet_jax.commands import factories, training_plan
+from alexnet_jax.commands import run_dir as folder
+from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import signals
+from alexnet_jax.train import metrics_writer, optimizer, stalled_loss
+from alexnet_jax.train.profiler import Profile
+
+
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory):
+    """A dataset for all runs of this file."""
+    config, directory = tiny_config(), tmp_path_factory.mktemp('prepared')
+    commands.run('prepare', config, str(directory))
+    return str(directory / 'dataset')
+
+
+def stalling(prepared, **values):
+    """A run whose validation error never falls by a half, so that every evaluation but the first makes a plateau."""
+    config = tiny_config()
+    config.data.directory = prepared
+    fields = {
+        'train.schedule': 'plateau',
+        'train.patience': 1,
+        'train.min_delta': 0.9,
+        'train.epochs': 6.0,
+        'evaluate.every_epochs': 0.5,
+    }
+    config.update_from_flattened_dict(fields | values)
+    return config
+
+
+def state_of(workdir, config, step):
+    data = factories.open_dataset(config, workdir)
+    shape = factories.architecture_of(config, data)
+    like = factories.abstract_state(shape, factories.mesh_of(config, shape))
+    _, state, record = manager.Checkpoints(f'{workdir}/checkpoints').restore(like, step)
+    return jax.tree.map(np.asarray, state), record
+
+
+def test_a_run_is_steered_by_its_plateaus_and_an_interrupted_one_is_the_same(
+    prepared, tmp_path, monkeypatch, capsys
+):
+    config = stalling(prepared)
+    whole, broken = str(tmp_path / 'whole'), str(tmp_path / 'broken')
+    result = commands.run('train', config, whole)
+    assert (
+        result['checkpoint_step'] == 15
+    )  # of 36: evaluated every 3 steps, the first sets the mark, four stall
+    said = capsys.readouterr().out
+    assert said.count('the rate is divided by ten') == 3 and said.count('this is the end of the run') == 1
+    rows = metrics_writer.read_metrics(whole)
+    decisions = [row for row in rows if 'plateaus' in row]
+    assert [(row['step'], row['plateaus']) for row in decisions] == [(6, 1), (9, 2), (12, 3), (15, 4)]
+    assert [row['next_rate'] for row in decisions] == pytest.approx([1e-4, 1e-5, 1e-6, 0])
+    rates = {row['step']: row['rate'] for row in rows if 'rate' in row}
+    assert [rates[step] for step in (4, 6, 8, 10, 14)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5, 1e-6])
+
+    bar = metrics_writer.Journal.bar
+
+    def interrupted(self, done, total, **shown):
+        if done in (3, 8):  # heard after the next step: between evaluations, and with one
+            os.kill(os.getpid(), signal.SIGTERM)
+        bar(self, done, total, **shown)
+
+    monkeypatch.setattr(metrics_writer.Journal, 'bar', interrupted)
+    ends = 0
+    while ends < 10:
+        try:
+            commands.run('train', config, broken)
+            break
+        except signals.Stopped:
+            ends += 1
+    assert ends == 2
+    files = [open(f'{workdir}/{metrics_writer.METRICS}', 'rb').read() for workdir in (whole, broken)]
+    assert files[0] == files[1]
+    states = [state_of(workdir, config, 15) for workdir in (whole, broken)]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+    assert states[0][1]['plateau']['found'] == 4
+
+    capsys.readouterr()
+    assert commands.run('train', config, broken)['checkpoint_step'] == 15  # an ended run does not begin again
+    assert 'images/s' not in capsys.readouterr().out
+
+
+def test_steering_by_validation_without_a_validation_split_is_refused_before_the_first_step(tmp_path):
+    config = stalling('')
+    config.data.directory = str(tmp_path / 'dataset')
+    photographs = tmp_path / 'photographs'
+    from PIL import Image
+
+    for name in ('a', 'b'):
+        (photographs / name).mkdir(parents=True)
+        for number in range(8):
+            Image.new('RGB', (64, 64), (number, 0, 0)).save(photographs / name / f'{number}.png')
+    config.prepare.source, config.prepare.path = 'folder', str(photographs)
+    config.prepare.validation_share = 0.0
+    config.prepare.test_share = 0.0
+    with pytest.raises(
+        UserError, match='steers by a validation split, and the source photographs has only train'
+    ):
+        commands.run('train', config, str(tmp_path / 'run'))
+    assert not (tmp_path / 'dataset').exists()  # nothing was prepared for it
+    config.train.schedule = 'drops'
+    commands.run('prepare', config)
+    config.train.schedule = 'plateau'
+    with pytest.raises(UserError, match='steers by a validation split, and the dataset has only train'):
+        commands.run('train', config, str(tmp_path / 'run'))
+    assert not (tmp_path / 'run').exists()
+
+
+def test_the_options_of_the_biases_reach_the_rule(prepared, tmp_path, monkeypatch):
+    given = {}
+
+    def rule(layers, **settings):
+        given.update(settings)
+        raise UserError('far enough')
+
+    monkeypatch.setattr(optimizer, 'paper_sgd', rule)
+    for decays in (True, False):
+        config = stalling(
+            prepared, **{'train.decay_biases': decays, 'train.bias_rate': 2.0, 'train.decay': 0.25}
+        )
+        with pytest.raises(UserError, match='far enough'):
+            commands.run('train', config, str(tmp_path / str(decays)))
+        assert given == {'momentum': 0.9, 'decay': 0.25, 'decay_biases': decays}
+    data = factories.open_dataset(config, '')
+    shape = factories.architecture_of(config, data)
+    plan = training_plan.plan_of(
+        config,
+        factories.training_of(config, data, shape, factories.mesh_of(config, shape)),
+        shape.parameters(),
+    )
+    np.testing.assert_allclose(plan.rates(0)[:, 1], 2 * plan.rates(0)[:, 0])
+    assert plan.rates(0)[1, 0] == np.float32(config.train.rate)
+
+
+def test_a_network_that_guesses_is_told_so_once_with_what_may_be_behind_it(
+    prepared, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(stalled_loss, 'CLOSE', 0.2)  # batches of eight scatter
+    config = stalling(prepared, **{'train.schedule': 'drops', 'train.epochs': 2.0, 'train.rate': 1e-9})
+    config.network.initialisation = 'paper'
+    config.log.standstill_steps = 8
+    commands.run('train', config, str(tmp_path / 'run'))
+    said = capsys.readouterr().out
+    assert said.count('Likely causes, in this order: 1. the paper') == 1
+    assert 'step 8  warning: for 8 steps the loss has stayed within half a percent of 2.3026' in said
+
+
+def test_a_run_is_trained_and_scored_with_the_mean_it_asks_for(prepared, tmp_path):
+    losses = {}
+    for kind in ('image', 'channel'):
+        config = stalling(prepared, **{'train.schedule': 'drops', 'augment.mean': kind, 'log.every_steps': 1})
+        config.train.epochs = 0.5
+        commands.run('train', config, str(tmp_path / kind))
+        rows = metrics_writer.read_metrics(str(tmp_path / kind))
+        losses[kind] = [rows[0]['loss'], rows[-1]['validation_loss']]
+    assert all(a != b for a, b in zip(losses['image'], losses['channel'], strict=True))
+
+
+def test_the_steps_that_are_asked_for_are_traced_into_the_workdir(prepared, tmp_path, capsys):
+    config = stalling(prepared, **{'train.schedule': 'drops', 'train.epochs': 0.5, 'train.profile': '2:3'})
+    commands.run('train', config, str(tmp_path))
+    (trace,) = tmp_path.glob('profile/plugins/profile/*/*.xplane.pb')
+    assert trace.stat().st_size > 0 and 'steps 2 to 3 are traced' in capsys.readouterr().out
+
+
+def test_a_trace_is_closed_where_a_run_ends_within_it(tmp_path):
+    with contextlib.suppress(ZeroDivisionError), Profile((1, 9), tmp_path) as traced:
+        with traced.step(1):
+            jax.numpy.zeros(3).block_until_ready()
+        assert traced.ended(1, ()) == ''
+        raise ZeroDivisionError
+    assert list(tmp_path.glob('plugins/profile/*/*.xplane.pb'))
+    with Profile((3, 4), tmp_path / 'none') as resumed:
+        with resumed.step(5):  # behind its beginning
+            pass
+    assert not (tmp_path / 'none').exists()
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(tmp_path, monkeypatch):
+    nearly_full = os.statvfs_result((4096, 4096, 9, 9, 9, 9, 9, 9, 0, 255))
+    monkeypatch.setattr(os, 'statvfs', lambda path: nearly_full)
+    with pytest.raises(UserError, match=r'need 16 MB and .* has 0 MB left; make room'):
+        folder.check_room(str(tmp_path / 'not' / 'yet'), numbers=10**6)
+    folder.check_room(str(tmp_path), numbers=100)
+    (tmp_path / 'checkpoints' / '3').mkdir(parents=True)
+    folder.check_room(str(tmp_path), numbers=9 * 4096 // 4 // 3)  # three more
+    with pytest.raises(UserError, match='need'):
+        folder.check_room(str(tmp_path), numbers=9 * 4096 // 4 // 3 + 1)

@@ -1,0 +1,276 @@
+"""Peers: who is missing, dies or stands still is named within the limit; who was held itself blames nobody."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from alexnet_jax.commands import consistency, prepare
+from alexnet_jax.distributed import heartbeat
+from alexnet_jax.errors import UserError
+from configs import quickstart
+
+LIMIT = 2
+CHILD = """
+import pathlib, sys, time
+from alexnet_jax.distributed import heartbeat
+folder, process, processes, join, comes = pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:])
+heartbeat.begin(folder, process, processes, join=join, limit={limit}, stuck={stuck})
+time.sleep(0.8)
+if comes:
+    heartbeat.joined(process, processes)
+heartbeat.at(f'step 7 of process {{process}}')
+print('ready', flush=True)
+{then}
+"""
+
+
+def started(folder, process, processes, then='time.sleep(60)', join=60, comes=1, stuck=0):
+    words = [str(word) for word in (folder, process, processes, join, comes)]
+    return subprocess.Popen(
+        [sys.executable, '-c', CHILD.format(limit=LIMIT, then=then, stuck=stuck), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+
+
+def pair(folder, then='time.sleep(60)', count=2):
+    children = [started(folder, process, count, then) for process in range(count)]
+    for child in children:
+        assert child.stdout.readline().strip() == 'ready'
+    time.sleep(1)  # for each to have heard where the other stands
+    return children
+
+
+def ends(child, status, *words):
+    _, complaint = child.communicate(timeout=60)
+    assert child.returncode == status, complaint
+    for word in words:
+        assert word in complaint
+    return complaint
+
+
+def test_a_peer_that_stands_still_is_named_with_where_all_stood(tmp_path):
+    first, second = pair(tmp_path)
+    second.send_signal(signal.SIGSTOP)
+    ends(
+        first,
+        5,
+        'process 1 (',
+        f'nothing for {LIMIT} seconds',
+        'stood at: step 7 of process 0',
+        'stood at: step 7 of process 1',
+    )
+    second.kill()
+
+
+def test_where_one_dies_all_that_are_left_speak_before_process_0_goes(tmp_path):
+    children = pair(tmp_path, count=3)
+    children[1].kill()
+    for child in (children[0], children[2]):
+        ends(child, 5, 'process 1 (')
+
+
+def test_one_that_never_comes_is_named_with_those_who_did(tmp_path):
+    (tmp_path / heartbeat.FOLDER).mkdir()  # of an earlier run: it does not count as having come
+    (tmp_path / heartbeat.FOLDER / '2').write_text(
+        json.dumps({'run': 'old', 'beat': 9, 'host': 'x', 'left': None})
+    )
+    children = [started(tmp_path, process, 3, join=3, comes=0) for process in (0, 1)]
+    for child in children:
+        ends(
+            child, 5, 'In 3 seconds process 2 of 3 did not come', 'process 0 (', 'process 1 (', 'join_seconds'
+        )
+
+
+def test_one_that_ends_with_a_mistake_ends_the_others_with_its_sentence(tmp_path):
+    first = started(tmp_path, 0, 2)
+    second = started(tmp_path, 1, 2, then="peers.leave(2, 'This disk is full.')")
+    ends(second, 2, 'This disk is full.')
+    ends(first, 2, 'process 1 (', 'ended with status 2: This disk is full.')
+
+
+def test_those_who_are_done_wait_for_one_another_in_peace(tmp_path):
+    first = started(tmp_path, 0, 2, then=f'time.sleep({2 * LIMIT}); peers.leave(0)')
+    second = started(tmp_path, 1, 2, then='peers.leave(0)')
+    ends(second, 0)
+    ends(first, 0)
+
+
+def test_an_abort_of_jax_is_held_until_the_watch_has_named_the_lost(tmp_path):
+    first = started(tmp_path, 0, 2, then='time.sleep(0.8)\nimport os\nos.abort()')
+    second = started(tmp_path, 1, 2)
+    for child in (first, second):
+        assert child.stdout.readline().strip() == 'ready'
+    time.sleep(0.5)
+    second.kill()
+    ends(first, 5, 'process 1 (')
+
+
+def test_an_error_that_a_lost_peer_caused_is_no_traceback(tmp_path):
+    raised = "time.sleep(1)\npeers.leave(1, 'x', RuntimeError('Connection closed by peer'))"
+    first, second = started(tmp_path, 0, 2, then=raised), started(tmp_path, 1, 2)
+    for child in (first, second):
+        assert child.stdout.readline().strip() == 'ready'
+    time.sleep(0.3)
+    second.kill()
+    assert 'Traceback' not in ends(first, 5, 'process 1 (')
+
+
+STEPS = """
+for step in range(8, {last}):
+    peers.at(f'step {{step}} of process {{process}}')
+    time.sleep(0.2)
+time.sleep({then})  # in a collective, or in a read that never comes back
+"""
+
+
+@pytest.mark.parametrize('hangs', [0, 1])
+def test_one_whose_work_hangs_while_it_speaks_is_named_by_all(tmp_path, hangs):
+    lasts = [13, 12] if hangs else [12, 13]  # the other is a step further, and waits there
+    children = [
+        started(tmp_path, process, 2, stuck=3, then=STEPS.format(last=last, then=60))
+        for process, last in enumerate(lasts)
+    ]
+    for child in children:
+        said = ends(child, 5, f'process {hangs} (', 'stood at: step 11', 'stood at: step 12')
+        assert said.startswith(f'process {hangs} (') and 'is alive and stands still' in said
+        assert 'stuck_seconds' in said
+
+
+def test_a_place_may_be_left_slowly_and_who_is_done_may_wait(tmp_path):
+    done = started(tmp_path, 0, 2, stuck=4, then='peers.leave(0)\ntime.sleep(6)')
+    slow = 'time.sleep(2.5)\npeers.check()\ntime.sleep(2.5)\npeers.leave(0)'
+    slow = started(tmp_path, 1, 2, stuck=4, then=STEPS.format(last=10, then=0) + slow)
+    ends(slow, 0)
+    ends(done, 0)
+
+
+@pytest.mark.slow
+def test_who_was_held_itself_blames_nobody(tmp_path):
+    children = pair(tmp_path)
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for child in children:
+            child.send_signal(number)
+        time.sleep(1.5 * LIMIT)
+    assert [child.poll() for child in children] == [None, None]
+    for child in children:
+        child.kill()
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(UserError, match='cannot be written .* that all processes share'):
+        heartbeat.begin(tmp_path / 'file', 0, 2, join=1, limit=1)
+
+
+def test_alone_all_of_it_does_nothing():
+    heartbeat.at('anywhere')
+    heartbeat.check()
+    heartbeat.leave(2, 'a sentence')
+
+
+def several(monkeypatch, *others):
+    monkeypatch.setattr(consistency.pod, 'many', lambda: True)
+    monkeypatch.setattr(consistency, 'gather', lambda mine: [mine, *others])
+
+
+def test_hosts_that_differ_are_named_with_what_they_differ_in(monkeypatch):
+    mine = {'config.train.rate': 0.1, 'jax': '0.10.2'}
+    several(
+        monkeypatch,
+        {'host': 'b', 'given': mine},
+        {'host': 'c', 'given': {'config.train.rate': 0.2, 'numpy': '2'}},
+    )
+    with pytest.raises(UserError) as mistake:
+        consistency.compare(mine)
+    said = str(mistake.value)
+    assert 'config.train.rate is 0.2 for process 2 (c) and 0.1 for process 0' in said
+    assert "jax is 'missing' for process 2 (c)" in said and "numpy is '2' for process 2" in said
+    assert '(b)' not in said
+
+
+def test_hosts_that_were_given_the_same_go_on(monkeypatch):
+    several(monkeypatch, {'host': 'b', 'given': {'jax': '1'}})
+    consistency.compare({'jax': '1'})
+
+
+def test_a_folder_that_another_host_does_not_see_is_said(monkeypatch, tmp_path):
+    (tmp_path / heartbeat.FOLDER).mkdir()
+    replies = iter([['the nonce'], [{'host': 'a', 'seen': True}, {'host': 'b', 'seen': False}]])
+    monkeypatch.setattr(consistency.pod, 'leads', lambda: True)
+    monkeypatch.setattr(consistency, 'gather', lambda mine: next(replies))
+    with pytest.raises(UserError, match=r'not one folder for all: process 1 \(b\) do not see'):
+        consistency.check_shared(tmp_path, 0.1)
+
+
+@pytest.mark.parametrize(
+    'first, second, said',
+    [
+        (('/data', True), ('/scratch', True), ''),  # copies of their own
+        (('/data', False), ('/data', False), ''),  # process 0 prepares where all look
+        (('/data', False), ('/scratch', True), ''),
+        (
+            ('/data', True),
+            ('/data', False),
+            r'0 \(.*\) has its dataset in /data, and process 1 \(b\) has none in /data',
+        ),
+        (
+            ('/data', True),
+            ('/scratch', False),
+            r'and process 1 \(b\) has none in /scratch; prepare or copy it there',
+        ),
+        (
+            ('/data', False),
+            ('/scratch', False),
+            r'would prepare .* /data, and process 1 \(b\) has none in /scratch',
+        ),
+    ],
+)
+def test_a_dataset_that_one_host_would_wait_for_in_vain_is_said(monkeypatch, first, second, said):
+    monkeypatch.setattr(consistency.preparing, 'is_prepared', lambda _: first[1])
+    other = {'host': 'b', 'directory': second[0], 'there': second[1]}
+    monkeypatch.setattr(consistency, 'gather', lambda mine: [mine, other])
+    if not said:
+        return consistency.check_dataset(Path(first[0]), 0.1)
+    with pytest.raises(UserError, match=said):
+        consistency.check_dataset(Path(first[0]), 0.1)
+
+
+def test_a_dataset_that_a_shared_disk_shows_late_is_waited_for(monkeypatch):
+    looks = iter([False, False, True, True])
+    monkeypatch.setattr(consistency.preparing, 'is_prepared', lambda _: next(looks))
+    first = {'host': 'a', 'directory': '/data', 'there': True}
+    monkeypatch.setattr(consistency, 'gather', lambda mine: [first, mine])
+    consistency.check_dataset(Path('/data'), 60)
+    assert next(looks, None) is None
+
+
+def test_a_dataset_that_process_0_has_prepared_and_another_does_not_see_is_said(monkeypatch, tmp_path):
+    """One path on two disks: the watch never speaks, as both processes live."""
+    config = quickstart.get_config()
+    config.data.directory, config.machine.peer_seconds = str(tmp_path), 1
+    monkeypatch.setattr(prepare.pod, 'leads', lambda: False)
+    monkeypatch.setattr(prepare, 'LOOK', 0.1)
+    standing, began = iter(['making ready'] * 5 + [prepare.PREPARED] * 100), time.monotonic()
+    monkeypatch.setattr(heartbeat, 'first_at', lambda: next(standing))
+    with pytest.raises(UserError, match=f'Process 0 has prepared the dataset, and {tmp_path} on .* has none'):
+        prepare.prepare(config)
+    assert time.monotonic() - began > 1.5  # the limit counts from when process 0 had it
+
+
+def test_what_the_first_process_says_is_heard(tmp_path):
+    child = started(
+        tmp_path, 1, 2, then='time.sleep(2.5)\nprint(peers.first_at(), flush=True)\npeers.leave(0)'
+    )
+    first = started(tmp_path, 0, 2, then='time.sleep(2.5); peers.leave(0)')
+    assert child.stdout.readline().strip() == 'ready'
+    assert child.stdout.readline().strip() == 'step 7 of process 0'
+    ends(child, 0)
+    ends(first, 0)

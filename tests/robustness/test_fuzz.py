@@ -1,0 +1,86 @@
+"""Whatever bytes a reader is given, it reads or refuses them by a named error: the short form of benchmarks/robustness/fuzz.py."""
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'benchmarks' / 'robustness'))
+
+import fuzz  # noqa: E402
+
+HEADS = [b'', b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'\x1f\x8b', b'PK\x03\x04']
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    """(corpus, readers)"""
+    folder = tmp_path_factory.mktemp('fuzz')
+    return fuzz.corpus(folder / 'corpus'), fuzz.readers(folder)
+
+
+@pytest.mark.parametrize('name', fuzz.WEIGHTS)
+def test_what_is_sound_is_read(name, made):
+    corpus, readers = made
+    for data in corpus[name]:
+        if name != 'exif':
+            assert fuzz.outcome(readers[name], fuzz.NAMED[name], data) == 'read'
+
+
+@pytest.mark.parametrize('name', fuzz.WEIGHTS)
+def test_what_is_mutated_is_read_or_refused_by_name(name, made):
+    corpus, readers = made
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.integers(0, 2**32))
+    def holds(seed):
+        data = fuzz.mutated(corpus[name], random.Random(seed))
+        assert fuzz.outcome(readers[name], fuzz.NAMED[name], data) in ('read', 'refused')
+
+    holds()
+
+
+@pytest.mark.parametrize('name', ['image', 'record', 'account'])
+def test_any_bytes_are_refused_by_name(name, made):
+    _, readers = made
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.binary(max_size=200),
+        st.sampled_from([b'', b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'\x1f\x8b', b'PK\x03\x04']),
+    )
+    def holds(rest, head):
+        assert fuzz.outcome(readers[name], fuzz.NAMED[name], head + rest) in ('read', 'refused')
+
+    holds()
+
+
+def test_a_wrong_reader_is_found_out():
+    def careless(data):
+        return data[10_000]
+
+    def endless(data):
+        while True:
+            pass
+
+    assert fuzz.outcome(careless, (ValueError,), b'').startswith('IndexError')
+    seconds, fuzz.SECONDS = fuzz.SECONDS, 1
+    try:
+        assert fuzz.outcome(endless, (ValueError,), b'') == 'longer than 1 s'
+    finally:
+        fuzz.SECONDS = seconds
+
+
+def test_an_image_that_announces_too_many_pixels_is_refused_before_it_is_decoded():
+    """A PNG of a few hundred bytes whose header says 60,000 x 60,000."""
+    import struct
+    import zlib
+
+    data = bytearray(fuzz.picture('PNG'))
+    data[16:24] = struct.pack('>II', 60_000, 60_000)
+    data[29:33] = struct.pack('>I', zlib.crc32(bytes(data[12:29])))
+    with pytest.raises(fuzz.images.Unreadable, match='more than the 64,000,000'):
+        fuzz.images.decode(bytes(data))

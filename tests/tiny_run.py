@@ -1,0 +1,23 @@
+"""A run that takes seconds: what the tests of whole commands start from."""
+
+
+def tiny_config():
+    """The quickstart in seconds: a few steps of the miniature on a few cut-outs."""
+    from configs import quickstart
+
+    config = quickstart.get_config()
+    config.update_from_flattened_dict(
+        {
+            'mesh': '1,2',
+            'prepare.counts': '48,16,20',
+            'train.batch': 8,
+            'train.epochs': 1.0,
+            'train.rate': 0.001,
+            'train.warmup_epochs': 0.0,
+            'evaluate.batch': 8,
+            'evaluate.views': 1,
+            'log.every_steps': 2,
+            'log.tensorboard': False,
+        }
+    )
+    return config

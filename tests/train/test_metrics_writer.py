@@ -1,0 +1,254 @@
+import json
+import math
+import os
+import pty
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import hypothesis
+import hypothesis.strategies as st
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from alexnet_jax.errors import UserError
+from alexnet_jax.train import metrics_writer
+from alexnet_jax.train.metrics_writer import Journal, read_metrics, read_timings
+
+few = hypothesis.settings(deadline=None, max_examples=40)
+
+
+def lines(workdir, name='metrics.jsonl'):
+    return (workdir / name).read_text().splitlines()
+
+
+@few
+@hypothesis.given(value=st.floats() | st.integers(-(10**20), 10**20) | st.booleans())
+def test_a_number_reads_back_exactly(value, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp('run')
+    with Journal(workdir, tensorboard=False) as written:
+        written.metrics(3, number=value)
+    (entry,) = read_metrics(workdir)
+    assert entry['step'] == 3 and type(entry['number']) is type(value)
+    assert entry['number'] == value or (math.isnan(value) and math.isnan(entry['number']))
+
+
+def test_numpys_and_jaxs_scalars_keep_their_value(tmp_path):
+    third = np.float32(1) / np.float32(3)
+    with Journal(tmp_path, tensorboard=False) as written:
+        written.metrics(
+            np.int64(1), a=third, b=np.float64(0.1), c=jnp.float32(third), d=jnp.int32(7), e=jnp.bfloat16(0.1)
+        )
+    (entry,) = read_metrics(tmp_path)
+    assert np.float32(entry['a']) == np.float32(entry['c']) == third
+    assert (entry['b'], entry['d'], entry['e']) == (0.1, 7, float(jnp.bfloat16(0.1)))
+
+
+def test_the_files_are_strict_json_even_for_numbers_that_are_not_finite(tmp_path):
+    with Journal(tmp_path, tensorboard=False) as written:
+        written.metrics(1, loss=math.nan, high=math.inf, low=-math.inf)
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    json.loads(lines(tmp_path)[0], parse_constant=refuse)
+    (entry,) = read_metrics(tmp_path)
+    assert math.isnan(entry['loss']) and entry['high'] == math.inf and entry['low'] == -math.inf
+
+
+@pytest.mark.parametrize('value', ['word', None, [1.0, 2.0], np.zeros(2)])
+def test_what_is_no_number_is_refused_and_leaves_no_trace(value, tmp_path):
+    with Journal(tmp_path, tensorboard=False) as written, pytest.raises((TypeError, ValueError)):
+        written.metrics(1, loss=value)
+    assert read_metrics(tmp_path) == []
+
+
+def test_metrics_and_timings_go_to_files_of_their_own_and_are_there_at_once(tmp_path):
+    written = Journal(tmp_path / 'new' / 'run', tensorboard=False)
+    written.metrics(1, loss=2.0)
+    written.timings(1, seconds=0.5)
+    assert read_metrics(tmp_path / 'new' / 'run') == [{'step': 1, 'loss': 2.0}]
+    assert read_timings(tmp_path / 'new' / 'run') == [{'step': 1, 'seconds': 0.5}]
+    written.close()
+
+
+def test_two_runs_that_write_the_same_numbers_leave_the_same_bytes(tmp_path):
+    for name, parts in (
+        ('a', [range(9)]),
+        ('b', [range(6), range(4, 9)]),
+    ):  # b was killed after its checkpoint at 3
+        for part in parts:
+            with Journal(tmp_path / name, tensorboard=False) as written:
+                written.cut_back(part[0] - 1)
+                for step in part:
+                    written.metrics(step, loss=1 / (step + 1))
+    assert (tmp_path / 'a/metrics.jsonl').read_bytes() == (tmp_path / 'b/metrics.jsonl').read_bytes()
+
+
+def test_cutting_back_keeps_exactly_what_was_written_up_to_the_step_in_both_files(tmp_path):
+    with Journal(tmp_path, tensorboard=False) as written:
+        for step in range(0, 100, 10):
+            written.metrics(step, loss=step / 7)
+            written.timings(step, seconds=1.0)
+        before = lines(tmp_path)
+        written.cut_back(50)
+        assert lines(tmp_path) == before[:6]
+        *kept, lost = read_timings(tmp_path)
+        assert [entry['step'] for entry in kept] == [0, 10, 20, 30, 40, 50]
+        assert lost == {'step': 50, 'lost_seconds': 4.0}
+        written.metrics(60, loss=0.5)  # and it goes on in the new file
+    assert [entry['step'] for entry in read_metrics(tmp_path)] == [0, 10, 20, 30, 40, 50, 60]
+    assert sorted(os.listdir(tmp_path)) == ['metrics.jsonl', 'timings.jsonl']
+
+
+def test_cutting_back_where_nothing_was_written_is_nothing(tmp_path):
+    with Journal(tmp_path, tensorboard=False) as written:
+        written.cut_back(10)
+    assert read_metrics(tmp_path) == [] and os.listdir(tmp_path) == []
+
+
+def test_a_last_line_torn_at_any_byte_is_dropped_and_never_a_whole_one(tmp_path):
+    with Journal(tmp_path, tensorboard=False) as written:
+        written.metrics(1, loss=0.25)
+        written.metrics(2, loss=12.5)
+    whole = (tmp_path / 'metrics.jsonl').read_bytes()
+    first = whole.index(b'\n') + 1
+    for end in range(first, len(whole) + 1):
+        (tmp_path / 'metrics.jsonl').write_bytes(whole[:end])
+        kept = 2 if end >= len(whole) - 1 else 1  # without its line break alone, the object is whole
+        assert len(read_metrics(tmp_path)) == kept
+        with Journal(tmp_path, tensorboard=False) as resumed:
+            resumed.cut_back(2)
+            resumed.metrics(3, loss=1.0)
+        assert [entry['step'] for entry in read_metrics(tmp_path)] == [1, 2][:kept] + [3]
+
+
+def test_a_tail_of_zeros_after_a_power_cut_is_dropped(tmp_path):
+    (tmp_path / 'metrics.jsonl').write_bytes(b'{"step": 1, "loss": 1.0}\n' + bytes(50))
+    assert read_metrics(tmp_path) == [{'step': 1, 'loss': 1.0}]
+
+
+@pytest.mark.parametrize('damage', ['{"step": 1, "lo', '[1]', '{"loss": 1.0}', '{"step": "one"}', '7', ''])
+def test_a_damaged_line_elsewhere_is_named(damage, tmp_path):
+    (tmp_path / 'metrics.jsonl').write_text('{"step": 1}\n' + damage + '\n{"step": 3}\n')
+    with pytest.raises(UserError, match='Line 2 of .*metrics.jsonl is damaged'):
+        read_metrics(tmp_path)
+
+
+def test_a_kill_while_cutting_back_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    with Journal(tmp_path, tensorboard=False) as written:
+        written.metrics(1, loss=1.0)
+        written.metrics(2, loss=2.0)
+    before = (tmp_path / 'metrics.jsonl').read_bytes()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metrics_writer.os, 'replace', killed)
+        with pytest.raises(KeyboardInterrupt):
+            Journal(tmp_path, tensorboard=False).cut_back(1)
+    assert (tmp_path / 'metrics.jsonl').read_bytes() == before
+    Journal(tmp_path, tensorboard=False).cut_back(1)  # what lay aside does not stand in the way
+    assert read_metrics(tmp_path) == [{'step': 1, 'loss': 1.0}]
+
+
+def test_one_who_is_not_the_writer_writes_and_says_nothing(tmp_path, capsys):
+    with Journal(tmp_path, tensorboard=True, writer=False) as silent:
+        silent.metrics(1, loss=1.0)
+        silent.timings(1, seconds=1.0)
+        silent.line('words')
+        silent.bar(1, 2)
+        silent.cut_back(0)
+        silent.flush()
+    assert os.listdir(tmp_path) == [] and capsys.readouterr() == ('', '')
+
+
+def test_flushing_asks_the_system_to_write_each_open_file(tmp_path, monkeypatch):
+    with Journal(tmp_path, tensorboard=False) as written:
+        written.metrics(1, loss=1.0)
+        written.timings(1, seconds=1.0)
+        synced, whole = [], os.fsync
+        monkeypatch.setattr(metrics_writer.os, 'fsync', lambda file: synced.append(file) or whole(file))
+        written.flush()
+    assert len(synced) == 2
+
+
+def events(workdir):
+    """(tag, step, value) of every scalar, and the step that each file begins by taking back from."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    scalars, purged = [], []
+    for path in sorted((workdir / 'tensorboard').iterdir()):
+        data = path.read_bytes()
+        while data:
+            length = int.from_bytes(data[:8], 'little')
+            event = Event.FromString(data[12 : 12 + length])
+            data = data[16 + length :]
+            scalars += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+            if event.HasField('session_log'):
+                purged.append(event.step)
+    return scalars, purged
+
+
+def test_tensorboard_gets_metrics_and_timings_as_scalars(tmp_path):
+    with Journal(tmp_path, tensorboard=True) as written:
+        written.metrics(5, loss=2.5, top1_error=0.75)
+        written.timings(5, images_per_second=100.0)
+    scalars, _ = events(tmp_path)
+    assert sorted(scalars) == [('images_per_second', 5, 100.0), ('loss', 5, 2.5), ('top1_error', 5, 0.75)]
+
+
+def test_after_cutting_back_tensorboard_is_told_to_forget_what_came_later(tmp_path):
+    with Journal(tmp_path, tensorboard=True) as written:
+        written.cut_back(40)
+        written.metrics(50, loss=1.0)
+    assert events(tmp_path)[1] == [41]
+
+
+def test_lines_go_to_standard_output_at_once_and_where_there_is_no_terminal_there_is_no_bar(tmp_path, capsys):
+    with Journal(tmp_path, tensorboard=False) as written:
+        written.bar(1, 10, loss='2.30')
+        written.line('step 1')
+        written.bar(2, 10)
+        written.line('step 2')
+    assert capsys.readouterr() == ('step 1\nstep 2\n', '')
+
+
+TERMINAL = """
+from alexnet_jax.train.metrics_writer import Journal
+with Journal('unused', tensorboard=False) as journal:
+    for step in range(1, 4):
+        journal.bar(step, 3, what='training', loss=f'{1 / step:.2f}')
+        journal._bar.refresh()
+        journal.line(f'step {step}')
+    journal.bar(1, 2, what='scoring')
+"""
+
+
+def test_on_a_terminal_bar_and_lines_do_not_tear_each_other(tmp_path):
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    child = subprocess.Popen(
+        [sys.executable, '-c', TERMINAL],
+        stdout=theirs,
+        stderr=theirs,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    os.close(theirs)
+    shown = b''
+    try:
+        while piece := os.read(ours, 4096):
+            shown += piece
+    except OSError:  # how a terminal says that nobody writes to it any more
+        pass
+    os.close(ours)
+    assert child.wait(10) == 0
+    text = shown.decode()
+    assert 'training:' in text and 'scoring:' in text and '2/3' in text and 'loss=0.50' in text
+    for step in (1, 2, 3):
+        # a line begins at the left edge, on a row that the bar was wiped from
+        row = text.split(f'step {step}\r\n')[0].split('\n')[-1]
+        assert row.split('\r')[-1].replace('\x1b[A', '').strip() == ''
