@@ -36,7 +36,9 @@ def read(argv: list[str]) -> flags.FlagValues:
         if own is not None:
             cli.try_card(own)
         cli.check_names(words)
-        card = 'a config file such as configs/imagenet.py, and its fields by name: --config.train.batch=64'
+        card = (
+            'a config file such as configs/imagenet.py, and its fields by name: --config.train.batch_size=64'
+        )
         config_flags.DEFINE_config_file('config', QUICKSTART, card, flag_values=given, sys_argv=words)
         if rest := given(words)[1:]:
             raise cli.leftover(rest, given.mode, given.images, commands.MODES)

@@ -23,21 +23,21 @@ from alexnet_jax.config.schema import FIELDS
 from alexnet_jax.errors import UserError
 
 CARDS = Path(__file__).resolve().parent.parent / 'configs'
-AS_FIELDS = 'fields are given as --config.<section>.<field>=..., such as --config.train.batch=64'
+AS_FIELDS = 'fields are given as --config.<section>.<field>=..., such as --config.train.batch_size=64'
 # What other trainers call what is a field, or a flag, here.
 MEANT: Mapping[str, str] = {
-    **dict.fromkeys(('lr', 'learning_rate', 'base_lr'), '--config.train.rate'),
-    **dict.fromkeys(('batch_size', 'bs', 'batchsize'), '--config.train.batch'),
-    **dict.fromkeys(('num_epochs', 'max_epochs', 'n_epochs'), '--config.train.epochs'),
-    **dict.fromkeys(('weight_decay', 'wd'), '--config.train.decay'),
+    **dict.fromkeys(('lr', 'learning_rate', 'base_lr'), '--config.train.learning_rate'),
+    **dict.fromkeys(('batch_size', 'bs', 'batchsize'), '--config.train.batch_size'),
+    **dict.fromkeys(('num_epochs', 'max_epochs', 'n_epochs'), '--config.train.num_epochs'),
+    **dict.fromkeys(('weight_decay', 'wd'), '--config.train.weight_decay'),
     **dict.fromkeys(('data', 'data_dir', 'data_path', 'dataset'), '--config.prepare.path'),
-    **dict.fromkeys(('arch', 'model', 'net'), '--config.network.preset'),
-    **dict.fromkeys(('dtype', 'amp'), '--config.network.compute'),
+    **dict.fromkeys(('arch', 'model', 'net'), '--config.model.preset'),
+    **dict.fromkeys(('dtype', 'amp'), '--config.model.compute_dtype'),
     **dict.fromkeys(('out', 'output', 'output_dir', 'log_dir', 'logdir', 'save_dir'), '--workdir'),
     **dict.fromkeys(('image', 'input'), '--images'),
-    'num_classes': '--config.network.classes',
-    'num_workers': '--config.data.threads',
-    'image_size': '--config.prepare.side',
+    'num_classes': '--config.model.num_classes',
+    'num_workers': '--config.data.num_threads',
+    'image_size': '--config.prepare.image_size',
     'scheduler': '--config.train.schedule',
 }
 RESUMES = ('resume', 'continue', 'restart', 'auto_resume')
@@ -198,7 +198,7 @@ def screen(given: flags.FlagValues, modes: Mapping[str, Any]) -> str:
     own = given.flags_by_module_dict()[given.find_module_defining_flag('mode')]
     return '\n'.join(
         [
-            'Usage: python main.py [--config=FILE] [--mode=MODE] --workdir=FOLDER [--config.train.rate=0.01 ...]',
+            'Usage: python main.py [--config=FILE] [--mode=MODE] --workdir=FOLDER [--config.train.learning_rate=0.01 ...]',
             '',
             'Without --config the quickstart is trained; the same command again goes on with its run.',
             *_table('Modes', about),

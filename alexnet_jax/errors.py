@@ -33,9 +33,9 @@ def describe_system_error(error: BaseException | None) -> str:
         if isinstance(error, MemoryError) or number == errno.ENOMEM or _FULL.search(str(error)):
             first = (str(error).splitlines() or [''])[0].rstrip('.') or 'no more could be had'
             return (
-                f'The memory is full ({first[:200]}): to train in less, give a smaller config.train.batch, a larger '
-                'config.train.accumulate or config.network.compute=bfloat16; to evaluate or predict, a smaller '
-                'config.evaluate.batch; to prepare, fewer config.prepare.workers.'
+                f'The memory is full ({first[:200]}): to train in less, give a smaller config.train.batch_size, a larger '
+                'config.train.grad_accumulation or config.model.compute_dtype=bfloat16; to evaluate or predict, a smaller '
+                'config.evaluate.batch_size; to prepare, fewer config.prepare.num_workers.'
             )
         error = error.__cause__
     return ''

@@ -1,14 +1,14 @@
-"""The paper's network in this package and in PyTorch on the same machine: training steps, centre view and ten views.
+"""The paper's network in this package and in PyTorch on the same machine: training steps, center view and ten views.
 
     pip install -r requirements-torch.txt
     python benchmarks/compare_pytorch.py --results=benchmarks/results/compare_pytorch.jsonl
 
-The same two groups, response normalisation, dropout and SGD with momentum and decay, float32, the same first weights
-and images. PyTorch runs as its users write it (`library`: F.local_response_norm) and with the normalisation written by
+The same two groups, response normalization, dropout and SGD with momentum and decay, float32, the same first weights
+and images. PyTorch runs as its users write it (`library`: F.local_response_norm) and with the normalization written by
 hand from shifted sums (`hand`), in both memory formats (`nchw`, `last`), `eager` and `compiled`, its SGD fused; the
-package runs as configs/default.py has it and with network.plain. All take turns in one process, under the same
+package runs as configs/default.py has it and with model.use_reference_ops. All take turns in one process, under the same
 allocator setting (machine.keep_memory, printed first), and a figure is the median over the rounds of the time of one
-over the package's of the same round. Each case (train, centre or ten, at a batch) is a line of the results file and is
+over the package's of the same round. Each case (train, center or ten, at a batch) is a line of the results file and is
 not measured again; the last line printed is the training ratio.
 """
 
@@ -26,9 +26,9 @@ import main
 from benchmarks import results_file
 from configs import default
 
-CASES = ('train:32', 'train:128', 'centre:32', 'centre:128', 'ten:32')
+CASES = ('train:32', 'train:128', 'center:32', 'center:128', 'ten:32')
 ROUNDS = {32: 5, 128: 3}
-FORMATS, NORMALISATIONS, WAYS = ('nchw', 'last'), ('library', 'hand'), ('eager', 'compiled')
+FORMATS, NORMALIZATIONS, WAYS = ('nchw', 'last'), ('library', 'hand'), ('eager', 'compiled')
 OURS, PLAIN = 'ours', 'plain'
 RATE = (
     1e-4  # small enough that no number leaves the range in which the time of a product does not depend on it
@@ -39,7 +39,7 @@ def arguments() -> argparse.Namespace:
     """The words of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--results', type=Path, default=Path('compare_pytorch.jsonl'))
-    parser.add_argument('--cases', default=','.join(CASES), help='what:batch, of train, centre and ten')
+    parser.add_argument('--cases', default=','.join(CASES), help='what:batch, of train, center and ten')
     parser.add_argument('--rounds', type=int, default=0, help='0: five, and three of 128 images and more')
     parser.add_argument('--preset', default='paper', help='paper or miniature')
     parser.add_argument('--skip', default='', help='what is left out, such as compiled,plain')
@@ -49,8 +49,8 @@ def arguments() -> argparse.Namespace:
 def config_of(preset: str):
     """The paper's card, or the miniature in its place; the process is set as main.py sets it."""
     config = default.get_config()
-    config.network.preset = preset
-    config.network.initialisation = 'source2012'
+    config.model.preset = preset
+    config.model.initialization = 'source2012'
     return config, main.settings(config.machine)
 
 
@@ -76,12 +76,12 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
     from alexnet_jax.models.alexnet import with_parameters
     from alexnet_jax.train import optimizer, schedule, train_step
 
-    shape = presets.get(config.network.preset)
+    shape = presets.get(config.model.preset)
     side = shape.crop * 8 // 7
-    config.network.plain = plain
+    config.model.use_reference_ops = plain
     network = factories.network_of(config, shape, key=jax.random.key(0))
     mesh = make_mesh((1, 1), columns=shape.columns)
-    options = compiler_options(config.machine.dots_only)
+    options = compiler_options(config.machine.ynnpack_dots_only)
     images, labels = images_of(batch, side, shape.classes)
     mean = np.full((side, side, 3), 125, np.float32)
     state = train_step.first_state(network, mesh)
@@ -90,14 +90,14 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
         def forward(parameters, images):
             return with_parameters(network, parameters)(images, mesh=mesh)[0]
 
-        views = {'centre': 1, 'ten': 10}[what]
+        views = {'center': 1, 'ten': 10}[what]
         evaluator = Evaluator(
             forward, mean, crop=shape.crop, views=views, batch=batch, mesh=mesh, compiler_options=options
         )
         return lambda: evaluator.probabilities(state['parameters'], images)
 
     layers = tuple(shape.parameters())
-    chain = optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.decay)
+    chain = optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.weight_decay)
     one = train_step.make_train_step(
         network, chain, mesh, mean=mean, key=jax.random.key(1), compiler_options=options
     )
@@ -116,7 +116,7 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
     return run
 
 
-def theirs(config, what: str, batch: int, memory: str, normalisation: str, way: str) -> Callable[[], None]:
+def theirs(config, what: str, batch: int, memory: str, normalization: str, way: str) -> Callable[[], None]:
     """A call that does PyTorch's work once."""
     import jax
     import numpy as np
@@ -127,10 +127,10 @@ def theirs(config, what: str, batch: int, memory: str, normalisation: str, way: 
     from alexnet_jax.models.alexnet import parameters_of
 
     twin = with_twin()
-    shape = presets.get(config.network.preset)
+    shape = presets.get(config.model.preset)
     first = factories.network_of(config, shape, key=jax.random.key(0))
-    network = {'library': twin.Paper, 'hand': twin.PaperByHand}[normalisation](
-        shape.classes, miniature=config.network.preset == 'miniature'
+    network = {'library': twin.Paper, 'hand': twin.PaperByHand}[normalization](
+        shape.classes, miniature=config.model.preset == 'miniature'
     )
     twin.load(network, twin.parameters_of(parameters_of(first), shape.points()['pool5'][-1]))
     network.keep = 0.5
@@ -147,7 +147,7 @@ def theirs(config, what: str, batch: int, memory: str, normalisation: str, way: 
             network.parameters(),
             lr=RATE,
             momentum=config.train.momentum,
-            weight_decay=config.train.decay,
+            weight_decay=config.train.weight_decay,
             fused=True,
         )
 
@@ -160,13 +160,13 @@ def theirs(config, what: str, batch: int, memory: str, normalisation: str, way: 
 
     network.eval()
     edge, far = (side - crop) // 2, side - crop
-    places = [(edge, edge)] if what == 'centre' else [(0, 0), (0, far), (edge, edge), (far, 0), (far, far)]
+    places = [(edge, edge)] if what == 'center' else [(0, 0), (0, far), (edge, edge), (far, 0), (far, far)]
 
     def infer() -> None:
         with torch.inference_mode():
             total = 0
             for (top, left), mirror in itertools.product(
-                places, (False,) if what == 'centre' else (False, True)
+                places, (False,) if what == 'center' else (False, True)
             ):
                 view = pixels[:, :, top : top + crop, left : left + crop].float() - 125
                 view = (view.flip(3) if mirror else view).contiguous(memory_format=memory_format)
@@ -219,10 +219,10 @@ def case(preset: str, what: str, batch: int, rounds: int, skip: list[str]) -> di
     runners = {OURS: ours(config, what, batch, plain=False)}
     if PLAIN not in skip:
         runners[PLAIN] = ours(config, what, batch, plain=True)
-    for way, normalisation, memory in itertools.product(WAYS, NORMALISATIONS, FORMATS):
-        if not {way, normalisation, memory} & set(skip):
-            runners[f'torch {way} {normalisation} {memory}'] = theirs(
-                config, what, batch, memory, normalisation, way
+    for way, normalization, memory in itertools.product(WAYS, NORMALIZATIONS, FORMATS):
+        if not {way, normalization, memory} & set(skip):
+            runners[f'torch {way} {normalization} {memory}'] = theirs(
+                config, what, batch, memory, normalization, way
             )
     return measure(runners, rounds)
 

@@ -34,7 +34,7 @@ SHIPPED = 'as shipped'
 PLAIN = 'all plain'
 CHANGES = (
     'max pooling plain',
-    'response normalisation plain',
+    'response normalization plain',
     'YNNPACK for convolutions too',
     '3x3 convolutions by Winograd',
     PLAIN,
@@ -45,7 +45,7 @@ CHANGES = (
 def changed(change: str) -> Iterator[None]:
     """Within it a step is traced with that change."""
     table = dict(custom_vjp.chosen('cpu', plain=change == PLAIN))
-    for name in ('max_pooling', 'response_normalisation'):
+    for name in ('max_pooling', 'response_normalization'):
         if change == f'{name.replace("_", " ")} plain':
             table[name] = custom_vjp.PLAIN[name]
     with ExitStack() as stack:

@@ -3,7 +3,7 @@
     python benchmarks/gpu.py --out=/tmp/gpu
     python benchmarks/gpu.py --out=/tmp/gpu --preset=miniature --batches=16 --images=64 --steps=2  # a try on a CPU
 
-For every batch: the network in bfloat16 with XLA's own gradients, with this package's for pooling, for normalisation
+For every batch: the network in bfloat16 with XLA's own gradients, with this package's for pooling, for normalization
 and for both, in turn; the last also in float32; and PyTorch compiled, channels last, bfloat16, where it is installed
 with CUDA. The floor is the multiply-adds of a step at this machine's own rate of matrix products in the same type,
 measured first. Then the whole of it: draws on the host, pixels from the cache, and JPEG records decoded by all cores.
@@ -43,7 +43,7 @@ OWN = custom_vjp.WINS['cpu']
 FORMULATIONS = {
     'XLA': {},
     'own pooling': {'max_pooling': OWN['max_pooling']},
-    'own normalisation': {'response_normalisation': OWN['response_normalisation']},
+    'own normalization': {'response_normalization': OWN['response_normalization']},
     'both': dict(OWN),
 }
 ROUNDS = 5
@@ -180,9 +180,9 @@ def prepared(given: argparse.Namespace) -> dataset.Dataset:
     """JPEG records of the network's size, prepared once."""
     shape = presets.get(given.preset)
     config = default.get_config()
-    config.prepare.source, config.prepare.counts = 'cutouts', f'{given.records},20,20'
-    config.prepare.side = shape.crop * 8 // 7
-    config.prepare.workers = given.threads
+    config.prepare.source, config.prepare.num_cutouts = 'cutouts', f'{given.records},20,20'
+    config.prepare.image_size = shape.crop * 8 // 7
+    config.prepare.num_workers = given.threads
     config.data.directory = str(given.out / 'records')
     if not (given.out / 'records' / dataset.MANIFEST).exists():
         commands.run('prepare', config)

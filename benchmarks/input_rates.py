@@ -42,7 +42,7 @@ def prepared(workdir: Path, encoding: str, path: str, images: int) -> str:
     if path:
         config.prepare.source, config.prepare.path = 'tar', path
     else:
-        config.prepare.source, config.prepare.counts = 'cutouts', f'{images},20,20'
+        config.prepare.source, config.prepare.num_cutouts = 'cutouts', f'{images},20,20'
     if not (workdir / encoding / dataset.MANIFEST).exists():
         commands.run('prepare', config)
     return config.data.directory

@@ -3,7 +3,7 @@
     python benchmarks/reduced_scale.py --photographs=photographs.tar --shorter=1600,2048,3072
 
 The photographs of a tar are laid side by side into mosaics whose shorter side has so many pixels, so that there is
-detail in every pixel, as large cameras' pictures have; stored as JPEG of quality 90. Differences are in grey levels
+detail in every pixel, as large cameras' pictures have; stored as JPEG of quality 90. Differences are in gray levels
 between the two squares; beside them what storing a square as JPEG of quality 95 changes. The last line is the figure.
 """
 

@@ -1,9 +1,9 @@
-"""How many of ten seeds leave the loss of guessing, and after how many steps, for each initialisation.
+"""How many of ten seeds leave the loss of guessing, and after how many steps, for each initialization.
 
     python benchmarks/seeds_that_start.py --results=benchmarks/results/seeds_that_start.jsonl
 
 Trains the miniature on the embedded cut-outs, or on a prepared dataset, at a constant rate (conv1's by FACTORS), as
-often as there are initialisations times seeds, and each time until the mean loss of ten steps lies 0.1 below ln 10:
+often as there are initializations times seeds, and each time until the mean loss of ten steps lies 0.1 below ln 10:
 then it has started. Every run that ended is a line of the results file; the same command goes on with those that are
 missing. The last line printed is the figure.
 """
@@ -37,7 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument('--results', type=Path, default=Path('seeds_that_start.jsonl'))
     parser.add_argument('--dataset', default=os.path.join(tempfile.gettempdir(), 'seeds_that_start'))
     parser.add_argument('--seeds', type=int, default=10)
-    parser.add_argument('--initialisations', default='', help='some of them alone; empty: all')
+    parser.add_argument('--initializations', default='', help='some of them alone; empty: all')
     parser.add_argument('--steps', type=int, default=600, help='the most that a seed is given')
     parser.add_argument('--rate', type=float, default=0.01, help="the paper's")
     parser.add_argument('--batch', type=int, default=128)
@@ -52,9 +52,9 @@ def config_of(given: argparse.Namespace):
     """The quickstart at a constant rate."""
     config = quickstart.get_config()
     config.data.directory = given.prepared or f'{given.dataset}_{given.images}'
-    config.prepare.counts = f'{given.images},10,10'
-    config.train.batch, config.train.rate = given.batch, given.rate
-    config.train.schedule, config.train.drops, config.train.warmup_epochs = 'drops', '', 0.0
+    config.prepare.num_cutouts = f'{given.images},10,10'
+    config.train.batch_size, config.train.learning_rate = given.batch, given.rate
+    config.train.schedule, config.train.milestones, config.train.warmup_epochs = 'step', '', 0.0
     main.settings(config.machine)  # before anything imports jax
     validate.check(config)
     return config
@@ -74,10 +74,10 @@ class Trials:
         self._mesh = factories.mesh_of(config, self._shape)
         layers = tuple(self._shape.parameters())
         self._rates = {
-            name: schedule.layer_rates(layers, config.train.rate, FACTORS.get(name, {}))
-            for name in initializers.INITIALISATIONS
+            name: schedule.layer_rates(layers, config.train.learning_rate, FACTORS.get(name, {}))
+            for name in initializers.INITIALIZATIONS
         }
-        chain = optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.decay)
+        chain = optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.weight_decay)
         network = factories.network_of(config, self._shape)
         self._step = train_step.make_train_step(
             network, chain, self._mesh, mean=self._data.mean, key=self._keys(0)[1]
@@ -89,7 +89,7 @@ class Trials:
         key = jax.random.key(seed)
         return jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
 
-    def run(self, initialisation: str, seed: int, steps: int) -> dict:
+    def run(self, initialization: str, seed: int, steps: int) -> dict:
         """When that seed started: 'started' in steps, or None, and the mean of its last losses."""
         import jax
         import numpy as np
@@ -97,7 +97,7 @@ class Trials:
         from alexnet_jax.data import prefetch
         from alexnet_jax.distributed.mesh import batch_sharding
 
-        self._config.network.initialisation, self._config.seed = initialisation, seed
+        self._config.model.initialization, self._config.seed = initialization, seed
         weights, dropout = self._keys(seed)
         network = self._rooms.network_of(self._config, self._shape, key=weights)
         one = dataclasses.replace(self._step, constants=(self._step.constants[0], dropout))
@@ -105,7 +105,7 @@ class Trials:
         stream = self._rooms.training_of(self._config, self._data, self._shape, self._mesh)
         with prefetch.feed(stream.batches(0, steps), batch_sharding(self._mesh)) as batches:
             for number in range(steps):
-                state, sums = one(state, next(batches), self._rates[initialisation], np.uint32(number))
+                state, sums = one(state, next(batches), self._rates[initialization], np.uint32(number))
                 sums = jax.device_get(sums)
                 losses.append(float(sums['loss'] / sums['images']))
                 mean = statistics.fmean(losses[-OVER:])
@@ -117,11 +117,11 @@ class Trials:
         return {'started': len(losses) if started else None, 'loss': mean if math.isfinite(mean) else None}
 
 
-def figure(rows: list[dict], initialisations: list[str]) -> str:
-    """The last line: of how many seeds each initialisation starts, and when."""
+def figure(rows: list[dict], initializations: list[str]) -> str:
+    """The last line: of how many seeds each initialization starts, and when."""
     parts = []
-    for name in initialisations:
-        steps = [row['started'] for row in rows if row['initialisation'] == name]
+    for name in initializations:
+        steps = [row['started'] for row in rows if row['initialization'] == name]
         when = sorted(step for step in steps if step is not None)
         text = f'{name}: {len(when)} of {len(steps)} start'
         parts.append(
@@ -149,15 +149,15 @@ def run() -> None:
         for row in results_file.known(given.results)
         if wanted.items() <= row.items() and row['seed'] < given.seeds
     ]
-    done, trials = {(row['initialisation'], row['seed']) for row in rows}, None
-    names = [name for name in given.initialisations.split(',') if name] or list(initializers.INITIALISATIONS)
+    done, trials = {(row['initialization'], row['seed']) for row in rows}, None
+    names = [name for name in given.initializations.split(',') if name] or list(initializers.INITIALIZATIONS)
     for name, seed in itertools.product(names, range(given.seeds)):
         if (name, seed) in done:
             continue
         if trials is None:
             trials = Trials(config)
             results_file.write(given.results, results_file.about())
-        row = {'initialisation': name, 'seed': seed, **wanted, **trials.run(name, seed, given.steps)}
+        row = {'initialization': name, 'seed': seed, **wanted, **trials.run(name, seed, given.steps)}
         results_file.write(given.results, row)
         rows.append(row)
         print(f'{name}, seed {seed}: {row["started"] or "not"} started, loss {row["loss"]}', flush=True)

@@ -22,12 +22,12 @@ from benchmarks import results_file
 ROOT = Path(__file__).resolve().parent.parent
 CUTOUTS = (
     '--config.prepare.source=cutouts',
-    '--config.prepare.counts=256,16,16',
+    '--config.prepare.num_cutouts=256,16,16',
     '--config.prepare.encoding=raw',
 )
 CARDS = {
     'quickstart': (),
-    'paper': ('--config=configs/default.py', '--config.train.batch=32', *CUTOUTS),
+    'paper': ('--config=configs/default.py', '--config.train.batch_size=32', *CUTOUTS),
 }
 
 
@@ -75,7 +75,7 @@ def starts(card: str, folder: Path, rounds: int) -> dict[str, list[dict[str, flo
         places = (
             f'--workdir={workdir}',
             f'--config.data.directory={dataset}',
-            f'--config.machine.cache={cache}',
+            f'--config.machine.compilation_cache={cache}',
         )
         return start([*CARDS[card], *places])
 

@@ -61,7 +61,7 @@ def compiled(
     """
     shape = presets.get(preset)
     names = tuple(shape.parameters())
-    network = AlexNet(shape, key=jax.random.key(0), initialisation='he', compute=compute)
+    network = AlexNet(shape, key=jax.random.key(0), initialization='he', compute=compute)
     side = shape.crop if images is None else images.shape[1]
     one = train_step.make_train_step(
         network,

@@ -52,10 +52,10 @@ def config_of(given: argparse.Namespace):
     """The quickstart, shorter."""
     config = quickstart.get_config()
     config.data.directory = given.prepared or f'{given.dataset}_{given.images.replace(",", "_")}'
-    config.prepare.counts = given.images
-    config.train.batch, config.train.rate = given.batch, given.rate
-    config.train.epochs = given.steps * given.batch / int(given.images.partition(',')[0])
-    config.train.warmup_epochs = min(config.train.warmup_epochs, 0.1 * config.train.epochs)
+    config.prepare.num_cutouts = given.images
+    config.train.batch_size, config.train.learning_rate = given.batch, given.rate
+    config.train.num_epochs = given.steps * given.batch / int(given.images.partition(',')[0])
+    config.train.warmup_epochs = min(config.train.warmup_epochs, 0.1 * config.train.num_epochs)
     config.machine.cpu_devices = 1  # as PyTorch has it: one process, all cores
     main.settings(config.machine)  # before anything imports jax
     validate.check(config)
@@ -81,7 +81,7 @@ class Race:
         """The network with that seed's first weights, and its stream of batches."""
         import jax
 
-        self.config.seed, self.config.network.compute = seed, compute
+        self.config.seed, self.config.model.compute_dtype = seed, compute
         network = self._rooms.network_of(self.config, self.shape, key=jax.random.key(seed))
         return network, self._rooms.training_of(self.config, self.data, self.shape, self.mesh)
 
@@ -90,7 +90,7 @@ class Race:
         return self._rooms.scoring_of(self.config, self.data, 'test', self.mesh)
 
     def evaluator(self, network):
-        """The package's own, by the centre view."""
+        """The package's own, by the center view."""
         return self._rooms.evaluator_of(self.config, self.data, network, self.mesh, views=1)
 
 
@@ -105,7 +105,7 @@ def ours(race: Race, seed: int, compute: str) -> dict:
 
     network, stream = race.begin(seed, compute)
     train = race.config.train
-    chain = optimizer.paper_sgd(race.layers, momentum=train.momentum, decay=train.decay)
+    chain = optimizer.paper_sgd(race.layers, momentum=train.momentum, decay=train.weight_decay)
     dropout = jax.random.fold_in(jax.random.key(seed), 1)
     one = train_step.make_train_step(network, chain, race.mesh, mean=race.data.mean, key=dropout)
     state, losses, began = train_step.first_state(network, race.mesh), [], time.perf_counter()
@@ -136,7 +136,7 @@ def theirs(race: Race, seed: int, threads: int) -> dict:
     other = twin.TWINS['miniature'](race.shape.classes)
     twin.load(other, twin.parameters_of(parameters_of(network), race.shape.points()['pool5'][-1]))
     other.keep = next(layer.keep for layer in race.shape.layers if layer.name == 'drop6')
-    rule = twin.PaperSGD(other, momentum=race.config.train.momentum, decay=race.config.train.decay)
+    rule = twin.PaperSGD(other, momentum=race.config.train.momentum, decay=race.config.train.weight_decay)
     finish, losses, began = jax.jit(train_step.finish), [], time.perf_counter()
     for number, batch in enumerate(stream.batches(0, race.plan.last)):
         images = np.asarray(finish(batch, race.data.mean))
@@ -155,7 +155,7 @@ def rate_of(race: Race, number: int) -> Callable[[str], float]:
 
 
 def error_of(other, race: Race) -> float:
-    """Top-1 error of PyTorch's network on the test images, by the centre view."""
+    """Top-1 error of PyTorch's network on the test images, by the center view."""
     import numpy as np
     import torch
 

@@ -4,10 +4,10 @@
 
 The images are those of configs/imagenet.py; a dataset that was prepared by it serves again with
 --config.data.directory=/data/alexnet/dataset. One departure is left: Caffe squeezed every image into 256 x 256 pixels,
-and here the shorter side becomes 256 and the centre is kept, as in the paper.
+and here the shorter side becomes 256 and the center is kept, as in the paper.
 
 Cost: unknown; on a K40 an image took BVLC's own 5.2 ms, forward and backward, which makes a week for 90 epochs.
-Expected: 42.9 % top-1 and 19.8 % top-5 error on the validation images, centre view (57.1 % and 80.2 % right, BVLC's
+Expected: 42.9 % top-1 and 19.8 % top-5 error on the validation images, center view (57.1 % and 80.2 % right, BVLC's
 readme). What this code reaches: unknown.
 """
 
@@ -20,16 +20,16 @@ def get_config() -> ConfigDict:
     """Everything that models/bvlc_alexnet says otherwise than the paper."""
     config = default.get_config()
     config.name = 'caffe'
-    config.network.preset = 'caffe'
-    config.network.classes = 1000
-    config.network.initialisation = 'caffe'  # biases of 0.1, since with ones the loss stayed flat
+    config.model.preset = 'caffe'
+    config.model.num_classes = 1000
+    config.model.initialization = 'caffe'  # biases of 0.1, since with ones the loss stayed flat
     config.prepare.source = 'imagenet2012'
-    config.prepare.validation_share = 0.01  # as in configs/imagenet.py
-    config.data.threads = 8
+    config.prepare.validation_fraction = 0.01  # as in configs/imagenet.py
+    config.data.num_threads = 8
     config.augment.lighting = 'none'
-    config.train.batch = 256
-    config.train.drops = '20,40,60,80'  # every 100,000 of 450,000 iterations
+    config.train.batch_size = 256
+    config.train.milestones = '20,40,60,80'  # every 100,000 of 450,000 iterations
     config.train.decay_biases = False
-    config.train.bias_rate = 2.0
+    config.train.bias_lr_multiplier = 2.0
     config.evaluate.views = 1  # what BVLC reports
     return config

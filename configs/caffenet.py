@@ -1,4 +1,4 @@
-"""Caffe's bvlc_reference_caffenet: as bvlc_alexnet, but it pools before it normalises and begins with biases of one.
+"""Caffe's bvlc_reference_caffenet: as bvlc_alexnet, but it pools before it normalizes and begins with biases of one.
 
     python main.py --config=configs/caffenet.py --workdir=/data/caffenet --config.prepare.path=/data/ilsvrc2012
 
@@ -6,7 +6,7 @@ The images are those of configs/imagenet.py; a dataset that was prepared by it s
 --config.data.directory=/data/alexnet/dataset. Caffe's squeezed images are the departure left (configs/caffe.py).
 
 Cost: unknown
-Expected: 42.6 % top-1 and 19.6 % top-5 error on the validation images, centre view (57.4 % and 80.4 % right, BVLC's
+Expected: 42.6 % top-1 and 19.6 % top-5 error on the validation images, center view (57.4 % and 80.4 % right, BVLC's
 readme). What this code reaches: unknown.
 """
 
@@ -19,6 +19,6 @@ def get_config() -> ConfigDict:
     """The recipe of configs/caffe.py with another network and its beginning."""
     config = caffe.get_config()
     config.name = 'caffenet'
-    config.network.preset = 'caffenet'
-    config.network.initialisation = 'caffenet'
+    config.model.preset = 'caffenet'
+    config.model.initialization = 'caffenet'
     return config

@@ -7,7 +7,7 @@ training images becomes the validation split; its 10,000 test images are reporte
 
 Cost: ten minutes of training on two cores of an EPYC (Zen 4), 1,150 images a second.
 Expected: 21.2 % top-1 error on the test images, ten views, one seed; of a copy of the images as JPEGs, and not of
-this archive, which was not at hand (benchmarks/results/2026-11-21-cifar10.md). Nearest neighbours on pixels 68 %.
+this archive, which was not at hand (benchmarks/results/2026-11-21-cifar10.md). Nearest neighbors on pixels 68 %.
 """
 
 from ml_collections import ConfigDict
@@ -19,9 +19,9 @@ def get_config() -> ConfigDict:
     """The recipe of configs/folder.py, shorter; the miniature sees 56 of the 64 pixels to which the 32 are enlarged."""
     config = folder.get_config()
     config.name = 'cifar10'
-    config.network.classes = 10
+    config.model.num_classes = 10
     config.prepare.source = 'cifar10'
-    config.prepare.test_share = 0.0  # the archive has its own test images
-    config.train.epochs = 15.0
+    config.prepare.test_fraction = 0.0  # the archive has its own test images
+    config.train.num_epochs = 15.0
     config.train.warmup_epochs = 0.5
     return config

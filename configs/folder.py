@@ -11,7 +11,7 @@ learns them by heart, and a tenth of them is a test of ten: its interval will sa
 one scene (frames of a film, bursts) belong into one split: sort those into train/, validation/ and test/ yourself.
 
 Cost: unknown
-Expected: unknown, as it depends on the photographs; the baseline in result.json says what colours alone would reach.
+Expected: unknown, as it depends on the photographs; the baseline in result.json says what colors alone would reach.
 """
 
 from ml_collections import ConfigDict
@@ -20,19 +20,21 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """The miniature at 64 pixels, which a laptop trains; --config.network.preset=paper with side 256 for more."""
+    """The miniature at 64 pixels, which a laptop trains; --config.model.preset=paper with side 256 for more."""
     config = default.get_config()
     config.name = 'folder'
-    config.network.preset = 'miniature'
-    config.network.initialisation = 'he'
-    config.prepare.side = 64
+    config.model.preset = 'miniature'
+    config.model.initialization = 'he'
+    config.prepare.image_size = 64
     config.prepare.encoding = 'raw'  # 12 KB an image; nothing to decode in each epoch
-    config.train.epochs = 60.0
-    config.train.rate = 0.05
-    config.train.layer_rates = 'conv1=0.001'  # near 1 / 60^2: pixels deviate by 60, where He assumes one
+    config.train.num_epochs = 60.0
+    config.train.learning_rate = 0.05
+    config.train.layer_lr_multipliers = (
+        'conv1=0.001'  # near 1 / 60^2: pixels deviate by 60, where He assumes one
+    )
     config.train.schedule = 'cosine'
     config.train.warmup_epochs = 1.0
-    config.log.standstill_steps = 300
-    config.machine.dots_only = False  # faster so for the miniature
+    config.log.stalled_loss_steps = 300
+    config.machine.ynnpack_dots_only = False  # faster so for the miniature
     config.machine.cpu_devices = 2
     return config

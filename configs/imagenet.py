@@ -5,7 +5,7 @@
 Without a path, imagenet2012 is taken from where TFDS keeps it (TFDS_DATA_DIR, else ~/tensorflow_datasets).
 The folder holds the archives as they are fetched: ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and
 ILSVRC2012_devkit_t12.tar.gz; nothing is unpacked. For Kaggle's tree, Hugging Face's parquet files, class folders and
-others give another --config.prepare.source (docs/data.md). Preparing takes --config.prepare.workers processes.
+others give another --config.prepare.source (docs/data.md). Preparing takes --config.prepare.num_workers processes.
 As ILSVRC keeps its test labels to itself, one in a hundred of the training images steers as validation, and the
 official validation images are what is reported, once.
 
@@ -31,10 +31,10 @@ def get_config() -> ConfigDict:
     config = default.get_config()
     config.name = 'imagenet'
     config.prepare.source = 'imagenet2012'
-    config.network.classes = 1000  # a folder that lacks some of them is refused
-    config.prepare.validation_share = (
+    config.model.num_classes = 1000  # a folder that lacks some of them is refused
+    config.prepare.validation_fraction = (
         0.01  # about 12,800 images that the paper trained on; enough to steer by
     )
     config.train.schedule = 'plateau'  # the paper's heuristic, followed by rule and not by hand
-    config.data.threads = 8  # a device that waits for photographs is the usual bottleneck
+    config.data.num_threads = 8  # a device that waits for photographs is the usual bottleneck
     return config

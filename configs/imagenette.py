@@ -20,10 +20,12 @@ def get_config() -> ConfigDict:
     config = default.get_config()
     config.name = 'imagenette'
     config.prepare.source = 'tar'
-    config.network.initialisation = 'source2012'  # with the paper's own the loss can stay at ln 10 for long
-    config.train.batch = 32  # some 270 steps an epoch of about 8,500 images; a step takes seconds on a CPU
+    config.model.initialization = 'source2012'  # with the paper's own the loss can stay at ln 10 for long
+    config.train.batch_size = (
+        32  # some 270 steps an epoch of about 8,500 images; a step takes seconds on a CPU
+    )
     config.evaluate.every_epochs = 5.0
-    config.evaluate.batch = 32
+    config.evaluate.batch_size = 32
     config.checkpoint.every_steps = 100
     config.machine.cpu_devices = 2  # a column on each
     return config

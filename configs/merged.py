@@ -1,4 +1,4 @@
-"""One column without groups and without response normalisation: what most notes on the paper draw as AlexNet.
+"""One column without groups and without response normalization: what most notes on the paper draw as AlexNet.
 
     python main.py --config=configs/merged.py --workdir=/data/merged --config.prepare.path=/data/ilsvrc2012
 
@@ -7,7 +7,7 @@ The images are those of configs/imagenet.py; a dataset that was prepared by it s
 parameters instead of 60,965,224, and 1.6 times the multiply-adds.
 
 Cost: unknown
-Expected: unknown. Two columns without any normalisation came to 42.0 % top-1 and 19.4 % top-5 error on the validation
+Expected: unknown. Two columns without any normalization came to 42.0 % top-1 and 19.4 % top-5 error on the validation
 images of 2012, ten views (run 148 of the authors' notes), 1.3 and 1.2 points above the paper's network.
 """
 
@@ -20,5 +20,5 @@ def get_config() -> ConfigDict:
     """The recipe of configs/imagenet.py with another network."""
     config = imagenet.get_config()
     config.name = 'merged'
-    config.network.preset = 'merged'
+    config.model.preset = 'merged'
     return config

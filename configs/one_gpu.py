@@ -20,5 +20,5 @@ def get_config() -> ConfigDict:
     """The recipe of configs/imagenet.py with another network."""
     config = imagenet.get_config()
     config.name = 'one_gpu'
-    config.network.preset = 'one_gpu'
+    config.model.preset = 'one_gpu'
     return config

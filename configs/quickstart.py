@@ -4,7 +4,7 @@
 
 Cost: 244 to 268 s on two cores of an EPYC (Zen 4), preparation, evaluation and pictures included.
 Expected: 82% top-1 on test images whose photographs were never trained on, ten views; mean of three seeds,
-81.6% to 83.3% (benchmarks/results/2026-11-21-quickstart.md). Chance 10 %, nearest neighbours on pixels 20 %.
+81.6% to 83.3% (benchmarks/results/2026-11-21-quickstart.md). Chance 10 %, nearest neighbors on pixels 20 %.
 """
 
 from ml_collections import ConfigDict
@@ -16,21 +16,27 @@ def get_config() -> ConfigDict:
     """Which of ten shapes was cut out of one photograph and laid on another; no download."""
     config = default.get_config()
     config.name = 'quickstart'
-    config.network.preset = 'miniature'
-    config.network.initialisation = 'he'  # the paper's deviation of 0.01 leaves so small a network at chance
+    config.model.preset = 'miniature'
+    config.model.initialization = 'he'  # the paper's deviation of 0.01 leaves so small a network at chance
     config.prepare.source = 'cutouts'
-    config.prepare.counts = '20000,1000,1000'
-    config.prepare.side = 64  # pixels; 56 of them are seen at a time
+    config.prepare.num_cutouts = '20000,1000,1000'
+    config.prepare.image_size = 64  # pixels; 56 of them are seen at a time
     config.prepare.encoding = 'raw'  # 12 KB an image: no decoding in a run that two cores must carry
-    config.augment.lighting = 'deviations'  # and more: seven photographs' colours are soon known by heart
-    config.augment.lighting_deviation = 0.5
-    config.train.epochs = 15.0  # 2,344 steps
-    config.train.rate = 0.08  # for He's weights; the paper's 0.01 needs more epochs than a first run has
-    config.train.layer_rates = 'conv1=0.001'  # near 1 / 60^2: pixels deviate by 60, where He assumes one
+    config.augment.lighting = 'deviations'  # and more: seven photographs' colors are soon known by heart
+    config.augment.lighting_std = 0.5
+    config.train.num_epochs = 15.0  # 2,344 steps
+    config.train.learning_rate = (
+        0.08  # for He's weights; the paper's 0.01 needs more epochs than a first run has
+    )
+    config.train.layer_lr_multipliers = (
+        'conv1=0.001'  # near 1 / 60^2: pixels deviate by 60, where He assumes one
+    )
     config.train.schedule = 'cosine'
     config.train.warmup_epochs = 0.25
     config.evaluate.every_epochs = 2.0
-    config.machine.dots_only = False  # on two CPU devices a tenth slower than YNNPACK for so small a network
-    config.log.standstill_steps = 300  # of some 2,000
+    config.machine.ynnpack_dots_only = (
+        False  # on two CPU devices a tenth slower than YNNPACK for so small a network
+    )
+    config.log.stalled_loss_steps = 300  # of some 2,000
     config.machine.cpu_devices = 2  # so that even the first run has its two columns on two devices
     return config

@@ -20,8 +20,8 @@ def get_config() -> ConfigDict:
     """The recipe of configs/imagenet.py with another network."""
     config = imagenet.get_config()
     config.name = 'six_convolutions'
-    config.network.preset = 'six_convolutions'
-    config.network.initialisation = (
+    config.model.preset = 'six_convolutions'
+    config.model.initialization = (
         'source2012'  # the paper does not say how conv6 begins: 0.03 and biases of one
     )
     return config

@@ -42,7 +42,7 @@ def lying(seed):
 
 
 def images(year=2012, each=4):
-    """Split -> (id, class) -> bytes. Grey, inked, lying and gzipped ones are among them."""
+    """Split -> (id, class) -> bytes. Gray, inked, lying and gzipped ones are among them."""
     train, seed = {}, 0
     for wnid in CLASSES:
         for number in random.Random(wnid).sample(range(1, 30000), each):
@@ -213,7 +213,7 @@ def paths(found):
     }
 
 
-def parquet(root, found, files=2, group=3, suffix=True, unlabelled=True):
+def parquet(root, found, files=2, group=3, suffix=True, unlabeled=True):
     """Rows in any order over files and groups, as Hugging Face has them; the test rows have no labels."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -229,7 +229,7 @@ def parquet(root, found, files=2, group=3, suffix=True, unlabelled=True):
         ]
         for split, of_split in found.items()
     }  # fmt: skip
-    if unlabelled:
+    if unlabeled:
         row = {'image': {'bytes': jpeg(998), 'path': 'ILSVRC2012_test_00000001.JPEG'}, 'label': -1}
         tables['test'] = [row] * 2
     for split, rows in tables.items():
@@ -259,8 +259,8 @@ def tfds(root, found):
         ]
         for split, of_split in found.items()
     }
-    unlabelled = [('ILSVRC2012_test_00000001.JPEG', -1, jpeg(998))]
-    return 'tfds', builders.built(root, 'Imagenet2012', sorted(CLASSES), examples | {'test': unlabelled})
+    unlabeled = [('ILSVRC2012_test_00000001.JPEG', -1, jpeg(998))]
+    return 'tfds', builders.built(root, 'Imagenet2012', sorted(CLASSES), examples | {'test': unlabeled})
 
 
 def write(root, files):

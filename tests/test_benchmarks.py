@@ -31,8 +31,8 @@ def test_a_line_torn_by_a_kill_is_passed_over_and_the_next_one_stands_alone(tmp_
 
 def test_the_figure_counts_the_seeds_that_start_and_says_when():
     seeds = script('seeds_that_start')
-    rows = [{'initialisation': 'he', 'started': started} for started in (30, None, 10, 50)]
-    rows += [{'initialisation': 'paper', 'started': None}]
+    rows = [{'initialization': 'he', 'started': started} for started in (30, None, 10, 50)]
+    rows += [{'initialization': 'paper', 'started': None}]
     assert seeds.figure(rows, ['he', 'paper']) == (
         'he: 3 of 4 start (after 10 to 50 steps, median 30); paper: 0 of 1 start'
     )

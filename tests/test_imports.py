@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# A file imports from lower levels and its own room; neighbours on one level are strangers.
+# A file imports from lower levels and its own room; neighbors on one level are strangers.
 LEVELS = {
     'errors': 0,
     'mistakes': 0,
@@ -151,7 +151,11 @@ UNNEEDED = {
 
 @pytest.mark.parametrize('mode', UNNEEDED)
 def test_a_mode_imports_what_it_needs_and_no_more(mode, trained):
-    words = ['main.py', '--help' if mode == 'help' else f'--mode={mode}', '--config.machine.cache=']
+    words = [
+        'main.py',
+        '--help' if mode == 'help' else f'--mode={mode}',
+        '--config.machine.compilation_cache=',
+    ]
     words += [f'--workdir={trained[1]}'] * (mode in ('verify', 'predict'))
     words += [f'--images={ROOT / "docs" / "quickstart.png"}'] * (mode == 'predict')
     loaded = fresh(f"""

@@ -70,14 +70,19 @@ def test_a_mode_gets_the_config_with_its_overrides_and_the_workdir(called, tmp_p
     words = [
         '--config',
         card,
-        '--config.train.batch',
+        '--config.train.batch_size',
         64,
-        '--config.train.rate=1',
-        '--noconfig.augment.mirror',
+        '--config.train.learning_rate=1',
+        '--noconfig.augment.horizontal_flip',
     ]
     assert run(*words, f'--workdir={tmp_path}') == 0
     ((config, workdir),) = called
-    assert (config.name, config.train.batch, config.train.rate, config.augment.mirror) == (
+    assert (
+        config.name,
+        config.train.batch_size,
+        config.train.learning_rate,
+        config.augment.horizontal_flip,
+    ) == (
         'imagenet',
         64,
         1.0,
@@ -95,8 +100,8 @@ def test_the_quickstart_is_the_default_wherever_one_stands(called, tmp_path, mon
 @pytest.mark.parametrize('form', ['--config=configs/imagenet.py', '--config configs/imagenet.py'])
 def test_a_card_is_found_beside_main_wherever_one_stands(called, tmp_path, monkeypatch, form):
     monkeypatch.chdir(tmp_path)
-    assert run(*form.split(), '--config.train.batch=64', '--workdir=here') == 0
-    assert (called[0][0].name, called[0][0].train.batch) == ('imagenet', 64)
+    assert run(*form.split(), '--config.train.batch_size=64', '--workdir=here') == 0
+    assert (called[0][0].name, called[0][0].train.batch_size) == ('imagenet', 64)
     (tmp_path / 'configs').mkdir()
     own = BEGIN + "    config.name = 'mine'\n    return config\n"
     (tmp_path / 'configs' / 'imagenet.py').write_text(own)
@@ -111,7 +116,7 @@ def test_images_set_the_field_of_their_section(called):
 
 @pytest.mark.parametrize(
     'field',
-    ['mesh=3,1', 'train.accumulate=3', 'train.warmup_epochs=99', 'network.preset=paper'],
+    ['mesh=3,1', 'train.grad_accumulation=3', 'train.warmup_epochs=99', 'model.preset=paper'],
 )
 def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(called, capsys, field):
     refused(capsys, '--workdir=/tmp', f'--config.{field}')
@@ -125,12 +130,12 @@ def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(ca
         (['--mod=train'], 'There is no flag --mod; did you mean --mode?'),
         (['--mode=summry'], "There is no mode 'summry'; did you mean summary? The modes are train, summary."),
         (['--mode=Train'], "There is no mode 'Train'; did you mean train?"),
-        (['--lr=0.1'], 'There is no flag --lr; did you mean --config.train.rate=...?'),
-        (['--batch_size=64'], 'no flag --batch_size; did you mean --config.train.batch=...?'),
-        (['--batch-size=64'], 'no flag --batch-size; did you mean --config.train.batch=...?'),
-        (['--epochs=3'], 'no flag --epochs; did you mean --config.train.epochs=...?'),
-        (['--epoch=3'], 'no flag --epoch; did you mean --config.train.epochs=...?'),
-        (['--model=paper'], 'no flag --model; did you mean --config.network.preset=...?'),
+        (['--lr=0.1'], 'There is no flag --lr; did you mean --config.train.learning_rate=...?'),
+        (['--batch_size=64'], 'no flag --batch_size; did you mean --config.train.batch_size=...?'),
+        (['--batch-size=64'], 'no flag --batch-size; did you mean --config.train.batch_size=...?'),
+        (['--epochs=3'], 'no flag --epochs; did you mean --config.train.num_epochs=...?'),
+        (['--epoch=3'], 'no flag --epoch; did you mean --config.train.num_epochs=...?'),
+        (['--model=paper'], 'no flag --model; did you mean --config.model.preset=...?'),
         (['--out=/tmp'], 'no flag --out; did you mean --workdir=...?'),
         (
             ['--resume'],
@@ -138,7 +143,7 @@ def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(ca
         ),
         (
             ['--version'],
-            'fields are given as --config.<section>.<field>=..., such as --config.train.batch=64, and --help',
+            'fields are given as --config.<section>.<field>=..., such as --config.train.batch_size=64, and --help',
         ),
         (['-e', '3'], 'There is no flag -e; fields are given as'),
         (
@@ -157,26 +162,32 @@ def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(ca
             ['--config=configs/imagenet.py', '--config', 'configs/folder.py'],
             '--config is given twice; give one.',
         ),
-        (['--config.train.bathc=64'], 'no field config.train.bathc; did you mean config.train.batch?'),
+        (['--config.train.bathc=64'], 'no field config.train.bathc; did you mean config.train.batch_size?'),
         (['--mode=fly'], "There is no mode 'fly'; the modes are train, summary"),
         (['train'], "'train' has no meaning here; did you mean --mode=train?"),
         (['--mode=train'], 'This mode writes to a folder of its own; give one such as --workdir='),
         (['--workdir=/dev/null/run'], '/dev/null is no folder'),
-        (['--config.train.bach=3'], 'no field config.train.bach; did you mean config.train.batch'),
+        (['--config.train.bach=3'], 'no field config.train.bach; did you mean config.train.batch_size'),
         (['--config.train=3'], 'config.train is a section'),
-        (['--config.train.batch=1.5'], "config.train.batch is '1.5'; expected was a whole number from 1"),
-        (['--config.augment.mirror=maybe'], "config.augment.mirror is 'maybe'; expected was True or False"),
-        (['--noconfig.augment.mirror=1'], 'does not take an argument'),
-        (['--config.train.batch'], 'Missing value'),
         (
-            ['--config.train.batch=3', f'--config={ROOT}/configs/imagenet.py'],
+            ['--config.train.batch_size=1.5'],
+            "config.train.batch_size is '1.5'; expected was a whole number from 1",
+        ),
+        (
+            ['--config.augment.horizontal_flip=maybe'],
+            "config.augment.horizontal_flip is 'maybe'; expected was True or False",
+        ),
+        (['--noconfig.augment.horizontal_flip=1'], 'does not take an argument'),
+        (['--config.train.batch_size'], 'Missing value'),
+        (
+            ['--config.train.batch_size=3', f'--config={ROOT}/configs/imagenet.py'],
             'Give --config before its fields.',
         ),
-        (['--config.train.batch=0'], 'config.train.batch is 0; expected was a whole number from 1'),
-        (['--config.network.preset=papers'], 'one of paper, one_gpu'),
-        (['--config.train.epochs=1', '--config.train.warmup_epochs=2'], 'shorten the warm-up'),
+        (['--config.train.batch_size=0'], 'config.train.batch_size is 0; expected was a whole number from 1'),
+        (['--config.model.preset=papers'], 'one of paper, one_gpu'),
+        (['--config.train.num_epochs=1', '--config.train.warmup_epochs=2'], 'shorten the warm-up'),
         (['--config=/nowhere.py'], 'There is no config file /nowhere.py'),
-        (['--config=/nowhere.py', '--config.train.batch=3'], 'There is no config file /nowhere.py'),
+        (['--config=/nowhere.py', '--config.train.batch_size=3'], 'There is no config file /nowhere.py'),
         (
             ['--images=a.jpg', '--workdir=/tmp'],
             '--images is for --mode=summary; --mode=train takes none',
@@ -195,9 +206,9 @@ def test_a_mistake_of_the_flags_gets_one_sentence_and_no_work_is_done(called, ca
     [
         ('def get_config(:', 'card.py, line 1: SyntaxError: invalid syntax'),
         ('import nothing_like_it', "card.py, line 1: ModuleNotFoundError: No module named 'nothing_like_it'"),
-        (BEGIN + "    config.train.batch = 'many'\n    return config", 'card.py, line 5: TypeError'),
+        (BEGIN + "    config.train.batch_size = 'many'\n    return config", 'card.py, line 5: TypeError'),
         (BEGIN + '    config.trian.batch = 3\n    return config', 'Did you mean "train"'),
-        (BEGIN + '    config.train.bach = 3\n    return config', 'did you mean config.train.batch'),
+        (BEGIN + '    config.train.bach = 3\n    return config', 'did you mean config.train.batch_size'),
         (BEGIN + '    raise ValueError("tired")', 'card.py, line 5: ValueError: tired'),
         (BEGIN, 'needs a get_config() that returns the config of configs/default.py, changed; it gave None'),
         ('x = 1', 'needs a get_config()'),
@@ -276,7 +287,12 @@ def test_a_batch_too_large_for_the_memory_gets_a_sentence_that_says_what_to_lowe
     said = capsys.readouterr().err
     assert re.match(r'The memory is full \((RESOURCE_EXHAUSTED: Out of memory|Unable to) alloc', said)
     assert said.count('\n') == 1
-    for field in ('train.batch', 'train.accumulate', 'network.compute=bfloat16', 'evaluate.batch'):
+    for field in (
+        'train.batch_size',
+        'train.grad_accumulation',
+        'model.compute_dtype=bfloat16',
+        'evaluate.batch_size',
+    ):
         assert f'config.{field}' in said
 
 
@@ -340,9 +356,9 @@ def python(*words, **environment) -> subprocess.CompletedProcess:
 
 
 def test_the_script_ends_with_status_2_and_one_sentence():
-    done = python(ROOT / 'main.py', '--config.train.rate=0')
+    done = python(ROOT / 'main.py', '--config.train.learning_rate=0')
     assert done.returncode == 2
-    assert done.stderr == 'config.train.rate is 0.0; expected was a number above 0.\n'
+    assert done.stderr == 'config.train.learning_rate is 0.0; expected was a number above 0.\n'
 
 
 @pytest.mark.parametrize('words', [['--help'], ['--mode=summary']])
@@ -387,7 +403,7 @@ print(jax.device_count(), *lines, sep='\\n')
     assert [line.split(':')[0] for line in lines] == [
         'machine.cpu_devices',
         'machine.keep_memory',
-        'machine.cache',
+        'machine.compilation_cache',
         'machine.deterministic',
         'log level',
     ]

@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # {f} is the folder of all that is made for them, `quick` the words that would train for a moment.
 QUICK = (
-    '--workdir={f}/run --config.prepare.counts=48,16,20 --config.train.batch=8 --config.train.epochs=0.5 '
-    '--config.evaluate.batch=8 --config.train.warmup_epochs=0 --config.log.tensorboard=False'
+    '--workdir={f}/run --config.prepare.num_cutouts=48,16,20 --config.train.batch_size=8 --config.train.num_epochs=0.5 '
+    '--config.evaluate.batch_size=8 --config.train.warmup_epochs=0 --config.log.tensorboard=False'
 ).split()
 MINE = '--config=configs/folder.py --workdir={f}/run'.split()
 PREPARE = '--config=configs/folder.py --mode=prepare --workdir={f}/run'.split()
@@ -27,20 +27,20 @@ MISTAKES = {
     'a field that does not exist': ('--config.train.bach_size=64', 'did you mean'),
     'a field without its section': (
         '--config.batch=64',
-        'did you mean config.train.batch or config.evaluate.batch?',
+        'did you mean config.train.batch_size or config.evaluate.batch_size?',
     ),
     'a section for a field': (
         '--config.train=64',
         'config.train is a section and not a field; its fields are',
     ),
     'a flag that does not exist': ('--workdri=/tmp/x', 'no flag --workdri; did you mean --workdir?'),
-    "another trainer's flag": ('--lr=0.1', 'no flag --lr; did you mean --config.train.rate=...?'),
+    "another trainer's flag": ('--lr=0.1', 'no flag --lr; did you mean --config.train.learning_rate=...?'),
     'a card behind its fields': (
         '--config.data.directory={f}/run --config=configs/folder.py',
         'Give --config before its fields.',
     ),
     'two cards': (
-        '--config=configs/folder.py --config=configs/imagenet.py --config.train.batch=3',
+        '--config=configs/folder.py --config=configs/imagenet.py --config.train.batch_size=3',
         '--config is given twice; give one.',
     ),
     'an image that is no flag': ('--mode=predict --workdir={f}/run cat.jpg', 'give --images=cat.jpg'),
@@ -54,12 +54,12 @@ MISTAKES = {
         "path is '~/photos', but cutouts are made and not read; give --config=configs/folder.py",
     ),
     'a preset for larger images': (
-        '--workdir={f}/run --config.network.preset=paper',
-        'raise config.prepare.side, to 256,',
+        '--workdir={f}/run --config.model.preset=paper',
+        'raise config.prepare.image_size, to 256,',
     ),
     'another number of classes than there are cut-outs': (
-        [*QUICK, '--config.network.classes=3'],
-        'the source cutouts has 10 classes; give --config.network.classes=0, which takes as many as there are.',
+        [*QUICK, '--config.model.num_classes=3'],
+        'the source cutouts has 10 classes; give --config.model.num_classes=0, which takes as many as there are.',
     ),
     'a class without an image': (
         [*MINE, '--config.prepare.path={f}/halves'],
@@ -67,7 +67,7 @@ MISTAKES = {
     ),
     'no field as a flag': (
         '--train.lr=0.1',
-        'no flag --train.lr; did you mean --config.train.rate=...?',
+        'no flag --train.lr; did you mean --config.train.learning_rate=...?',
     ),
     'a card that is nearly one': (
         '--config=configs/imagnet.py --workdir={f}/run',
@@ -98,7 +98,10 @@ MISTAKES = {
         '--config=configs/cifar10.py --workdir={f}/run',
         "--config.prepare.path=..., for the source 'cifar10' cifar-10-binary.tar.gz.",
     ),
-    'a field as a flag': ('--train.batch=64', 'no flag --train.batch; did you mean --config.train.batch='),
+    'a field as a flag': (
+        '--train.batch_size=64',
+        'no flag --train.batch_size; did you mean --config.train.batch_size=',
+    ),
     'a mode that does not exist': (
         '--mode=test --workdir={f}/run',
         "no mode 'test'; the modes are train, prepare, evaluate",
@@ -115,10 +118,10 @@ MISTAKES = {
     ),
     'a card that stumbles': ('--config={f}/stumbles.py', 'stumbles.py, line 5: AttributeError'),
     'a text for a number': (
-        '--config.train.epochs=ten',
-        "config.train.epochs is 'ten'; expected was a number above 0",
+        '--config.train.num_epochs=ten',
+        "config.train.num_epochs is 'ten'; expected was a number above 0",
     ),
-    'a fraction for a whole number': ('--config.train.batch=1.5', 'expected was a whole number from 1'),
+    'a fraction for a whole number': ('--config.train.batch_size=1.5', 'expected was a whole number from 1'),
     'a value out of its range': ('--config.train.momentum=1', 'expected was a number from 0 and below 1'),
     'an unknown word': ('--config.train.schedule=step', 'expected was one of drops, cosine, plateau'),
     'images for another mode': (
@@ -142,28 +145,28 @@ MISTAKES = {
     'images in no class': ([*MINE, '--config.prepare.path={f}/images/cat'], 'lies in no class folder'),
     'a file for a folder': ([*MINE, '--config.prepare.path={f}/file'], 'is no folder; for an archive choose'),
     'another number of classes': (
-        [*MINE, IMAGES, '--config.network.classes=10'],
-        'images has 2 classes; give --config.network.classes=0',
+        [*MINE, IMAGES, '--config.model.num_classes=10'],
+        'images has 2 classes; give --config.model.num_classes=0',
     ),
     'another number of classes than prepared': (
-        [*QUICK, '--config.data.directory={f}/whole/dataset', '--config.network.classes=7'],
+        [*QUICK, '--config.data.directory={f}/whole/dataset', '--config.model.num_classes=7'],
         'classes is 7 and the dataset in',
     ),
     'images too small for the network': (
-        [*QUICK, '--config.data.directory={f}/whole/dataset', '--config.network.preset=paper'],
+        [*QUICK, '--config.data.directory={f}/whole/dataset', '--config.model.preset=paper'],
         'paper sees 224 pixels and the images in',
     ),
     'a damaged image': (
         [*PREPARE, '--config.prepare.path={f}/damaged'],
-        '1 image cannot be read, and --config.prepare.unreadable=0 may be left out: cat/3.png: a damaged',
+        '1 image cannot be read, and --config.prepare.max_unreadable=0 may be left out: cat/3.png: a damaged',
     ),
     'a batch that the mesh does not divide': (
-        [*QUICK, '--config.mesh=2,1', '--config.train.batch=7'],
+        [*QUICK, '--config.mesh=2,1', '--config.train.batch_size=7'],
         'multiple of 2',
     ),
     'an evaluation that the mesh does not divide': (
-        [*QUICK, '--config.mesh=2,1', '--config.evaluate.batch=7'],
-        'make config.evaluate.batch a multiple of 2',
+        [*QUICK, '--config.mesh=2,1', '--config.evaluate.batch_size=7'],
+        'make config.evaluate.batch_size a multiple of 2',
     ),
     'a mesh larger than the devices': (
         [*QUICK, '--config.mesh=4,2'],
@@ -192,11 +195,11 @@ MISTAKES = {
     'half a dataset': ([*QUICK, '--config.data.directory={f}/half'], 'is missing. 1 of'),
     'no space': ([*QUICK, '--workdir={f}/full'], 'No space is left (run.json); make room'),
     'plateaus without validation, by the config alone': (
-        '--config=configs/imagenet.py --workdir={f}/run --config.prepare.validation_share=0',
+        '--config=configs/imagenet.py --workdir={f}/run --config.prepare.validation_fraction=0',
         'validation_share is 0, which leaves imagenet2012 without a validation split',
     ),
     'plateaus without validation': (
-        [*MINE, IMAGES, '--config.train.schedule=plateau', '--config.prepare.validation_share=0'],
+        [*MINE, IMAGES, '--config.train.schedule=plateau', '--config.prepare.validation_fraction=0'],
         'steers by a validation split',
     ),
 }

@@ -9,12 +9,12 @@ def tiny_config():
     config.update_from_flattened_dict(
         {
             'mesh': '1,2',
-            'prepare.counts': '48,16,20',
-            'train.batch': 8,
-            'train.epochs': 1.0,
-            'train.rate': 0.001,
+            'prepare.num_cutouts': '48,16,20',
+            'train.batch_size': 8,
+            'train.num_epochs': 1.0,
+            'train.learning_rate': 0.001,
             'train.warmup_epochs': 0.0,
-            'evaluate.batch': 8,
+            'evaluate.batch_size': 8,
             'evaluate.views': 1,
             'log.every_steps': 2,
             'log.tensorboard': False,

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 class Paper(nn.Module):
-    """Krizhevsky et al. 2012: two columns as groups, normalised apart. `miniature` is the small one of this project."""
+    """Krizhevsky et al. 2012: two columns as groups, normalized apart. `miniature` is the small one of this project."""
 
     def __init__(self, classes, *, miniature=False):
         super().__init__()
@@ -30,7 +30,7 @@ class Paper(nn.Module):
         self.fc8 = nn.Linear(units, classes)
         self.keep = 1.0  # of dropout; the paper's scaling: all of it at test, times keep
 
-    def normalise(self, x):
+    def normalize(self, x):
         """PyTorch divides alpha by n, the paper does not."""
         return torch.cat(
             [F.local_response_norm(half, 5, 5e-4, 0.75, 2.0) for half in x.chunk(2, dim=1)], dim=1
@@ -45,8 +45,8 @@ class Paper(nn.Module):
         overhang = 1 if self.miniature else 3
         ceil = self.miniature
         x = F.relu(self.conv1(F.pad(x, (0, overhang, 0, overhang))))
-        x = F.max_pool2d(self.normalise(x), 3, 2, ceil_mode=ceil)
-        x = F.max_pool2d(self.normalise(F.relu(self.conv2(x))), 3, 2)
+        x = F.max_pool2d(self.normalize(x), 3, 2, ceil_mode=ceil)
+        x = F.max_pool2d(self.normalize(F.relu(self.conv2(x))), 3, 2)
         x = F.relu(self.conv5(F.relu(self.conv4(F.relu(self.conv3(x))))))
         x = F.max_pool2d(x, 3, 2, ceil_mode=ceil).flatten(1)
         x = self.drop(F.relu(self.fc6(x)))
@@ -54,9 +54,9 @@ class Paper(nn.Module):
 
 
 class PaperByHand(Paper):
-    """The same with the normalisation as shifted sums and without a power: what who knows its cost writes."""
+    """The same with the normalization as shifted sums and without a power: what who knows its cost writes."""
 
-    def normalise(self, x):
+    def normalize(self, x):
         """(2 + 1e-4 s)^-0.75 as the product of two roots."""
         halves = []
         for half in x.chunk(2, dim=1):
@@ -78,11 +78,11 @@ class Caffe(nn.Module):
         self.conv4 = nn.Conv2d(384, 384, 3, padding=1, groups=2)
         self.conv5 = nn.Conv2d(384, 256, 3, padding=1, groups=2)
         self.fc6, self.fc7, self.fc8 = nn.Linear(9216, 4096), nn.Linear(4096, 4096), nn.Linear(4096, classes)
-        self.normalise = nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0)
+        self.normalize = nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0)
 
     def forward(self, x):
-        x = F.max_pool2d(self.normalise(F.relu(self.conv1(x))), 3, 2)
-        x = F.max_pool2d(self.normalise(F.relu(self.conv2(x))), 3, 2)
+        x = F.max_pool2d(self.normalize(F.relu(self.conv1(x))), 3, 2)
+        x = F.max_pool2d(self.normalize(F.relu(self.conv2(x))), 3, 2)
         x = F.relu(self.conv5(F.relu(self.conv4(F.relu(self.conv3(x))))))
         x = F.max_pool2d(x, 3, 2).flatten(1)
         return self.fc8(F.relu(self.fc7(F.relu(self.fc6(x)))))

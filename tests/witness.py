@@ -21,8 +21,8 @@ def correlate(x, kernel, bias, stride, before, after):
     return out + bias
 
 
-def normalise(x, k, n, alpha, beta):
-    """Section 3.3: each number over a power of k plus alpha times the squares of its neighbours in n maps."""
+def normalize(x, k, n, alpha, beta):
+    """Section 3.3: each number over a power of k plus alpha times the squares of its neighbors in n maps."""
     out = np.empty_like(x)
     maps = x.shape[-1]
     for i in range(maps):
@@ -62,7 +62,7 @@ def alexnet(weights, images, *, stride, overhang, ceil=(0, 0, 0), keep=0.5, mask
         return [function(x) for x in xs]
 
     def norm(x):
-        return normalise(x, 2, 5, 1e-4, 0.75)
+        return normalize(x, 2, 5, 1e-4, 0.75)
 
     def padded(pad):
         return lambda x, kernel, bias: correlate(x, kernel, bias, 1, pad, pad)
@@ -114,7 +114,7 @@ def chain(weights, images, steps):
         else:
             x = {
                 'relu': relu,
-                'norm': lambda x: normalise(x, 1, 5, 2e-5, 0.75),
+                'norm': lambda x: normalize(x, 1, 5, 2e-5, 0.75),
                 'pool': lambda x: pool(x, 3, 2),
             }[word](x)
     return x

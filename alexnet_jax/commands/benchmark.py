@@ -39,20 +39,20 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
     Path(workdir).mkdir(parents=True, exist_ok=True)
     for line in factories.describe(shape, mesh):
         log.info('%s', line)
-    itemsize, batch = jnp.dtype(config.network.compute).itemsize, config.train.batch
+    itemsize, batch = jnp.dtype(config.model.compute_dtype).itemsize, config.train.batch_size
     base = memory.most()['process']
     stream = factories.training_of(config, data, shape, mesh) if data else None
     found = whole(config, shape, mesh, data, stream)
     most = memory.most()
-    with jax.default_matmul_precision(config.network.precision):
-        limits = layer_benchmark.machine(config.network.compute, rounds=config.benchmark.rounds)
+    with jax.default_matmul_precision(config.model.matmul_precision):
+        limits = layer_benchmark.machine(config.model.compute_dtype, rounds=config.benchmark.rounds)
     seconds = found['step']['median']
     on_cpu = mesh.devices.flat[0].platform == 'cpu'  # whose devices share the cores and the memory
     flop = batch * layer_benchmark.training_flop(shape)
     report = {
         'network': shape.name,
         'batch': batch,
-        'compute': config.network.compute,
+        'compute': config.model.compute_dtype,
         'mesh': dict(mesh.shape),
         'device': jax.devices()[0].device_kind,
         'machine': {'products': limits.products, 'bytes_per_second': limits.bytes_per_second},
@@ -66,7 +66,7 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
         'memory': found['memory']
         | {
             'predicted': memory.predicted(
-                shape, batch, accumulate=config.train.accumulate, itemsize=itemsize, **mesh.shape
+                shape, batch, accumulate=config.train.grad_accumulation, itemsize=itemsize, **mesh.shape
             ),
             'base': base,
             'itemsize': itemsize,
@@ -75,14 +75,14 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
         },
         'presets': table_of_memory(shape.classes, itemsize),
     }
-    with jax.default_matmul_precision(config.network.precision):
+    with jax.default_matmul_precision(config.model.matmul_precision):
         each = layer_benchmark.layers(
             shape,
             limits,
             batch=batch // mesh.shape['data'],
-            compute=config.network.compute,
-            plain=config.network.plain,
-            compiler_options=compiler_options(config.machine.dots_only),
+            compute=config.model.compute_dtype,
+            plain=config.model.use_reference_ops,
+            compiler_options=compiler_options(config.machine.ynnpack_dots_only),
             rounds=config.benchmark.rounds,
         )
     report['layers'] = [vars(layer) for layer in each]
@@ -112,8 +112,8 @@ def architecture_of(config: ConfigDict, data: dataset.Dataset | None) -> Archite
     """The preset, for the dataset's classes or, without one, its own."""
     if data:
         return factories.architecture_of(config, data)
-    classes = config.network.classes or None
-    return presets.get(config.network.preset, classes=classes, **validate.variations(config))
+    classes = config.model.num_classes or None
+    return presets.get(config.model.preset, classes=classes, **validate.variations(config))
 
 
 def whole(
@@ -131,17 +131,17 @@ def whole(
         stream = stream.without_pixels(held.labels)
     one = train_step.make_train_step(
         factories.network_of(config, shape),
-        optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.decay),
+        optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.weight_decay),
         mesh,
         mean=data.mean if data else np.full((side, side, shape.channels), 125, np.float32),
         mean_kind=config.augment.mean,
         key=jax.random.key(config.seed),
-        accumulate=config.train.accumulate,
+        accumulate=config.train.grad_accumulation,
         images=held.images if held else None,
-        compiler_options=compiler_options(config.machine.dots_only),
+        compiler_options=compiler_options(config.machine.ynnpack_dots_only),
     )
     sharding, rates = batch_sharding(mesh), schedule.layer_rates(layers, RATE)
-    given = stream.batch(0) if stream else noise(shape, config.train.batch)
+    given = stream.batch(0) if stream else noise(shape, config.train.batch_size)
     placed = jax.make_array_from_process_local_data(sharding, given)
     state = train_step.first_state(factories.network_of(config, shape, key=jax.random.key(config.seed)), mesh)
     began = time.perf_counter()
@@ -157,7 +157,7 @@ def whole(
     found['step'] = layer_benchmark.spread(layer_benchmark.timed(lambda: run(placed), steps))
     found['memory'] = {'program': memory.of_program(compiled), 'compiled': process}
     if stream:
-        with prefetch.feed(stream.batches(0, steps + 1), sharding, ahead=config.data.ahead) as batches:
+        with prefetch.feed(stream.batches(0, steps + 1), sharding, ahead=config.data.prefetch) as batches:
             jax.block_until_ready(run(next(batches)))
             began, before = time.perf_counter(), batches.waited
             for _ in range(steps):
@@ -190,7 +190,7 @@ def input_of(config: ConfigDict, stream: pipeline.Training, seconds: float) -> d
     for _ in batches:
         pass
     each = (time.perf_counter() - began) / steps
-    return {'images_per_second': config.train.batch / each, 'share': each / seconds}
+    return {'images_per_second': config.train.batch_size / each, 'share': each / seconds}
 
 
 def table_of_memory(classes: int, itemsize: int) -> dict[str, dict[str, int]]:

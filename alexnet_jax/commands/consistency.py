@@ -25,9 +25,9 @@ from alexnet_jax.errors import UserError
 NONCE = 'nonce'  # a file that shows whether a folder is the same one everywhere
 OWN = (
     'data.directory',
-    'data.threads',
-    'data.ahead',
-    'machine.cache',
+    'data.num_threads',
+    'data.prefetch',
+    'machine.compilation_cache',
     'machine.keep_memory',
 )  # may differ by host
 

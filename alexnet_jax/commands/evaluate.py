@@ -33,7 +33,7 @@ def split_of(config: ConfigDict, counts: dict[str, int]) -> str:
             return split
     raise UserError(
         f'The dataset has only {", ".join(counts)}, and an honest figure needs images that were not trained on; give '
-        'another --workdir with --config.prepare.test_share above 0, or --config.evaluate.split=train for the error '
+        'another --workdir with --config.prepare.test_fraction above 0, or --config.evaluate.split=train for the error '
         'on the training images.'
     )
 

@@ -51,18 +51,18 @@ def open_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset:
 
 def outline(config: ConfigDict) -> architecture.Architecture:
     """The network as far as it is known without the dataset: all but the number of classes."""
-    classes = config.network.classes or 2
-    return presets.get(config.network.preset, classes=classes, **validate.variations(config))
+    classes = config.model.num_classes or 2
+    return presets.get(config.model.preset, classes=classes, **validate.variations(config))
 
 
 def architecture_of(config: ConfigDict, data: dataset.Dataset) -> architecture.Architecture:
     """The preset, for as many classes as the dataset has; what does not fit the dataset is refused."""
     prepare.check_classes(config, len(data.classes), f'the dataset in {data.directory}')
-    shape = presets.get(config.network.preset, classes=len(data.classes), **validate.variations(config))
+    shape = presets.get(config.model.preset, classes=len(data.classes), **validate.variations(config))
     if shape.crop > data.side:
         raise UserError(
             f'{shape.name} sees {shape.crop} pixels and the images in {data.directory} have {data.side}; prepare them '
-            f'again with --config.prepare.side={shape.crop} or more.'
+            f'again with --config.prepare.image_size={shape.crop} or more.'
         )
     return shape
 
@@ -77,10 +77,10 @@ def network_of(
         return AlexNet(
             shape,
             key=first,
-            initialisation=config.network.initialisation,
-            plain=config.network.plain,
-            compute=config.network.compute,
-            precision=config.network.precision,
+            initialization=config.model.initialization,
+            plain=config.model.use_reference_ops,
+            compute=config.model.compute_dtype,
+            precision=config.model.matmul_precision,
         )
 
     return nnx.eval_shape(make) if key is None else make()
@@ -93,10 +93,10 @@ def mesh_of(config: ConfigDict, shape: architecture.Architecture, *, trains: boo
     mesh = make_mesh(
         validate.mesh_shape(config),
         columns=shape.columns,
-        batch=config.train.batch if trains else None,
-        parts=config.train.accumulate,
+        batch=config.train.batch_size if trains else None,
+        parts=config.train.grad_accumulation,
     )
-    per_device_batch(config.evaluate.batch, mesh, field='config.evaluate.batch')
+    per_device_batch(config.evaluate.batch_size, mesh, field='config.evaluate.batch_size')
     return mesh
 
 
@@ -119,22 +119,22 @@ def training_of(
 ) -> pipeline.Training:
     """The stream of training batches, this host's share."""
     share, shares = process_batch_slice(mesh)
-    eigenvalues, eigenvectors = statistics.colours(
-        config.augment.colours, data.eigenvalues, data.eigenvectors
+    eigenvalues, eigenvectors = statistics.colors(
+        config.augment.pca_basis, data.eigenvalues, data.eigenvectors
     )
     return pipeline.Training(
         data.split('train'),
         seed=config.seed,
-        batch=config.train.batch,
+        batch=config.train.batch_size,
         crop=shape.crop,
-        mirror=config.augment.mirror,
+        mirror=config.augment.horizontal_flip,
         lighting=config.augment.lighting,
-        deviation=config.augment.lighting_deviation,
+        deviation=config.augment.lighting_std,
         eigenvalues=eigenvalues,
         eigenvectors=eigenvectors,
         process_index=share,
         process_count=shares,
-        threads=config.data.threads,
+        threads=config.data.num_threads,
     )
 
 
@@ -150,7 +150,7 @@ def cache_of(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> device_ca
     if not config.data.device_cache:
         return None
     began = time.perf_counter()
-    held = device_cache.place(data.split('train'), replicated_sharding(mesh), threads=config.data.threads)
+    held = device_cache.place(data.split('train'), replicated_sharding(mesh), threads=config.data.num_threads)
     log.info(
         'data.device_cache: %s images, %.2f GiB, on each device after %.1f s.',
         f'{len(held.labels):,}',
@@ -165,17 +165,17 @@ def scoring_of(config: ConfigDict, data: dataset.Dataset, split: str, mesh: Mesh
     share, shares = process_batch_slice(mesh)
     return pipeline.Scoring(
         data.split(split),
-        batch=config.evaluate.batch,
+        batch=config.evaluate.batch_size,
         process_index=share,
         process_count=shares,
-        threads=config.data.threads,
+        threads=config.data.num_threads,
     )
 
 
 def evaluator_of(
     config: ConfigDict, data: dataset.Dataset, network: AlexNet, mesh: Mesh, *, views: int
 ) -> Evaluator:
-    """Scores splits with that network's forward pass, by the centre view or by ten."""
+    """Scores splits with that network's forward pass, by the center view or by ten."""
 
     def forward(parameters, images):
         return with_parameters(network, parameters)(images, mesh=mesh)[0]
@@ -186,9 +186,9 @@ def evaluator_of(
         mean_kind=config.augment.mean,
         crop=network.architecture.crop,
         views=views,
-        batch=config.evaluate.batch,
+        batch=config.evaluate.batch_size,
         mesh=mesh,
-        compiler_options=compiler_options(config.machine.dots_only),
+        compiler_options=compiler_options(config.machine.ynnpack_dots_only),
     )
 
 

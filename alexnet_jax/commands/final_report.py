@@ -31,7 +31,7 @@ def draw_examples(
     stream: pipeline.Training, data: dataset.Dataset, workdir: str, *, mean_kind: str = 'image'
 ) -> None:
     """What the network will see in its first steps: crops, flips and lighting, the mean put back for the eye."""
-    back = 'centre' if mean_kind == 'image' else mean_kind  # near enough for the eye
+    back = 'center' if mean_kind == 'image' else mean_kind  # near enough for the eye
     mean = augment.still_mean(data.mean, back, stream.crop)
     labels = stream.batch(0)['label'][:SHOWN]
     seen = np.stack(
@@ -76,7 +76,7 @@ def conclude(
         split=split,
         views=config.evaluate.views,
         baseline=nearest_neighbor.baseline(
-            data.split('train'), data.split(split), seed=config.seed, threads=config.data.threads
+            data.split('train'), data.split(split), seed=config.seed, threads=config.data.num_threads
         ),
         epochs=stream.epoch(done),
         seconds=seconds,

@@ -71,11 +71,11 @@ def is_prepared(target: Path) -> bool:
 
 def check_classes(config: ConfigDict, classes: int, where: str) -> None:
     """The images have as many classes as the network is to tell apart. Raises UserError."""
-    if config.network.classes not in (0, classes):
+    if config.model.num_classes not in (0, classes):
         missing = '' if config.prepare.source == 'cutouts' else ', or fetch the images that are missing'
         raise UserError(
-            f'config.network.classes is {config.network.classes} and {where} has {classes} classes; give '
-            f'--config.network.classes=0, which takes as many as there are{missing}.'
+            f'config.model.num_classes is {config.model.num_classes} and {where} has {classes} classes; give '
+            f'--config.model.num_classes=0, which takes as many as there are{missing}.'
         )
 
 
@@ -84,7 +84,7 @@ def check_steering(config: ConfigDict, splits: Collection[str], where: str) -> N
     if config.train.schedule == 'plateau' and 'validation' not in splits:
         raise UserError(
             f'config.train.schedule is plateau, which steers by a validation split, and {where} has only '
-            f'{", ".join(splits)}; give --config.train.schedule=drops, or prepare it with --config.prepare.'
+            f'{", ".join(splits)}; give --config.train.schedule=step, or prepare it with --config.prepare.'
             'validation_share above 0.'
         )
 
@@ -149,7 +149,7 @@ def _waited(config: ConfigDict, target: Path) -> dict[str, Any]:
         heartbeat.check()
         if heartbeat.first_at() == PREPARED:
             since = since or time.monotonic()
-            if time.monotonic() - since > config.machine.peer_seconds:  # a shared disk shows it in less
+            if time.monotonic() - since > config.machine.peer_timeout:  # a shared disk shows it in less
                 raise UserError(
                     f'Process 0 has prepared the dataset, and {target} on {socket.gethostname()} has none; prepare or '
                     'copy it there, or give a --config.data.directory that all hosts share.'
@@ -176,7 +176,7 @@ def _draw(config: ConfigDict, data: Dataset, source: Source, report: dict[str, A
     from alexnet_jax.models import presets
     from alexnet_jax.report.plots import contact_sheet
 
-    shape = presets.get(config.network.preset, classes=len(data.classes), **validate.variations(config))
+    shape = presets.get(config.model.preset, classes=len(data.classes), **validate.variations(config))
     crop = min(shape.crop, data.side)
     places = collections.defaultdict(list)
     kept = (item for item in source.splits['train'] if item.id not in report['left_out'])
@@ -201,7 +201,7 @@ def _seen(config: ConfigDict, data: Dataset, numbers: np.ndarray, crop: int) -> 
     from alexnet_jax.data import augment, statistics
 
     settings, records = config.augment, data.split('train')
-    eigenvalues, eigenvectors = statistics.colours(settings.colours, data.eigenvalues, data.eigenvectors)
+    eigenvalues, eigenvectors = statistics.colors(settings.colors, data.eigenvalues, data.eigenvectors)
     drawn = augment.draws(
         config.seed,
         np.zeros_like(numbers),

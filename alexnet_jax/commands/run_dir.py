@@ -68,7 +68,7 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
     begun = read(workdir)
     if begun is not None:
         # Another size of the batch is told when the checkpoint is read, and the run goes on.
-        deciding['train.batch'] = begun['deciding'].get('train.batch', config.train.batch)
+        deciding['train.batch_size'] = begun['deciding'].get('train.batch_size', config.train.batch_size)
         if different := validate.differences(_with_later_fields(begun['deciding']), deciding):
             raise UserError(
                 f'{workdir} holds another run: {" ".join(different)} Give another --workdir, or the same settings.'
@@ -135,7 +135,7 @@ def batch_of(workdir: str, record: dict[str, Any], done: int) -> tuple[int, int]
     """
     if 'seen' in record:
         return record['seen']['batch'], record['seen']['examples']
-    batch = (read(workdir) or {'deciding': {}})['deciding']['train.batch']
+    batch = (read(workdir) or {'deciding': {}})['deciding']['train.batch_size']
     return batch, batch * done
 
 
@@ -172,7 +172,7 @@ def as_begun(config: ConfigDict, workdir: str) -> ConfigDict:
     if not config.data.directory:
         values['data.directory'] = begun.get('data.directory', '')
     given = validate.flat(config)
-    if other := [f for f in values if f.startswith('network.') and values[f] != given[f]]:
+    if other := [f for f in values if f.startswith('model.') and values[f] != given[f]]:
         log.info('As the run in %s was: %s.', workdir, ', '.join(f'{f} {values[f]!r}' for f in other))
     config = ConfigDict(config.to_dict())
     config.update_from_flattened_dict(values)

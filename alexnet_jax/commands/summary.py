@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 
 
 def summary(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
-    """Totals of what is shown; classes from network.classes, else the preset's own."""
+    """Totals of what is shown; classes from model.num_classes, else the preset's own."""
     del workdir
     shape = presets.get(
-        config.network.preset, classes=config.network.classes or None, **validate.variations(config)
+        config.model.preset, classes=config.model.num_classes or None, **validate.variations(config)
     )
     log.info('%s', '\n'.join(lines(shape)))
     return {
@@ -103,7 +103,7 @@ def _placed(row: tuple[str, ...], widths: list[int]) -> list[str]:
 
 
 def _notes(shape: Architecture) -> list[str]:
-    """What the table cannot show: how it normalises and drops out, what it weighs, what the last heading means."""
+    """What the table cannot show: how it normalizes and drops out, what it weighs, what the last heading means."""
     notes = []
     for norm, names in _alike(shape, ResponseNormalization).items():
         divided = ' divided by n' if norm.divided else ''

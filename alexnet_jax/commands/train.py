@@ -158,12 +158,12 @@ def begin(run: Run) -> Start:
     if run.plateau:
         vars(run.plateau).update(record['plateau'])
     batch, seen = folder.batch_of(run.workdir, record, done)
-    if batch != config.train.batch:
+    if batch != config.train.batch_size:
         log.warning(
-            'config.train.batch was %d and is now %d: the run goes on behind the %s examples it has seen, in steps '
-            'of the new size; the rate stays what config.train.rate says.',
+            'config.train.batch_size was %d and is now %d: the run goes on behind the %s examples it has seen, in steps '
+            'of the new size; the rate stays what config.train.learning_rate says.',
             batch,
-            config.train.batch,
+            config.train.batch_size,
             f'{seen:,}',
         )
     skipped = tuple((first, last) for first, last in record.get('skipped', ()))
@@ -183,7 +183,7 @@ def through(run: Run, start: Start) -> Start:
             return start._replace(done=done, state=state, unvalidated=False)
         except loop.NotFinite as end:
             end = nonfinite.told(end, start.images(), run.workdir)
-            if run.config.train.explosion == 'stop':
+            if run.config.train.on_nonfinite == 'stop':
                 raise end from None
             skipped = nonfinite.without(end, start.images())
             run.checkpoints.forget_after(nonfinite.first_of(end))
@@ -200,7 +200,7 @@ def go_on(run: Run, start: Start) -> tuple[train_step.State, int]:
     made = made_step(run, held.images if held else None)
     cached = stream.without_pixels(held.labels) if held else stream
     batches = cached.batches(start.done, start.plan.last)
-    with prefetch.feed(batches, batch_sharding(run.mesh), ahead=config.data.ahead) as fed:
+    with prefetch.feed(batches, batch_sharding(run.mesh), ahead=config.data.prefetch) as fed:
         return loop.run(
             made,
             start.state,
@@ -220,7 +220,7 @@ def go_on(run: Run, start: Start) -> tuple[train_step.State, int]:
             profile=run.profile,
             skipped=stream.skipped_before,
             ledger=run.ledger,
-            shares=config.log.shares,
+            shares=config.log.time_breakdown,
         )
 
 
@@ -231,15 +231,15 @@ def made_step(run: Run, images: jax.Array | None) -> Callable[..., Any]:
     return train_step.make_train_step(
         run.network,
         optimizer.paper_sgd(
-            layers, momentum=train.momentum, decay=train.decay, decay_biases=train.decay_biases
+            layers, momentum=train.momentum, decay=train.weight_decay, decay_biases=train.decay_biases
         ),
         run.mesh,
         mean=run.data.mean,
         mean_kind=run.config.augment.mean,
         key=jax.random.fold_in(run.key, 1),
-        accumulate=train.accumulate,
+        accumulate=train.grad_accumulation,
         images=images,
-        compiler_options=compiler_options(run.config.machine.dots_only),
+        compiler_options=compiler_options(run.config.machine.ynnpack_dots_only),
     )
 
 
@@ -247,8 +247,8 @@ def evaluator(run: Run) -> Callable[[train_step.State, int], dict[str, float] | 
     """What gives the rates on the validation split, None where there is none."""
     if 'validation' not in run.data.counts:
         return lambda state, done: None
-    centre = factories.evaluator_of(run.config, run.data, run.network, run.mesh, views=1)
-    return lambda state, done: centre.rates(
+    center = factories.evaluator_of(run.config, run.data, run.network, run.mesh, views=1)
+    return lambda state, done: center.rates(
         state['parameters'], factories.scoring_of(run.config, run.data, 'validation', run.mesh)
     )
 
@@ -265,7 +265,7 @@ def saver(run: Run, skipped: pipeline.Skipped, stream: pipeline.Training) -> Cal
         again: bool = False,
     ) -> None:
         run.journal.flush()
-        seen = {'batch': run.config.train.batch, 'examples': stream.position(done)}
+        seen = {'batch': run.config.train.batch_size, 'examples': stream.position(done)}
         record: dict[str, Any] = {'tally': vars(tally), 'seen': seen}
         record |= {'plateau': run.plateau.state()} if run.plateau else {}
         record |= {'skipped': skipped} if skipped else {}

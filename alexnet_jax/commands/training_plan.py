@@ -22,10 +22,10 @@ def plateau_of(config: ConfigDict, counts: dict[str, int]) -> schedule.Plateau |
 
 
 def standstill_of(config: ConfigDict, classes: int) -> Standstill | None:
-    """What warns of a loss that stays where guessing leaves it, unless log.standstill_steps is 0."""
-    if not config.log.standstill_steps:
+    """What warns of a loss that stays where guessing leaves it, unless log.stalled_loss_steps is 0."""
+    if not config.log.stalled_loss_steps:
         return None
-    return Standstill(classes, config.log.standstill_steps, initialisation=config.network.initialisation)
+    return Standstill(classes, config.log.stalled_loss_steps, initialization=config.model.initialization)
 
 
 def plan_of(
@@ -36,11 +36,11 @@ def plan_of(
     done: int = 0,
 ) -> loop.Plan:
     """Steps, cadences and rates of the whole run, of which so many steps are done."""
-    per_epoch = len(stream.records) / config.train.batch
+    per_epoch = len(stream.records) / config.train.batch_size
     rates = schedule.Schedule(
         config.train.schedule,
-        config.train.rate,
-        config.train.epochs,
+        config.train.learning_rate,
+        config.train.num_epochs,
         drops=validate.drops(config),
         warmup=config.train.warmup_epochs,
     )
@@ -51,12 +51,12 @@ def plan_of(
         return rates.at(stream.epoch(done)) * (plateau.factor if plateau else 1.0)
 
     return loop.Plan(
-        last=max(1, done + round((config.train.epochs - stream.epoch(done)) * per_epoch)),
+        last=max(1, done + round((config.train.num_epochs - stream.epoch(done)) * per_epoch)),
         log_every=config.log.every_steps,
         evaluate_every=max(1, round(evaluates * per_epoch)) if evaluates else 0,
         save_every=config.checkpoint.every_steps,
         rate=rate,
-        rates=lambda n: schedule.layer_rates(names, rate(n), factors, biases=config.train.bias_rate),
+        rates=lambda n: schedule.layer_rates(names, rate(n), factors, biases=config.train.bias_lr_multiplier),
         epoch=stream.epoch,
     )
 
@@ -71,5 +71,5 @@ def announcement(
         f'Training {config.name}: the network {shape.name}, {parameters:,} parameters in {shape.columns} column'
         f'{"s" if shape.columns > 1 else ""}, {shape.crop}-pixel crops',
         f'on {data.name}: {data.counts["train"]:,} images of {len(data.classes)} classes ({data.note})',
-        f'for {most}{config.train.epochs:g} epochs, {plan.last:,} steps of {config.train.batch} images; into {workdir}',
+        f'for {most}{config.train.num_epochs:g} epochs, {plan.last:,} steps of {config.train.batch_size} images; into {workdir}',
     ]

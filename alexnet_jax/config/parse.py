@@ -18,36 +18,39 @@ MOST = 10_000_000  # cut-outs of a split
 
 def drops(config: ConfigDict) -> tuple[float, ...]:
     """Epochs at which the rate is divided by ten, rising: '30,60,80' is (30.0, 60.0, 80.0)."""
-    epochs = _numbers('train.drops', config.train.drops, float, 'epochs that rise, such as 30,60,80')
+    epochs = _numbers(
+        'train.milestones', config.train.milestones, float, 'epochs that rise, such as 30,60,80'
+    )
     if any(a >= b for a, b in zip((0.0, *epochs), epochs, strict=False)):
-        raise wrong('train.drops', config.train.drops, 'epochs that rise, such as 30,60,80')
+        raise wrong('train.milestones', config.train.milestones, 'epochs that rise, such as 30,60,80')
     return epochs
 
 
 def layer_rates(config: ConfigDict) -> dict[str, float]:
     """Factors by layer: 'conv1=0.1,fc8=2' is {'conv1': 0.1, 'fc8': 2.0}."""
     text, factors, expected = (
-        config.train.layer_rates,
+        config.train.layer_lr_multipliers,
         {},
         "factors by layer such as 'conv1=0.1,fc8=2', from 0 up",
     )
     for part in filter(None, text.split(',')):
         name, _, number = part.partition('=')
-        factor, layer = _numbers('train.layer_rates', number, float, expected, text), name.strip()
+        factor, layer = _numbers('train.layer_lr_multipliers', number, float, expected, text), name.strip()
         if not layer or layer in factors or len(factor) != 1 or factor[0] < 0:
-            raise wrong('train.layer_rates', text, expected)
+            raise wrong('train.layer_lr_multipliers', text, expected)
         factors[layer] = factor[0]
     return factors
 
 
 def variations(config: ConfigDict) -> dict[str, Any]:
     """How the network departs from its preset: what presets.get takes besides the name and the classes."""
-    network = config.network
-    exchange = tuple(filter(None, map(str.strip, network.exchange.split(','))))
+    model = config.model
+    exchange = tuple(filter(None, map(str.strip, model.exchange_layers.split(','))))
     return {
-        'crop': network.crop,
+        'crop': model.crop_size,
         'exchange': () if exchange == ('none',) else exchange or None,
-        **{word: network[word] for word in ('activation', 'pooling', 'alpha', 'dropout', 'dropout_place')},
+        **{word: model[word] for word in ('activation', 'pooling', 'dropout', 'dropout_position')},
+        'alpha_over_n': model.lrn_alpha_over_n,
     }
 
 
@@ -56,20 +59,23 @@ def counts(config: ConfigDict) -> tuple[int, int, int]:
     expected = (
         f'three whole numbers from 1 to {MOST:,} for train, validation and test, such as 8000,1000,1000'
     )
-    numbers = _numbers('prepare.counts', config.prepare.counts, int, expected)
+    numbers = _numbers('prepare.num_cutouts', config.prepare.num_cutouts, int, expected)
     if len(numbers) != 3 or min(numbers) < 1 or max(numbers) > MOST:
-        raise wrong('prepare.counts', config.prepare.counts, expected)
+        raise wrong('prepare.num_cutouts', config.prepare.num_cutouts, expected)
     return numbers
 
 
 def profile(config: ConfigDict) -> tuple[int, int] | None:
     """The first and the last step to trace: '10:15' is (10, 15), an empty text None."""
-    text, expected = config.train.profile, 'nothing, or the first and the last step to trace such as 10:15'
+    text, expected = (
+        config.train.profile_steps,
+        'nothing, or the first and the last step to trace such as 10:15',
+    )
     if not text:
         return None
-    steps = _numbers('train.profile', text.replace(':', ','), int, expected, text)
+    steps = _numbers('train.profile_steps', text.replace(':', ','), int, expected, text)
     if len(steps) != 2 or not 1 <= steps[0] <= steps[1] or text.count(':') != 1:
-        raise wrong('train.profile', text, expected)
+        raise wrong('train.profile_steps', text, expected)
     return steps
 
 

@@ -75,7 +75,7 @@ def check_values(config: ConfigDict) -> None:
 
 
 def flat(config: ConfigDict) -> dict[str, object]:
-    """The fields with their sections before them: {'train.batch': 128, ...}."""
+    """The fields with their sections before them: {'train.batch_size': 128, ...}."""
 
     def walk(section: Mapping, before: str):
         for name, value in section.items():
@@ -119,18 +119,18 @@ def _words() -> dict[str, Collection[str]]:
     from alexnet_jax.train import schedule
 
     return {
-        'network.preset': presets.PRESETS,
-        'network.activation': ('', *overrides.ACTIVATIONS),
-        'network.pooling': ('', *overrides.POOLINGS),
-        'network.alpha': ('', *overrides.ALPHAS),
-        'network.dropout': ('', *overrides.DROPOUTS),
-        'network.dropout_place': ('', *overrides.DROPOUT_PLACES),
-        'network.initialisation': initializers.INITIALISATIONS,
+        'model.preset': presets.PRESETS,
+        'model.activation': ('', *overrides.ACTIVATIONS),
+        'model.pooling': ('', *overrides.POOLINGS),
+        'model.lrn_alpha_over_n': ('', *overrides.ALPHAS),
+        'model.dropout': ('', *overrides.DROPOUTS),
+        'model.dropout_position': ('', *overrides.DROPOUT_POSITIONS),
+        'model.initialization': initializers.INITIALIZATIONS,
         'prepare.source': sources.KINDS,
         'prepare.encoding': builder.ENCODINGS,
-        'prepare.expect': sources.EXPECTATIONS,
+        'prepare.expected_counts': sources.EXPECTATIONS,
         'augment.lighting': augment.LIGHTINGS,
-        'augment.colours': statistics.COLOURS,
+        'augment.pca_basis': statistics.COLORS,
         'augment.mean': augment.MEANS,
         'train.schedule': schedule.SCHEDULES,
     }
@@ -140,19 +140,21 @@ def _check_network(config: ConfigDict, images: bool) -> None:
     """The crop fits the layers, the factors name layers, the mesh divides the columns."""
     from alexnet_jax.models import presets
 
-    shape = presets.get(config.network.preset, classes=config.network.classes or 2, **variations(config))
+    shape = presets.get(config.model.preset, classes=config.model.num_classes or 2, **variations(config))
     for layer in layer_rates(config):
         if layer not in shape.parameters():
             known = ', '.join(shape.parameters())
             raise wrong(
-                'train.layer_rates', config.train.layer_rates, f'factors of layers with weights: {known}'
+                'train.layer_lr_multipliers',
+                config.train.layer_lr_multipliers,
+                f'factors of layers with weights: {known}',
             )
-    if images and not config.data.directory and shape.crop > config.prepare.side:
+    if images and not config.data.directory and shape.crop > config.prepare.image_size:
         # An eighth of the side is left for the offsets, as in the paper: 256 for its 224.
         side = max(shape.crop, round(shape.crop * 8 / 7 / 16) * 16)
         raise UserError(
-            f'Crops of {shape.crop} pixels cannot be taken from images of {config.prepare.side}; '
-            f'raise config.prepare.side, to {side}, or lower config.network.crop.'
+            f'Crops of {shape.crop} pixels cannot be taken from images of {config.prepare.image_size}; '
+            f'raise config.prepare.image_size, to {side}, or lower config.model.crop_size.'
         )
     column = (mesh_shape(config) or (1, 1))[1]
     if shape.columns % column:
@@ -168,8 +170,8 @@ def _contradictions(config: ConfigDict) -> list[tuple[bool, str]]:
     prepare = config.prepare
     return [
         (
-            prepare.validation_share + prepare.test_share >= 1,
-            f'config.prepare.validation_share {prepare.validation_share} and test_share {prepare.test_share} leave '
+            prepare.validation_fraction + prepare.test_fraction >= 1,
+            f'config.prepare.validation_fraction {prepare.validation_fraction} and test_share {prepare.test_fraction} leave '
             'nothing to train on; their sum must be below 1.',
         ),
         (
@@ -191,24 +193,24 @@ def _of_training(config: ConfigDict) -> list[tuple[bool, str]]:
 
     prepare, train, every = config.prepare, config.train, config.checkpoint.every_steps
     data, keep = (mesh_shape(config) or (1, 1))[0], config.checkpoint.keep_every_steps
-    no_share = prepare.validation_share == 0 and prepare.source in sources.UNSTEERED
+    no_share = prepare.validation_fraction == 0 and prepare.source in sources.UNSTEERED
     unsteered = no_share and not config.data.directory
     return [
         (
-            train.warmup_epochs >= train.epochs,
-            f'config.train.warmup_epochs is {train.warmup_epochs}, which is no less than the {train.epochs} epochs '
+            train.warmup_epochs >= train.num_epochs,
+            f'config.train.warmup_epochs is {train.warmup_epochs}, which is no less than the {train.num_epochs} epochs '
             'of the run; shorten the warm-up.',
         ),
         (
             train.schedule == 'plateau' and config.evaluate.every_epochs == 0,
             'config.train.schedule is plateau, which steers by the validation error, and config.evaluate.every_epochs '
-            'is 0, so that nothing is validated on the way; give it above 0, or train.schedule=drops.',
+            'is 0, so that nothing is validated on the way; give it above 0, or train.schedule=step.',
         ),
         (
             train.schedule == 'plateau' and unsteered,
             'config.train.schedule is plateau, which steers by the validation error, and config.prepare.'
             f'validation_share is 0, which leaves {prepare.source} without a validation split; give it above 0, or '
-            'train.schedule=drops.',
+            'train.schedule=step.',
         ),
         (
             config.evaluate.checkpoint == 'best' and unsteered,
@@ -217,15 +219,15 @@ def _of_training(config: ConfigDict) -> list[tuple[bool, str]]:
             'evaluate.checkpoint=final.',
         ),
         (
-            train.batch % data != 0,
-            f'A batch of {train.batch} images cannot be shared evenly by the {data} devices along data of '
-            f'config.mesh {config.mesh!r}; give config.train.batch as a multiple of {data}.',
+            train.batch_size % data != 0,
+            f'A batch of {train.batch_size} images cannot be shared evenly by the {data} devices along data of '
+            f'config.mesh {config.mesh!r}; give config.train.batch_size as a multiple of {data}.',
         ),
         (
-            train.batch % (data * train.accumulate) != 0,
-            f'config.train.accumulate is {train.accumulate}, but {train.batch} images on {data} devices along data '
-            f'cannot be cut into so many equal parts; give a config.train.batch that is a multiple of '
-            f'{data * train.accumulate}.',
+            train.batch_size % (data * train.grad_accumulation) != 0,
+            f'config.train.grad_accumulation is {train.grad_accumulation}, but {train.batch_size} images on {data} devices along data '
+            f'cannot be cut into so many equal parts; give a config.train.batch_size that is a multiple of '
+            f'{data * train.grad_accumulation}.',
         ),
         (
             keep > 0 and (every == 0 or keep % every != 0),

@@ -4,7 +4,7 @@ Knows neither files nor the order of records. Every draw is a function of (seed,
 example can be made again by itself. Only Philox's raw words are used: NumPy promises those from release to
 release, and does not promise what `Generator.normal` and its like make of them.
 
-N draws, C colours (red, green, blue), K principal components.
+N draws, C colors (red, green, blue), K principal components.
 """
 
 from typing import NamedTuple
@@ -15,12 +15,12 @@ from scipy.special import ndtri
 from alexnet_jax.errors import UserError
 
 LIGHTINGS = ('eigenvalues', 'deviations', 'none')
-MEANS = ('image', 'centre', 'channel')
+MEANS = ('image', 'center', 'channel')
 WORDS = 6  # of 64 bits per draw: top, left, mirror and one normal for each component
 
 
 class Draw(NamedTuple):
-    """Where the crop begins, in pixels; whether it is mirrored; the RGB shift in grey levels of 0..255."""
+    """Where the crop begins, in pixels; whether it is mirrored; the RGB shift in gray levels of 0..255."""
 
     top: int
     left: int
@@ -80,7 +80,7 @@ def draw(seed: int, epoch: int, record: int, **augmentation) -> Draw:
 
 
 def components(lighting: str, eigenvalues: np.ndarray, eigenvectors: np.ndarray) -> np.ndarray:
-    """(C, K): the RGB shift in grey levels that a draw of one along each principal component makes.
+    """(C, K): the RGB shift in gray levels that a draw of one along each principal component makes.
 
     `eigenvalues` is the paper's formula, which only makes sense for pixels in [0, 1]: the shift is reckoned
     there and brought back to 0..255. `deviations` is the 2012 source's: square roots, about twice as
@@ -103,8 +103,8 @@ def cut(image: np.ndarray, top: int, left: int, mirror: bool, out: np.ndarray) -
     window = image[top : top + crop, left : left + crop]
     if mirror:
         window = window[:, ::-1]
-        for colour in range(3):  # by colour: three times faster than reversed rows of three-byte pixels
-            out[..., colour] = window[..., colour]
+        for color in range(3):  # by color: three times faster than reversed rows of three-byte pixels
+            out[..., color] = window[..., color]
     else:
         out[...] = window
     return out
@@ -114,18 +114,18 @@ def still_mean(mean: np.ndarray, kind: str, crop: int) -> np.ndarray | None:
     """What is subtracted of every crop alike, float32 (crop, crop, 3), from the mean image (side, side, 3).
 
     `image` is the paper's text: the mean image is cropped and mirrored as each image is, so there is none (None).
-    `centre` is the 2012 source's: the mean's centre, for crops of any offset, mirrored or not. `channel` has three
+    `center` is the 2012 source's: the mean's center, for crops of any offset, mirrored or not. `channel` has three
     numbers, the mean red, green and blue. A kind unknown to MEANS is a UserError.
     """
     if kind not in MEANS:
         raise UserError(f'No mean is called {kind!r}; there are {", ".join(MEANS)}.')
     if kind == 'image':
         return None
-    if kind == 'centre':
+    if kind == 'center':
         edge = (len(mean) - crop) // 2
         return np.ascontiguousarray(mean[edge : edge + crop, edge : edge + crop], np.float32)
-    colours_C = mean.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
-    return np.broadcast_to(colours_C, (crop, crop, 3)).copy()
+    colors_C = mean.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
+    return np.broadcast_to(colors_C, (crop, crop, 3)).copy()
 
 
 def apply(

@@ -1,6 +1,6 @@
 """The wire form of a record: a tf.train.Example of 'id' (bytes), 'image' (bytes) and 'label' (int64).
 
-Written here because protobuf serialises maps in no fixed order, and datasets are to have the same bytes on
+Written here because protobuf serializes maps in no fixed order, and datasets are to have the same bytes on
 every run; read here because TFDS's own way costs several times the reading of the record. dataset.py holds it
 against TFDS's whenever it opens a split. Knows neither files nor what the image's bytes mean.
 

@@ -44,10 +44,10 @@ class Opened:
 
 
 ODD = {
-    'grey': 'made grey in all three channels',
+    'grey': 'made gray in all three channels',
     'CMYK': 'converted to RGB',
     '16-bit': 'the upper eight bits taken',
-    'palette': 'its colours looked up',
+    'palette': 'its colors looked up',
     'transparent': 'laid on white',
     'animated': 'its first picture taken',
     'gzip-compressed': 'decompressed first',
@@ -60,7 +60,7 @@ ODD = {
 
 
 def decode(data: bytes, *, name: str = 'image', upright: bool = False) -> np.ndarray:
-    """The pixels of a JPEG, PNG or WebP, recognised by its content: uint8 (height, width, 3). As `open_image`."""
+    """The pixels of a JPEG, PNG or WebP, recognized by its content: uint8 (height, width, 3). As `open_image`."""
     return open_image(data, name=name, upright=upright).pixels
 
 
@@ -76,9 +76,9 @@ def decode_known(data: bytes, side: int, *, name: str = 'image') -> np.ndarray:
 
 
 def open_image(data: bytes, *, name: str = 'image', upright: bool = False, side: int = 0) -> Opened:
-    """A JPEG, PNG or WebP, recognised by its content, decoded; gzipped ones too.
+    """A JPEG, PNG or WebP, recognized by its content, decoded; gzipped ones too.
 
-    Grey and CMYK become RGB, transparent pixels lie on white, of an animation the first picture is taken.
+    Gray and CMYK become RGB, transparent pixels lie on white, of an animation the first picture is taken.
     `upright` turns the image as its EXIF orientation asks: for a person's own photographs; ImageNet's are used as
     they are stored. With a `side` the image may come at a reduced scale, which JPEG decodes faster, yet SPARE times
     larger than a square of that side needs. Raises Unreadable, with `name`, for anything else: another format, a
@@ -193,13 +193,13 @@ def _with_pillow(data: bytes, form: str, name: str, odd: list[str]) -> Raw:
         }
         odd += [kind for kind, it_is in kinds.items() if it_is]
         if kinds['16-bit']:  # which convert would clip at 255
-            grey = (np.asarray(image).astype(np.uint32) // 257).astype(np.uint8)
-            pixels = np.repeat(grey[:, :, None], 3, axis=2)
+            gray = (np.asarray(image).astype(np.uint32) // 257).astype(np.uint8)
+            pixels = np.repeat(gray[:, :, None], 3, axis=2)
         elif image.has_transparency_data:
-            coloured = image.convert('RGBA')
-            if coloured.getchannel('A').getextrema()[0] < 255:
+            colored = image.convert('RGBA')
+            if colored.getchannel('A').getextrema()[0] < 255:
                 odd.append('transparent')
-            flat = Image.alpha_composite(Image.new('RGBA', coloured.size, 'white'), coloured)
+            flat = Image.alpha_composite(Image.new('RGBA', colored.size, 'white'), colored)
             pixels = np.array(flat.convert('RGB'))
         else:
             pixels = np.array(image.convert('RGB'))
@@ -222,7 +222,7 @@ def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
 def square(
     data: bytes, side: int, *, name: str = 'image', upright: bool = False
 ) -> tuple[np.ndarray, Opened]:
-    """An image's centre square as `resize_and_crop` gives it, and the file as `open_image` found it.
+    """An image's center square as `resize_and_crop` gives it, and the file as `open_image` found it.
 
     Photographs so large that a JPEG can be decoded at a reduced scale differ from `resize_and_crop` of the whole one,
     though by about a tenth of what storing the square as JPEG changes (docs/data.md has the figures).
@@ -232,7 +232,7 @@ def square(
 
 
 def resize_and_crop(image: np.ndarray, side: int, *, reduced: int = 1) -> np.ndarray:
-    """The centre square, its side resized to `side` pixels: uint8 (side, side, 3).
+    """The center square, its side resized to `side` pixels: uint8 (side, side, 3).
 
     The paper (section 2): rescale so that the shorter side has length 256, take the central 256 x 256. By Pillow's
     bicubic filter, which widens as it shrinks, so that nothing aliases; it sees beyond the square's edge. Of an
@@ -263,7 +263,7 @@ def crop(image: np.ndarray, top: int, left: int, size: int) -> np.ndarray:
     return image[..., top : top + size, left : left + size, :]
 
 
-def centre(image: np.ndarray, size: int) -> np.ndarray:
+def center(image: np.ndarray, size: int) -> np.ndarray:
     """The central square of (..., height, width, channels); a view."""
     height, width = image.shape[-3:-1]
     return crop(image, (height - size) // 2, (width - size) // 2, size)

@@ -1,17 +1,17 @@
-"""Statistics of a training split from whole-number sums: the mean image and the principal colours. Pure NumPy."""
+"""Statistics of a training split from whole-number sums: the mean image and the principal colors. Pure NumPy."""
 
 import numpy as np
 
-COLOURS = ('dataset', 'imagenet2012')  # whose principal colours the lighting draws along
+COLORS = ('dataset', 'imagenet2012')  # whose principal colors the lighting draws along
 # Of ImageNet's training images at 256 pixels, from the input_meta of cuda-convnet2's make-data: standard deviations in
-# grey levels of 0..255, and directions as columns, rows red, green and blue.
+# gray levels of 0..255, and directions as columns, rows red, green and blue.
 DEVIATIONS = np.array([19.721, 37.094, 121.780])
 DIRECTIONS = np.array(
     [[0.41796, -0.71258, -0.56351], [-0.81698, -0.02354, -0.57618], [0.39731, 0.70120, -0.59200]]
 )
 
 
-def colours(choice: str, eigenvalues: np.ndarray, eigenvectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def colors(choice: str, eigenvalues: np.ndarray, eigenvectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues (3,), ascending, and eigenvectors (3, 3) as columns: the given ones of a dataset, or published."""
     if choice == 'imagenet2012':
         return DEVIATIONS**2, DIRECTIONS
@@ -21,7 +21,7 @@ def colours(choice: str, eigenvalues: np.ndarray, eigenvectors: np.ndarray) -> t
 def from_sums(total: np.ndarray, products: np.ndarray, images: int) -> dict[str, np.ndarray]:
     """What dataset.Dataset holds, from int64 sums over `images` uint8 images: pixels in 0..255.
 
-    `total` (side, side, 3) is the sum of the images, `products` (3, 3) the sum of colour times colour over all their
+    `total` (side, side, 3) is the sum of the images, `products` (3, 3) the sum of color times color over all their
     pixels. The covariance is that of RGB over all pixels of all images, as in the paper (section 4.1); its
     eigenvectors are columns, in the order of the ascending eigenvalues, and of the two signs the one that makes the
     largest entry positive.

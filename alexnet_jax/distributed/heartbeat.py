@@ -157,7 +157,7 @@ class Watch(threading.Thread):
         return (
             f'In {self._join:.0f} seconds {who} did not come to {self.folder}; here {"are" if here else "is"} '
             f'{came}. Start all with the same command, each where it sees the same --workdir; '
-            'config.machine.join_seconds says how long they wait.'
+            'config.machine.join_timeout says how long they wait.'
         )
 
     def _lost(self) -> tuple[int, str] | None:
@@ -170,7 +170,7 @@ class Watch(threading.Thread):
             if peer.left is None and peer.silent > self.limit:
                 return LOST, (
                     f'{self._called(name)} is lost: it has said nothing for {self.limit:.0f} seconds '
-                    '(config.machine.peer_seconds). Run the same command again everywhere; it goes on from the '
+                    '(config.machine.peer_timeout). Run the same command again everywhere; it goes on from the '
                     'last checkpoint.'
                 )
         return None
@@ -188,7 +188,7 @@ class Watch(threading.Thread):
         name = min(still, key=lambda name: (said[name]['moves'], name))
         return LOST, (
             f'{self._called(name)} is alive and stands still: it has not left its place for {said[name]["still"]:.0f} '
-            'seconds (config.machine.stuck_seconds). Run the same command again everywhere; it goes on from the last '
+            'seconds (config.machine.stall_timeout). Run the same command again everywhere; it goes on from the last '
             'checkpoint.'
         )
 

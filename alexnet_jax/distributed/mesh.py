@@ -96,14 +96,16 @@ def _topology_mesh(shape: tuple[int, int]) -> Mesh | None:
 
 
 def _process_order_mesh(shape: tuple[int, int]) -> Mesh:
-    """The mesh process by process, which jax counts slice by slice; columns are neighbours on a host that has two."""
+    """The mesh process by process, which jax counts slice by slice; columns are neighbors on a host that has two."""
     order = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))[: math.prod(shape)]
     devices = np.empty(len(order), object)
     devices[:] = order
     return Mesh(devices.reshape(shape), AXES, axis_types=(AxisType.Auto,) * 2)
 
 
-def per_device_batch(batch: int, mesh: Mesh, *, field: str = 'config.train.batch', parts: int = 1) -> int:
+def per_device_batch(
+    batch: int, mesh: Mesh, *, field: str = 'config.train.batch_size', parts: int = 1
+) -> int:
     """Images that each device along `data` takes of each of a batch's parts. Raises UserError where they do not fit."""
     devices = mesh.shape['data']
     if batch % (devices * parts):
@@ -126,7 +128,7 @@ def process_batch_slice(mesh: Mesh) -> tuple[int, int]:
 
 
 def _slices_by_process(mesh: Mesh) -> dict[int, int] | None:
-    """The share of each process where all are equal, disjoint or the same, and made of neighbouring rows; else None.
+    """The share of each process where all are equal, disjoint or the same, and made of neighboring rows; else None.
 
     Process 0, which draws what the first images look like, must have the first one.
     """
@@ -194,7 +196,7 @@ def _supports_options(options: tuple[tuple[str, str], ...]) -> bool:
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition('\n')[0]
         log.warning(
-            'machine.dots_only: left out, jaxlib %s does not take it (%s)', jaxlib.__version__, reason
+            'machine.ynnpack_dots_only: left out, jaxlib %s does not take it (%s)', jaxlib.__version__, reason
         )
         return False
     return True

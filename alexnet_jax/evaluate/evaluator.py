@@ -59,7 +59,7 @@ class Evaluator:
         """`forward` takes float32 (B, crop, crop, 3) free of the mean and gives (B, K); `mean` is (side, side, 3), and
         of it that is subtracted which `mean_kind` (augment.MEANS) says.
 
-        `views` is 1 (centre) or 10 (the paper's); they follow one another, so that memory is that of one. `batch` is
+        `views` is 1 (center) or 10 (the paper's); they follow one another, so that memory is that of one. `batch` is
         the number of images over all hosts. On a `mesh` they are split over its axis `data`. Raises UserError for a
         batch that cannot be shared evenly, a crop that does not fit and another number of views. `compiler_options`
         go to jax.jit.
@@ -156,7 +156,7 @@ def _views(number: int, side: int, crop: int) -> ten_crop.View:
 def _check_batch(batch: int, devices: int) -> None:
     if batch < 1 or batch % devices:
         raise UserError(
-            f'evaluate.batch is {batch}, which cannot be shared evenly by the {devices} devices of the mesh axis '
+            f'evaluate.batch_size is {batch}, which cannot be shared evenly by the {devices} devices of the mesh axis '
             f'data; give a multiple of {devices}.'
         )
 

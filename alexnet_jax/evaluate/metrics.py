@@ -22,7 +22,7 @@ DEVIATIONS = 1.959963984540054  # of a normal distribution, within which 95 % of
 def score(logits: jax.Array, label: jax.Array, real: jax.Array) -> dict[str, jax.Array]:
     """Sums over the images of a batch that are `real`: 'loss' float32, 'top1', 'top5' and 'images' int32.
 
-    `logits` float (B, K) need not be normalised, `label` int (B,), `real` bool (B,). The loss is the negative
+    `logits` float (B, K) need not be normalized, `label` int (B,), `real` bool (B,). The loss is the negative
     logarithm of the label's probability (nats) and differentiable. An image counts for top-1 or top-5 by its label's
     rank: a tie counts against it, and so does a NaN. With fewer than five classes, top-5 means all of them.
     """

@@ -1,6 +1,6 @@
 """Baseline: how far one comes without a network, so that a figure can be held against it.
 
-The label of the nearest training image, by eleven statistics of colour and gradients, and by the pixels of a 16 x 16
+The label of the nearest training image, by eleven statistics of color and gradients, and by the pixels of a 16 x 16
 thumbnail; the better of the two counts. NumPy alone; a GPU would not be worth its start.
 
 N images, D numbers for each.
@@ -17,7 +17,9 @@ from alexnet_jax.data import image_io
 
 LARGEST_TRAINING_SET = 10_000  # images; beyond it the errors hardly move, and the time grows
 THUMBNAIL = 16  # pixels a side
-EDGE = 16.5  # grey levels from one pixel to the next that make an edge; no mean of three colours meets it exactly
+EDGE = (
+    16.5  # gray levels from one pixel to the next that make an edge; no mean of three colors meets it exactly
+)
 CHUNK = 1024  # test images whose distances are held at once: 40 MB against 10,000
 AT_ONCE = 64  # images read and described together: 150 MB of arithmetic at 256 pixels
 STATISTICS = (
@@ -30,7 +32,7 @@ STATISTICS = (
     'mean horizontal gradient',
     'mean vertical gradient',
     'deviation of gradients',
-    'mean colourfulness',
+    'mean colorfulness',
     'share of edges',
 )
 
@@ -48,7 +50,7 @@ class Records(Protocol):
 def baseline(
     train: Records, test: Records, *, seed: int = 0, largest: int = LARGEST_TRAINING_SET, threads: int = 1
 ) -> dict[str, Any]:
-    """Errors (shares of one) of nearest neighbours on `test`, all of it: 'statistics', 'pixels', 'best' and its 'kind'.
+    """Errors (shares of one) of nearest neighbors on `test`, all of it: 'statistics', 'pixels', 'best' and its 'kind'.
 
     Of more than `largest` training images so many are taken, chosen by `seed`; 'train_images' and 'test_images' say
     how many there were. Images are read by `threads`, a few at a time.
@@ -74,14 +76,14 @@ def baseline(
 
 
 def statistics(pixels: np.ndarray) -> np.ndarray:
-    """float32 (N, 11), in the order of STATISTICS, of uint8 images (N, side, side, 3); in grey levels and shares.
+    """float32 (N, 11), in the order of STATISTICS, of uint8 images (N, side, side, 3); in gray levels and shares.
 
-    Gradients are differences of neighbouring pixels of the mean of the three colours; an image's deviation of gradients
-    is that of both directions together. Colourfulness is the largest of a pixel's three values less the smallest.
+    Gradients are differences of neighboring pixels of the mean of the three colors; an image's deviation of gradients
+    is that of both directions together. Colorfulness is the largest of a pixel's three values less the smallest.
     """
-    planes = np.moveaxis(pixels, 3, 0).astype(np.float32, order='C')  # laid out by colour: ten times faster
-    grey = planes.mean(axis=0)
-    across, down = np.diff(grey, axis=2), np.diff(grey, axis=1)
+    planes = np.moveaxis(pixels, 3, 0).astype(np.float32, order='C')  # laid out by color: ten times faster
+    gray = planes.mean(axis=0)
+    across, down = np.diff(gray, axis=2), np.diff(gray, axis=1)
     both = np.concatenate([gradient.reshape(len(pixels), -1) for gradient in (across, down)], axis=1)
     columns = [
         *planes.mean(axis=(2, 3)),
@@ -109,7 +111,7 @@ def scaled(near: np.ndarray, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean, deviation = near.mean(axis=0), near.std(axis=0)
     deviation = np.where(
         deviation > 0, deviation, 1
-    )  # a number that never varies, such as grey's colourfulness
+    )  # a number that never varies, such as grey's colorfulness
     return (near - mean) / deviation, (far - mean) / deviation
 
 

@@ -53,7 +53,7 @@ def predict_files(
     """The `top` most probable classes of each file, in the order given, a batch of the evaluator's at a time.
 
     Images are turned upright as their EXIF asks and then prepared as a dataset is: shorter side to `side` pixels,
-    centre square. A file that cannot be read yields a Prediction whose `problem` is the sentence about it.
+    center square. A file that cannot be read yields a Prediction whose `problem` is the sentence about it.
     """
     for first in range(0, len(files), evaluator.batch):
         group = files[first : first + evaluator.batch]

@@ -1,6 +1,6 @@
 """Views: which crops of an image are shown to the network when it is tested. Pixels in, pixels out, no chance.
 
-The order is the 2012 source's: four corners with the centre third, row by row, then the mirror image of each.
+The order is the 2012 source's: four corners with the center third, row by row, then the mirror image of each.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from jax import lax
 
 from alexnet_jax.errors import UserError
 
-NUMBERS = (1, 10)  # the centre alone; the paper's
+NUMBERS = (1, 10)  # the center alone; the paper's
 
 
 class View(NamedTuple):
@@ -25,10 +25,10 @@ class View(NamedTuple):
 
 
 def views(number: int, side: int, crop: int) -> tuple[View, ...]:
-    """The centre view (1) or the paper's ten (section 4.1) of images of `side` pixels, seen through `crop` pixels."""
+    """The center view (1) or the paper's ten (section 4.1) of images of `side` pixels, seen through `crop` pixels."""
     if number not in NUMBERS:
         raise UserError(
-            f'There are 1 view (the centre) or 10 (the corners, the centre and their mirrors), not {number}.'
+            f'There are 1 view (the center) or 10 (the corners, the center and their mirrors), not {number}.'
         )
     if not 0 < crop <= side:
         raise UserError(
@@ -46,6 +46,6 @@ def cut(images: jax.Array, view: View, crop: int) -> jax.Array:
 
     The mean image is cut by the same function, as mean[None]: it is cropped and mirrored as the images are.
     """
-    batch, _, _, colours = images.shape
-    window = lax.dynamic_slice(images, (0, view.top, view.left, 0), (batch, crop, crop, colours))
+    batch, _, _, colors = images.shape
+    window = lax.dynamic_slice(images, (0, view.top, view.left, 0), (batch, crop, crop, colors))
     return jnp.where(view.mirror, window[:, :, ::-1], window)

@@ -42,7 +42,7 @@ class Weighted(nnx.Module):
 class AlexNet(nnx.Module):
     """The network of an `Architecture`, after Krizhevsky, Sutskever and Hinton (2012), section 3.
 
-    `key` decides the first weights by the named `initialisation`; `plain=True` keeps to formulations that any order of
+    `key` decides the first weights by the named `initialization`; `plain=True` keeps to formulations that any order of
     differentiation goes through. `compute` names the dtype of the whole computation ('bfloat16'), empty: that of the
     images; parameters stay float32, logits are at least that. `precision` is that of float32 products on GPUs and
     TPUs, whose own way is to round the factors to 10 or 7 bits ('tensorfloat32', 'bfloat16'). Parameters lie in
@@ -54,7 +54,7 @@ class AlexNet(nnx.Module):
         architecture: Architecture,
         *,
         key: jax.Array,
-        initialisation: str = 'paper',
+        initialization: str = 'paper',
         plain: bool = False,
         compute: str = '',
         precision: str = 'float32',
@@ -65,7 +65,7 @@ class AlexNet(nnx.Module):
         self.precision = precision
         self.layers = nnx.Dict(
             {
-                name: Weighted(*kernel_and_bias(name, shape, architecture.columns, key, initialisation))
+                name: Weighted(*kernel_and_bias(name, shape, architecture.columns, key, initialization))
                 for name, shape in architecture.kernel_shapes().items()
             }
         )
@@ -211,7 +211,7 @@ def _alone(
             x, window=layer.window, stride=layer.stride, edges=architecture.edges(layer)
         )
     alpha = layer.alpha / layer.n if layer.divided else layer.alpha
-    return formulations['response_normalisation'](x, k=layer.k, n=layer.n, alpha=alpha, beta=layer.beta)
+    return formulations['response_normalization'](x, k=layer.k, n=layer.n, alpha=alpha, beta=layer.beta)
 
 
 def _convolve(

@@ -50,7 +50,7 @@ class Activation:
 
 @dataclasses.dataclass(frozen=True)
 class ResponseNormalization:
-    """b = a / (k + alpha * sum of squares over n neighbouring maps of the column) ** beta (paper, section 3.3)."""
+    """b = a / (k + alpha * sum of squares over n neighboring maps of the column) ** beta (paper, section 3.3)."""
 
     name: str
     k: float = 2.0

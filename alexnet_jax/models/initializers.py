@@ -17,7 +17,7 @@ import jax.numpy as jnp
 # Biases that are not zero, so that their ReLUs begin alive (paper, section 5).
 _ALIVE = {'conv2', 'conv4', 'conv5', 'fc6', 'fc7'}
 
-_PIXELS = 60.0  # deviation of mean-free pixels of photographs, in grey levels
+_PIXELS = 60.0  # deviation of mean-free pixels of photographs, in gray levels
 
 
 class Start(NamedTuple):
@@ -68,7 +68,7 @@ def _he(name: str, fan_in: int) -> Start:
     return Start(math.sqrt(2.0 / fan_in) / (_PIXELS if name == 'conv1' else 1.0), 0.0)
 
 
-INITIALISATIONS: Mapping[str, Callable[[str, int], Start]] = {
+INITIALIZATIONS: Mapping[str, Callable[[str, int], Start]] = {
     'paper': _paper,
     'source2012': _source2012,
     'caffe': _caffe,
@@ -79,10 +79,10 @@ INITIALISATIONS: Mapping[str, Callable[[str, int], Start]] = {
 
 
 def kernel_and_bias(
-    name: str, shape: tuple[int, ...], columns: int, key: jax.Array, initialisation: str
+    name: str, shape: tuple[int, ...], columns: int, key: jax.Array, initialization: str
 ) -> tuple[jax.Array, jax.Array]:
     """First values of a layer: kernel (columns, *shape) and bias (columns, shape[-1]), float32."""
-    start = INITIALISATIONS[initialisation](name, math.prod(shape[:-1]))
+    start = INITIALIZATIONS[initialization](name, math.prod(shape[:-1]))
     key = jax.random.fold_in(key, zlib.crc32(name.encode()))
     if start.uniform:
         kernel = jax.random.uniform(key, (columns, *shape), jnp.float32, -start.weight, start.weight)

@@ -1,7 +1,7 @@
 """Layers in their plain formulation: the reference for value and gradient. One column at a time, no devices.
 
 Arrays: B batch, H height, W width, C maps. Kernels are (height, width, in, out), dense ones (inputs, units). Where
-numbers are bfloat16, biases are added and neighbours normalised and averaged in float32 all the same.
+numbers are bfloat16, biases are added and neighbors normalized and averaged in float32 all the same.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, wide: bool = Fals
 
 
 def response_normalization(x: jax.Array, *, k: float, n: int, alpha: float, beta: float) -> jax.Array:
-    """x / (k + alpha * sum of x^2 over n neighbouring maps) ** beta (paper, section 3.3); windows clipped at the ends.
+    """x / (k + alpha * sum of x^2 over n neighboring maps) ** beta (paper, section 3.3); windows clipped at the ends.
 
     `alpha` is what multiplies the sum: who divides it by n does so before.
     """

@@ -1,4 +1,4 @@
-"""Named departures from a network: what exchanges, which function, how it pools, normalises and drops out.
+"""Named departures from a network: what exchanges, which function, how it pools, normalizes and drops out.
 
 Each takes layers and gives layers, so that they can follow one another. Points are named for their operation: with
 tanh, relu1 becomes tanh1.
@@ -99,8 +99,8 @@ POOLINGS: Mapping[str, Variation] = {
 }
 # The paper's alpha multiplies the sum as it is; the 2012 source and Caffe divide it by n first.
 ALPHAS: Mapping[str, Variation] = {
-    'whole': functools.partial(_changed, record=ResponseNormalization, divided=False),
-    'divided': functools.partial(_changed, record=ResponseNormalization, divided=True),
+    'false': functools.partial(_changed, record=ResponseNormalization, divided=False),
+    'true': functools.partial(_changed, record=ResponseNormalization, divided=True),
 }
 # Times keep at test (paper, section 4.2), divided by keep in training (Caffe, torch), or not at all.
 DROPOUTS: Mapping[str, Variation] = {
@@ -109,7 +109,7 @@ DROPOUTS: Mapping[str, Variation] = {
     'none': _without_dropout,
 }
 # Behind fc6 and fc7 (paper: drop6, drop7) or before them (torchvision: drop5, drop6).
-DROPOUT_PLACES: Mapping[str, Variation] = {
-    'behind': functools.partial(_dropping, before=False),
+DROPOUT_POSITIONS: Mapping[str, Variation] = {
+    'after': functools.partial(_dropping, before=False),
     'before': functools.partial(_dropping, before=True),
 }

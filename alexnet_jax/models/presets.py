@@ -104,7 +104,7 @@ SIX_CONVOLUTIONS = dataclasses.replace(
     ),
 )
 
-# One column without groups and without normalisation: what most notes on the paper draw.
+# One column without groups and without normalization: what most notes on the paper draw.
 MERGED = Architecture(
     name='merged',
     columns=1,
@@ -195,9 +195,9 @@ def get(
     exchange: Collection[str] | None = None,
     activation: str = '',
     pooling: str = '',
-    alpha: str = '',
+    alpha_over_n: str = '',
     dropout: str = '',
-    dropout_place: str = '',
+    dropout_position: str = '',
 ) -> Architecture:
     """The preset of that name, changed where something is given; UserError where the change does not fit it.
 
@@ -211,9 +211,9 @@ def get(
     for words, word in (
         (overrides.ACTIVATIONS, activation),
         (overrides.POOLINGS, pooling),
-        (overrides.ALPHAS, alpha),
+        (overrides.ALPHAS, alpha_over_n),
         (overrides.DROPOUTS, dropout),
-        (overrides.DROPOUT_PLACES, dropout_place),
+        (overrides.DROPOUT_POSITIONS, dropout_position),
     ):
         if word:
             chosen = dataclasses.replace(chosen, layers=words[word](chosen.layers))

@@ -42,8 +42,8 @@ def prepare(
 ) -> dict:
     """Writes a dataset into `directory`: {'train': images, ..., 'classes': n, 'side': pixels, 'seconds': s}.
 
-    Of every image the centre square, `side` pixels, as JPEG of that quality or raw; over the training split the
-    mean image and the covariance of the colours, of the pixels as they are stored. By so many `workers`: one is
+    Of every image the center square, `side` pixels, as JPEG of that quality or raw; over the training split the
+    mean image and the covariance of the colors, of the pixels as they are stored. By so many `workers`: one is
     this very process, more are new ones. Where the same dataset lies already, nothing is done.
     Raises UserError where another dataset or foreign files lie there, while another process prepares it, where the disk
     has no room, and for more images that cannot be read than `unreadable`: they are named at the end, and what was
@@ -175,7 +175,7 @@ def _make(
         _give_up(directory, made)
         more = [f'... and {len(sentences) - LISTED} more.'] if len(sentences) > LISTED else []
         count = f'{len(sentences)} image{"s" if len(sentences) > 1 else ""}'
-        told = f'{count} cannot be read, and --config.prepare.unreadable={unreadable} may be left out:'
+        told = f'{count} cannot be read, and --config.prepare.max_unreadable={unreadable} may be left out:'
         raise UserError('\n'.join([told, *sentences[:LISTED], *more]))
     if made is not jobs:
         in_order = [job for split in jobs for job in reorder_shards.jobs(jobs[split], made[split])]

@@ -2,7 +2,7 @@
 
 A fresh machine has no images, so the first run makes its own from thirteen photographs that scikit-image's
 wheel carries (each public domain, CC0 or without known restriction by its docstring). Figure and ground are
-pieces of photographs at random place and scale, the shape has random size, place and turn: colour and texture
+pieces of photographs at random place and scale, the shape has random size, place and turn: color and texture
 say nothing of the class, only form does. Training, validation and test images come from different photographs.
 
 Every image is a pure function of (split, index, seed, side): uniform draws from a counter-based generator, then
@@ -27,7 +27,7 @@ SCALES = (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8)  # of a photograph'
 RADIUS = (0.22, 0.38)  # of the circle about the shape, in sides: no shape fills the image, none is a speck
 MARGIN = 1 / 16  # sides that stay free of the figure: a random crop of 7/8 does not cut it
 TURN = 0.2217  # tan(25 degrees / 2): shapes turn up to 25 degrees either way
-CONTRAST = 30  # grey levels between the mean colours of figure and ground in one channel: a person sees it
+CONTRAST = 30  # gray levels between the mean colors of figure and ground in one channel: a person sees it
 REACH = 1.3  # the distance tables cover [-REACH, REACH] squared, the shapes about the unit circle
 OPAQUE = 128  # covered pixels count from 0 to this; differences of two pixels times it fit 16 bits
 
@@ -42,7 +42,7 @@ def example(split: str, index: int, seed: int, side: int) -> tuple[np.ndarray, i
     first, last = radius + MARGIN * side, side - radius - MARGIN * side
     row, column = first + row * (last - first), first + column * (last - first)
     # The same square for every class: were it the shape itself, what is refused would tell of the class.
-    around = tuple(slice(round(centre - radius), round(centre + radius)) for centre in (row, column))
+    around = tuple(slice(round(center - radius), round(center + radius)) for center in (row, column))
     while True:
         ground, figure = _piece(split, side, chance), _piece(split, side, chance)
         if _differ(ground[around], figure[around]):
@@ -79,7 +79,7 @@ def _scales(name: str, side: int) -> tuple[np.ndarray, ...]:
 
 
 def _differ(ground: np.ndarray, figure: np.ndarray) -> bool:
-    """Whether mean colours are CONTRAST apart in some channel, of (height, width, 3) each; in whole numbers."""
+    """Whether mean colors are CONTRAST apart in some channel, of (height, width, 3) each; in whole numbers."""
     sums = [piece.sum(axis=(0, 1), dtype=np.int64) for piece in (ground, figure)]
     return bool(np.abs(sums[0] - sums[1]).max() >= CONTRAST * ground.shape[0] * ground.shape[1])
 
@@ -93,7 +93,7 @@ def _laid_on(ground: np.ndarray, figure: np.ndarray, cover: np.ndarray) -> np.nd
 def _cover(label: int, side: int, row: float, column: float, radius: float, tangent: float) -> np.ndarray:
     """How much of each pixel the shape covers, 0 to OPAQUE, int16 (side, side, 1).
 
-    A pixel's centre half a pixel inside the edge is covered, half a pixel outside it is not: the distance is the
+    A pixel's center half a pixel inside the edge is covered, half a pixel outside it is not: the distance is the
     antialiasing. `tangent` is that of half the angle, which gives sine and cosine without either.
     """
     table = _distances(label, _cells(side))
@@ -116,7 +116,7 @@ def _cells(side: int) -> int:
 
 @functools.cache
 def _distances(label: int, cells: int) -> np.ndarray:
-    """Signed distance of each cell's centre from the shape's edge, negative inside, float32 (cells, cells)."""
+    """Signed distance of each cell's center from the shape's edge, negative inside, float32 (cells, cells)."""
     places = ((np.arange(cells) + 0.5) / cells * 2 - 1) * REACH
     return SHAPES[CLASSES[label]](places[None, :], places[:, None]).astype(np.float32)
 

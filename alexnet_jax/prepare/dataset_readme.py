@@ -29,9 +29,9 @@ def card(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> str:
             '|---|---|---|',
             *rows,
             '',
-            f'Of every image the centre square, its side resized to {manifest["side"]} pixels (antialiased, bicubic), '
+            f'Of every image the center square, its side resized to {manifest["side"]} pixels (antialiased, bicubic), '
             f'stored as {stored}. `label.labels.txt` has the classes in the order of their labels, `statistics.npz` '
-            'the mean image and the principal colours of the training split, `report.json` what was met with, image by '
+            'the mean image and the principal colors of the training split, `report.json` what was met with, image by '
             'image, `manifest.json` the SHA-256 of every file.',
             '',
             dataset_report.sentence(report),

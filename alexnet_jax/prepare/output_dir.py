@@ -89,7 +89,7 @@ def check_room(directory: Path, images: int, side: int, encoding: str, quality: 
         raise UserError(
             f'{directory} needs about {_size(needed)}{" (for a while, twice the dataset)" if twice else ""}, '
             f'and there are {_size(free + sum(made))}; make room, or give another directory, a smaller '
-            '--config.prepare.side, or --config.prepare.encoding=jpeg.'
+            '--config.prepare.image_size, or --config.prepare.encoding=jpeg.'
         )
 
 

@@ -54,7 +54,7 @@ class Account:
     records: int
     payload: int  # bytes of its records
     total: np.ndarray  # int64 (side, side, 3): the sum of its images
-    products: np.ndarray  # int64 (3, 3): the sum over its pixels of colour times colour
+    products: np.ndarray  # int64 (3, 3): the sum over its pixels of color times color
     digests: np.ndarray  # uint64, of each record's image as it is stored: equal ones show the same
     forms: dict[str, int]  # JPEG, PNG or WEBP -> images
     odd: dict[str, list[str]]  # a word of images.ODD -> ids
@@ -140,7 +140,7 @@ def _image(job: Job, item: Item) -> tuple[bytes, np.ndarray, image_io.Opened | N
 
 
 def _products(image: np.ndarray) -> np.ndarray:
-    """Colour times colour over the pixels of an image, int64 (3, 3). Exact: whole numbers far below 2 ** 53."""
+    """Color times color over the pixels of an image, int64 (3, 3). Exact: whole numbers far below 2 ** 53."""
     planes = np.ascontiguousarray(image.reshape(-1, 3).T, dtype=np.float64)
     # Not by BLAS: its threads wait for one another by spinning, and where other programs want the cores as well, each
     # of these small products then takes a hundred times as long.

@@ -51,12 +51,12 @@ class Image:
 def arrange(
     found: Mapping[str, tuple], *, origin: str, seed: int, shares: Mapping[str, float]
 ) -> Arrangement:
-    """The images `found` (path, with '/' -> where), as `labelled` and `place` make them out."""
-    images, as_found = labelled(found, origin=origin)
+    """The images `found` (path, with '/' -> where), as `labeled` and `place` make them out."""
+    images, as_found = labeled(found, origin=origin)
     return place(images, origin=origin, seed=seed, shares=shares, as_found=as_found)
 
 
-def labelled(found: Mapping[str, tuple], *, origin: str) -> tuple[dict[str, list[Image]], bool]:
+def labeled(found: Mapping[str, tuple], *, origin: str) -> tuple[dict[str, list[Image]], bool]:
     """The images `found` (path, with '/' -> where) by splits, and whether there were splits.
 
     The id is the path, but where all classes are WordNet ids it is the file's stem, as in every form of ImageNet.

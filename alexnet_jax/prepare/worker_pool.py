@@ -70,7 +70,7 @@ def _by(workers: int, work, jobs: Sequence[Any], count: Callable[[int], object])
     except BrokenProcessPool as error:
         raise UserError(
             'A worker process died, perhaps for want of memory; run it again, if need be with fewer '
-            '--config.prepare.workers: it goes on where it was.'
+            '--config.prepare.num_workers: it goes on where it was.'
         ) from error
     finally:
         stop.set()

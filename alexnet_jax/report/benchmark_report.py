@@ -113,7 +113,9 @@ def _recipe(report: dict[str, Any], shape: Architecture, room: int) -> str:
     if parts is None:
         return f'{room} GiB do not hold a step of {shape.name}, not even image by image.'
     how = (
-        'as it is' if parts == 1 else f'with --config.train.accumulate={parts}, which gives the same numbers'
+        'as it is'
+        if parts == 1
+        else f'with --config.train.grad_accumulation={parts}, which gives the same numbers'
     )
     return f'{room} GiB hold a step of {report["batch"]} images {how}.'
 

@@ -29,7 +29,7 @@ def predicted(
     """Bytes of a training step on one device of a mesh: 'state', 'gradients', 'activations', and their sum 'all'.
 
     `activations` are the outputs of all layers that the backward pass reads again, the sum of squares beside each
-    normalised number, and gradients of the two largest neighbours; `itemsize` is that of the computation. A column's
+    normalized number, and gradients of the two largest neighbors; `itemsize` is that of the computation. A column's
     share of them is taken for equal, which leaves out what it gathers of the others.
     """
     parameters = sum(shape.parameters().values()) // column

@@ -16,8 +16,8 @@ from alexnet_jax.evaluate import metrics
 from alexnet_jax.runtime import atomic_io
 
 FILE = 'result.json'
-VIEWS = {1: 'the centre view', 10: 'ten views'}
-NEIGHBOURS = {'statistics': 'colour and gradient statistics', 'pixels': '16x16 pixels'}
+VIEWS = {1: 'the center view', 10: 'ten views'}
+NEIGHBORS = {'statistics': 'color and gradient statistics', 'pixels': '16x16 pixels'}
 
 
 def result(
@@ -73,10 +73,10 @@ def sentence(result: Mapping[str, Any]) -> str:
         f'interval {_percent(interval["low"])} to {_percent(interval["high"])}; chance '
         f'{_percent(1 - 1 / result["classes"])}) after {result["epochs"]:.3g} epochs in {_duration(result["seconds"])}'
     )
-    neighbours = f'{_percent(baseline["best"])} of nearest neighbours on {NEIGHBOURS[baseline["kind"]]}'
+    neighbors = f'{_percent(baseline["best"])} of nearest neighbors on {NEIGHBORS[baseline["kind"]]}'
     against = 'against the' if beats_baseline(result) else 'which is NOT clearly below the'
     note = f' ({result["note"].rstrip(".")})' if result['note'] else ''
-    return f'{figure}, {against} {neighbours} without a network{note}.'
+    return f'{figure}, {against} {neighbors} without a network{note}.'
 
 
 def write(workdir: str | os.PathLike[str], result: Mapping[str, Any]) -> Path:

@@ -33,7 +33,7 @@ def settings(machine: ConfigDict) -> list[str]:
     return [
         f'machine.cpu_devices: {machine.cpu_devices}, where there is no accelerator',
         f'machine.keep_memory: {_keep_memory() if machine.keep_memory else "off"}',
-        f'machine.cache: {_cache(machine.cache)}',
+        f'machine.compilation_cache: {_cache(machine.compilation_cache)}',
         f'machine.deterministic: {_deterministic() if machine.deterministic else "off, a GPU may add in any order"}',
         'log level: of absl, TFDS and orbax what is fatal, of XLA errors',
     ]

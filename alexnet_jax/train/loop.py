@@ -35,7 +35,7 @@ class NotFinite(Exception):
         self.number, self.loss, self.norm, self.rate = number, loss, norm, rate
         super().__init__(
             f"At step {number + 1} the loss is {loss} and its gradient's norm {norm} (rate {rate:g}): nothing of it "
-            f'was saved; {more or "begin again with a smaller train.rate or a longer train.warmup_epochs."}'
+            f'was saved; {more or "begin again with a smaller train.learning_rate or a longer train.warmup_epochs."}'
         )
 
 

@@ -53,8 +53,8 @@ def told(end: loop.NotFinite, stream: pipeline.Training, workdir: str) -> loop.N
         end.norm,
         end.rate,
         f'the batches of steps {first + 1} to {end.number + 1} hold {", ".join(names[:SHOWN])} and '
-        f'{max(len(names) - SHOWN, 0)} more examples, all in {file}. Begin again with a smaller train.rate or a longer '
-        'train.warmup_epochs, or go on without those batches by --config.train.explosion=skip.',
+        f'{max(len(names) - SHOWN, 0)} more examples, all in {file}. Begin again with a smaller train.learning_rate or a longer '
+        'train.warmup_epochs, or go on without those batches by --config.train.on_nonfinite=skip.',
     )
 
 

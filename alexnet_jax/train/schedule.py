@@ -18,7 +18,7 @@ DROPS = 3  # how often the paper's authors divided the rate (section 5)
 # Each word: (progress in epochs after the warm-up began, Schedule) -> factor on the base rate.
 SCHEDULES: Mapping[str, Callable[[float, Schedule], float]] = {
     # Divided by ten at each of the given epochs; the paper did so by hand, three times (section 5).
-    'drops': lambda epoch, schedule: 0.1 ** bisect.bisect_right(schedule.drops, epoch),
+    'step': lambda epoch, schedule: 0.1 ** bisect.bisect_right(schedule.drops, epoch),
     # Half a cosine from the base rate to zero over what the warm-up leaves of the run.
     'cosine': lambda epoch, schedule: 0.5 + 0.5 * math.cos(math.pi * schedule.done(epoch)),
     # The base rate; what a Plateau divides it by depends on validation and not on the epoch.

@@ -11,14 +11,14 @@ CLOSE = 0.005  # of ln(classes): how far a loss may lie from it and still be a g
 PARTS = 10  # means over so many parts of the steps are compared, as single steps scatter
 
 _PAPER = (
-    "the paper's initialisation, which stands on such a plateau before it starts, so that it is no bug "
-    '(wait, or give --config.network.initialisation=source2012 or he)'
+    "the paper's initialization, which stands on such a plateau before it starts, so that it is no bug "
+    '(wait, or give --config.model.initialization=source2012 or he)'
 )
 _OTHER = (
-    'the initialisation {}, if the signal dies out in it (--config.network.initialisation=he keeps it alive)'
+    'the initialization {}, if the signal dies out in it (--config.model.initialization=he keeps it alive)'
 )
 _CAUSES = (
-    'a --config.train.rate too small to move, or so large that all units have died',
+    'a --config.train.learning_rate too small to move, or so large that all units have died',
     'labels that do not belong to their images',
     'pixels in another range than 0 to 255 (examples.png shows what the network sees)',
 )
@@ -27,9 +27,9 @@ _CAUSES = (
 class Standstill:
     """Has the loss stayed within half a percent of ln(classes) for `steps` steps? Told once in a process's life."""
 
-    def __init__(self, classes: int, steps: int, *, initialisation: str = 'paper'):
+    def __init__(self, classes: int, steps: int, *, initialization: str = 'paper'):
         self._level, self._steps, self._told = math.log(classes), steps, False
-        self._first = {'paper': [_PAPER], 'he': []}.get(initialisation, [_OTHER.format(initialisation)])
+        self._first = {'paper': [_PAPER], 'he': []}.get(initialization, [_OTHER.format(initialization)])
         self._size = -(-steps // PARTS)  # steps of a part
         self._part: list[float] = []
         self._close = 0  # steps in parts that followed one another, all of them close

@@ -37,15 +37,15 @@ import kill_points  # noqa: E402
 from results_file import known, write  # noqa: E402
 
 FIELDS = {
-    'prepare.counts': '64,16,16',
-    'train.batch': 16,
-    'train.epochs': 4,
+    'prepare.num_cutouts': '64,16,16',
+    'train.batch_size': 16,
+    'train.num_epochs': 4,
     'train.schedule': 'plateau',  # each evaluation but the first is a plateau, and the fourth ends the run
     'train.patience': 1,
     'train.min_delta': 0.99,
     'train.warmup_epochs': 0,
     'evaluate.every_epochs': 0.75,  # three steps
-    'evaluate.batch': 16,
+    'evaluate.batch_size': 16,
     'evaluate.views': 1,
     'checkpoint.every_steps': 2,
     'log.every_steps': 2,

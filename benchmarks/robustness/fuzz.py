@@ -47,7 +47,14 @@ from alexnet_jax.train import metrics_writer
 from configs import default
 
 CHUNK = 1000
-FIELDS = ('train.drops', 'train.layer_rates', 'prepare.counts', 'mesh', 'train.profile', 'network.exchange')
+FIELDS = (
+    'train.milestones',
+    'train.layer_lr_multipliers',
+    'prepare.num_cutouts',
+    'mesh',
+    'train.profile_steps',
+    'model.exchange_layers',
+)
 SECONDS = 10  # of processor time for an input
 ASLEEP = 600  # seconds for one that waits for something
 MEMORY = 3 * 2**30  # bytes of address space of a process beyond what it has at first

@@ -41,22 +41,24 @@ def test_a_run_goes_on_with_another_batch_and_says_so_once(trained, tmp_path, mo
     with pytest.raises(signals.Stopped, match='everything up to step 3'):
         commands.run('train', config, workdir)
 
-    config.train.batch, stops = 12, []
+    config.train.batch_size, stops = 12, []
     with caplog.at_level('WARNING'):
         result = commands.run('train', config, workdir)
-    assert 'config.train.batch was 8 and is now 12: the run goes on behind the 24 examples' in caplog.text
+    assert (
+        'config.train.batch_size was 8 and is now 12: the run goes on behind the 24 examples' in caplog.text
+    )
     assert (result['checkpoint_step'], result['epochs']) == (
         5,
         1.0,
     )  # three of eight, two of twelve: 48 images
-    assert folder.read(workdir)['deciding']['train.batch'] == 8
+    assert folder.read(workdir)['deciding']['train.batch_size'] == 8
 
     caplog.clear()
     again = commands.run('train', config, workdir)
-    assert again['checkpoint_step'] == 5 and 'train.batch' not in caplog.text
+    assert again['checkpoint_step'] == 5 and 'train.batch_size' not in caplog.text
 
 
 def test_a_checkpoint_of_the_first_release_has_seen_its_runs_batches(tmp_path):
-    folder.write_json(tmp_path / folder.RUN, {'deciding': {'train.batch': 16}})
+    folder.write_json(tmp_path / folder.RUN, {'deciding': {'train.batch_size': 16}})
     assert folder.batch_of(str(tmp_path), {'tally': {}}, 3) == (16, 48)
     assert folder.batch_of(str(tmp_path), {'seen': {'batch': 8, 'examples': 40}}, 3) == (8, 40)

@@ -22,7 +22,7 @@ def test_a_run_of_the_mode_measures_step_layers_input_memory_and_what_is_sent(tm
     shape = presets.get('miniature')
     assert [layer['name'] for layer in report['layers']] == [layer.name for layer in shape.layers]
     assert report['step']['least'] <= report['step']['median'] <= report['step']['most']
-    assert report['images_per_second'] == config.train.batch / report['step']['median']
+    assert report['images_per_second'] == config.train.batch_size / report['step']['median']
     assert 0 < report['share'] and report['compile'] > 0
     assert report['input']['images_per_second'] > 0 and 0 <= report['whole']['waiting'] <= 1
     assert report['exchanged'] == {'columns': 2 * 4 * 8 * 1696, 'data': 0}

@@ -36,7 +36,7 @@ def by_shares(tmp_path_factory):
     shares = {'only_train': 0.0, 'with_test': 0.4}
     for name, share in shares.items():
         fields = {'prepare__source': 'folder', 'prepare__path': str(home / 'pictures')}
-        fields |= {'prepare__test_share': share, 'prepare__validation_share': 0.0}
+        fields |= {'prepare__test_fraction': share, 'prepare__validation_fraction': 0.0}
         commands.run('prepare', asking(home / name, **fields))
     return home
 
@@ -54,7 +54,7 @@ def by_shares(tmp_path_factory):
 def test_a_figure_that_cannot_be_is_refused_before_the_folder_is_made(
     by_shares, tmp_path, dataset, checkpoint, words
 ):
-    config = asking(by_shares / dataset, evaluate__checkpoint=checkpoint, train__epochs=1.5)
+    config = asking(by_shares / dataset, evaluate__checkpoint=checkpoint, train__num_epochs=1.5)
     with pytest.raises(UserError, match=words):
         commands.run('train', config, str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()

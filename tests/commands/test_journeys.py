@@ -35,7 +35,7 @@ def pictures(year=2012):
         for number, (name, wnid) in enumerate(of_split):
             if (
                 split != 'train' or number >= 4
-            ):  # of which archives has a grey, an inked, a lying and a gzipped one
+            ):  # of which archives has a gray, an inked, a lying and a gzipped one
                 image, _ = cutouts.example('train', 10 * number + LABELS[wnid], 0, 80)
                 of_split[name, wnid] = image_io.encode_jpeg(image, 90)
     return found
@@ -45,11 +45,11 @@ def config_of(kind, path):
     """Three steps of a network that sees 32 pixels."""
     config = default.get_config()
     config.update_from_flattened_dict({
-        'network.preset': 'miniature', 'network.crop': 32, 'network.initialisation': 'he',
-        'prepare.source': kind, 'prepare.path': str(path), 'prepare.side': 40, 'prepare.expect': 'listed',
-        'prepare.validation_share': 0.3,
-        'train.batch': 6, 'train.epochs': 2.0, 'train.rate': 0.001,
-        'evaluate.batch': 6, 'evaluate.views': 1, 'log.every_steps': 1, 'log.tensorboard': False,
+        'model.preset': 'miniature', 'model.crop_size': 32, 'model.initialization': 'he',
+        'prepare.source': kind, 'prepare.path': str(path), 'prepare.image_size': 40, 'prepare.expected_counts': 'listed',
+        'prepare.validation_fraction': 0.3,
+        'train.batch_size': 6, 'train.num_epochs': 2.0, 'train.learning_rate': 0.001,
+        'evaluate.batch_size': 6, 'evaluate.views': 1, 'log.every_steps': 1, 'log.tensorboard': False,
         'mesh': '1,1',
     })  # fmt: skip
     return config

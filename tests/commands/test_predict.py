@@ -13,8 +13,8 @@ from alexnet_jax.errors import UserError
 from configs import default
 
 
-def picture(file, colour='red'):
-    Image.new('RGB', (80, 60), colour).save(file)
+def picture(file, color='red'):
+    Image.new('RGB', (80, 60), color).save(file)
     return str(file)
 
 
@@ -32,7 +32,7 @@ def asked(config, *images):
 
 def test_each_image_gets_five_classes_with_their_probabilities(trained, tmp_path, said):
     _, workdir = trained
-    files = [picture(tmp_path / f'{colour}.png', colour) for colour in ('red', 'blue')]
+    files = [picture(tmp_path / f'{color}.png', color) for color in ('red', 'blue')]
     assert commands.run('predict', asked(tiny_config(), *files), workdir) == {'images': 2, 'unreadable': 0}
     lines = said()[-12:]
     for first, file in zip((0, 6), files, strict=True):
@@ -68,9 +68,9 @@ def test_classes_of_wordnet_are_called_by_their_words(trained, tmp_path, said, m
 def test_the_network_is_that_of_the_run_whatever_the_card(trained, tmp_path, said):
     _, workdir = trained
     config = asked(default.get_config(), picture(tmp_path / 'a.png'))
-    config.mesh, config.evaluate.batch = '1,2', 8
+    config.mesh, config.evaluate.batch_size = '1,2', 8
     assert commands.run('predict', config, workdir)['images'] == 1
-    assert any("network.preset 'miniature'" in line for line in said())
+    assert any("model.preset 'miniature'" in line for line in said())
 
 
 def test_the_dataset_is_found_where_the_run_had_it(trained, tmp_path, monkeypatch):
@@ -102,11 +102,11 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 def test_a_machine_that_the_training_batch_does_not_fit_predicts_and_evaluates(trained, tmp_path, said):
     """Three devices, and a run that was trained by batches of eight, which may not be given here."""
     config = asked(tiny_config(), picture(tmp_path / 'a.png'))
-    config.mesh, config.evaluate.batch = '3,1', 9
+    config.mesh, config.evaluate.batch_size = '3,1', 9
     assert commands.run('predict', config, trained[1])['images'] == 1
     shutil.copytree(trained[1], tmp_path / 'run')
-    config.train.accumulate = 5
+    config.train.grad_accumulation = 5
     assert commands.run('evaluate', config, str(tmp_path / 'run'))['images'] == 20
-    config.evaluate.batch = 8
-    with pytest.raises(UserError, match='make config.evaluate.batch a multiple of 3'):
+    config.evaluate.batch_size = 8
+    with pytest.raises(UserError, match='make config.evaluate.batch_size a multiple of 3'):
         commands.run('predict', config, trained[1])

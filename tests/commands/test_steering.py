@@ -35,7 +35,7 @@ def stalling(prepared, **values):
         'train.schedule': 'plateau',
         'train.patience': 1,
         'train.min_delta': 0.9,
-        'train.epochs': 6.0,
+        'train.num_epochs': 6.0,
         'evaluate.every_epochs': 0.5,
     }
     config.update_from_flattened_dict(fields | values)
@@ -106,14 +106,14 @@ def test_steering_by_validation_without_a_validation_split_is_refused_before_the
         for number in range(8):
             Image.new('RGB', (64, 64), (number, 0, 0)).save(photographs / name / f'{number}.png')
     config.prepare.source, config.prepare.path = 'folder', str(photographs)
-    config.prepare.validation_share = 0.0
-    config.prepare.test_share = 0.0
+    config.prepare.validation_fraction = 0.0
+    config.prepare.test_fraction = 0.0
     with pytest.raises(
         UserError, match='steers by a validation split, and the source photographs has only train'
     ):
         commands.run('train', config, str(tmp_path / 'run'))
     assert not (tmp_path / 'dataset').exists()  # nothing was prepared for it
-    config.train.schedule = 'drops'
+    config.train.schedule = 'step'
     commands.run('prepare', config)
     config.train.schedule = 'plateau'
     with pytest.raises(UserError, match='steers by a validation split, and the dataset has only train'):
@@ -131,7 +131,8 @@ def test_the_options_of_the_biases_reach_the_rule(prepared, tmp_path, monkeypatc
     monkeypatch.setattr(optimizer, 'paper_sgd', rule)
     for decays in (True, False):
         config = stalling(
-            prepared, **{'train.decay_biases': decays, 'train.bias_rate': 2.0, 'train.decay': 0.25}
+            prepared,
+            **{'train.decay_biases': decays, 'train.bias_lr_multiplier': 2.0, 'train.weight_decay': 0.25},
         )
         with pytest.raises(UserError, match='far enough'):
             commands.run('train', config, str(tmp_path / str(decays)))
@@ -144,16 +145,18 @@ def test_the_options_of_the_biases_reach_the_rule(prepared, tmp_path, monkeypatc
         shape.parameters(),
     )
     np.testing.assert_allclose(plan.rates(0)[:, 1], 2 * plan.rates(0)[:, 0])
-    assert plan.rates(0)[1, 0] == np.float32(config.train.rate)
+    assert plan.rates(0)[1, 0] == np.float32(config.train.learning_rate)
 
 
 def test_a_network_that_guesses_is_told_so_once_with_what_may_be_behind_it(
     prepared, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr(stalled_loss, 'CLOSE', 0.2)  # batches of eight scatter
-    config = stalling(prepared, **{'train.schedule': 'drops', 'train.epochs': 2.0, 'train.rate': 1e-9})
-    config.network.initialisation = 'paper'
-    config.log.standstill_steps = 8
+    config = stalling(
+        prepared, **{'train.schedule': 'step', 'train.num_epochs': 2.0, 'train.learning_rate': 1e-9}
+    )
+    config.model.initialization = 'paper'
+    config.log.stalled_loss_steps = 8
     commands.run('train', config, str(tmp_path / 'run'))
     said = capsys.readouterr().out
     assert said.count('Likely causes, in this order: 1. the paper') == 1
@@ -163,8 +166,8 @@ def test_a_network_that_guesses_is_told_so_once_with_what_may_be_behind_it(
 def test_a_run_is_trained_and_scored_with_the_mean_it_asks_for(prepared, tmp_path):
     losses = {}
     for kind in ('image', 'channel'):
-        config = stalling(prepared, **{'train.schedule': 'drops', 'augment.mean': kind, 'log.every_steps': 1})
-        config.train.epochs = 0.5
+        config = stalling(prepared, **{'train.schedule': 'step', 'augment.mean': kind, 'log.every_steps': 1})
+        config.train.num_epochs = 0.5
         commands.run('train', config, str(tmp_path / kind))
         rows = metrics_writer.read_metrics(str(tmp_path / kind))
         losses[kind] = [rows[0]['loss'], rows[-1]['validation_loss']]
@@ -172,7 +175,9 @@ def test_a_run_is_trained_and_scored_with_the_mean_it_asks_for(prepared, tmp_pat
 
 
 def test_the_steps_that_are_asked_for_are_traced_into_the_workdir(prepared, tmp_path, capsys):
-    config = stalling(prepared, **{'train.schedule': 'drops', 'train.epochs': 0.5, 'train.profile': '2:3'})
+    config = stalling(
+        prepared, **{'train.schedule': 'step', 'train.num_epochs': 0.5, 'train.profile_steps': '2:3'}
+    )
     commands.run('train', config, str(tmp_path))
     (trace,) = tmp_path.glob('profile/plugins/profile/*/*.xplane.pb')
     assert trace.stat().st_size > 0 and 'steps 2 to 3 are traced' in capsys.readouterr().out

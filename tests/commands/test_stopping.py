@@ -162,7 +162,7 @@ def test_a_signal_while_preparing_keeps_what_is_whole_and_leaves_nothing_half(
     workers, directory, tmp_path, monkeypatch
 ):
     config = steered(tmp_path / 'dataset')
-    config.prepare.workers = workers
+    config.prepare.num_workers = workers
     monkeypatch.setattr(builder, 'SHARD', 16)
     with monkeypatch.context() as hooks:
         ask = asks()

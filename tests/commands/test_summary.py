@@ -57,7 +57,12 @@ def test_each_row_says_what_its_layer_makes_sees_and_sends():
 
 def test_departures_show():
     made = config(
-        preset='caffe', classes=7, activation='tanh', pooling='average', alpha='whole', dropout_place='before'
+        preset='caffe',
+        classes=7,
+        activation='tanh',
+        pooling='average',
+        alpha_over_n='false',
+        dropout_position='before',
     )
     assert commands.run('summary', made)['classes'] == 7
     lines = '\n'.join(summary.lines(presets.get('caffe', classes=7, activation='tanh', pooling='average')))
@@ -69,7 +74,7 @@ def test_neither_dataset_nor_workdir_is_needed_or_made(tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(main, 'settings', lambda machine: [])
     # The quickstart's images have 64 pixels, which the network shown need not fit.
-    assert main.main(['main.py', '--mode=summary', '--config.network.preset=torchvision']) == 0
+    assert main.main(['main.py', '--mode=summary', '--config.model.preset=torchvision']) == 0
     assert list(tmp_path.iterdir()) == []
-    assert main.main(['main.py', '--mode=summary', '--config.network.crop=9']) == 2
+    assert main.main(['main.py', '--mode=summary', '--config.model.crop_size=9']) == 2
     assert 'pool1: a window of 3 pixels does not fit into 2' in capsys.readouterr().err

@@ -31,11 +31,11 @@ CLOCKS = ('seconds', 'images_per_second')  # what differs from run to run; all e
 def tiny(**fields):
     """Ten steps of sixteen cut-outs, dropout, crops, flips and lighting on, two columns on two devices."""
     config = quickstart.get_config()
-    config.prepare.counts = '80,20,20'
-    config.train.batch = 16
-    config.train.epochs = 2.0
+    config.prepare.num_cutouts = '80,20,20'
+    config.train.batch_size = 16
+    config.train.num_epochs = 2.0
     config.evaluate.every_epochs = 1.0
-    config.evaluate.batch = 20
+    config.evaluate.batch_size = 20
     config.evaluate.views = 1
     config.checkpoint.every_steps = 3
     config.log.every_steps = 4
@@ -104,7 +104,7 @@ def test_a_run_leaves_its_figure_its_pictures_and_how_it_came_about(whole):
             assert min(picture.size) > 300
     run = json.loads((whole / 'run.json').read_text())
     assert run['versions']['jax'] == jax.__version__
-    assert json.loads((whole / 'config.json').read_text())['train.batch'] == 16
+    assert json.loads((whole / 'config.json').read_text())['train.batch_size'] == 16
 
 
 def test_the_rows_of_a_run_are_those_of_its_steps(whole):
@@ -182,32 +182,34 @@ def test_another_mesh_gives_the_same_losses(images, whole, tmp_path):
 
 def test_another_runs_folder_is_refused_with_the_differences(images, whole):
     with pytest.raises(UserError, match=r'another run: .*train\.rate.*0\.3'):
-        commands.run('train', tiny(data__directory=images, train__rate=0.3), str(whole))
+        commands.run('train', tiny(data__directory=images, train__learning_rate=0.3), str(whole))
 
 
 def test_a_run_that_began_before_a_field_was_there_goes_on(images, whole, tmp_path):
     begun = json.loads((whole / 'run.json').read_text())
-    assert begun['deciding'].pop('network.precision') == 'float32'
+    assert begun['deciding'].pop('model.matmul_precision') == 'float32'
     (tmp_path / 'run.json').write_text(json.dumps(begun))
     config = tiny(data__directory=images)
     folder.settle(str(tmp_path), config, dataset=begun['deciding']['dataset'])
-    config.network.precision = 'tensorfloat32'
+    config.model.matmul_precision = 'tensorfloat32'
     (tmp_path / 'run.json').write_text(json.dumps(begun))
-    with pytest.raises(UserError, match="network.precision was 'float32' and is now 'tensorfloat32'"):
+    with pytest.raises(UserError, match="model.matmul_precision was 'float32' and is now 'tensorfloat32'"):
         folder.settle(str(tmp_path), config, dataset=begun['deciding']['dataset'])
 
 
 def test_a_field_of_the_machine_may_change(images, whole):
     result = commands.run(
-        'train', tiny(data__directory=images, data__threads=0, log__every_steps=5), str(whole)
+        'train', tiny(data__directory=images, data__num_threads=0, log__every_steps=5), str(whole)
     )
     assert result['checkpoint_step'] == 10
 
 
 def test_a_loss_that_explodes_stops_the_run_before_anything_of_it_is_saved(images, tmp_path):
-    with pytest.raises(loop.NotFinite, match='smaller train.rate'):
+    with pytest.raises(loop.NotFinite, match='smaller train.learning_rate'):
         commands.run(
-            'train', tiny(data__directory=images, train__rate=1e30, train__warmup_epochs=0.0), str(tmp_path)
+            'train',
+            tiny(data__directory=images, train__learning_rate=1e30, train__warmup_epochs=0.0),
+            str(tmp_path),
         )
     assert not Checkpoints(tmp_path / folder.CHECKPOINTS).steps()
 
@@ -241,10 +243,14 @@ def started(workdir, images):
     """The real command, in a process of its own."""
     fields = [
         f'--config.data.directory={images}',
-        '--config.prepare.counts=80,20,20',
-        '--config.train.batch=16',
+        '--config.prepare.num_cutouts=80,20,20',
+        '--config.train.batch_size=16',
     ]
-    fields += ['--config.train.epochs=2', '--config.evaluate.every_epochs=1', '--config.evaluate.batch=20']
+    fields += [
+        '--config.train.num_epochs=2',
+        '--config.evaluate.every_epochs=1',
+        '--config.evaluate.batch_size=20',
+    ]
     fields += ['--config.evaluate.views=1', '--config.checkpoint.every_steps=3', '--config.log.every_steps=4']
     fields += ['--config.log.tensorboard=false']
     command = [sys.executable, str(ROOT / 'main.py'), f'--workdir={workdir}', *fields]

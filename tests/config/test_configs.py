@@ -65,12 +65,17 @@ def test_a_card_says_only_how_it_differs(name):
 
 def test_imagenet_is_trained_as_in_the_paper():
     train = imagenet.get_config().train
-    assert (train.batch, train.rate, train.momentum, train.decay) == (128, 0.01, 0.9, 0.0005)
-    assert 85 <= train.epochs <= 95 and train.schedule == 'plateau' and schedule.DROPS == 3
+    assert (train.batch_size, train.learning_rate, train.momentum, train.weight_decay) == (
+        128,
+        0.01,
+        0.9,
+        0.0005,
+    )
+    assert 85 <= train.num_epochs <= 95 and train.schedule == 'plateau' and schedule.DROPS == 3
 
 
 def test_every_network_has_a_card():
-    networks = {name: card(name).get_config().network.preset for name in CARDS if name != 'default'}
+    networks = {name: card(name).get_config().model.preset for name in CARDS if name != 'default'}
     assert set(networks.values()) == set(presets.PRESETS)
     own = set(presets.PRESETS) - {'paper', 'miniature'}  # which imagenet and quickstart are about
     assert all(networks[name] == name for name in own)

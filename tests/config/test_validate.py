@@ -36,46 +36,46 @@ def test_the_default_config_is_accepted():
     [
         ('seed', -1),
         ('seed', 2**32),
-        ('network.classes', -1),
-        ('data.threads', 0),
-        ('prepare.side', 0),
-        ('prepare.quality', 101),
-        ('prepare.test_share', 1.0),
-        ('prepare.counts', '8000,1000'),
-        ('prepare.counts', '8000,1000,0'),
-        ('prepare.counts', '1000000000000,1,1'),
-        ('augment.lighting_deviation', -0.1),
-        ('train.batch', 0),
-        ('train.batch', 1_000_000_000),
-        ('train.epochs', 0.0),
-        ('train.epochs', 1000000.0),
-        ('train.rate', 0.0),
-        ('train.rate', math.nan),
-        ('train.rate', math.inf),
+        ('model.num_classes', -1),
+        ('data.num_threads', 0),
+        ('prepare.image_size', 0),
+        ('prepare.jpeg_quality', 101),
+        ('prepare.test_fraction', 1.0),
+        ('prepare.num_cutouts', '8000,1000'),
+        ('prepare.num_cutouts', '8000,1000,0'),
+        ('prepare.num_cutouts', '1000000000000,1,1'),
+        ('augment.lighting_std', -0.1),
+        ('train.batch_size', 0),
+        ('train.batch_size', 1_000_000_000),
+        ('train.num_epochs', 0.0),
+        ('train.num_epochs', 1000000.0),
+        ('train.learning_rate', 0.0),
+        ('train.learning_rate', math.nan),
+        ('train.learning_rate', math.inf),
         ('train.momentum', 1.0),
-        ('train.decay', -1e-9),
-        ('train.drops', '30,x'),
-        ('train.drops', '30,30'),
-        ('train.drops', '0,30'),
-        ('train.drops', '30,nan'),
+        ('train.weight_decay', -1e-9),
+        ('train.milestones', '30,x'),
+        ('train.milestones', '30,30'),
+        ('train.milestones', '0,30'),
+        ('train.milestones', '30,nan'),
         ('train.warmup_epochs', -1.0),
-        ('train.profile', '10'),
-        ('train.profile', '10,15'),
-        ('train.profile', '15:10'),
-        ('train.profile', '0:3'),
-        ('train.profile', '1:x'),
+        ('train.profile_steps', '10'),
+        ('train.profile_steps', '10,15'),
+        ('train.profile_steps', '15:10'),
+        ('train.profile_steps', '0:3'),
+        ('train.profile_steps', '1:x'),
         ('train.patience', 0),
         ('train.min_delta', -0.1),
-        ('train.bias_rate', -1.0),
-        ('train.layer_rates', 'conv1'),
-        ('train.layer_rates', 'conv1=fast'),
-        ('train.layer_rates', 'conv1=-1'),
-        ('train.layer_rates', 'conv1=1,conv1=2'),
-        ('train.layer_rates', '=1'),
-        ('train.layer_rates', 'conv9=1'),
+        ('train.bias_lr_multiplier', -1.0),
+        ('train.layer_lr_multipliers', 'conv1'),
+        ('train.layer_lr_multipliers', 'conv1=fast'),
+        ('train.layer_lr_multipliers', 'conv1=-1'),
+        ('train.layer_lr_multipliers', 'conv1=1,conv1=2'),
+        ('train.layer_lr_multipliers', '=1'),
+        ('train.layer_lr_multipliers', 'conv9=1'),
         ('evaluate.views', 2),
         ('evaluate.split', 'val'),
-        ('evaluate.batch', 0),
+        ('evaluate.batch_size', 0),
         ('evaluate.checkpoint', 'newest'),
         ('evaluate.checkpoint', '-5'),
         ('checkpoint.every_steps', -1),
@@ -84,10 +84,10 @@ def test_the_default_config_is_accepted():
         ('mesh', '4,0'),
         ('mesh', '4x2'),
         ('machine.cpu_devices', 0),
-        ('train.accumulate', 0),
-        ('network.compute', 'float16'),
-        ('network.preset', 'papers'),
-        ('network.initialisation', 'xavier'),
+        ('train.grad_accumulation', 0),
+        ('model.compute_dtype', 'float16'),
+        ('model.preset', 'papers'),
+        ('model.initialization', 'xavier'),
         ('prepare.source', 'web'),
         ('prepare.encoding', 'gif'),
         ('augment.lighting', 'dark'),
@@ -102,19 +102,19 @@ def test_a_value_outside_its_range_is_refused_with_its_field_and_itself(field, v
     'field, words',
     [
         (
-            'network.preset',
+            'model.preset',
             'paper, one_gpu, six_convolutions, merged, caffe, caffenet, torchvision, miniature',
         ),
-        ('network.activation', 'relu, tanh, abs_tanh, sigmoid'),
-        ('network.pooling', 'max, average'),
-        ('network.alpha', 'whole, divided'),
-        ('network.dropout', 'paper, inverted, none'),
-        ('network.dropout_place', 'behind, before'),
-        ('network.initialisation', 'paper, source2012, caffe, caffenet, torch, he'),
+        ('model.activation', 'relu, tanh, abs_tanh, sigmoid'),
+        ('model.pooling', 'max, average'),
+        ('model.lrn_alpha_over_n', 'whole, divided'),
+        ('model.dropout', 'paper, inverted, none'),
+        ('model.dropout_position', 'behind, before'),
+        ('model.initialization', 'paper, source2012, caffe, caffenet, torch, he'),
         ('prepare.source', 'cutouts, folder, tar'),
         ('prepare.encoding', 'jpeg, raw'),
         ('augment.lighting', 'eigenvalues, deviations, none'),
-        ('augment.mean', 'image, centre, channel'),
+        ('augment.mean', 'image, center, channel'),
         ('train.schedule', 'drops, cosine, plateau'),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_wrong_word_gets_the_words_of_its_room(field, words):
     refused(changed(**{field: 'nonsense'}), f'one of {words}')
     for word in words.split(', '):
         config = changed(**{field: word})
-        config.prepare.side = 256
+        config.prepare.image_size = 256
         validate.check(config)
 
 
@@ -153,25 +153,31 @@ def test_a_range_admits_what_lies_in_it(low, high, value, above, below):
 @pytest.mark.parametrize(
     'values, words',
     [
-        ({'prepare__validation_share': 0.6, 'prepare__test_share': 0.4}, 'leave nothing to train on'),
+        ({'prepare__validation_fraction': 0.6, 'prepare__test_fraction': 0.4}, 'leave nothing to train on'),
         (
             {'prepare__source': 'cutouts', 'prepare__path': '/photographs'},
             'made and not read; give --config=configs/folder.py',
         ),
-        ({'train__epochs': 1.0, 'train__warmup_epochs': 1.0}, 'shorten the warm-up'),
+        ({'train__num_epochs': 1.0, 'train__warmup_epochs': 1.0}, 'shorten the warm-up'),
         ({'train__schedule': 'plateau', 'evaluate__every_epochs': 0.0}, 'so that nothing is validated'),
         (
             {
                 'prepare__source': 'cifar10',
-                'prepare__validation_share': 0.0,
+                'prepare__validation_fraction': 0.0,
                 'evaluate__checkpoint': 'best',
             },
             'checkpoint is best, .* leaves cifar10 without a validation split; .* evaluate.checkpoint=final',
         ),
         ({'mesh': '3,2'}, 'batch of 128 images cannot be shared evenly by the 3 devices'),
-        ({'train__accumulate': 3}, 'train.accumulate is 3, but 128 images on 1 devices .* a multiple of 3'),
-        ({'mesh': '4,1', 'train__accumulate': 64}, 'cut into so many equal parts; .* a multiple of 256'),
-        ({'network__exchange': 'conv1'}, 'conv1 cannot exchange in paper'),
+        (
+            {'train__grad_accumulation': 3},
+            'train.grad_accumulation is 3, but 128 images on 1 devices .* a multiple of 3',
+        ),
+        (
+            {'mesh': '4,1', 'train__grad_accumulation': 64},
+            'cut into so many equal parts; .* a multiple of 256',
+        ),
+        ({'model__exchange_layers': 'conv1'}, 'conv1 cannot exchange in paper'),
         ({'mesh': '1,4'}, 'divides the 2 columns of paper'),
         ({'checkpoint__keep_every_steps': 1500}, 'multiple of config.checkpoint.every_steps'),
         (
@@ -179,14 +185,14 @@ def test_a_range_admits_what_lies_in_it(low, high, value, above, below):
             'multiple of config.checkpoint.every_steps',
         ),
         (
-            {'prepare__side': 64},
-            'Crops of 224 pixels cannot .* images of 64; raise config.prepare.side, to 256, or',
+            {'prepare__image_size': 64},
+            'Crops of 224 pixels cannot .* images of 64; raise config.prepare.image_size, to 256, or',
         ),
         (
-            {'prepare__side': 64, 'network__preset': 'caffe'},
-            'Crops of 227 .*; raise config.prepare.side, to 256, or',
+            {'prepare__image_size': 64, 'model__preset': 'caffe'},
+            'Crops of 227 .*; raise config.prepare.image_size, to 256, or',
         ),
-        ({'network__crop': 225}, 'conv1'),
+        ({'model__crop_size': 225}, 'conv1'),
     ],
 )
 def test_what_contradicts_itself_is_refused(values, words):
@@ -194,25 +200,25 @@ def test_what_contradicts_itself_is_refused(values, words):
 
 
 def test_a_prepared_dataset_elsewhere_has_its_own_side():
-    validate.check(changed(prepare__side=64, data__directory='/somewhere'))
+    validate.check(changed(prepare__image_size=64, data__directory='/somewhere'))
 
 
 def test_fields_that_are_unknown_or_missing_are_named():
     config = default.get_config()
     config.train.bach = 3
-    refused(config, 'no field config.train.bach; did you mean config.train.batch')
+    refused(config, 'no field config.train.bach; did you mean config.train.batch_size')
     config = default.get_config()
-    del config.train.batch
-    refused(config, 'config.train.batch is missing')
+    del config.train.batch_size
+    refused(config, 'config.train.batch_size is missing')
 
 
 @pytest.mark.parametrize(
     'name, words',
     [
-        ('batch', 'config.train.batch or config.evaluate.batch'),
+        ('batch', 'config.train.batch_size or config.evaluate.batch_size'),
         ('train.moment', 'did you mean config.train.momentum?'),
-        ('train.bathc', 'did you mean config.train.batch?'),
-        ('train.lr', 'did you mean config.train.rate?'),
+        ('train.bathc', 'did you mean config.train.batch_size?'),
+        ('train.lr', 'did you mean config.train.learning_rate?'),
         ('train', 'is a section'),
         ('xyzzy', 'configs/default.py'),
     ],
@@ -224,12 +230,15 @@ def test_an_unknown_field_gets_the_names_that_come_near(name, words):
 @few
 @hypothesis.given(st.lists(st.floats(0.01, 1000), unique=True, max_size=5).map(sorted))
 def test_drops_are_read_as_they_were_written(epochs):
-    assert validate.drops(changed(train__drops=','.join(map(repr, epochs)))) == tuple(epochs)
+    assert validate.drops(changed(train__milestones=','.join(map(repr, epochs)))) == tuple(epochs)
 
 
 def test_lists_are_read_with_or_without_spaces():
     config = changed(
-        train__layer_rates=' conv1=0.1, fc8 = 2 ', prepare__counts='8, 2,3', mesh='4, 2', train__drops=''
+        train__layer_lr_multipliers=' conv1=0.1, fc8 = 2 ',
+        prepare__num_cutouts='8, 2,3',
+        mesh='4, 2',
+        train__milestones='',
     )
     assert validate.layer_rates(config) == {'conv1': 0.1, 'fc8': 2.0}
     assert validate.counts(config) == (8, 2, 3)
@@ -240,12 +249,12 @@ def test_lists_are_read_with_or_without_spaces():
 
 
 def test_a_layer_may_be_frozen():
-    validate.check(changed(train__layer_rates='conv1=0'))
+    validate.check(changed(train__layer_lr_multipliers='conv1=0'))
 
 
 def test_fields_of_the_machine_do_not_decide():
     old = validate.deciding(default.get_config())
-    new = validate.deciding(changed(mesh='4,2', data__threads=7, name='other', log__every_steps=1))
+    new = validate.deciding(changed(mesh='4,2', data__num_threads=7, name='other', log__every_steps=1))
     assert old == new and validate.differences(old, new) == []
     assert set(old) == set(DECIDING) and validate.machine_fields() == set(MACHINE)
 
@@ -253,11 +262,11 @@ def test_fields_of_the_machine_do_not_decide():
 def test_differences_are_told_field_by_field_with_both_values():
     old, new = validate.deciding(default.get_config()), validate.deciding(changed(quickstart.get_config))
     sentences = validate.differences(old, new)
-    assert "config.network.preset was 'paper' and is now 'miniature'." in sentences
+    assert "config.model.preset was 'paper' and is now 'miniature'." in sentences
     assert len(sentences) == sum(old[field] != new[field] for field in old)
-    assert validate.differences({'train.rate': 1}, {'seed': 0}) == [
+    assert validate.differences({'train.learning_rate': 1}, {'seed': 0}) == [
         'config.seed was not there and is now 0.',
-        'config.train.rate was 1 and is there no more.',
+        'config.train.learning_rate was 1 and is there no more.',
     ]
     assert validate.differences({'dataset': 'a'}, {'dataset': 'b'}) == ["dataset was 'a' and is now 'b'."]
 

@@ -101,7 +101,7 @@ def test_lighting_has_the_covariance_of_its_formula(lighting, size):
     np.testing.assert_allclose(fourth, 3, atol=0.15)  # as a normal's
 
 
-def test_along_the_bright_axis_the_paper_shifts_5_8_grey_levels_and_the_source_12_2():
+def test_along_the_bright_axis_the_paper_shifts_5_8_gray_levels_and_the_source_12_2():
     def bright(lighting):
         return 0.1 * np.linalg.norm(augment.components(lighting, DEVIATIONS**2, EIGENVECTORS)[:, 2])
 
@@ -145,7 +145,7 @@ def test_an_example_is_cropped_mirrored_lit_and_freed_of_the_mean_as_numpy_does_
 
 @few
 @hypothesis.given(side=st.integers(2, 12), cut=st.integers(0, 11), mirror=st.booleans(), top=st.floats(0, 1))
-def test_the_means_centre_and_its_colours_are_the_same_for_every_crop(side, cut, mirror, top):
+def test_the_means_center_and_its_colors_are_the_same_for_every_crop(side, cut, mirror, top):
     crop = max(1, side - cut)
     draw = augment.Draw(round(top * (side - crop)), 0, mirror, np.zeros(3, np.float32))
     chance = np.random.default_rng(side)
@@ -156,13 +156,13 @@ def test_the_means_centre_and_its_colours_are_the_same_for_every_crop(side, cut,
     for row in range(crop):
         for column in range(crop):
             np.testing.assert_allclose(
-                augment.apply(image, draw, mean, crop=crop, mean_kind='centre')[row, column],
+                augment.apply(image, draw, mean, crop=crop, mean_kind='center')[row, column],
                 pixels[row, column] - mean[edge + row, edge + column],
                 atol=1e-4,
             )
-    colours = [np.mean([mean[y, x, c] for y in range(side) for x in range(side)]) for c in range(3)]
+    colors = [np.mean([mean[y, x, c] for y in range(side) for x in range(side)]) for c in range(3)]
     freed = augment.apply(image, draw, mean, crop=crop, mean_kind='channel')
-    np.testing.assert_allclose(freed, pixels - np.reshape(colours, (1, 1, 3)), atol=1e-3)
+    np.testing.assert_allclose(freed, pixels - np.reshape(colors, (1, 1, 3)), atol=1e-3)
 
 
 def test_a_crop_that_does_not_fit_and_an_unknown_lighting_are_told():
@@ -170,5 +170,5 @@ def test_a_crop_that_does_not_fit_and_an_unknown_lighting_are_told():
         many(1, side=64, crop=65)
     with pytest.raises(UserError, match="'bright'.*eigenvalues, deviations, none"):
         many(1, lighting='bright')
-    with pytest.raises(UserError, match="'golden'.*image, centre, channel"):
+    with pytest.raises(UserError, match="'golden'.*image, center, channel"):
         augment.still_mean(np.zeros((4, 4, 3)), 'golden', 2)

@@ -97,7 +97,7 @@ def test_steps_from_the_cache_are_the_steps_from_the_host(shape):
 
 @functools.cache
 def network():
-    return AlexNet(presets.get('miniature'), key=jax.random.key(3), initialisation='he')
+    return AlexNet(presets.get('miniature'), key=jax.random.key(3), initialization='he')
 
 
 def made(mesh, images, **settings):

@@ -49,20 +49,20 @@ def test_jpeg_is_decoded_as_pillow_decodes_it(data):
 
 
 @pytest.mark.parametrize('form', ['JPEG', 'PNG'])
-def test_grey_becomes_three_equal_channels(form):
-    grey = image_io.decode(encoded(Image.fromarray(pixels()).convert('L'), form))
-    assert grey.shape == (40, 56, 3)
-    assert (grey[..., 0] == grey[..., 1]).all() and (grey[..., 1] == grey[..., 2]).all()
+def test_gray_becomes_three_equal_channels(form):
+    gray = image_io.decode(encoded(Image.fromarray(pixels()).convert('L'), form))
+    assert gray.shape == (40, 56, 3)
+    assert (gray[..., 0] == gray[..., 1]).all() and (gray[..., 1] == gray[..., 2]).all()
 
 
-def test_inks_become_the_colours_they_print():
+def test_inks_become_the_colors_they_print():
     decoded = image_io.decode(encoded(Image.fromarray(pixels()).convert('CMYK'), 'JPEG', quality=98))
     assert np.abs(decoded.astype(int) - pixels()).mean() < 4
 
 
-def test_sixteen_bits_of_grey_become_their_upper_eight():
-    grey = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
-    np.testing.assert_array_equal(image_io.decode(encoded(grey, 'PNG'))[..., 0].ravel(), np.arange(256))
+def test_sixteen_bits_of_gray_become_their_upper_eight():
+    gray = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    np.testing.assert_array_equal(image_io.decode(encoded(gray, 'PNG'))[..., 0].ravel(), np.arange(256))
 
 
 def test_transparent_pixels_lie_on_white():
@@ -155,8 +155,8 @@ FEW = Image.fromarray(pixels()).quantize(16)
 ODD = {
     'a plain photograph': (JPEG, ()),
     'a plain PNG': (PNG, ()),
-    'a grey JPEG': (encoded(GREY, 'JPEG'), ('grey',)),
-    'a grey PNG': (encoded(GREY, 'PNG'), ('grey',)),
+    'a gray JPEG': (encoded(GREY, 'JPEG'), ('grey',)),
+    'a gray PNG': (encoded(GREY, 'PNG'), ('grey',)),
     'inks': (encoded(INKS, 'JPEG'), ('CMYK',)),
     '16 bits': (encoded(np.zeros((9, 9), np.uint16), 'PNG'), ('grey', '16-bit')),
     'a palette': (encoded(FEW, 'PNG'), ('palette',)),
@@ -262,10 +262,10 @@ def test_files_beyond_the_limit_are_refused(monkeypatch):
 
 @few
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.integers(0, 255))
-def test_one_colour_of_any_size_becomes_a_square_of_that_colour(height, width, side, grey):
-    square = image_io.resize_and_crop(np.full((height, width, 3), grey, np.uint8), side)
+def test_one_color_of_any_size_becomes_a_square_of_that_color(height, width, side, gray):
+    square = image_io.resize_and_crop(np.full((height, width, 3), gray, np.uint8), side)
     assert square.shape == (side, side, 3) and square.dtype == np.uint8
-    assert (square == grey).all()
+    assert (square == gray).all()
 
 
 @pytest.mark.parametrize('shape', [(40, 57), (57, 40), (40, 40)])
@@ -301,7 +301,7 @@ def test_jpeg_comes_back_nearly_as_it_was_and_smaller_at_lower_quality():
 
 @few
 @given(st.data())
-def test_crop_centre_and_mirror_are_plain_indexing_on_images_and_batches(data):
+def test_crop_center_and_mirror_are_plain_indexing_on_images_and_batches(data):
     height, width = data.draw(st.tuples(st.integers(3, 12), st.integers(3, 12)))
     size = data.draw(st.integers(1, min(height, width)))
     top, left = data.draw(st.integers(0, height - size)), data.draw(st.integers(0, width - size))
@@ -313,7 +313,7 @@ def test_crop_centre_and_mirror_are_plain_indexing_on_images_and_batches(data):
         np.testing.assert_array_equal(image_io.crop(image, top, left, size), expected)
         np.testing.assert_array_equal(image_io.mirror(image), np.flip(image, axis=-2))
         above, before = (height - size) // 2, (width - size) // 2
-        np.testing.assert_array_equal(image_io.centre(image, size), image_io.crop(image, above, before, size))
+        np.testing.assert_array_equal(image_io.center(image, size), image_io.crop(image, above, before, size))
 
 
 @pytest.mark.parametrize('quality', [50, 95])

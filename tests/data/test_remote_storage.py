@@ -148,7 +148,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_copied(whole, bucket,
 def config_of(**fields):
     config = quickstart.get_config()
     config.update_from_flattened_dict({
-        'prepare.counts': '30,10,10', 'train.batch': 10, 'train.epochs': 1.0, 'evaluate.batch': 10, 'evaluate.views': 1,
+        'prepare.num_cutouts': '30,10,10', 'train.batch_size': 10, 'train.num_epochs': 1.0, 'evaluate.batch_size': 10, 'evaluate.views': 1,
         'log.tensorboard': False, 'mesh': '1,1', 'data.directory': URL, **fields,
     })  # fmt: skip
     return config

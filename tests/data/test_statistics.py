@@ -1,4 +1,4 @@
-"""Statistics: the colours that lighting draws along, the dataset's own or the published ones of ImageNet."""
+"""Statistics: the colors that lighting draws along, the dataset's own or the published ones of ImageNet."""
 
 import numpy as np
 import pytest
@@ -14,9 +14,9 @@ MESH = make_mesh((1, 1), columns=2, batch=8)
 PLANES = np.array([[0.41796, -0.81698, 0.39731], [-0.71258, -0.02354, 0.7012], [-0.56351, -0.57618, -0.592]])
 
 
-def test_the_published_colours_are_those_of_the_2012_source():
+def test_the_published_colors_are_those_of_the_2012_source():
     """Standard deviations and directions of cuda-convnet2's input_meta, one direction in each row here."""
-    eigenvalues, eigenvectors = statistics.colours('imagenet2012', np.ones(3), np.eye(3))
+    eigenvalues, eigenvectors = statistics.colors('imagenet2012', np.ones(3), np.eye(3))
     np.testing.assert_array_equal(np.sqrt(eigenvalues), [19.721, 37.094, 121.780])
     np.testing.assert_array_equal(eigenvectors.T, PLANES)
     np.testing.assert_allclose(eigenvectors.T @ eigenvectors, np.eye(3), atol=2e-5)
@@ -25,45 +25,45 @@ def test_the_published_colours_are_those_of_the_2012_source():
 
 def test_the_datasets_own_are_given_back():
     own = np.array([1.0, 2.0, 3.0]), np.eye(3)[::-1]
-    for given, found in zip(own, statistics.colours('dataset', *own), strict=True):
+    for given, found in zip(own, statistics.colors('dataset', *own), strict=True):
         assert found is given
 
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     config = config_of('dataset', 'none')
-    config.data.directory = str(tmp_path_factory.mktemp('colours') / 'dataset')
+    config.data.directory = str(tmp_path_factory.mktemp('colors') / 'dataset')
     commands.run('prepare', config)
     return dataset.open_dataset(config.data.directory)
 
 
-def config_of(colours, lighting):
+def config_of(colors, lighting):
     config = quickstart.get_config()
-    config.prepare.counts = '30,10,10'
-    config.train.batch = 8
+    config.prepare.num_cutouts = '30,10,10'
+    config.train.batch_size = 8
     config.augment.lighting = lighting
-    config.augment.colours = colours
+    config.augment.pca_basis = colors
     return config
 
 
 @pytest.mark.parametrize('lighting, of_an_eigenvalue', [
-    ('eigenvalues', lambda value: value / 255),  # the paper's: of pixels in 0 to 1, and back to grey levels
+    ('eigenvalues', lambda value: value / 255),  # the paper's: of pixels in 0 to 1, and back to gray levels
     ('deviations', np.sqrt),  # the 2012 source's
 ])  # fmt: skip
-def test_batches_are_lit_along_the_colours_that_were_chosen(lighting, of_an_eigenvalue, data):
+def test_batches_are_lit_along_the_colors_that_were_chosen(lighting, of_an_eigenvalue, data):
     """A third of the shift along each direction is what the seed drew times that direction's strength."""
     shape, drawn = presets.get('miniature', classes=10), {}
-    for colours in statistics.COLOURS:
-        batch = factories.training_of(config_of(colours, lighting), data, shape, MESH).batch(0)
-        values, directions = statistics.colours(colours, data.eigenvalues, data.eigenvectors)
-        drawn[colours] = batch['lighting'] @ directions / of_an_eigenvalue(values)
+    for colors in statistics.COLORS:
+        batch = factories.training_of(config_of(colors, lighting), data, shape, MESH).batch(0)
+        values, directions = statistics.colors(colors, data.eigenvalues, data.eigenvectors)
+        drawn[colors] = batch['lighting'] @ directions / of_an_eigenvalue(values)
     assert np.abs(drawn['dataset']).max() > 0.01  # a tenth of a normal draw
     np.testing.assert_allclose(drawn['imagenet2012'], drawn['dataset'], rtol=1e-3, atol=1e-4)
 
 
 def test_the_contact_sheet_is_lit_like_the_batches(data):
     seen = {
-        colours: prepare._seen(config_of(colours, 'deviations'), data, np.arange(3), 56)
-        for colours in statistics.COLOURS
+        colors: prepare._seen(config_of(colors, 'deviations'), data, np.arange(3), 56)
+        for colors in statistics.COLORS
     }
     assert any((a != b).any() for a, b in zip(*seen.values(), strict=True))

@@ -182,16 +182,16 @@ def several(monkeypatch, *others):
 
 
 def test_hosts_that_differ_are_named_with_what_they_differ_in(monkeypatch):
-    mine = {'config.train.rate': 0.1, 'jax': '0.10.2'}
+    mine = {'config.train.learning_rate': 0.1, 'jax': '0.10.2'}
     several(
         monkeypatch,
         {'host': 'b', 'given': mine},
-        {'host': 'c', 'given': {'config.train.rate': 0.2, 'numpy': '2'}},
+        {'host': 'c', 'given': {'config.train.learning_rate': 0.2, 'numpy': '2'}},
     )
     with pytest.raises(UserError) as mistake:
         consistency.compare(mine)
     said = str(mistake.value)
-    assert 'config.train.rate is 0.2 for process 2 (c) and 0.1 for process 0' in said
+    assert 'config.train.learning_rate is 0.2 for process 2 (c) and 0.1 for process 0' in said
     assert "jax is 'missing' for process 2 (c)" in said and "numpy is '2' for process 2" in said
     assert '(b)' not in said
 
@@ -255,7 +255,7 @@ def test_a_dataset_that_a_shared_disk_shows_late_is_waited_for(monkeypatch):
 def test_a_dataset_that_process_0_has_prepared_and_another_does_not_see_is_said(monkeypatch, tmp_path):
     """One path on two disks: the watch never speaks, as both processes live."""
     config = quickstart.get_config()
-    config.data.directory, config.machine.peer_seconds = str(tmp_path), 1
+    config.data.directory, config.machine.peer_timeout = str(tmp_path), 1
     monkeypatch.setattr(prepare.pod, 'leads', lambda: False)
     monkeypatch.setattr(prepare, 'LOOK', 0.1)
     standing, began = iter(['making ready'] * 5 + [prepare.PREPARED] * 100), time.monotonic()

@@ -20,11 +20,11 @@ from configs import quickstart
 
 ROOT = Path(__file__).resolve().parents[2]
 FIELDS = {
-    'prepare.counts': '80,20,21',  # 21 images to score: no batch divides them
-    'train.batch': 16,
-    'train.epochs': 4.0,  # twenty steps
-    'train.rate': 1e-6,  # see test_same_numbers: so that a rounding stays one
-    'evaluate.batch': 8,
+    'prepare.num_cutouts': '80,20,21',  # 21 images to score: no batch divides them
+    'train.batch_size': 16,
+    'train.num_epochs': 4.0,  # twenty steps
+    'train.learning_rate': 1e-6,  # see test_same_numbers: so that a rounding stays one
+    'evaluate.batch_size': 8,
     'evaluate.views': 1,
     'checkpoint.every_steps': 3,
     'log.every_steps': 1,
@@ -126,13 +126,13 @@ def begun(processes, workdir, rows):
         time.sleep(0.1)
 
 
-LONG = {'train.epochs': 400.0, 'evaluate.every_epochs': 0.0, 'checkpoint.every_steps': 0}
+LONG = {'train.num_epochs': 400.0, 'evaluate.every_epochs': 0.0, 'checkpoint.every_steps': 0}
 
 
 def test_a_signal_to_one_stops_all_at_one_step_and_the_death_of_the_first_is_said_by_the_other(
     alone, tmp_path, monkeypatch
 ):
-    fields = LONG | {'data.directory': str(alone / 'dataset'), 'mesh': '1,2', 'machine.peer_seconds': 10}
+    fields = LONG | {'data.directory': str(alone / 'dataset'), 'mesh': '1,2', 'machine.peer_timeout': 10}
     stop_once = lambda _, done, *rest, **more: done == 2 and os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
     monkeypatch.setattr(metrics_writer.Journal, 'bar', stop_once)
     with pytest.raises(signals.Stopped, match='up to step [12] '):
@@ -158,7 +158,7 @@ def test_a_signal_to_one_stops_all_at_one_step_and_the_death_of_the_first_is_sai
 
 @pytest.mark.slow
 def test_a_process_that_stands_still_is_lost(alone, tmp_path):
-    fields = LONG | {'data.directory': alone / 'dataset', 'mesh': '2,1', 'machine.peer_seconds': 10}
+    fields = LONG | {'data.directory': alone / 'dataset', 'mesh': '2,1', 'machine.peer_timeout': 10}
     pair = started(2, tmp_path, **fields)
     begun(pair, tmp_path, 2)
     pair[1].send_signal(signal.SIGSTOP)
@@ -168,9 +168,13 @@ def test_a_process_that_stands_still_is_lost(alone, tmp_path):
 
 
 def test_processes_that_slurm_joins_and_were_not_given_the_same_say_who_differs_in_what(tmp_path):
-    for status, _, complaint in ended(started(2, tmp_path, each=[{}, {'train.rate': 0.5}], slurm=True)):
+    for status, _, complaint in ended(
+        started(2, tmp_path, each=[{}, {'train.learning_rate': 0.5}], slurm=True)
+    ):
         assert status == 2, complaint
-        assert re.search(r'config.train.rate is 0.5 for process 1 \(.*\) and 1e-06 for process 0', complaint)
+        assert re.search(
+            r'config.train.learning_rate is 0.5 for process 1 \(.*\) and 1e-06 for process 0', complaint
+        )
     assert not (tmp_path / 'run.json').exists()
 
 

@@ -134,5 +134,5 @@ def test_a_mesh_that_cuts_through_a_process_has_no_shares():
     assert _slices_by_process(mesh((3, 2), 2)) is None  # three devices each: the middle row is of both
     assert (
         _slices_by_process(mesh((4, 1), 2, [0, 2, 1, 3])) is None
-    )  # rows of a process that are no neighbours
+    )  # rows of a process that are no neighbors
     assert _slices_by_process(mesh((2, 1), 2, [1, 0])) is None  # the first share must be process 0's

@@ -122,7 +122,7 @@ def slices(monkeypatch, kind, bounds, count=1):
         ('TPU v4', (4, 4, 4), 2),
     ],
 )
-def test_every_slice_has_a_mesh_whose_columns_are_neighbours_on_one_host(monkeypatch, kind, bounds, count):
+def test_every_slice_has_a_mesh_whose_columns_are_neighbors_on_one_host(monkeypatch, kind, bounds, count):
     chips = slices(monkeypatch, kind, bounds, count)
     mesh = make_mesh(None, columns=2, batch=len(chips) // 2)
     assert mesh.devices.shape == (len(chips) // 2, 2)
@@ -152,8 +152,8 @@ def test_a_share_names_the_field_that_does_not_divide():
         UserError, match='128 images in 3 parts cannot be .* by 4 devices; .* a multiple of 12'
     ):
         per_device_batch(128, mesh, parts=3)
-    with pytest.raises(UserError, match='make config.evaluate.batch a multiple of 4'):
-        per_device_batch(10, mesh, field='config.evaluate.batch')
+    with pytest.raises(UserError, match='make config.evaluate.batch_size a multiple of 4'):
+        per_device_batch(10, mesh, field='config.evaluate.batch_size')
 
 
 def test_a_batch_is_shared_out_along_data_and_whole_along_column():
@@ -192,7 +192,7 @@ def test_compiler_options_are_dropped_with_a_word_where_jaxlib_does_not_know_the
     monkeypatch.setattr(mesh_module, '_DOTS_ONLY', {'xla_no_such_option': 'yes'})
     with caplog.at_level(logging.WARNING):
         assert compiler_options(True) == {}
-    assert 'machine.dots_only: left out' in caplog.text and 'xla_no_such_option' in caplog.text
+    assert 'machine.ynnpack_dots_only: left out' in caplog.text and 'xla_no_such_option' in caplog.text
 
 
 def test_compiler_options_are_for_cpus_alone(monkeypatch):

@@ -63,7 +63,7 @@ def witness(records, views, mean_kind='image'):
             if mean_kind == 'image':
                 pixels = pixels - records.mean[window]
             pixels = pixels[:, :, ::-1] if mirrored else pixels
-            if mean_kind == 'centre':
+            if mean_kind == 'center':
                 pixels = pixels - records.mean[middle : middle + CROP, middle : middle + CROP]
             if mean_kind == 'channel':
                 pixels = pixels - records.mean.reshape(-1, 3).mean(axis=0, dtype=np.float64)
@@ -73,7 +73,7 @@ def witness(records, views, mean_kind='image'):
     return total / (10 if views == 10 else 1)
 
 
-@pytest.mark.parametrize('mean_kind', ['centre', 'channel'])
+@pytest.mark.parametrize('mean_kind', ['center', 'channel'])
 @pytest.mark.parametrize('shape', [None, (4, 2)])
 def test_the_mean_of_another_kind_is_subtracted_from_every_view(shape, mean_kind):
     records = Records(11)
@@ -163,5 +163,5 @@ def test_images_stay_where_they_are_when_views_are_cut():
 
 
 def test_a_batch_that_cannot_be_shared_is_refused_with_both_numbers():
-    with pytest.raises(UserError, match=r'evaluate.batch is 12, .* 8 devices'):
+    with pytest.raises(UserError, match=r'evaluate.batch_size is 12, .* 8 devices'):
         evaluator(Records(3), batch=12, mesh=mesh_of((8, 1)))

@@ -1,4 +1,4 @@
-"""Baseline: statistics and nearest neighbours against plain NumPy in float64, and what the two errors say."""
+"""Baseline: statistics and nearest neighbors against plain NumPy in float64, and what the two errors say."""
 
 import numpy as np
 import pytest
@@ -31,17 +31,17 @@ def of_chance(images, side=16, classes=4, seed=0):
 def by_hand(image):
     """The eleven statistics of one image, in float64."""
     pixels = image.astype(np.float64)
-    grey = pixels.mean(axis=2)
-    across, down = grey[:, 1:] - grey[:, :-1], grey[1:] - grey[:-1]
+    gray = pixels.mean(axis=2)
+    across, down = gray[:, 1:] - gray[:, :-1], gray[1:] - gray[:-1]
     both = np.concatenate([across.ravel(), down.ravel()])
-    colourful = pixels.max(axis=2) - pixels.min(axis=2)
+    colorful = pixels.max(axis=2) - pixels.min(axis=2)
     return [
-        *[pixels[..., colour].mean() for colour in range(3)],
-        *[pixels[..., colour].std() for colour in range(3)],
+        *[pixels[..., color].mean() for color in range(3)],
+        *[pixels[..., color].std() for color in range(3)],
         abs(across).mean(),
         abs(down).mean(),
         both.std(),
-        colourful.mean(),
+        colorful.mean(),
         (abs(both) > 16.5).mean(),
     ]
 
@@ -94,7 +94,7 @@ def test_images_seen_in_training_are_known_by_both():
 
 
 def test_form_is_told_by_pixels_and_not_by_statistics():
-    """Left or right half bright: the same colours and gradients up to noise, other pixels."""
+    """Left or right half bright: the same colors and gradients up to noise, other pixels."""
     chance = np.random.default_rng(0)
     labels = np.arange(120) % 2
     images = chance.integers(0, 40, (120, 16, 16, 3)).astype(np.uint8)
@@ -106,7 +106,7 @@ def test_form_is_told_by_pixels_and_not_by_statistics():
     assert (found['best'], found['kind']) == (0.0, 'pixels')
 
 
-def test_colour_is_told_by_statistics_wherever_it_stands():
+def test_color_is_told_by_statistics_wherever_it_stands():
     """One small patch at a random place, red or blue, on noise."""
     chance = np.random.default_rng(0)
     labels = np.arange(120) % 2

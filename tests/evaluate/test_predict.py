@@ -14,20 +14,20 @@ SIDE, CROP = 8, 6
 CLASSES = ('red', 'green', 'blue')
 
 
-def brightest_colour(parameters, images):
-    """A network of three classes: how much of each colour there is."""
+def brightest_color(parameters, images):
+    """A network of three classes: how much of each color there is."""
     return images.mean(axis=(1, 2)) * parameters
 
 
 @pytest.fixture
 def evaluator():
     mean = np.full((SIDE, SIDE, 3), 100, np.float32)
-    return Evaluator(brightest_colour, mean, crop=CROP, views=10, batch=2)
+    return Evaluator(brightest_color, mean, crop=CROP, views=10, batch=2)
 
 
-def write(file, colour, size=(12, 10), **options):
+def write(file, color, size=(12, 10), **options):
     file.parent.mkdir(parents=True, exist_ok=True)
-    Image.new('RGB', size, colour).save(file, **options)
+    Image.new('RGB', size, color).save(file, **options)
     return str(file)
 
 
@@ -36,8 +36,8 @@ def predict(evaluator, files, **options):
 
 
 def test_each_file_gets_its_classes_most_probable_first_in_the_order_given(tmp_path, evaluator):
-    colours = ['green', 'red', 'blue', 'red', 'lime']  # an uneven number of batches of two
-    files = [write(tmp_path / f'{number}.png', colour) for number, colour in enumerate(colours)]
+    colors = ['green', 'red', 'blue', 'red', 'lime']  # an uneven number of batches of two
+    files = [write(tmp_path / f'{number}.png', color) for number, color in enumerate(colors)]
     found = predict(evaluator, files)
     assert [each.file for each in found] == files
     assert [each.choices[0][0] for each in found] == ['green', 'red', 'blue', 'red', 'green']
@@ -46,7 +46,7 @@ def test_each_file_gets_its_classes_most_probable_first_in_the_order_given(tmp_p
         assert {name for name, _ in each.choices} == set(CLASSES)
         assert probabilities == sorted(probabilities, reverse=True)
         assert sum(probabilities) == pytest.approx(1, rel=1e-5)
-    # green is (0, 128, 0): 128 grey levels of it less the mean's 100, times 0.05
+    # green is (0, 128, 0): 128 gray levels of it less the mean's 100, times 0.05
     logits = 0.05 * (np.array([0, 128, 0]) - 100)
     assert found[0].choices[0][1] == pytest.approx(np.exp(logits[1]) / np.exp(logits).sum(), rel=1e-4)
 

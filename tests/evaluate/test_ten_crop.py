@@ -1,4 +1,4 @@
-"""Views: the centre and each of the ten against slices written by hand."""
+"""Views: the center and each of the ten against slices written by hand."""
 
 import jax
 import numpy as np
@@ -11,7 +11,7 @@ from alexnet_jax.evaluate import ten_crop
 
 
 def by_hand(image, crop):
-    """The paper's ten views of one image, in the 2012 source's order: TL, TR, centre, BL, BR, then mirrored."""
+    """The paper's ten views of one image, in the 2012 source's order: TL, TR, center, BL, BR, then mirrored."""
     side = image.shape[0]
     far, middle = side - crop, (side - crop) // 2
     five = [
@@ -38,7 +38,7 @@ def test_each_of_ten_views_is_the_slice_written_by_hand(side, less, dtype):
         np.testing.assert_array_equal(found, np.stack([each[number] for each in expected]))
 
 
-def test_the_one_view_is_the_centre_unmirrored():
+def test_the_one_view_is_the_center_unmirrored():
     images = np.random.default_rng(0).integers(0, 256, (2, 10, 10, 3), np.uint8)
     (view,) = ten_crop.views(1, 10, 7)
     np.testing.assert_array_equal(ten_crop.cut(images, view, 7), images[:, 1:8, 1:8])

@@ -25,7 +25,7 @@ def weights_of(net):
 
 @pytest.mark.parametrize('crop', [224, pytest.param(227, marks=pytest.mark.slow)])
 def test_the_paper_network_equals_plain_numpy(crop):
-    net = AlexNet(presets.get('paper', crop=crop), key=jax.random.key(0), initialisation='he')
+    net = AlexNet(presets.get('paper', crop=crop), key=jax.random.key(0), initialization='he')
     images = 50 * RNG.normal(size=(1, crop, crop, 3))
     logits, _ = jax.jit(lambda x: net(x))(jnp.asarray(images, jnp.float32))
     expected = witness.alexnet(weights_of(net), images, stride=4, overhang=227 - crop)
@@ -37,7 +37,7 @@ def test_the_paper_network_equals_plain_numpy(crop):
 def test_the_miniature_and_its_gradient_equal_plain_numpy(plain, training):
     shape = presets.get('miniature')
     with jax.enable_x64(True):
-        net = AlexNet(shape, key=jax.random.key(1), initialisation='he', plain=plain)
+        net = AlexNet(shape, key=jax.random.key(1), initialization='he', plain=plain)
         parameters = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), parameters_of(net))
         images, labels = 30 * RNG.normal(size=(3, 56, 56, 3)), np.array([2, 0, 9])
         masks = dropout_masks(shape, jax.random.key(2), 3) if training else None
@@ -76,7 +76,7 @@ def test_the_miniature_and_its_gradient_equal_plain_numpy(plain, training):
 
 def test_two_columns_equal_one_with_grouped_convolutions():
     shape = presets.get('miniature')
-    net = AlexNet(shape, key=jax.random.key(4), initialisation='he')
+    net = AlexNet(shape, key=jax.random.key(4), initialization='he')
     images = jnp.asarray(30 * RNG.normal(size=(2, 56, 56, 3)), jnp.float32)
     np.testing.assert_allclose(
         jax.jit(lambda x: net(x)[0])(images), grouped(net, images), rtol=1e-4, atol=1e-4
@@ -84,7 +84,7 @@ def test_two_columns_equal_one_with_grouped_convolutions():
 
 
 def grouped(net, x):
-    """The same network as one column: feature_group_count where columns are apart, normalisation column by column."""
+    """The same network as one column: feature_group_count where columns are apart, normalization column by column."""
 
     def convolve(x, layer, groups, stride=1, pads=(0, 0)):
         parameters = net.layers[layer]
@@ -99,7 +99,7 @@ def grouped(net, x):
         )
         return jax.nn.relu(out + parameters.bias[...].reshape(1, 1, 1, -1))
 
-    def normalise(x):
+    def normalize(x):
         squares = jnp.stack(jnp.split(x * x, 2, axis=-1), axis=-2)
         near = jnp.abs(jnp.arange(squares.shape[-1])[:, None] - jnp.arange(squares.shape[-1])[None]) <= 2
         return x / (2 + 1e-4 * (squares @ near.astype(x.dtype)).reshape(x.shape)) ** 0.75
@@ -114,8 +114,8 @@ def grouped(net, x):
         kernel = jnp.concatenate(list(parameters.kernel[...]), axis=-1)
         return x.reshape(len(x), -1) @ kernel + parameters.bias[...].reshape(1, -1)
 
-    x = pool(normalise(convolve(x, 'conv1', 1, 2, (0, 1))), 1)
-    x = pool(normalise(convolve(x, 'conv2', 2, 1, (2, 2))))
+    x = pool(normalize(convolve(x, 'conv1', 1, 2, (0, 1))), 1)
+    x = pool(normalize(convolve(x, 'conv2', 2, 1, (2, 2))))
     x = convolve(x, 'conv3', 1, 1, (1, 1))
     x = convolve(convolve(x, 'conv4', 2, 1, (1, 1)), 'conv5', 2, 1, (1, 1))
     x = jax.nn.relu(units(pool(x, 1), 'fc6')) * 0.9
@@ -130,7 +130,7 @@ def test_images_of_another_size_are_an_error_with_both_sizes():
 
 def test_the_gradient_to_the_image_is_there_for_who_asks():
     with jax.enable_x64(True):
-        net = AlexNet(presets.get('miniature'), key=jax.random.key(0), initialisation='he')
+        net = AlexNet(presets.get('miniature'), key=jax.random.key(0), initialization='he')
         images, towards = 30 * RNG.normal(size=(1, 56, 56, 3)), RNG.normal(size=(1, 56, 56, 3))
         logit = jax.jit(lambda x: net(x)[0][0, 3])
         gradient = np.asarray(jax.grad(logit)(images))
@@ -139,8 +139,8 @@ def test_the_gradient_to_the_image_is_there_for_who_asks():
 
 
 @functools.cache
-def drawn(initialisation):
-    return parameters_of(AlexNet(presets.PAPER, key=jax.random.key(0), initialisation=initialisation))
+def drawn(initialization):
+    return parameters_of(AlexNet(presets.PAPER, key=jax.random.key(0), initialization=initialization))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def drawn(initialisation):
     ],
 )
 def test_first_weights_are_those_of_the_named_source(name, deviations, biases):
-    assert name in initializers.INITIALISATIONS
+    assert name in initializers.INITIALIZATIONS
     parameters = drawn(name)
     for layer, deviation in deviations.items():
         kernel = np.asarray(parameters[layer]['kernel'], np.float64)

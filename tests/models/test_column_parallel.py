@@ -26,7 +26,7 @@ def mesh_of(shape):
 @functools.cache
 def network(classes=10, plain=False):
     shape = presets.get('miniature', classes=classes)
-    return AlexNet(shape, key=jax.random.key(3), initialisation='he', plain=plain)
+    return AlexNet(shape, key=jax.random.key(3), initialization='he', plain=plain)
 
 
 def images(crop=56):
@@ -69,7 +69,7 @@ def test_every_mesh_gives_the_loss_gradients_and_masks_of_one_device(shape, clas
 def test_every_network_of_two_columns_is_the_same_on_a_mesh(name):
     """Small crops, which leave each layer its kernels: fc6 alone is smaller."""
     crop = {'miniature': 56}.get(name, 67)
-    net = AlexNet(presets.get(name, classes=10, crop=crop), key=jax.random.key(3), initialisation='he')
+    net = AlexNet(presets.get(name, classes=10, crop=crop), key=jax.random.key(3), initialization='he')
     parameters, x, labels = parameters_of(net), images(crop)[:4], jnp.arange(4)
 
     @functools.partial(jax.jit, static_argnums=1)

@@ -52,7 +52,7 @@ def test_pooling_passes_a_nan_on(place):
 @pytest.mark.parametrize('shape', SHAPES)
 @pytest.mark.parametrize('beta', [0.75, 1.1])
 @pytest.mark.parametrize('n', [4, 5])
-def test_normalisation_in_float32(shape, beta, n):
+def test_normalization_in_float32(shape, beta, n):
     x = 30 * jax.random.normal(jax.random.key(0), shape)
     (value, gradient), (plain, reference) = both(
         response_normalization.response_normalization,
@@ -67,7 +67,7 @@ def test_normalisation_in_float32(shape, beta, n):
     np.testing.assert_allclose(gradient, reference, rtol=0, atol=2e-6 * np.abs(reference).max())
 
 
-def test_normalisation_of_zeros_and_nan():
+def test_normalization_of_zeros_and_nan():
     x = jnp.zeros((1, 2, 2, 8)).at[0, 0, 0, 3].set(jnp.nan)
     settings = {'k': 2.0, 'n': 5, 'alpha': 1e-4, 'beta': 0.75}
     (value, gradient), (plain, reference) = both(

@@ -71,12 +71,12 @@ def test_dense_flattens_rows_then_columns_then_maps():
     alpha=st.floats(1e-4, 1),
     beta=st.sampled_from([0.5, 0.75, 1.0]),
 )
-def test_response_normalisation(platform, maps, n, k, alpha, beta):
+def test_response_normalization(platform, maps, n, k, alpha, beta):
     x = np.random.default_rng(maps).normal(size=(2, 3, 2, maps))
-    normalise = PLATFORMS[platform]['response_normalisation']
+    normalize = PLATFORMS[platform]['response_normalization']
     check(
-        lambda x: normalise(x, k=k, n=n, alpha=alpha, beta=beta),
-        lambda x: witness.normalise(x, k, n, alpha, beta),
+        lambda x: normalize(x, k=k, n=n, alpha=alpha, beta=beta),
+        lambda x: witness.normalize(x, k, n, alpha, beta),
         x,
     )
 

@@ -109,7 +109,7 @@ def test_the_order_of_the_layers_is_that_of_each_source():
     }
 
 
-def test_caffe_normalises_with_k_1_and_a_divided_alpha_and_the_paper_with_k_2_and_a_whole_one():
+def test_caffe_normalizes_with_k_1_and_a_divided_alpha_and_the_paper_with_k_2_and_a_whole_one():
     for name, k, divided in (('caffe', 1.0, True), ('caffenet', 1.0, True), ('paper', 2.0, False)):
         norms = [layer for layer in presets.get(name).layers if isinstance(layer, ResponseNormalization)]
         assert [(norm.k, norm.n, norm.alpha, norm.beta, norm.divided) for norm in norms] == [
@@ -137,7 +137,7 @@ CHAINS = {
 @pytest.mark.parametrize('name', CHAINS)
 def test_networks_of_one_column_equal_plain_numpy(name):
     network = AlexNet(
-        presets.get(name, classes=20, crop=67, dropout='none'), key=jax.random.key(0), initialisation='he'
+        presets.get(name, classes=20, crop=67, dropout='none'), key=jax.random.key(0), initialization='he'
     )
     images = 50 * np.random.default_rng(0).normal(size=(2, 67, 67, 3))
     weights = {
@@ -211,7 +211,7 @@ def test_another_function_replaces_every_relu_and_is_named_for_itself(function):
 
 
 def test_pooling_alpha_and_dropout_change_where_they_are_asked_to():
-    network = presets.get('paper', pooling='average', alpha='divided', dropout='inverted')
+    network = presets.get('paper', pooling='average', alpha_over_n='true', dropout='inverted')
     for record, field, value in (
         (Pooling, 'kind', 'average'),
         (ResponseNormalization, 'divided', True),
@@ -219,7 +219,8 @@ def test_pooling_alpha_and_dropout_change_where_they_are_asked_to():
     ):
         assert {getattr(layer, field) for layer in network.layers if isinstance(layer, record)} == {value}
     assert (
-        presets.get('caffe', pooling='max', alpha='whole', dropout='paper').points() == presets.CAFFE.points()
+        presets.get('caffe', pooling='max', alpha_over_n='false', dropout='paper').points()
+        == presets.CAFFE.points()
     )
     assert presets.get('paper', dropout='none').layers == tuple(
         layer for layer in presets.PAPER.layers if not isinstance(layer, Dropout)
@@ -227,13 +228,13 @@ def test_pooling_alpha_and_dropout_change_where_they_are_asked_to():
 
 
 def test_dropout_moves_before_its_layers_and_back():
-    before = presets.get('paper', dropout_place='before')
+    before = presets.get('paper', dropout_position='before')
     assert names(before).endswith('pool5 drop5 fc6 relu6 drop6 fc7 relu7 fc8')
-    behind = presets.get('torchvision', dropout_place='behind')
+    behind = presets.get('torchvision', dropout_position='after')
     assert names(behind).endswith('pool5 fc6 relu6 drop6 fc7 relu7 drop7 fc8')
-    assert presets.get('torchvision', dropout_place='before') == presets.TORCHVISION
-    assert presets.get('paper', dropout_place='behind') == presets.PAPER
-    assert presets.get('paper', dropout='none', dropout_place='before') == presets.get(
+    assert presets.get('torchvision', dropout_position='before') == presets.TORCHVISION
+    assert presets.get('paper', dropout_position='after') == presets.PAPER
+    assert presets.get('paper', dropout='none', dropout_position='before') == presets.get(
         'paper', dropout='none'
     )
 
@@ -261,11 +262,11 @@ def test_departures_compute():
         exchange=('conv4', 'fc8'),
         activation='abs_tanh',
         pooling='average',
-        alpha='divided',
+        alpha_over_n='true',
         dropout='inverted',
-        dropout_place='before',
+        dropout_position='before',
     )
-    network = AlexNet(shape, key=jax.random.key(0), initialisation='he')
+    network = AlexNet(shape, key=jax.random.key(0), initialization='he')
     images = jnp.asarray(40 * np.random.default_rng(1).normal(size=(2, 56, 56, 3)), jnp.float32)
     logits, points = jax.jit(lambda x: network(x, dropout_masks(shape, jax.random.key(1), 2)))(images)
     assert {name: point.shape[1:] for name, point in points.items()} == shape.points()

@@ -18,7 +18,7 @@ MEAN = 125
 
 
 def photographs(crop, classes, steps):
-    """Batches of coarse coloured noise in ten of the classes, each with a tint of its own, which can be learned."""
+    """Batches of coarse colored noise in ten of the classes, each with a tint of its own, which can be learned."""
     rng = np.random.default_rng(0)
     tints = rng.uniform(60, 190, (10, 3))
     for _ in range(steps):
@@ -35,10 +35,10 @@ def photographs(crop, classes, steps):
 class Ours:
     """The package's own step of a preset, without dropout, on batches of whole images."""
 
-    def __init__(self, preset, *, initialisation, classes, momentum=0.9, decay=5e-4):
+    def __init__(self, preset, *, initialization, classes, momentum=0.9, decay=5e-4):
         self.shape = presets.get(preset, classes=classes, dropout='none')
         self.layers = tuple(self.shape.parameters())
-        network = AlexNet(self.shape, key=jax.random.key(0), initialisation=initialisation)
+        network = AlexNet(self.shape, key=jax.random.key(0), initialization=initialization)
         mesh = make_mesh((1, 1), columns=self.shape.columns)
         chain = optimizer.paper_sgd(self.layers, momentum=momentum, decay=decay)
         mean = np.full((self.shape.crop, self.shape.crop, 3), MEAN, np.float32)
@@ -69,13 +69,13 @@ class Ours:
         return float(sums['loss']) / BATCH
 
 
-def both(preset, *, initialisation, rate, classes, steps):
+def both(preset, *, initialization, rate, classes, steps):
     """Losses and final weights of the package's own step and of the twin; the rate falls tenfold on the way."""
-    ours = Ours(preset, initialisation=initialisation, classes=classes)
+    ours = Ours(preset, initialization=initialization, classes=classes)
     other = twin.TWINS[preset](classes)
     twin.load(other, ours.first)
     rule = twin.PaperSGD(other, momentum=0.9, decay=5e-4)
-    factors = {'conv1': 1e-3} if initialisation in ('he', 'torch') else {}
+    factors = {'conv1': 1e-3} if initialization in ('he', 'torch') else {}
     losses = []
     for number, (images, labels) in enumerate(photographs(ours.shape.crop, classes, steps)):
         now = rate if number < 0.8 * steps else rate / 10
@@ -116,7 +116,7 @@ def check(preset, **settings):
 
 
 def test_ten_steps_of_the_miniature_are_those_of_pytorch():
-    losses, changes = check('miniature', initialisation='he', rate=0.02, classes=10, steps=10)
+    losses, changes = check('miniature', initialization='he', rate=0.02, classes=10, steps=10)
     assert changes < 1e-3  # what was learned agrees, not only what it began with
 
 
@@ -124,7 +124,7 @@ def test_ten_steps_of_the_miniature_are_those_of_pytorch():
 @pytest.mark.parametrize('preset', ['paper', 'caffe', 'torchvision'])
 def test_the_first_gradients_of_a_whole_network_are_those_of_pytorch_in_float64(preset):
     """Before rounding decides the first maximum or the first ReLU differently, which fifty steps can not avoid."""
-    ours = Ours(preset, initialisation='torch', classes=1000, momentum=0.0, decay=0.0)
+    ours = Ours(preset, initialization='torch', classes=1000, momentum=0.0, decay=0.0)
     images, labels = next(photographs(ours.shape.crop, 1000, 1))
     rate = 2.0**30  # beside such a step the weights before it vanish: what is left is the gradient
     ours.train(images, labels, rate, {}, 0)
@@ -142,4 +142,4 @@ def test_the_first_gradients_of_a_whole_network_are_those_of_pytorch_in_float64(
 @pytest.mark.slow
 @pytest.mark.parametrize('preset', ['paper', 'caffe', 'torchvision'])
 def test_fifty_steps_of_a_whole_network_are_those_of_pytorch(preset):
-    check(preset, initialisation='torch', rate=2e-4, classes=1000, steps=50)
+    check(preset, initialization='torch', rate=2e-4, classes=1000, steps=50)

@@ -70,7 +70,7 @@ def test_the_photographs_of_the_splits_are_different_ones():
 
 
 @pytest.mark.parametrize('split', cutouts.PHOTOGRAPHS)
-def test_every_split_has_colour_and_grey(split):
+def test_every_split_has_color_and_gray(split):
     assert {getattr(skimage.data, name)().ndim for name in cutouts.PHOTOGRAPHS[split]} == {2, 3}
 
 
@@ -98,7 +98,7 @@ def test_figure_and_ground_differ_where_the_figure_lies(split, monkeypatch):
         assert difference > cutouts.CONTRAST / 2
 
 
-def test_contrast_is_of_mean_colours_in_one_channel():
+def test_contrast_is_of_mean_colors_in_one_channel():
     ground, figure = np.zeros((2, 4, 4, 3), np.uint8)
     figure[:, :, 1] = cutouts.CONTRAST - 1
     assert not cutouts._differ(ground, figure)
@@ -162,11 +162,11 @@ def test_a_turn_goes_as_far_as_asked():
     assert np.degrees(2 * np.arctan(cutouts.TURN)) == pytest.approx(25, abs=0.01)
 
 
-def test_colours_do_not_tell_the_class():
+def test_colors_do_not_tell_the_class():
     images = np.array([image for image, _ in made(count=1500)], np.float64)
     labels = np.arange(1500) % 10
-    colours = np.concatenate([images.mean(axis=(1, 2)), images.std(axis=(1, 2))], axis=1)
-    distances = ((colours[1000:, None] - colours[None, :1000]) ** 2).sum(axis=2)
+    colors = np.concatenate([images.mean(axis=(1, 2)), images.std(axis=(1, 2))], axis=1)
+    distances = ((colors[1000:, None] - colors[None, :1000]) ** 2).sum(axis=2)
     right = (labels[:1000][distances.argmin(axis=1)] == labels[1000:]).mean()
     assert right < 0.18  # chance is 0.1, its standard deviation 0.013
 

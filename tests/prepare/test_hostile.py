@@ -92,8 +92,8 @@ def built(form, root, found=None):
 def prepare(kind, path, workdir, **fields):
     config = default.get_config()
     config.update_from_flattened_dict({
-        'network.preset': 'miniature', 'network.crop': 32, 'network.classes': 3, 'prepare.source': kind,
-        'prepare.path': str(path), 'prepare.side': 40, 'prepare.validation_share': 0.3, **fields,
+        'model.preset': 'miniature', 'model.crop_size': 32, 'model.num_classes': 3, 'prepare.source': kind,
+        'prepare.path': str(path), 'prepare.image_size': 40, 'prepare.validation_fraction': 0.3, **fields,
     })  # fmt: skip
     return commands.run('prepare', config, str(workdir))
 
@@ -216,7 +216,7 @@ def test_a_folder_with_what_is_no_file_is_refused(form, place, what, tmp_path):
         kind,
         path,
         rf'holds .*{WNID}_7.JPEG.*, which is no plain file|Too many levels of symbolic links',
-        **{'prepare.expect': 'any'},
+        **{'prepare.expected_counts': 'any'},
     )
 
 
@@ -271,7 +271,7 @@ def test_a_class_that_is_missing_is_refused(form, tmp_path):
                 kind,
                 path,
                 f'{OTHER}|2 classes|classes 2 instead of 3|images of 2, none of|the images beside it',
-                **{'prepare.expect': expect},
+                **{'prepare.expected_counts': expect},
             )
 
 

@@ -36,9 +36,9 @@ def pixels(file):
         return np.asarray(picture.convert('RGB')).astype(int)
 
 
-def like(picture, colour, tolerance=12):
-    """How many pixels have that colour."""
-    return int((np.abs(picture - np.array(colour)).max(axis=2) <= tolerance).sum())
+def like(picture, color, tolerance=12):
+    """How many pixels have that color."""
+    return int((np.abs(picture - np.array(color)).max(axis=2) <= tolerance).sum())
 
 
 def rows(steps, validation=True):
@@ -91,16 +91,16 @@ def test_curves_of_runs_hardly_begun_or_no_longer_finite(tmp_path):
         assert pixels(tmp_path / f'{name}.png').shape[1] > 1200
 
 
-def test_kernels_stand_by_column_each_in_its_own_range_about_grey(tmp_path):
+def test_kernels_stand_by_column_each_in_its_own_range_about_gray(tmp_path):
     kernel = np.zeros((2, 5, 5, 3, 8))
     kernel[0, ..., 0, :], kernel[1, ..., 2, :] = 1e-6, -300.0  # column a red, column b the opposite of blue
-    kernel[0, ..., 7] = 0  # a kernel of nothing is grey, and no division by zero
+    kernel[0, ..., 7] = 0  # a kernel of nothing is gray, and no division by zero
     run.kernels(kernel, tmp_path / 'kernels.png')
     picture = pixels(tmp_path / 'kernels.png')
-    red, no_blue, grey = ((np.abs(picture - colour).max(axis=2) <= 2) for colour in SHOWN)
+    red, no_blue, gray = ((np.abs(picture - color).max(axis=2) <= 2) for color in SHOWN)
     assert red.sum() > 7 * 100**2 and no_blue.sum() > 8 * 100**2
     assert np.flatnonzero(red.any(axis=1)).max() < np.flatnonzero(no_blue.any(axis=1)).min()  # a above b
-    assert 100**2 < grey.sum() < red.sum() / 6
+    assert 100**2 < gray.sum() < red.sum() / 6
 
 
 @pytest.mark.parametrize('shape', [(2, 11, 11, 3, 48), (1, 11, 11, 3, 64), (1, 3, 3, 3, 3), (3, 5, 5, 3, 17)])
@@ -110,13 +110,13 @@ def test_kernels_of_any_architecture_fit(tmp_path, shape):
     assert 900 < width < 1700 and 200 < height < 2500
 
 
-def test_the_share_of_colour_is_what_lies_off_the_grey_axis():
-    grey, opposed = np.ones((2, 2, 3, 4)), np.zeros((2, 2, 3, 4))
+def test_the_share_of_color_is_what_lies_off_the_gray_axis():
+    gray, opposed = np.ones((2, 2, 3, 4)), np.zeros((2, 2, 3, 4))
     opposed[..., 0, :], opposed[..., 2, :] = 1, -1
-    assert run.colour_share(grey) == pytest.approx(0, abs=1e-12)
-    assert run.colour_share(opposed) == 1
-    assert run.colour_share(grey * np.sqrt(2 / 3) + opposed) == pytest.approx(0.5)
-    assert run.colour_share(np.zeros((2, 2, 3, 4))) == 0
+    assert run.color_share(gray) == pytest.approx(0, abs=1e-12)
+    assert run.color_share(opposed) == 1
+    assert run.color_share(gray * np.sqrt(2 / 3) + opposed) == pytest.approx(0.5)
+    assert run.color_share(np.zeros((2, 2, 3, 4))) == 0
 
 
 @pytest.mark.parametrize('number', [1, 9])

@@ -39,11 +39,11 @@ def test_the_sentence_says_figure_images_interval_chance_and_baseline():
     sentence = run_result.sentence(made())
     for part in ('17.5 % top-1 error', '1,000 test images', 'ten views', '15.3 % to 20.0 %', 'chance 90.0 %'):
         assert part in sentence
-    for part in ('22.9 epochs', '3.8 min', '80.0 % of nearest neighbours on 16x16 pixels'):
+    for part in ('22.9 epochs', '3.8 min', '80.0 % of nearest neighbors on 16x16 pixels'):
         assert part in sentence
     assert 'NOT' not in sentence
     assert sentence.endswith('.') and '\n' not in sentence
-    assert 'the centre view' in run_result.sentence(made(views=1))
+    assert 'the center view' in run_result.sentence(made(views=1))
 
 
 @pytest.mark.parametrize(('error', 'beats'), [(0.77, True), (0.78, False), (0.8, False), (0.9, False)])

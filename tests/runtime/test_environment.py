@@ -28,7 +28,7 @@ def environ(monkeypatch, tmp_path):
 
 def kept(wanted):
     machine = ConfigDict({'cpu_devices': 1, 'keep_memory': False, 'cache': wanted, 'deterministic': False})
-    (line,) = [line for line in environment.settings(machine) if line.startswith('machine.cache')]
+    (line,) = [line for line in environment.settings(machine) if line.startswith('machine.compilation_cache')]
     return line
 
 
@@ -84,12 +84,12 @@ status = main.main(sys.argv)
 print(json.dumps([status, events.count('cache_hits'), events.count('cache_misses')]))
 """
 FIELDS = {
-    'prepare.counts': '48,16,20',
-    'train.batch': 8,
-    'train.epochs': 0.5,
-    'train.rate': 0.001,
+    'prepare.num_cutouts': '48,16,20',
+    'train.batch_size': 8,
+    'train.num_epochs': 0.5,
+    'train.learning_rate': 0.001,
     'train.warmup_epochs': 0.0,
-    'evaluate.batch': 8,
+    'evaluate.batch_size': 8,
     'evaluate.views': 1,
     'log.tensorboard': False,
 }
@@ -97,7 +97,7 @@ FIELDS = {
 
 def test_the_second_start_compiles_from_the_cache_and_gives_the_same_bits(tmp_path):
     commands.run('prepare', tiny_config(), str(tmp_path))
-    places = {'data.directory': tmp_path / 'dataset', 'machine.cache': tmp_path / 'cache'}
+    places = {'data.directory': tmp_path / 'dataset', 'machine.compilation_cache': tmp_path / 'cache'}
 
     def started(name):
         words = [f'--config.{field}={value}' for field, value in (FIELDS | places).items()]

@@ -21,7 +21,7 @@ def config_of(directory, **fields):
     config = tiny_config()
     config.data.directory = str(directory)
     config.update_from_flattened_dict(
-        {'train.epochs': 2.0, 'evaluate.every_epochs': 1.0, 'checkpoint.every_steps': 2, **fields}
+        {'train.num_epochs': 2.0, 'evaluate.every_epochs': 1.0, 'checkpoint.every_steps': 2, **fields}
     )
     return config
 
@@ -80,7 +80,7 @@ def test_it_stops_with_steps_rate_norm_and_the_examples_of_those_batches(directo
 def test_on_request_the_run_goes_on_without_those_batches_and_again_just_so(
     directory, tmp_path, poisoned, monkeypatch
 ):
-    config = config_of(directory, **{'train.explosion': 'skip'})
+    config = config_of(directory, **{'train.on_nonfinite': 'skip'})
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'
     assert commands.run('train', config, str(whole))['checkpoint_step'] == 12
     rows = metrics_writer.read_metrics(whole)
@@ -110,8 +110,8 @@ def test_on_request_the_run_goes_on_without_those_batches_and_again_just_so(
 def test_behind_a_change_of_the_batch_it_goes_back_to_what_that_checkpoint_had_seen(
     directory, tmp_path, poisoned, monkeypatch
 ):
-    fields = {'train.explosion': 'skip', 'checkpoint.every_steps': 1, 'checkpoint.keep_every_steps': 2}
-    config, asked, save = config_of(directory, **fields, **{'train.batch': 16}), [], Checkpoints.save
+    fields = {'train.on_nonfinite': 'skip', 'checkpoint.every_steps': 1, 'checkpoint.keep_every_steps': 2}
+    config, asked, save = config_of(directory, **fields, **{'train.batch_size': 16}), [], Checkpoints.save
 
     def interrupted(self, step, *given, **named):
         save(self, step, *given, **named)
@@ -121,7 +121,7 @@ def test_behind_a_change_of_the_batch_it_goes_back_to_what_that_checkpoint_had_s
     monkeypatch.setattr(Checkpoints, 'save', interrupted)
     with pytest.raises(signals.Stopped, match='up to step 3'):
         commands.run('train', config, str(tmp_path))
-    config.train.batch = 8  # from example 48 on; the second batch explodes, and step 2 had seen 32
+    config.train.batch_size = 8  # from example 48 on; the second batch explodes, and step 2 had seen 32
     assert commands.run('train', config, str(tmp_path))['checkpoint_step'] == 10  # 64 more in steps of eight
     rows = [row for row in metrics_writer.read_metrics(tmp_path) if 'skipped_examples' in row]
     assert rows == [{'step': 4, 'skipped_examples': 24, 'first_skipped': 40}]
@@ -131,13 +131,13 @@ def test_behind_a_change_of_the_batch_it_goes_back_to_what_that_checkpoint_had_s
 def test_what_stopped_can_be_gone_on_with_by_skipping(directory, tmp_path, poisoned):
     with pytest.raises(loop.NotFinite):
         commands.run('train', config_of(directory), str(tmp_path))
-    skipping = config_of(directory, **{'train.explosion': 'skip'})
+    skipping = config_of(directory, **{'train.on_nonfinite': 'skip'})
     assert commands.run('train', skipping, str(tmp_path))['checkpoint_step'] == 12
 
 
 def test_where_skipping_does_not_help_it_stops(directory, tmp_path):
-    config = config_of(directory, **{'train.explosion': 'skip', 'train.rate': 1e30})
-    with pytest.raises(loop.NotFinite, match='smaller train.rate'):
+    config = config_of(directory, **{'train.on_nonfinite': 'skip', 'train.learning_rate': 1e30})
+    with pytest.raises(loop.NotFinite, match='smaller train.learning_rate'):
         commands.run('train', config, str(tmp_path))
     assert 1 <= len(nonfinite.read(str(tmp_path)))
 

@@ -11,7 +11,7 @@ from alexnet_jax.train.schedule import Plateau, Schedule, layer_rates
 
 
 def test_the_papers_three_drops_divide_by_ten():
-    schedule = Schedule('drops', 0.01, 90, drops=(30, 60, 80))
+    schedule = Schedule('step', 0.01, 90, drops=(30, 60, 80))
     assert [schedule.at(epoch) for epoch in (0, 29.99, 30, 59, 60, 80, 90)] == pytest.approx(
         [0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-5, 1e-5]
     )

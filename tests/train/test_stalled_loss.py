@@ -42,12 +42,12 @@ def test_a_loss_that_leaves_the_level_makes_it_count_anew():
     assert told([LEVEL] * 90 + [LEVEL / 2] * 10 + [LEVEL] * 100) == [200]
 
 
-def test_the_causes_come_in_order_and_the_papers_initialisation_first_where_it_is_used():
+def test_the_causes_come_in_order_and_the_papers_initialization_first_where_it_is_used():
     said = str(Standstill(1000, 2000))
     places = [
         said.index(word) for word in ('2,000 steps', '6.9078', '1. the paper', 'wait', 'source2012 or he')
     ]
-    places += [said.index(word) for word in ('2. a --config.train.rate', '3. labels', '4. pixels')]
+    places += [said.index(word) for word in ('2. a --config.train.learning_rate', '3. labels', '4. pixels')]
     assert places == sorted(places)
-    assert '1. the initialisation source2012' in str(Standstill(10, 1, initialisation='source2012'))
-    assert '1. a --config.train.rate' in str(Standstill(10, 1, initialisation='he'))
+    assert '1. the initialization source2012' in str(Standstill(10, 1, initialization='source2012'))
+    assert '1. a --config.train.learning_rate' in str(Standstill(10, 1, initialization='he'))

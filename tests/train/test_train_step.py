@@ -26,7 +26,7 @@ def mesh_of(shape):
 def network(compute='float32', smooth=False):
     departures = {'activation': 'tanh', 'pooling': 'average'} if smooth else {}
     shape = presets.get('miniature', **departures)
-    return AlexNet(shape, key=jax.random.key(3), initialisation='he', compute=compute)
+    return AlexNet(shape, key=jax.random.key(3), initialization='he', compute=compute)
 
 
 def batch(mesh, filling=3):
@@ -108,7 +108,7 @@ def test_a_batch_in_parts_needs_less_memory_and_moves_no_images():
 
 
 @pytest.mark.parametrize('platform', ['plain', *custom_vjp.WINS])
-def test_normalisation_in_bfloat16_is_the_float32_one_rounded(platform):
+def test_normalization_in_bfloat16_is_the_float32_one_rounded(platform):
     """Within half a unit in the last place, 2^-9 relative: nothing but the last rounding is lost."""
     table = custom_vjp.PLAIN if platform == 'plain' else custom_vjp.chosen(platform)
     settings = {'k': 2.0, 'n': 5, 'alpha': 1e-4, 'beta': 0.75}
@@ -117,8 +117,8 @@ def test_normalisation_in_bfloat16_is_the_float32_one_rounded(platform):
     g = jax.random.normal(jax.random.key(1), x.shape, jnp.bfloat16)
 
     def value_and_gradient(dtype):
-        normalise = functools.partial(table['response_normalisation'], **settings)
-        value, transpose = jax.vjp(normalise, x.astype(dtype))
+        normalize = functools.partial(table['response_normalization'], **settings)
+        value, transpose = jax.vjp(normalize, x.astype(dtype))
         assert value.dtype == dtype
         return value.astype(jnp.float32), transpose(g.astype(dtype))[0].astype(jnp.float32)
 

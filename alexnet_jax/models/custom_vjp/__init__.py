@@ -17,13 +17,13 @@ from alexnet_jax.models.custom_vjp import max_pooling, response_normalization
 Kernels = Mapping[str, Callable[..., Any]]
 
 PLAIN: Kernels = {
-    'response_normalisation': layers.response_normalization,
+    'response_normalization': layers.response_normalization,
     'max_pooling': layers.max_pooling,
     'average_pooling': layers.average_pooling,
 }
 WINS: Mapping[str, Kernels] = {
     'cpu': {
-        'response_normalisation': response_normalization.response_normalization,  # 1.04 in paper, 1.14 in miniature
+        'response_normalization': response_normalization.response_normalization,  # 1.04 in paper, 1.14 in miniature
         'max_pooling': max_pooling.max_pooling,  # 1.06 and 1.33
     },
 }

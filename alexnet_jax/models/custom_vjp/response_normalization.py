@@ -1,4 +1,4 @@
-"""Response normalisation with its gradient written down.
+"""Response normalization with its gradient written down.
 
 With s = k + alpha * sum of squares over the window, y = x s^-beta, and a window that is symmetric,
 dx = g s^-beta - 2 alpha beta x * windowsum(g x s^(-beta-1)). Autodiff of the window sum costs XLA about ten passes over
@@ -17,12 +17,12 @@ from alexnet_jax.models.layers import wider
 
 
 def response_normalization(x: jax.Array, *, k: float, n: int, alpha: float, beta: float) -> jax.Array:
-    """Equal to layers.response_normalisation in value and gradient; no forward mode, no second derivative."""
-    return _normalise(x, k, n, alpha, beta)
+    """Equal to layers.response_normalization in value and gradient; no forward mode, no second derivative."""
+    return _normalize(x, k, n, alpha, beta)
 
 
 def _window_sum(x: jax.Array, n: int, *, turned: bool = False) -> jax.Array:
-    """Sum over n neighbouring maps, clipped at the ends; `turned` is its transpose (the same for odd n)."""
+    """Sum over n neighboring maps, clipped at the ends; `turned` is its transpose (the same for odd n)."""
     low, high = n // 2, (n - 1) // 2
     low, high = (high, low) if turned else (low, high)
     # The barriers keep XLA from computing the squares again for each of the n slices.
@@ -39,7 +39,7 @@ def _power(s: jax.Array, beta: float) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
-def _normalise(x: jax.Array, k: float, n: int, alpha: float, beta: float) -> jax.Array:
+def _normalize(x: jax.Array, k: float, n: int, alpha: float, beta: float) -> jax.Array:
     return _forward(x, k, n, alpha, beta)[0]
 
 
@@ -58,4 +58,4 @@ def _backward(k, n, alpha, beta, kept, g):
     return (back.astype(dtype),)
 
 
-_normalise.defvjp(_forward, _backward)
+_normalize.defvjp(_forward, _backward)

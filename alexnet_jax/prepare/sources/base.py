@@ -10,7 +10,7 @@ import numpy as np
 
 from alexnet_jax.data import image_io
 from alexnet_jax.prepare.sources import expected_counts
-from alexnet_jax.prepare.splits import Arrangement, Item, beside, labelled, passed_over, place
+from alexnet_jax.prepare.splits import Arrangement, Item, beside, labeled, passed_over, place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def arranged(
     `others` are the paths of files that are no images, to be counted in the note; `words` what classes are called.
     With the 1,000 classes of ImageNet and official counts expected, the images have to be as many.
     """
-    images, as_found = labelled(found, origin=str(path))
+    images, as_found = labeled(found, origin=str(path))
     others, label = list(others), next(iter(images.values()))[0].label
     if wanted.expect == 'official':
         expected_counts.check_if_imagenet(images, str(path))

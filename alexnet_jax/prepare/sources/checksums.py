@@ -24,7 +24,7 @@ def check(path: Path) -> None:
     if not known:
         raise UserError(
             f'{path} is or holds no archive whose MD5 sum is known ({", ".join(KNOWN)}); '
-            'give --config.prepare.md5=False.'
+            'give --config.prepare.verify_md5=False.'
         )
     for file in known:
         check_file(file, KNOWN[file.name], otherwise='fetch it again')

@@ -42,7 +42,7 @@ def open_cifar10(path: Path, wanted: Wanted) -> Source:
         raise UserError(f'{path} is no archive; {FETCH}.')
     if wanted.expect != 'any':
         checksums.check_file(
-            path, MD5, otherwise=f'{FETCH}, or take it as it is with --config.prepare.expect=any'
+            path, MD5, otherwise=f'{FETCH}, or take it as it is with --config.prepare.expected_counts=any'
         )
     members = {PurePosixPath(member.name).name: member for member in tar.members(path)}
     if missing := [name for name in (*FILES, NAMES) if name not in members]:

@@ -1,7 +1,7 @@
 """ILSVRC's development kit: what the challenge's own numbers mean, and which of them the validation images have.
 
 The kit numbers its classes in an order of its own, from 1; beyond the classes come the inner nodes of WordNet's tree,
-which no image is labelled with.
+which no image is labeled with.
 """
 
 import dataclasses

@@ -8,7 +8,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import wordnet
 from alexnet_jax.prepare.splits import Image
 
-RELAXED = 'for a part of it give --config.prepare.expect={}'
+RELAXED = 'for a part of it give --config.prepare.expected_counts={}'
 
 
 @dataclasses.dataclass(frozen=True)

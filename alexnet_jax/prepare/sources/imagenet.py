@@ -66,7 +66,7 @@ def _open(challenge: Challenge, path: Path, wanted: Wanted) -> Source:
             f'{folder} holds no {", no ".join(missing)}; expected were {", ".join(files)}, with these very names.'
         )
     archives = _Archives(folder, challenge, strict=wanted.expect != 'any')
-    images = archives.labelled()
+    images = archives.labeled()
     if wanted.expect == 'official':
         expected_counts.check_official(images, f'ILSVRC-{challenge.year}', str(folder))
     note = ''
@@ -86,7 +86,7 @@ class _Archives:
         self.kit = devkit.read(folder / challenge.kit, challenge.year)
         self.others: list[str] = []  # the names of members that are no images
 
-    def labelled(self) -> dict[str, list[Image]]:
+    def labeled(self) -> dict[str, list[Image]]:
         """The images of each split; where not all classes are there for training, those of the others are left out."""
         challenge, kit = self._challenge, self.kit
         images = {

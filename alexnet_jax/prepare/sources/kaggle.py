@@ -55,7 +55,7 @@ def _in_folders(found: Mapping[str, tuple], split: str, origin: str) -> list[Ima
 
 
 def _flat(found: Mapping[str, tuple], solution: Path, strict: bool) -> list[Image]:
-    """Validation images, labelled by Kaggle's list of objects: of each image's the first, as all are of one class."""
+    """Validation images, labeled by Kaggle's list of objects: of each image's the first, as all are of one class."""
     with open(solution, newline='', encoding='utf-8', errors='replace') as file:
         rows = [row for row in csv.reader(file) if len(row) == 2 and wordnet.ID.match(row[1])]
     labels = {identity: objects[:9] for identity, objects in rows}

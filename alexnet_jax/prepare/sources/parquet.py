@@ -114,7 +114,7 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
     words = {classes[label]: names[label] for label in classes if names} if is_imagenet else {}
     found = _paths(rows, classes, str(path))
     source = arranged(path, found, (), wanted, reader, words=words, streamed=True)
-    left = sum(table.unlabelled for table in tables)
+    left = sum(table.unlabeled for table in tables)
     note = f' {left:,} images without labels are left out.' if left else ''
     return dataclasses.replace(source, note=source.note + note)
 
@@ -126,7 +126,7 @@ class _Table:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self._path, self._relative, self.unlabelled = file, file.relative_to(root), 0
+        self._path, self._relative, self.unlabeled = file, file.relative_to(root), 0
         try:
             self._file = pq.ParquetFile(file)
             schema = self._file.schema_arrow
@@ -161,7 +161,7 @@ class _Table:
                 raise UserError(f'{self._path} is damaged ({error}); fetch it again.') from error
             for number, row in enumerate(rows):
                 if row[self._label] in (None, -1):
-                    self.unlabelled += 1
+                    self.unlabeled += 1
                     continue
                 name = (row[self._name] or {}).get('path') if self._name else ''
                 yield _Row(split, PurePosixPath(name or '').name, row[self._label], (*place, group, number))

@@ -50,10 +50,10 @@ def open_tfds(asked: str, wanted: Wanted) -> Source:
     """
     folder = _prepared(asked)
     reader = InTfds(str(folder), tar.version(folder / DESCRIPTION))
-    found, unlabelled, others = _found(reader)
+    found, unlabeled, others = _found(reader)
     name = _builder(reader.folder, reader.version).info.name
     source = arranged(folder.parent / name, found, (), wanted, reader, streamed=True)
-    note = f' {unlabelled:,} images without labels are left out.' if unlabelled else ''
+    note = f' {unlabeled:,} images without labels are left out.' if unlabeled else ''
     note += f' The splits {", ".join(others)} are left out.' if others else ''
     return dataclasses.replace(source, note=f'{name} as TFDS prepared it in {folder}. {source.note}{note}')
 
@@ -171,9 +171,9 @@ def _features(reader: InTfds) -> tuple[str, str, str]:
 
     features = _builder(reader.folder, reader.version).info.features
 
-    def of(kind: type, *favoured: str) -> str:
+    def of(kind: type, *favored: str) -> str:
         names = [name for name, feature in features.items() if isinstance(feature, kind)]
-        return next((name for name in (*favoured, *names) if name in names), '')
+        return next((name for name in (*favored, *names) if name in names), '')
 
     image = of(tfds.features.Image, 'image')
     if not image:
@@ -199,7 +199,7 @@ def _found(reader: InTfds) -> tuple[dict[str, tuple], int, list[str]]:
     _, label, file = _features(reader)
     names = distinct(_names(info.features[label]))
     found: dict[str, tuple] = {}
-    unlabelled, others = 0, [split for split in info.splits if split not in NAMED]
+    unlabeled, others = 0, [split for split in info.splits if split not in NAMED]
     for split in info.splits:
         for number in range(info.splits[split].num_examples if split in NAMED else 0):
             try:
@@ -208,7 +208,7 @@ def _found(reader: InTfds) -> tuple[dict[str, tuple], int, list[str]]:
                 raise UserError(f'{error}; prepare or fetch it again.') from error
             told = int(example[label])
             if not 0 <= told < len(names):
-                unlabelled += 1
+                unlabeled += 1
                 continue
             own = PurePosixPath(os.fsdecode(example[file])).name if file else ''
             path = f'{split}/{names[told]}/{own or f"{number:08d}"}'
@@ -216,7 +216,7 @@ def _found(reader: InTfds) -> tuple[dict[str, tuple], int, list[str]]:
                 split,
                 number,
             )
-    return found, unlabelled, others
+    return found, unlabeled, others
 
 
 def _names(feature: Any) -> list[str]:

@@ -57,8 +57,8 @@ def sheet(
         text = {'va': 'center', 'parse_math': False}
         label.text(0, 0.68, short(row.name, 19), color=INK, fontsize=9, **text)
         label.text(0, 0.42, f'{row.count:,} image{"s" * (row.count != 1)}', color=PALE, fontsize=8, **text)
-        for length, colour in ((1.0, RULE), (row.count / max(largest, 1), TRAIN)):
-            label.barh(0.2, 0.88 * length, height=0.07, color=colour)
+        for length, color in ((1.0, RULE), (row.count / max(largest, 1), TRAIN)):
+            label.barh(0.2, 0.88 * length, height=0.07, color=color)
         for place, image in enumerate(row.images):
             axes(EDGE + NAME + place * (SIDE + GAP), down, SIDE, SIDE).imshow(image)
     shown = axes(wide - EDGE - MEAN, TOP, MEAN, MEAN)

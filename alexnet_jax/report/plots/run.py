@@ -43,21 +43,21 @@ def curves(
     `baseline` of what needs no network, where it is given.
     """
     figure = Figure(figsize=(10, 5.2), dpi=DPI, facecolor='white')
-    heading(figure, title, 'training: augmented images, with dropout; validation: centre view, without')
+    heading(figure, title, 'training: augmented images, with dropout; validation: center view, without')
     grid = figure.add_gridspec(
         2, 2, height_ratios=(4, 1), left=0.06, right=0.98, top=0.82, bottom=0.1, hspace=0.3, wspace=0.17
     )
     loss, rate, error = (figure.add_subplot(place) for place in (grid[0, 0], grid[1, 0], grid[:, 1]))
-    for prefix, colour, name in (('', TRAIN, 'training'), ('validation_', VALIDATION, 'validation')):
-        _line(loss, *_series(rows, f'{prefix}loss'), colour, name + ' {:.2f}')
-        _line(error, *_series(rows, f'{prefix}top1_error'), colour, name + ' {:.1%}')
+    for prefix, color, name in (('', TRAIN, 'training'), ('validation_', VALIDATION, 'validation')):
+        _line(loss, *_series(rows, f'{prefix}loss'), color, name + ' {:.2f}')
+        _line(error, *_series(rows, f'{prefix}top1_error'), color, name + ' {:.1%}')
     epochs, rates = _series(rows, 'rate')
     rate.plot(epochs, rates, color=RATE, linewidth=1.6)
     chance = 1 - 1 / classes
     _level(loss, np.log(classes), 'chance')
     _level(error, chance, 'chance', below=baseline is not None and baseline > chance)
     if baseline is not None:
-        _level(error, baseline, 'nearest neighbours', below=baseline <= chance)
+        _level(error, baseline, 'nearest neighbors', below=baseline <= chance)
     last = max([*epochs, *_series(rows, 'validation_loss')[0]], default=1.0)
     for axes, name in ((loss, 'loss'), (error, 'top-1 error'), (rate, 'rate')):
         _plain(axes, name, last)
@@ -76,7 +76,7 @@ def curves(
 def kernels(kernel: np.ndarray, file: File, *, title: str = 'The kernels of conv1') -> None:
     """The kernels of the first layer (columns, height, width, 3, maps), column above column as in the paper's figure 3.
 
-    Each kernel is scaled by its own largest weight, so that zero is middle grey and nothing is clipped.
+    Each kernel is scaled by its own largest weight, so that zero is middle gray and nothing is clipped.
     """
     columns, height, width, _, maps = kernel.shape
     across = max((n for n in range(8, 17) if maps % n == 0), default=min(16, maps))
@@ -93,13 +93,13 @@ def kernels(kernel: np.ndarray, file: File, *, title: str = 'The kernels of conv
         axes.imshow(mosaic, interpolation='nearest', aspect='auto')
         axes.set_axis_off()
         label = f'column {string.ascii_lowercase[number]}: ' if columns > 1 else ''
-        label += f'{colour_share(kernel[number]):.0%} of the squared weights lie in colour, the rest in grey'
+        label += f'{color_share(kernel[number]):.0%} of the squared weights lie in color, the rest in grey'
         axes.set_title(label.replace('%', ' %'), loc='left', color=INK, fontsize=9, pad=5)
     save(figure, file)
 
 
-def colour_share(kernel: np.ndarray) -> float:
-    """Of the squared weights (height, width, 3, maps) the share off the grey axis: 0 grey alone, 1 opposed colours."""
+def color_share(kernel: np.ndarray) -> float:
+    """Of the squared weights (height, width, 3, maps) the share off the gray axis: 0 gray alone, 1 opposed colors."""
     weights = np.asarray(kernel, np.float64)
     whole = (weights**2).sum()
     return float(1 - (weights.sum(axis=2) ** 2).sum() / 3 / whole) if whole else 0.0
@@ -139,11 +139,11 @@ def answers(
     right = np.asarray(truths) == np.asarray(predicted)
     cells, frames = [], []
     for truth, answer, probability in zip(truths, predicted, probabilities, strict=True):
-        colour, mark = (RIGHT, '\N{CHECK MARK}') if truth == answer else (WRONG, '\N{BALLOT X}')
+        color, mark = (RIGHT, '\N{CHECK MARK}') if truth == answer else (WRONG, '\N{BALLOT X}')
         said = f'{mark} {short(classes[answer], 14)}  {probability:.0%}'.replace('%', ' %')
         told = '' if truth == answer else f'truth: {short(classes[truth], 15)}'
-        cells.append([(said, colour), (told, PALE)])
-        frames.append(colour)
+        cells.append([(said, color), (told, PALE)])
+        frames.append(color)
     counted = f'{right.sum()} right answers, {(~right).sum()} wrong ones, each with its probability'
     _grid(images, cells, file, title, subtitle or counted, per_row=6, frames=frames)
 
@@ -167,20 +167,20 @@ def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, n
     return np.interp(at, steps, epochs), values
 
 
-def _line(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, name: str) -> None:
+def _line(axes: Axes, x: np.ndarray, y: np.ndarray, color: str, name: str) -> None:
     """A line, its last value formatted into `name`; where there are many points, their running mean over them."""
     if not len(x):
         return
     if len(x) > SMOOTH:
-        axes.plot(x, y, color=colour, linewidth=0.7, alpha=0.3)
+        axes.plot(x, y, color=color, linewidth=0.7, alpha=0.3)
         x, y = _running_mean(x, y, len(x) // 30)
     marker = 'o' if len(x) <= 25 else None
     label = name.format(y[-1]).replace('%', ' %')
-    axes.plot(x, y, color=colour, linewidth=1.8, marker=marker, markersize=3.2, label=label)
+    axes.plot(x, y, color=color, linewidth=1.8, marker=marker, markersize=3.2, label=label)
 
 
 def _running_mean(x: np.ndarray, y: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means over `width` neighbours."""
+    """Means over `width` neighbors."""
     window = np.ones(width) / width
     return np.convolve(x, window, mode='valid'), np.convolve(y, window, mode='valid')
 
@@ -233,7 +233,7 @@ def _grid(
     per_row: int,
     frames: Sequence[str] = (),
 ) -> None:
-    """Images in rows, under each its lines of (text, colour), around each its frame."""
+    """Images in rows, under each its lines of (text, color), around each its frame."""
     lines = max((len(cell) for cell in cells), default=1)
     across, down = min(per_row, max(len(images), 1)), -(-len(images) // per_row)
     side, gap, text, edge, top = 9.2 / per_row, 0.16, 0.16, 0.3, 0.85  # inches
@@ -247,10 +247,10 @@ def _grid(
         axes.imshow(np.clip(np.rint(image), 0, 255).astype(np.uint8))
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set(visible=bool(frames), color=frames[number] if frames else None, linewidth=3)
-        for line, (words, colour) in enumerate(cells[number]):
+        for line, (words, color) in enumerate(cells[number]):
             axes.annotate(
                 words, (0.5, 0), xycoords='axes fraction', xytext=(0, -5 - line * text * 72),
-                textcoords='offset points', ha='center', va='top', color=colour, fontsize=8, parse_math=False,
+                textcoords='offset points', ha='center', va='top', color=color, fontsize=8, parse_math=False,
             )  # fmt: skip
     save(figure, file)
 
@@ -259,9 +259,9 @@ def heading(figure: Figure, title: str, subtitle: str) -> None:
     """Title and subtitle at the upper left, the same distance from the edge in every picture."""
     width, height = figure.get_size_inches()
     looks = ((title, 0.2, 14, INK, 'bold'), (subtitle, 0.48, 9.5, PALE, 'normal'))
-    for text, down, size, colour, weight in looks:
+    for text, down, size, color, weight in looks:
         place = (0.3 / width, 1 - down / height)
-        figure.text(*place, text, fontsize=size, color=colour, fontweight=weight, va='top', parse_math=False)
+        figure.text(*place, text, fontsize=size, color=color, fontweight=weight, va='top', parse_math=False)
 
 
 def short(name: str, longest: int) -> str:

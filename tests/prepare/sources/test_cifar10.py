@@ -90,7 +90,7 @@ def test_what_is_not_of_that_form_is_refused(changes, sentence, tmp_path):
 def test_the_card_prepares_it_at_the_size_its_network_sees(tmp_path):
     config = card.get_config()
     config.prepare.path = str(archive(tmp_path / 'cifar-10-binary.tar.gz'))
-    config.prepare.expect = 'any'
+    config.prepare.expected_counts = 'any'
     counts = commands.run('prepare', config, str(tmp_path / 'run'))
     assert (counts['classes'], counts['test'], counts['train'] + counts['validation']) == (10, 20, 100)
     data = dataset.open_dataset(tmp_path / 'run/dataset')

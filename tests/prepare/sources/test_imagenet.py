@@ -141,7 +141,7 @@ def test_a_part_of_the_classes_is_a_part_of_the_validation_images_too(root):
     assert told == {name: wnid for name, wnid in FOUND['validation'] if wnid != 'n01443537'}
 
 
-def test_a_part_of_the_validation_images_is_labelled_by_its_numbers(root):
+def test_a_part_of_the_validation_images_is_labeled_by_its_numbers(root):
     val = {f'{name}.JPEG': data for (name, _), data in list(FOUND['validation'].items())[3:]}
     archives.write(root, {VAL: archives.tar(val)})
     source = opened(root, expect='any')

@@ -169,7 +169,7 @@ print('tensorflow:', loaded)
 sys.exit(status)
 """
 QUICK = (
-    'network.preset=miniature prepare.side=64 prepare.encoding=raw train.epochs=0.02 train.batch=16 evaluate.batch=16 '
+    'model.preset=miniature prepare.image_size=64 prepare.encoding=raw train.num_epochs=0.02 train.batch_size=16 evaluate.batch_size=16 '
     'evaluate.views=1 log.tensorboard=False machine.cpu_devices=2'
 ).split()
 
