@@ -9,39 +9,24 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# A file imports from lower levels and its own room; neighbors on one level are strangers.
+# A file imports from lower levels and its own folder; folders on one level are strangers.
 LEVELS = {
     'errors': 0,
-    'mistakes': 0,
-    'disk': 0,
-    'peer': 0,
+    'exit_codes': 0,
     'runtime': 1,
-    'process': 1,
-    'pod': 1,
-    'peers': 1,
-    'devices': 1,
     'distributed': 2,
     'data': 3,
-    'network': 3,
     'models': 3,
     'prepare': 4,
-    'evaluation': 5,
     'evaluate': 5,
     'checkpoint': 5,
-    'training': 6,
     'train': 6,
-    'analysis': 7,
     'report': 7,
-    'fields': 8,
-    'lists': 8,
     'config': 8,
-    'commandline': 9,
     'cli': 9,
-    'recipe': 10,
-    'modes': 11,  # reads the config through recipe
-    'commands': 11,
-    '': 12,  # alexnet_jax/__init__.py
-    'main': 13,
+    'commands': 10,  # reads the config
+    '': 11,  # alexnet_jax/__init__.py
+    'main': 12,
 }
 BANNED = {'tensorflow', 'torch', 'clu', 'pickle', 'cloudpickle', 'dill'}
 HEAVY = {
@@ -58,8 +43,8 @@ HEAVY = {
 FILES = [ROOT / 'main.py', *sorted((ROOT / 'alexnet_jax').rglob('*.py'))]
 
 
-def room(file: Path) -> str:
-    """The room of a file: 'network' for alexnet_jax/models/layers.py, 'devices' for alexnet_jax/distributed/mesh.py."""
+def folder_of(file: Path) -> str:
+    """Return the folder of a file: 'models' for alexnet_jax/models/layers.py, 'errors' for alexnet_jax/errors.py."""
     parts = file.relative_to(ROOT).with_suffix('').parts
     return parts[0] if parts[0] != 'alexnet_jax' else parts[1].replace('__init__', '')
 
@@ -91,20 +76,20 @@ def wrong_arrows(source: str, own: str) -> list[str]:
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_imports_go_downward_only(file):
-    assert room(file) in LEVELS, f'{file} is in no known room'
-    assert wrong_arrows(file.read_text(), room(file)) == []
+    assert folder_of(file) in LEVELS, f'{file} is in no known folder'
+    assert wrong_arrows(file.read_text(), folder_of(file)) == []
 
 
 @pytest.mark.parametrize(
     'source, own',
     [
-        ('from alexnet_jax.training import loop', 'evaluation'),
-        ('def late():\n    from alexnet_jax.data import images', 'network'),
-        ('import alexnet_jax.commands', 'recipe'),
-        ('from alexnet_jax import recipe', 'training'),
-        ('from . import layers', 'network'),
+        ('from alexnet_jax.train import loop', 'evaluate'),
+        ('def late():\n    from alexnet_jax.data import images', 'models'),
+        ('import alexnet_jax.commands', 'config'),
+        ('from alexnet_jax.config import schema', 'train'),
+        ('from . import layers', 'models'),
         ('import alexnet_jax', 'data'),
-        ('from configs import default', 'recipe'),
+        ('from configs import default', 'config'),
     ],
 )
 def test_an_upward_or_sideways_arrow_is_found(source, own):
