@@ -80,7 +80,7 @@ def ending(error: BaseException) -> tuple[str, int] | None:
     from alexnet_jax.runtime import signals
     from alexnet_jax.train import loop
 
-    statuses = {signals.Stopped: 3, loop.NotFinite: 4}
+    statuses = {signals.Stopped: 3, loop.NonFiniteLoss: 4}
     return (str(error), statuses[type(error)]) if type(error) in statuses else None
 
 

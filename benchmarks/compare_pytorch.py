@@ -84,7 +84,7 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
     options = compiler_options(config.machine.ynnpack_dots_only)
     images, labels = images_of(batch, side, shape.classes)
     mean = np.full((side, side, 3), 125, np.float32)
-    state = train_step.first_state(network, mesh)
+    state = train_step.init_train_state(network, mesh)
     if what != 'train':
 
         def forward(parameters, images):
@@ -106,7 +106,7 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
     lighting = {'lighting': np.zeros((batch, 3), np.float32)}
     crops = np.ascontiguousarray(images[:, : shape.crop, : shape.crop])
     batches = jax.device_put({'image': crops, 'label': labels, **zeros, **flags, **lighting})
-    rates = schedule.layer_rates(layers, RATE)
+    rates = schedule.layer_learning_rates(layers, RATE)
     held = [state]
 
     def run() -> None:

@@ -68,13 +68,13 @@ class Trials:
         from alexnet_jax.models import initializers
         from alexnet_jax.train import optimizer, schedule, train_step
 
-        self._rooms, self._first_state = factories, train_step.first_state
+        self._rooms, self._first_state = factories, train_step.init_train_state
         self._config, self._data = config, factories.open_dataset(config, '')
         self._shape = factories.architecture_of(config, self._data)
         self._mesh = factories.mesh_of(config, self._shape)
         layers = tuple(self._shape.parameters())
         self._rates = {
-            name: schedule.layer_rates(layers, config.train.learning_rate, FACTORS.get(name, {}))
+            name: schedule.layer_learning_rates(layers, config.train.learning_rate, FACTORS.get(name, {}))
             for name in initializers.INITIALIZATIONS
         }
         chain = optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.weight_decay)

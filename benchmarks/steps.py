@@ -73,7 +73,7 @@ def compiled(
         compiler_options=compiler_options(dots_only),
     )
     rates = np.full((len(names), 2), 1e-9, np.float32)
-    state = train_step.first_state(network, mesh)
+    state = train_step.init_train_state(network, mesh)
 
     def made(batch: dict[str, jax.Array], number: int) -> Any:
         nonlocal state

@@ -73,7 +73,7 @@ class Race:
         self.shape = factories.architecture_of(config, self.data)
         self.mesh = factories.mesh_of(config, self.shape)
         self.layers = tuple(self.shape.parameters())
-        self.plan = training_plan.plan_of(
+        self.plan = training_plan.make_loop_schedule(
             config, factories.training_of(config, self.data, self.shape, self.mesh), self.layers
         )
 
@@ -108,7 +108,7 @@ def ours(race: Race, seed: int, compute: str) -> dict:
     chain = optimizer.paper_sgd(race.layers, momentum=train.momentum, decay=train.weight_decay)
     dropout = jax.random.fold_in(jax.random.key(seed), 1)
     one = train_step.make_train_step(network, chain, race.mesh, mean=race.data.mean, key=dropout)
-    state, losses, began = train_step.first_state(network, race.mesh), [], time.perf_counter()
+    state, losses, began = train_step.init_train_state(network, race.mesh), [], time.perf_counter()
     with prefetch.feed(stream.batches(0, race.plan.last), batch_sharding(race.mesh)) as batches:
         for number in range(race.plan.last):
             state, sums = one(state, next(batches), race.plan.rates(number), np.uint32(number))
@@ -137,7 +137,7 @@ def theirs(race: Race, seed: int, threads: int) -> dict:
     twin.load(other, twin.parameters_of(parameters_of(network), race.shape.points()['pool5'][-1]))
     other.keep = next(layer.keep for layer in race.shape.layers if layer.name == 'drop6')
     rule = twin.PaperSGD(other, momentum=race.config.train.momentum, decay=race.config.train.weight_decay)
-    finish, losses, began = jax.jit(train_step.finish), [], time.perf_counter()
+    finish, losses, began = jax.jit(train_step.normalize_batch), [], time.perf_counter()
     for number, batch in enumerate(stream.batches(0, race.plan.last)):
         images = np.asarray(finish(batch, race.data.mean))
         losses.append(twin.train_step(other, rule, images, batch['label'], rate_of(race, number)))

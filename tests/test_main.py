@@ -230,7 +230,7 @@ def test_a_mistake_in_a_config_file_is_told_with_file_and_line(called, capsys, t
     [
         (lambda: UserError('too few images'), 2),
         (lambda: signals.Stopped('stopped at step 7'), 3),
-        (lambda: loop.NotFinite(7, float('nan'), 1.0, 0.1), 4),
+        (lambda: loop.NonFiniteLoss(7, float('nan'), 1.0, 0.1), 4),
     ],
 )
 def test_what_ends_a_run_has_its_exit_status_and_one_sentence(called, capsys, tmp_path, end, status):

@@ -1,5 +1,6 @@
 """The tree in docs/tree.md and the README's links and commands are those of the repository as it is."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -10,22 +11,11 @@ README = (ROOT / 'README.md').read_text()
 TREE = (ROOT / 'docs' / 'tree.md').read_text()
 
 
-def listed():
-    """Paths in the tree, from its indentation."""
-    folders: list[str] = []
-    for line in TREE.splitlines():
-        if match := re.match(r'^    ( *)(\S+?)(/?)(?:  +\S.*)?$', line):
-            depth = len(match[1]) // 2
-            folders[depth:] = [match[2]]
-            if not match[3]:
-                yield '/'.join(folders)
-
-
-def test_the_tree_lists_every_file_of_the_package_and_no_other():
-    there = {str(path.relative_to(ROOT)) for path in (ROOT / 'alexnet_jax').rglob('*.py')}
-    there |= {str(path.relative_to(ROOT)) for path in (ROOT / 'configs').glob('*.py')} | {'main.py'}
-    there = {path for path in there if not path.endswith('__init__.py')}
-    assert {path for path in listed() if path.endswith('.py')} == there
+def test_the_tree_is_the_one_that_the_docstrings_make():
+    spec = importlib.util.spec_from_file_location('generate_tree', ROOT / 'docs' / 'generate_tree.py')
+    generate_tree = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate_tree)
+    assert TREE == generate_tree.tree_page(), 'run python docs/generate_tree.py'
 
 
 NAMED = re.findall(r'`((?:tests|configs|benchmarks|docs)/[\w./-]+\.\w+)`', README)

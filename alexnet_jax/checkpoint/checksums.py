@@ -13,22 +13,22 @@ from jax.experimental import multihost_utils
 Tree = Any
 
 
-def shape(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+def abstract_array(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     """Shape, dtype and sharding of an array, without the array."""
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
 
-def of_record(held: dict[str, Any]) -> str:
+def record_digest(held: dict[str, Any]) -> str:
     """SHA-256 of what JSON makes of a record, which writes each float so that it comes back exactly."""
     return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
 
 
-def _named(tree: Tree) -> list[tuple[str, jax.Array]]:
+def _named_leaves(tree: Tree) -> list[tuple[str, jax.Array]]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return [('/'.join(str(key.key) for key in path), leaf) for path, leaf in leaves]
 
 
-def tree(leaves: dict[str, dict[str, Any]]) -> Tree:
+def tree_from_spec(leaves: dict[str, dict[str, Any]]) -> Tree:
     """The shapes that a record names, for one device."""
     tree: Tree = {}
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -41,13 +41,13 @@ def tree(leaves: dict[str, dict[str, Any]]) -> Tree:
     return tree
 
 
-def shapes(tree: Tree) -> dict[str, tuple[list[int], str]]:
-    return {name: (list(leaf.shape), str(leaf.dtype)) for name, leaf in _named(tree)}
+def tree_spec(tree: Tree) -> dict[str, tuple[list[int], str]]:
+    return {name: (list(leaf.shape), str(leaf.dtype)) for name, leaf in _named_leaves(tree)}
 
 
-def describe(state: Tree) -> dict[str, dict[str, Any]]:
+def array_digests(state: Tree) -> dict[str, dict[str, Any]]:
     """{name: {shape, dtype, sha256: [one per column]}} of arrays whose first axis is the column."""
-    named = _named(state)
+    named = _named_leaves(state)
     columns = max(leaf.shape[0] for _, leaf in named)
     digests = np.zeros((len(named), columns, 32), np.uint8)
     for row, (_, leaf) in enumerate(named):

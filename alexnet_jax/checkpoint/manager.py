@@ -28,20 +28,20 @@ _POLICY = ocp.checkpoint_managers
 Tree = Any
 
 
-class Damaged(Exception):
+class CorruptCheckpoint(Exception):
     """A checkpoint that is not what was saved; the sentence names the part."""
 
 
-class Checkpoints:
+class CheckpointManager:
     """The checkpoints of one run, in `directory`: the two newest, the best, and every `keep_every`-th step.
 
-    Who `reads_only` changes nothing there, where a training may be writing.
+    Who `read_only` changes nothing there, where a training may be writing.
     """
 
-    def __init__(self, directory: Path, *, keep_every: int = 0, reads_only: bool = False):
-        self.directory, self._reads_only = Path(directory).absolute(), reads_only
-        if not reads_only:
-            self._tidy()
+    def __init__(self, directory: Path, *, keep_every: int = 0, read_only: bool = False):
+        self.directory, self._read_only = Path(directory).absolute(), read_only
+        if not read_only:
+            self._clean_up()
         kept = [
             _POLICY.LatestN(2),  # two, so that damage to the newest costs one interval and not the run
             # Of equal errors the latest; BestN keeps the last of an ascending order.
@@ -56,26 +56,26 @@ class Checkpoints:
             'best_fn': lambda m: m['top1_error'],  # the policy decides; without this orbax writes no metrics
             'best_mode': 'min',
         }
-        options = ocp.CheckpointManagerOptions(read_only=reads_only, **({} if reads_only else written))
+        options = ocp.CheckpointManagerOptions(read_only=read_only, **({} if read_only else written))
         self._unconfirmed: tuple[int, Tree] | None = None  # the last save's step, and its arrays' shapes
         self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=('state', 'record'))
 
-    def _tidy(self) -> None:
+    def _clean_up(self) -> None:
         """Removes folders of killed saves, which orbax leaves for ever; sets aside what orbax would stumble over."""
         if sync.first():
-            quarantine.clear(self.directory)
+            quarantine.clean_directory(self.directory)
             for folder in [path for path in self.directory.glob('*') if path.name.isdecimal()]:
                 try:
-                    self._metrics(int(folder.name))
-                except Damaged as damage:
+                    self._validation_error(int(folder.name))
+                except CorruptCheckpoint as damage:
                     log.warning(
                         'The checkpoint of step %s is damaged: %s. Setting it aside.', folder.name, damage
                     )
-                    quarantine.set_aside(folder)
+                    quarantine.quarantine_checkpoint(folder)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices('checkpoints tidied')
 
-    def _metrics(self, step: int) -> float | None:
+    def _validation_error(self, step: int) -> float | None:
         """The validation error of a checkpoint, None where nothing was validated.
 
         It is written twice as it has no checksum, so that no flipped bit makes a best. Version 0.1 wrote it once.
@@ -88,9 +88,9 @@ class Checkpoints:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as reason:
-            if words := read_errors.of(reason):
-                raise read_errors.told(step, self.directory, words) from reason
-            raise Damaged(f'its metrics can not be read ({type(reason).__name__}: {reason})') from reason
+            if words := read_errors.transient_cause(reason):
+                raise read_errors.unreadable_error(step, self.directory, words) from reason
+            raise CorruptCheckpoint(f'its metrics can not be read ({type(reason).__name__}: {reason})') from reason
         return error
 
     def steps(self) -> list[int]:
@@ -102,8 +102,8 @@ class Checkpoints:
         errors = {}
         for step in self.steps():
             try:
-                errors[step] = self._metrics(step)
-            except Damaged as damage:
+                errors[step] = self._validation_error(step)
+            except CorruptCheckpoint as damage:
                 log.warning('The checkpoint of step %d is damaged: %s. It cannot be the best.', step, damage)
         errors = {step: error for step, error in errors.items() if error is not None}
         return min(errors, key=lambda step: (errors[step], -step)) if errors else None
@@ -115,47 +115,47 @@ class Checkpoints:
         record: dict[str, Any],
         *,
         top1_error: float | None = None,
-        again: bool = False,
+        overwrite: bool = False,
     ) -> None:
         """Begins to save `state` (arrays (columns, ...)) and the JSON `record`; raises an earlier save's failure.
 
         The save before it is read back first: from here on the one that is older still may be deleted. A step that has
         a checkpoint keeps it, unless it is saved `again`; then the old one lies aside until the new one was read back.
         """
-        self._confirm()
+        self._verify_last_save()
         if step in self._manager.all_steps():
-            if not again:
+            if not overwrite:
                 return
-            self._move(step, quarantine.put_by)  # a kill must find a whole one, whenever it comes
+            self._relocate(step, quarantine.stash_checkpoint)  # a kill must find a whole one, whenever it comes
         # A copy: orbax writes it in a thread, while the run goes on with what it gave us.
-        held = copy.deepcopy({'record': record, 'leaves': checksums.describe(state)})
+        held = copy.deepcopy({'record': record, 'leaves': checksums.array_digests(state)})
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
-            record=ocp.args.JsonSave({**held, 'sha256': checksums.of_record(held)}),
+            record=ocp.args.JsonSave({**held, 'sha256': checksums.record_digest(held)}),
         )
         metrics = None if top1_error is None else {'top1_error': top1_error, 'again': top1_error}
         if not self._manager.save(step, args=items, metrics=metrics):
             raise RuntimeError(
                 f'orbax declined to save step {step}; the newest it knows is {self._manager.latest_step()}.'
             )
-        self._unconfirmed = step, jax.tree.map(checksums.shape, state)
+        self._unconfirmed = step, jax.tree.map(checksums.abstract_array, state)
 
-    def forget_after(self, step: int) -> None:
+    def delete_after(self, step: int) -> None:
         """Deletes the checkpoints of later steps."""
-        self._confirm()
+        self._verify_last_save()
         if sync.first() and not [each for each in self.steps() if each <= step]:
-            quarantine.saved(self.directory).unlink(missing_ok=True)  # the run begins afresh, as it should
+            quarantine.marker_file(self.directory).unlink(missing_ok=True)  # the run begins afresh, as it should
         for later in [each for each in self.steps() if each > step]:
-            self._move(later, quarantine.give_up)
+            self._relocate(later, quarantine.delete_atomically)
 
-    def check(self) -> None:
+    def raise_if_save_failed(self) -> None:
         """Raises the failure of the save under way, without waiting for it; what is whole by now is read back."""
         if jax.process_count() > 1:  # which have to read back together, and may not be equally far
             self._manager.check_for_errors()
         elif self._unconfirmed and not self._manager.is_saving_in_progress():
-            self._confirm()
+            self._verify_last_save()
 
-    def _confirm(self) -> None:
+    def _verify_last_save(self) -> None:
         """Reads the last save back, once. Raises its failure, and UserError where the disk gives other values."""
         unconfirmed, self._unconfirmed = self._unconfirmed, None
         self._manager.wait_until_finished()
@@ -165,16 +165,16 @@ class Checkpoints:
         step, like = unconfirmed
         try:
             self._read(step, like)
-        except Damaged as damage:
-            self._move(step, quarantine.set_aside)
+        except CorruptCheckpoint as damage:
+            self._relocate(step, quarantine.quarantine_checkpoint)
             raise UserError(
                 f'The checkpoint of step {step} was saved and is not the same when read back ({damage}): do not trust '
                 f'the disk of {self.directory}. The checkpoints before it are whole; run the same command elsewhere.'
             ) from damage
         if sync.first():
-            manifest.write(self.directory / str(step))
-            quarantine.saved(self.directory).touch()
-            quarantine.drop(self.directory)
+            manifest.write_manifest(self.directory / str(step))
+            quarantine.marker_file(self.directory).touch()
+            quarantine.drop_stash(self.directory)
 
     def restore(self, like: Tree, step: int | None = None) -> tuple[int, Tree, dict[str, Any]]:
         """(step, state, record), laid out as `like`; the newest whole checkpoint, or the one of `step`.
@@ -187,7 +187,7 @@ class Checkpoints:
             have = ', '.join(map(str, self.steps())) or 'none'
             raise UserError(f'There is no checkpoint of step {step} in {self.directory}; there are: {have}.')
         if not (
-            self.steps() or quarantine.damaged(self.directory) or quarantine.saved(self.directory).exists()
+            self.steps() or quarantine.quarantined_names(self.directory) or quarantine.marker_file(self.directory).exists()
         ):
             raise UserError(
                 f'There is no whole checkpoint in {self.directory} yet; wait until the training has saved one, or run '
@@ -196,7 +196,7 @@ class Checkpoints:
         for candidate in [step] if step is not None else reversed(self.steps()):
             try:
                 return candidate, *self._read(candidate, like)
-            except Damaged as damage:
+            except CorruptCheckpoint as damage:
                 if step is not None:
                     raise UserError(
                         f'The checkpoint of step {step} in {self.directory} is damaged: {damage}.'
@@ -204,21 +204,21 @@ class Checkpoints:
                 log.warning(
                     'The checkpoint of step %d is damaged: %s. Using the one before it.', candidate, damage
                 )
-                if not self._reads_only:
-                    self._move(candidate, quarantine.set_aside)
-        raise quarantine.none_left(self.directory)
+                if not self._read_only:
+                    self._relocate(candidate, quarantine.quarantine_checkpoint)
+        raise quarantine.no_valid_checkpoint_error(self.directory)
 
-    def check_fresh(self, rows: bool) -> None:
+    def require_fresh_run(self, rows: bool) -> None:
         """Raises UserError where the run, of which `rows` are written, would begin afresh though it had checkpoints."""
         if not self.steps():
-            quarantine.check_fresh(self.directory, rows)
+            quarantine.require_fresh_run(self.directory, rows)
 
-    def fault(self, step: int) -> str:
+    def find_problem(self, step: int) -> str:
         """What is wrong with a checkpoint, read whole, of whatever network it is; empty: nothing is."""
         try:
-            self._metrics(step)
+            self._validation_error(step)
             self._read(step, None)
-        except (Damaged, read_errors.Unread) as damage:
+        except (CorruptCheckpoint, read_errors.CheckpointUnreadable) as damage:
             return str(damage)
         return ''
 
@@ -228,21 +228,21 @@ class Checkpoints:
                 return self._manager.restore(step, args=ocp.args.Composite(**{name: arguments}))[name]
             except Exception as error:  # what orbax raises depends on which byte is wrong
                 sync.failed_together()  # a host may be alone with it, having read another part
-                if words := read_errors.judge(self.directory / str(step), error):
-                    raise read_errors.told(step, self.directory, words) from error
+                if words := read_errors.classify_error(self.directory / str(step), error):
+                    raise read_errors.unreadable_error(step, self.directory, words) from error
                 first = (str(error).splitlines() or [''])[0]
-                raise Damaged(
+                raise CorruptCheckpoint(
                     f'its {name} can not be read ({type(error).__name__}: {first[:200]})'
                 ) from error
 
         held = item('record', ocp.args.JsonRestore())
         if not isinstance(held, dict) or not {'record', 'leaves'} <= held.keys():
-            raise Damaged('its record lacks the list of arrays')
+            raise CorruptCheckpoint('its record lacks the list of arrays')
         # Version 0.1 wrote no sum.
-        if (sha256 := held.pop('sha256', None)) is not None and sha256 != checksums.of_record(held):
-            raise Damaged('its record is not what was saved')
-        like = checksums.tree(held['leaves']) if like is None else like
-        expected = checksums.shapes(like)
+        if (sha256 := held.pop('sha256', None)) is not None and sha256 != checksums.record_digest(held):
+            raise CorruptCheckpoint('its record is not what was saved')
+        like = checksums.tree_from_spec(held['leaves']) if like is None else like
+        expected = checksums.tree_spec(like)
         found = {name: (leaf.get('shape'), leaf.get('dtype')) for name, leaf in held['leaves'].items()}
         if expected != found:
             name = min(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
@@ -250,19 +250,19 @@ class Checkpoints:
                 f'The checkpoint of step {step} in {self.directory} is of another network: {name} is '
                 f'{found.get(name, "missing")} there and {expected.get(name, "missing")} here.'
             )
-        state = item('state', ocp.args.StandardRestore(jax.tree.map(checksums.shape, like)))
+        state = item('state', ocp.args.StandardRestore(jax.tree.map(checksums.abstract_array, like)))
         try:
-            described = checksums.describe(state)
+            described = checksums.array_digests(state)
         except Exception as error:  # the host may lack the memory for what the device holds
-            if words := read_errors.of(error):
-                raise read_errors.told(step, self.directory, words) from error
+            if words := read_errors.transient_cause(error):
+                raise read_errors.unreadable_error(step, self.directory, words) from error
             raise
         for name, leaf in described.items():
             if leaf != held['leaves'][name]:
-                raise Damaged(f'the values of {name} are not those that were saved')
+                raise CorruptCheckpoint(f'the values of {name} are not those that were saved')
         return state, held['record']
 
-    def _move(self, step: int, how: Callable[[Path], None]) -> None:
+    def _relocate(self, step: int, how: Callable[[Path], None]) -> None:
         """Out of orbax's sight, for else it would decline to save that step again."""
         if sync.first():
             how(self.directory / str(step))
@@ -272,11 +272,11 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Until the save under way is whole on disk and was read back; its failure is raised here."""
-        self._confirm()
+        self._verify_last_save()
 
     def close(self) -> None:
         """As `wait`, and ends orbax's threads."""
         try:
-            self._confirm()
+            self._verify_last_save()
         finally:
             self._manager.close()

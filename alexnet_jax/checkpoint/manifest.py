@@ -12,63 +12,60 @@ from typing import Any
 
 from alexnet_jax.runtime import atomic_io
 
-NAME = 'files.json'
+MANIFEST_FILE = 'files.json'
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
-def write(folder: Path) -> None:
+def write_manifest(folder: Path) -> None:
     """Lists the files that lie in `folder` now, in a file that appears there when it is whole."""
-    files = {str(path.relative_to(folder)): _of(path) for path in _files(folder)}
-    aside = folder / f'.{NAME}.new'
-    with open(aside, 'w', encoding='utf-8') as stream:
-        json.dump({'files': files, 'sha256': _sum(files)}, stream, indent=1)
-    atomic_io.put_in_place(aside, folder / NAME)
+    files = {str(path.relative_to(folder)): _file_entry(path) for path in _list_files(folder)}
+    with atomic_io.write_atomic(folder / MANIFEST_FILE) as file:
+        json.dump({'files': files, 'sha256': _entries_digest(files)}, file, indent=1)
 
 
-def faults(folder: Path) -> dict[str, str] | None:
+def find_problems(folder: Path) -> dict[str, str] | None:
     """What is wrong with each file, by its path within `folder`, '' where nothing is; None where nobody listed them."""
-    if not (folder / NAME).exists():
+    if not (folder / MANIFEST_FILE).exists():
         return None
     try:
-        files = _listed(folder)
+        files = _read_manifest(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return {NAME: f'cannot be relied on ({error})'}
-    return {NAME: ''} | {name: _fault(folder / name, expected) for name, expected in files.items()}
+        return {MANIFEST_FILE: f'cannot be relied on ({error})'}
+    return {MANIFEST_FILE: ''} | {name: _check_file(folder / name, expected) for name, expected in files.items()}
 
 
-def sound(folder: Path) -> bool | None:
+def is_intact(folder: Path) -> bool | None:
     """Whether every file is what was listed; None where no list can be relied on. Raises OSError of what is closed."""
     try:
-        files = _listed(folder)
+        files = _read_manifest(folder)
     except (*_MISSING, ValueError, KeyError, TypeError):
         return None
     try:
-        return all(_of(folder / name) == expected for name, expected in files.items())
+        return all(_file_entry(folder / name) == expected for name, expected in files.items())
     except _MISSING:
         return False
 
 
-def _listed(folder: Path) -> dict[str, Any]:
-    held = json.loads((folder / NAME).read_text())
-    if held['sha256'] != _sum(held['files']):
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    held = json.loads((folder / MANIFEST_FILE).read_text())
+    if held['sha256'] != _entries_digest(held['files']):
         raise ValueError('its checksum is not right')
     return held['files']
 
 
-def _files(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     return sorted(
-        path for path in folder.rglob('*') if path.is_file() and not path.name.startswith(f'.{NAME}')
+        path for path in folder.rglob('*') if path.is_file() and not path.name.startswith(f'.{MANIFEST_FILE}')
     )
 
 
-def _of(path: Path) -> dict[str, Any]:
-    with open(path, 'rb') as file:
-        return {'bytes': path.stat().st_size, 'sha256': hashlib.file_digest(file, 'sha256').hexdigest()}
+def _file_entry(path: Path) -> dict[str, Any]:
+    return {'bytes': path.stat().st_size, 'sha256': atomic_io.file_checksum(path)}
 
 
-def _fault(path: Path, expected: dict[str, Any]) -> str:
+def _check_file(path: Path, expected: dict[str, Any]) -> str:
     try:
-        found = _of(path)
+        found = _file_entry(path)
     except FileNotFoundError:
         return 'is missing'
     except OSError as error:
@@ -78,5 +75,5 @@ def _fault(path: Path, expected: dict[str, Any]) -> str:
     return '' if found == expected else 'is damaged: its SHA-256 is not that of the inventory'
 
 
-def _sum(files: dict[str, Any]) -> str:
+def _entries_digest(files: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

@@ -9,73 +9,76 @@ import shutil
 from pathlib import Path
 
 from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import atomic_io
 
-LEFTOVER = '*.orbax-checkpoint-tmp*'  # folders of saves that were killed
-DAMAGED = '.damaged'  # the ending of a checkpoint's folder that was set aside
-BEFORE = '.before'  # of one whose step is being saved again, until the new one was read back
+TEMP_PATTERN = '*.orbax-checkpoint-tmp*'  # folders of saves that were killed
+DAMAGED_SUFFIX = '.damaged'  # the ending of a checkpoint's folder that was set aside
+STASH_SUFFIX = '.before'  # of one whose step is being saved again, until the new one was read back
 
 
-def clear(directory: Path) -> None:
+def clean_directory(directory: Path) -> None:
     """Removes folders of killed saves, which orbax leaves for ever, and puts back what was to be saved again."""
-    for before in directory.glob(f'*{BEFORE}'):
+    for before in directory.glob(f'*{STASH_SUFFIX}'):
         if (folder := before.with_suffix('')).exists():  # nobody read it back
-            give_up(folder)
+            delete_atomically(folder)
         before.rename(folder)
-    for leftover in directory.glob(LEFTOVER):
+    for leftover in directory.glob(TEMP_PATTERN):
         shutil.rmtree(leftover, ignore_errors=True)
+    for checkpoint in directory.glob('[0-9]*'):
+        atomic_io.clean_temp(checkpoint)
 
 
-def set_aside(folder: Path) -> None:
+def quarantine_checkpoint(folder: Path) -> None:
     """As damaged; kept, not deleted."""
-    aside = folder.with_name(f'{folder.name}{DAMAGED}')
+    aside = folder.with_name(f'{folder.name}{DAMAGED_SUFFIX}')
     shutil.rmtree(aside, ignore_errors=True)
     folder.rename(aside)
 
 
-def put_by(folder: Path) -> None:
+def stash_checkpoint(folder: Path) -> None:
     """Until the same step is saved again."""
-    folder.rename(folder.with_name(f'{folder.name}{BEFORE}'))
+    folder.rename(folder.with_name(f'{folder.name}{STASH_SUFFIX}'))
 
 
-def drop(directory: Path) -> None:
+def drop_stash(directory: Path) -> None:
     """What was put by, as the new one is whole."""
-    for before in directory.glob(f'*{BEFORE}'):
-        give_up(before)
+    for before in directory.glob(f'*{STASH_SUFFIX}'):
+        delete_atomically(before)
 
 
-def give_up(folder: Path) -> None:
+def delete_atomically(folder: Path) -> None:
     """Deletes it; renamed first, so that a kill leaves no half of it under its name."""
     leftover = folder.with_name(f'{folder.name}.orbax-checkpoint-tmp-old')
     shutil.rmtree(leftover, ignore_errors=True)
     shutil.rmtree(folder.rename(leftover), ignore_errors=True)
 
 
-def damaged(directory: Path) -> list[str]:
+def quarantined_names(directory: Path) -> list[str]:
     """The names of what was set aside."""
-    return sorted(path.name for path in directory.glob(f'*{DAMAGED}'))
+    return sorted(path.name for path in directory.glob(f'*{DAMAGED_SUFFIX}'))
 
 
-def none_left(directory: Path) -> UserError:
+def no_valid_checkpoint_error(directory: Path) -> UserError:
     """The sentence where no checkpoint can be used."""
-    where = f', where {", ".join(names)} was set aside' if (names := damaged(directory)) else ''
+    where = f', where {", ".join(names)} was set aside' if (names := quarantined_names(directory)) else ''
     return UserError(
         f'No whole checkpoint is left in {directory}{where}; put a sound copy there, or train again in a fresh workdir.'
     )
 
 
-def saved(directory: Path) -> Path:
+def marker_file(directory: Path) -> Path:
     """The file that says that the run had a whole checkpoint; beside the folder, since that may get lost."""
     return directory.with_name(f'.{directory.name}.saved')
 
 
-def check_fresh(directory: Path, rows: bool) -> None:
+def require_fresh_run(directory: Path, rows: bool) -> None:
     """Raises UserError where a run without a checkpoint would begin afresh, unasked, that had some.
 
     `rows`: whether steps of it are written down, which would be cut away.
     """
-    if damaged(directory):
-        raise none_left(directory)
-    if rows and saved(directory).exists():
+    if quarantined_names(directory):
+        raise no_valid_checkpoint_error(directory)
+    if rows and marker_file(directory).exists():
         raise UserError(
             f'The run in {directory.parent} had saved checkpoints and {directory} holds none any more; put them back, '
             'or train again in a fresh workdir.'

@@ -23,26 +23,26 @@ _NUMBER = re.compile(r'\[OS error (\d+)')  # how TensorStore words what the syst
 _NONE, _SOUND, _OUTAGE, _CONVICTED = range(4)
 
 
-class Unread(UserError):
+class CheckpointUnreadable(UserError):
     """A checkpoint that may be whole could not be read; nothing there was changed."""
 
 
-def of(error: BaseException) -> str:
+def transient_cause(error: BaseException) -> str:
     """What kept something from being read, where that is no damage to it; else empty."""
-    return next(filter(None, map(_said, _chain(error))), '')
+    return next(filter(None, map(_cause_of_one, _iter_causes(error))), '')
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _iter_causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error and all that led to it."""
     while error is not None:
         if isinstance(error, BaseExceptionGroup):
             for each in error.exceptions:
-                yield from _chain(each)
+                yield from _iter_causes(each)
         yield error
         error = error.__cause__ or error.__context__
 
 
-def _said(error: BaseException) -> str:
+def _cause_of_one(error: BaseException) -> str:
     first = (str(error).splitlines() or [''])[0][:200]
     words = f'{type(error).__name__}: {first}'
     if isinstance(error, MemoryError):
@@ -63,20 +63,20 @@ def _said(error: BaseException) -> str:
     return ''
 
 
-def judge(folder: Path, error: BaseException) -> str:
+def classify_error(folder: Path, error: BaseException) -> str:
     """Empty where the error comes of damage to the files of `folder`; else what it came of.
 
     Where the inventory finds a file changed, that is damage, whatever the error; where it finds all of them as they
     were written, it is none. All processes must call it, and come to one answer.
     """
-    words = of(error)
+    words = transient_cause(error)
     verdict = _OUTAGE if words else _NONE
     if sync.first():
         try:
-            sound = manifest.sound(folder)
+            sound = manifest.is_intact(folder)
             verdict = _CONVICTED if sound is False else max(verdict, _SOUND if sound else _NONE)
         except (OSError, MemoryError) as other:
-            words, verdict = words or of(other) or str(other), _OUTAGE
+            words, verdict = words or transient_cause(other) or str(other), _OUTAGE
     verdict = sync.highest(verdict)
     if verdict == _OUTAGE:
         return words or 'another process could not read it'
@@ -86,9 +86,9 @@ def judge(folder: Path, error: BaseException) -> str:
     )
 
 
-def told(step: int, directory: Path, words: str) -> Unread:
+def unreadable_error(step: int, directory: Path, words: str) -> CheckpointUnreadable:
     """The sentence about a checkpoint that was not read."""
-    return Unread(
+    return CheckpointUnreadable(
         f'The checkpoint of step {step} in {directory} could not be read ({words}), which is no damage to it: nothing '
         'there was changed; free the memory, the open files or the disk that it lacks, and run the same command again.'
     )

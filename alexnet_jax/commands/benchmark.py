@@ -140,10 +140,10 @@ def whole(
         images=held.images if held else None,
         compiler_options=compiler_options(config.machine.ynnpack_dots_only),
     )
-    sharding, rates = batch_sharding(mesh), schedule.layer_rates(layers, RATE)
+    sharding, rates = batch_sharding(mesh), schedule.layer_learning_rates(layers, RATE)
     given = stream.batch(0) if stream else noise(shape, config.train.batch_size)
     placed = jax.make_array_from_process_local_data(sharding, given)
-    state = train_step.first_state(factories.network_of(config, shape, key=jax.random.key(config.seed)), mesh)
+    state = train_step.init_train_state(factories.network_of(config, shape, key=jax.random.key(config.seed)), mesh)
     began = time.perf_counter()
     compiled = one.lower(state, placed, rates, np.uint32(0)).compile()
     found: dict[str, Any] = {'compile': time.perf_counter() - began}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from alexnet_jax.checkpoint.manager import Checkpoints
+from alexnet_jax.checkpoint.manager import CheckpointManager
 from alexnet_jax.commands import factories
 from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.data import dataset
@@ -21,7 +21,7 @@ from alexnet_jax.models.alexnet import AlexNet, Parameters
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import loop
-from alexnet_jax.train.train_step import State
+from alexnet_jax.train.train_step import TrainState
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def check_figure(config: ConfigDict, counts: dict[str, int]) -> None:
         )
 
 
-def check_step(config: ConfigDict, plan: loop.Plan, saved: list[int], *, ended: bool = False) -> None:
+def check_step(config: ConfigDict, plan: loop.LoopSchedule, saved: list[int], *, ended: bool = False) -> None:
     """The step that evaluate.checkpoint names will have a checkpoint when the run has ended. Raises UserError.
 
     `saved` are the checkpoints that there are; where the run has `ended`, none will come and none will go.
@@ -68,7 +68,7 @@ def check_step(config: ConfigDict, plan: loop.Plan, saved: list[int], *, ended: 
         )
 
 
-def step_of(config: ConfigDict, checkpoints: Checkpoints) -> int | None:
+def step_of(config: ConfigDict, checkpoints: CheckpointManager) -> int | None:
     """The step that evaluate.checkpoint means; None: the newest whole one."""
     wanted = config.evaluate.checkpoint
     if wanted == 'final':
@@ -84,11 +84,11 @@ def step_of(config: ConfigDict, checkpoints: Checkpoints) -> int | None:
 
 def reported(
     config: ConfigDict,
-    checkpoints: Checkpoints,
+    checkpoints: CheckpointManager,
     shape: Architecture,
     mesh: jax.sharding.Mesh,
     last: int,
-    state: State,
+    state: TrainState,
 ) -> tuple[int, Parameters]:
     """The step and the parameters that the last figure is of: of `state` after the `last` step, or of a checkpoint."""
     wanted = step_of(config, checkpoints)
@@ -122,7 +122,7 @@ def trained(config: ConfigDict, workdir: str) -> Run:
     data = factories.open_dataset(config, workdir)
     shape = factories.architecture_of(config, data)
     mesh = factories.mesh_of(config, shape, trains=False)
-    checkpoints = Checkpoints(Path(workdir) / folder.CHECKPOINTS, reads_only=True)
+    checkpoints = CheckpointManager(Path(workdir) / folder.CHECKPOINTS, read_only=True)
     step, state, _ = checkpoints.restore(factories.abstract_state(shape, mesh), step_of(config, checkpoints))
     checkpoints.close()
     return Run(config, data, factories.network_of(config, shape), mesh, step, state['parameters'])

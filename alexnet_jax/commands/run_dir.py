@@ -185,4 +185,4 @@ def write_json(file: Path, content: Any) -> None:
     with open(aside, 'w', encoding='utf-8') as stream:
         json.dump(content, stream, indent=2, sort_keys=True)
         stream.write('\n')
-    atomic_io.put_in_place(aside, file)
+    atomic_io.replace_file(aside, file)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from alexnet_jax.checkpoint.manager import Checkpoints
+from alexnet_jax.checkpoint.manager import CheckpointManager
 from alexnet_jax.commands import consistency, evaluate, factories, final_report, training_plan
 from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.config import validate
@@ -24,11 +24,11 @@ from alexnet_jax.models.alexnet import AlexNet
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import loop, nonfinite, optimizer, schedule, train_step
-from alexnet_jax.train.metrics_writer import Journal, read_metrics
-from alexnet_jax.train.profiler import Profile
-from alexnet_jax.train.timing import Ledger
+from alexnet_jax.train.metrics_writer import MetricsWriter, read_metrics
+from alexnet_jax.train.profiler import Profiler
+from alexnet_jax.train.timing import PhaseTimer
 
-PROFILE = 'profile'  # the folder of traces in the workdir
+PROFILE_DIR = 'profile'  # the folder of traces in the workdir
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     factories.check_cache(config, data, mesh)
     stream = factories.training_of(config, data, shape, mesh)
     consistency.compare({'the dataset (its checksum)': data.checksum})
-    plateau = training_plan.plateau_of(config, data.counts)
-    plan = training_plan.plan_of(config, stream, shape.parameters(), plateau)
+    plateau = training_plan.make_plateau(config, data.counts)
+    plan = training_plan.make_loop_schedule(config, stream, shape.parameters(), plateau)
     evaluate.check_figure(config, data.counts)
     if not (Path(workdir) / folder.CHECKPOINTS).exists():
         evaluate.check_step(config, plan, [])
@@ -53,18 +53,18 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         folder.alone(workdir) if is_primary() else contextlib.nullcontext(),
         signals.Stop(together=initialize.many()) as stop,
     ):
-        return trained(config, workdir, data, shape, mesh, stream, plateau, plan, stop)
+        return run_training(config, workdir, data, shape, mesh, stream, plateau, plan, stop)
 
 
-def trained(
+def run_training(
     config: ConfigDict,
     workdir: str,
     data: dataset.Dataset,
     shape: Architecture,
     mesh: jax.sharding.Mesh,
     stream: pipeline.Training,
-    plateau: schedule.Plateau | None,
-    plan: loop.Plan,
+    plateau: schedule.ReduceOnPlateau | None,
+    plan: loop.LoopSchedule,
     stop: signals.Stop,
 ) -> dict[str, Any]:
     """The run itself: it continues from its own newest whole checkpoint, else begins from weights drawn by its seed."""
@@ -72,33 +72,33 @@ def trained(
     if is_primary():
         folder.check_room(workdir, numbers=2 * sum(shape.parameters().values()))
         folder.settle(workdir, config, dataset=data.checksum)
-    for line in training_plan.announcement(config, data, shape, plan, workdir) + factories.describe(
+    for line in training_plan.describe_run(config, data, shape, plan, workdir) + factories.describe(
         shape, mesh
     ):
         log.info('%s', line)
     with (
-        Journal(workdir, tensorboard=config.log.tensorboard, writer=is_primary()) as journal,
-        Profile(validate.profile(config), Path(workdir) / PROFILE) as profile,
+        MetricsWriter(workdir, tensorboard=config.log.tensorboard, writer=is_primary()) as journal,
+        Profiler(validate.profile(config), Path(workdir) / PROFILE_DIR) as profile,
         # However the run ends, a save that was begun becomes whole before the process does.
         contextlib.closing(
-            Checkpoints(Path(workdir) / folder.CHECKPOINTS, keep_every=config.checkpoint.keep_every_steps)
+            CheckpointManager(Path(workdir) / folder.CHECKPOINTS, keep_every=config.checkpoint.keep_every_steps)
         ) as checkpoints,
     ):
         network = factories.network_of(config, shape)
-        run = Run(config, workdir, data, network, mesh, stream, plateau, stop, journal, profile, checkpoints)
+        run = RunContext(config, workdir, data, network, mesh, stream, plateau, stop, journal, profile, checkpoints)
         with stop.leaving('nothing was done since the last checkpoint; run the same command to go on.'):
-            checkpoints.check_fresh(any(row['step'] for row in read_metrics(workdir)))
-            start = begin(run)
+            checkpoints.require_fresh_run(any(row['step'] for row in read_metrics(workdir)))
+            start = restore_or_init(run)
             if is_primary() and not (Path(workdir) / final_report.EXAMPLES).exists():
                 final_report.draw_examples(stream, data, workdir, mean_kind=config.augment.mean)
         ended = start.done >= start.plan.last or bool(plateau and plateau.over)
         evaluate.check_step(config, start.plan, checkpoints.steps(), ended=ended)
         run.ledger.add('start', time.perf_counter() - began)
-        return concluded(run, through(run, start))
+        return finish_run(run, train_with_recovery(run, start))
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class RunContext:
     """What one run holds from its beginning to its end."""
 
     config: ConfigDict
@@ -107,34 +107,34 @@ class Run:
     network: AlexNet
     mesh: jax.sharding.Mesh
     stream: pipeline.Training  # as of a run that nothing changed: no other batch before, nothing skipped
-    plateau: schedule.Plateau | None
+    plateau: schedule.ReduceOnPlateau | None
     stop: signals.Stop
-    journal: Journal
-    profile: Profile
-    checkpoints: Checkpoints
-    ledger: Ledger = dataclasses.field(default_factory=Ledger)
+    journal: MetricsWriter
+    profile: Profiler
+    checkpoints: CheckpointManager
+    ledger: PhaseTimer = dataclasses.field(default_factory=PhaseTimer)
 
     @property
     def key(self) -> jax.Array:
         """What the weights and the masks are drawn by."""
         return jax.random.key(self.config.seed)
 
-    def plan(self, stream: pipeline.Training, done: int = 0) -> loop.Plan:
+    def plan(self, stream: pipeline.Training, done: int = 0) -> loop.LoopSchedule:
         """Steps, cadences and rates along a stream."""
         layers = self.network.architecture.parameters()
-        return training_plan.plan_of(self.config, stream, layers, self.plateau, done)
+        return training_plan.make_loop_schedule(self.config, stream, layers, self.plateau, done)
 
 
-class Start(NamedTuple):
+class ResumePoint(NamedTuple):
     """Where a run stands: steps done, state, sums since the last row, the stream behind the examples it has seen and
     its plan, ranges that are skipped, and whether a signal left the validation of this state.
     """
 
     done: int
-    state: train_step.State
-    tally: loop.Tally
+    state: train_step.TrainState
+    tally: loop.MetricAccumulator
     stream: pipeline.Training
-    plan: loop.Plan
+    plan: loop.LoopSchedule
     skipped: pipeline.Skipped = ()
     unvalidated: bool = False
 
@@ -143,17 +143,17 @@ class Start(NamedTuple):
         return self.stream.skipping(self.skipped)
 
 
-def begin(run: Run) -> Start:
+def restore_or_init(run: RunContext) -> ResumePoint:
     """The newest whole checkpoint's, else a fresh network's. The plateau is put where it was."""
     shape, config = run.network.architecture, run.config
     if not run.checkpoints.steps():
-        run.journal.cut_back(0)
+        run.journal.truncate_after(0)
         fresh = factories.network_of(config, shape, key=jax.random.fold_in(run.key, 0))
-        return Start(
-            0, train_step.first_state(fresh, run.mesh), loop.Tally(), run.stream, run.plan(run.stream)
+        return ResumePoint(
+            0, train_step.init_train_state(fresh, run.mesh), loop.MetricAccumulator(), run.stream, run.plan(run.stream)
         )
     done, state, record = run.checkpoints.restore(factories.abstract_state(shape, run.mesh))
-    run.journal.cut_back(done)
+    run.journal.truncate_after(done)
     log.info('Going on from the checkpoint of step %d.', done)
     if run.plateau:
         vars(run.plateau).update(record['plateau'])
@@ -172,28 +172,28 @@ def begin(run: Run) -> Start:
         stream.go_on(done, seen)
         plan = run.plan(stream, done)
     unvalidated = record.get('unvalidated', False)
-    return Start(done, state, loop.Tally(**record['tally']), stream, plan, skipped, unvalidated)
+    return ResumePoint(done, state, loop.MetricAccumulator(**record['tally']), stream, plan, skipped, unvalidated)
 
 
-def through(run: Run, start: Start) -> Start:
+def train_with_recovery(run: RunContext, start: ResumePoint) -> ResumePoint:
     """All steps from there, going back where the loss explodes and the config says so; where the run stands then."""
     while start.unvalidated or start.done < start.plan.last and not (run.plateau and run.plateau.over):
         try:
-            state, done = go_on(run, start)
+            state, done = run_loop(run, start)
             return start._replace(done=done, state=state, unvalidated=False)
-        except loop.NotFinite as end:
-            end = nonfinite.told(end, start.images(), run.workdir)
+        except loop.NonFiniteLoss as end:
+            end = nonfinite.with_examples(end, start.images(), run.workdir)
             if run.config.train.on_nonfinite == 'stop':
                 raise end from None
-            skipped = nonfinite.without(end, start.images())
-            run.checkpoints.forget_after(nonfinite.first_of(end))
+            skipped = nonfinite.ranges_to_skip(end, start.images())
+            run.checkpoints.delete_after(nonfinite.first_bad_step(end))
             if run.plateau:
-                vars(run.plateau).update(vars(training_plan.plateau_of(run.config, run.data.counts)))
-            start = begin(run)._replace(skipped=skipped)
+                vars(run.plateau).update(vars(training_plan.make_plateau(run.config, run.data.counts)))
+            start = restore_or_init(run)._replace(skipped=skipped)
     return start
 
 
-def go_on(run: Run, start: Start) -> tuple[train_step.State, int]:
+def run_loop(run: RunContext, start: ResumePoint) -> tuple[train_step.TrainState, int]:
     """The steps from where the run stands to the last one, and its number."""
     config, stream = run.config, start.images()
     held = factories.cache_of(config, run.data, run.mesh)
@@ -210,13 +210,13 @@ def go_on(run: Run, start: Start) -> tuple[train_step.State, int]:
             first=start.done,
             unvalidated=start.unvalidated,
             tally=start.tally,
-            evaluate=evaluator(run),
-            save=saver(run, start.skipped, stream),
+            evaluate=make_validator(run),
+            save=make_saver(run, start.skipped, stream),
             stop=sync.Agreement(run.stop, run.mesh) if initialize.many() else run.stop,
             leaving=run.stop.leaving,
-            check=run.checkpoints.check,
+            check=run.checkpoints.raise_if_save_failed,
             plateau=run.plateau,
-            standstill=training_plan.standstill_of(config, len(run.data.classes)),
+            standstill=training_plan.make_stalled_loss_detector(config, len(run.data.classes)),
             profile=run.profile,
             skipped=stream.skipped_before,
             ledger=run.ledger,
@@ -224,7 +224,7 @@ def go_on(run: Run, start: Start) -> tuple[train_step.State, int]:
         )
 
 
-def made_step(run: Run, images: jax.Array | None) -> Callable[..., Any]:
+def made_step(run: RunContext, images: jax.Array | None) -> Callable[..., Any]:
     """The compiled step as the config has it; `images` are those that the devices hold themselves."""
     train = run.config.train
     layers = tuple(run.network.architecture.parameters())
@@ -243,7 +243,7 @@ def made_step(run: Run, images: jax.Array | None) -> Callable[..., Any]:
     )
 
 
-def evaluator(run: Run) -> Callable[[train_step.State, int], dict[str, float] | None]:
+def make_validator(run: RunContext) -> Callable[[train_step.TrainState, int], dict[str, float] | None]:
     """What gives the rates on the validation split, None where there is none."""
     if 'validation' not in run.data.counts:
         return lambda state, done: None
@@ -253,16 +253,16 @@ def evaluator(run: Run) -> Callable[[train_step.State, int], dict[str, float] | 
     )
 
 
-def saver(run: Run, skipped: pipeline.Skipped, stream: pipeline.Training) -> Callable[..., None]:
+def make_saver(run: RunContext, skipped: pipeline.Skipped, stream: pipeline.Training) -> Callable[..., None]:
     """What saves a state of a run along that stream, as loop.Run.save says."""
 
     def save(
-        state: train_step.State,
+        state: train_step.TrainState,
         done: int,
-        tally: loop.Tally,
+        tally: loop.MetricAccumulator,
         top1_error: float | None,
         unvalidated: bool = False,
-        again: bool = False,
+        overwrite: bool = False,
     ) -> None:
         run.journal.flush()
         seen = {'batch': run.config.train.batch_size, 'examples': stream.position(done)}
@@ -270,17 +270,17 @@ def saver(run: Run, skipped: pipeline.Skipped, stream: pipeline.Training) -> Cal
         record |= {'plateau': run.plateau.state()} if run.plateau else {}
         record |= {'skipped': skipped} if skipped else {}
         record |= {'unvalidated': True} if unvalidated else {}
-        run.checkpoints.save(done, state, record, top1_error=top1_error, again=again)
+        run.checkpoints.save(done, state, record, top1_error=top1_error, overwrite=overwrite)
 
     return save
 
 
-def concluded(run: Run, start: Start) -> dict[str, Any]:
+def finish_run(run: RunContext, start: ResumePoint) -> dict[str, Any]:
     """The figure of a run that is through, when all of it is saved."""
     config, ledger = run.config, run.ledger
     with ledger.of('checkpoint'):
         run.checkpoints.wait()
-    run.journal.no_bar()
+    run.journal.close_progress()
     with run.stop.leaving('the training is done and saved, its figure is not; run the same command for it.'):
         with ledger.of('end'):
             shape = run.network.architecture
@@ -290,6 +290,6 @@ def concluded(run: Run, start: Start) -> dict[str, Any]:
             result = final_report.conclude(
                 config, run.data, run.network, run.mesh, run.workdir, parameters, number, start.images()
             )
-        run.journal.timings(start.done, **ledger.take())
-        log.info('%s', run.journal.where_the_time_went())
+        run.journal.write_timings(start.done, **ledger.take())
+        log.info('%s', run.journal.time_breakdown())
     return result

@@ -10,34 +10,34 @@ from alexnet_jax.commands import prepare
 from alexnet_jax.config import validate
 from alexnet_jax.data import dataset, pipeline
 from alexnet_jax.train import loop, schedule
-from alexnet_jax.train.stalled_loss import Standstill
+from alexnet_jax.train.stalled_loss import StalledLossDetector
 
 
-def plateau_of(config: ConfigDict, counts: dict[str, int]) -> schedule.Plateau | None:
+def make_plateau(config: ConfigDict, counts: dict[str, int]) -> schedule.ReduceOnPlateau | None:
     """What steers by the validation error where the config asks for it; refused where nothing is validated."""
     if config.train.schedule != 'plateau':
         return None
     prepare.check_steering(config, counts, 'the dataset')
-    return schedule.Plateau(config.train.patience, config.train.min_delta)
+    return schedule.ReduceOnPlateau(config.train.patience, config.train.min_delta)
 
 
-def standstill_of(config: ConfigDict, classes: int) -> Standstill | None:
+def make_stalled_loss_detector(config: ConfigDict, classes: int) -> StalledLossDetector | None:
     """What warns of a loss that stays where guessing leaves it, unless log.stalled_loss_steps is 0."""
     if not config.log.stalled_loss_steps:
         return None
-    return Standstill(classes, config.log.stalled_loss_steps, initialization=config.model.initialization)
+    return StalledLossDetector(classes, config.log.stalled_loss_steps, initialization=config.model.initialization)
 
 
-def plan_of(
+def make_loop_schedule(
     config: ConfigDict,
     stream: pipeline.Training,
     layers: dict[str, int],
-    plateau: schedule.Plateau | None = None,
+    plateau: schedule.ReduceOnPlateau | None = None,
     done: int = 0,
-) -> loop.Plan:
+) -> loop.LoopSchedule:
     """Steps, cadences and rates of the whole run, of which so many steps are done."""
     per_epoch = len(stream.records) / config.train.batch_size
-    rates = schedule.Schedule(
+    rates = schedule.LearningRateSchedule(
         config.train.schedule,
         config.train.learning_rate,
         config.train.num_epochs,
@@ -50,19 +50,19 @@ def plan_of(
     def rate(done: int) -> float:
         return rates.at(stream.epoch(done)) * (plateau.factor if plateau else 1.0)
 
-    return loop.Plan(
+    return loop.LoopSchedule(
         last=max(1, done + round((config.train.num_epochs - stream.epoch(done)) * per_epoch)),
         log_every=config.log.every_steps,
         evaluate_every=max(1, round(evaluates * per_epoch)) if evaluates else 0,
         save_every=config.checkpoint.every_steps,
         rate=rate,
-        rates=lambda n: schedule.layer_rates(names, rate(n), factors, biases=config.train.bias_lr_multiplier),
+        rates=lambda n: schedule.layer_learning_rates(names, rate(n), factors, biases=config.train.bias_lr_multiplier),
         epoch=stream.epoch,
     )
 
 
-def announcement(
-    config: ConfigDict, data: dataset.Dataset, shape: Any, plan: loop.Plan, workdir: str
+def describe_run(
+    config: ConfigDict, data: dataset.Dataset, shape: Any, plan: loop.LoopSchedule, workdir: str
 ) -> list[str]:
     """The first words: what is trained, on what, for how long, and where it goes."""
     parameters = sum(shape.parameters().values())

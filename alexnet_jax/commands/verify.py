@@ -16,7 +16,7 @@ from alexnet_jax.data import dataset
 from alexnet_jax.errors import UserError
 from alexnet_jax.train import metrics_writer
 
-OBJECTS = (folder.RUN, folder.CONFIG, 'result.json', 'evaluation.json')  # JSON without checksums
+JSON_FILES = (folder.RUN, folder.CONFIG, 'result.json', 'evaluation.json')  # JSON without checksums
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ def verify(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
         raise UserError('Nothing says what to verify; give --workdir or --config.data.directory.')
     found: dict[str, str] = {}
     if workdir and (Path(workdir) / folder.RUN).exists():
-        found = of_run(Path(workdir))
-    for directory in places(config, workdir):
+        found = check_run(Path(workdir))
+    for directory in dataset_dirs(config, workdir):
         found |= {str(directory / name): fault for name, fault in dataset.faults(directory).items()}
     if not found:
         raise UserError(
@@ -49,7 +49,7 @@ def verify(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     return {'sound': len(found), 'damaged': 0}
 
 
-def places(config: ConfigDict, workdir: str) -> list[Path]:
+def dataset_dirs(config: ConfigDict, workdir: str) -> list[Path]:
     """Where the dataset lies: as the config says, as the run in `workdir` says, or `workdir` itself is one."""
     if workdir and (Path(workdir) / dataset.MANIFEST).exists():
         return [Path(workdir)]
@@ -62,30 +62,30 @@ def places(config: ConfigDict, workdir: str) -> list[Path]:
     return [directory] if is_run or directory.exists() else []
 
 
-def of_run(workdir: Path) -> dict[str, str]:
+def check_run(workdir: Path) -> dict[str, str]:
     """What is wrong with each file of a run but its dataset's; '' where nothing is."""
     found = {}
-    for name in OBJECTS:
+    for name in JSON_FILES:
         if (workdir / name).exists():
-            found[str(workdir / name)] = _of_object(workdir / name)
+            found[str(workdir / name)] = _check_json(workdir / name)
     for name, read in (
-        (metrics_writer.METRICS, metrics_writer.read_metrics),
-        (metrics_writer.TIMINGS, metrics_writer.read_timings),
+        (metrics_writer.METRICS_FILE, metrics_writer.read_metrics),
+        (metrics_writer.TIMINGS_FILE, metrics_writer.read_timings),
     ):
         if (workdir / name).exists():
-            found[str(workdir / name)] = _of_rows(read, workdir)
+            found[str(workdir / name)] = _check_jsonl(read, workdir)
     if (workdir / folder.CHECKPOINTS).is_dir():
-        found |= of_checkpoints(workdir / folder.CHECKPOINTS)
+        found |= check_checkpoints(workdir / folder.CHECKPOINTS)
     return found
 
 
-def of_checkpoints(directory: Path) -> dict[str, str]:
+def check_checkpoints(directory: Path) -> dict[str, str]:
     """By file where an inventory lists them, by checkpoint where it was not written; set aside ones are only named."""
-    found, held = {}, manager.Checkpoints(directory, reads_only=True)
+    found, held = {}, manager.CheckpointManager(directory, read_only=True)
     for step in held.steps():
         of_step = directory / str(step)
-        fault = held.fault(step)
-        files = manifest.faults(of_step)
+        fault = held.find_problem(step)
+        files = manifest.find_problems(of_step)
         if files is None:
             found[str(of_step)] = fault
         else:
@@ -93,19 +93,19 @@ def of_checkpoints(directory: Path) -> dict[str, str]:
             if fault and not any(files.values()):
                 found[str(of_step)] = fault
     held.close()
-    for leftover in sorted([*directory.glob(quarantine.LEFTOVER), *directory.glob(f'*{quarantine.DAMAGED}')]):
+    for leftover in sorted([*directory.glob(quarantine.TEMP_PATTERN), *directory.glob(f'*{quarantine.DAMAGED_SUFFIX}')]):
         log.info('unused   %s: of a save that was killed, or set aside', leftover)
     return found
 
 
-def _of_object(path: Path) -> str:
+def _check_json(path: Path) -> str:
     try:
         return '' if isinstance(json.loads(path.read_text()), dict) else 'holds no JSON object'
     except (OSError, ValueError) as error:
         return f'cannot be read ({error})'
 
 
-def _of_rows(read: Any, workdir: Path) -> str:
+def _check_jsonl(read: Any, workdir: Path) -> str:
     try:
         steps = [row['step'] for row in read(workdir)]
     except (UserError, OSError, ValueError) as error:

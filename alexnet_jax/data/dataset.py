@@ -186,12 +186,6 @@ def manifest_checksum(manifest: dict) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def file_checksum(path: str | os.PathLike) -> str:
-    """SHA-256 of a file."""
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
 def describe(
     directory: str | os.PathLike,
     *,
@@ -254,7 +248,7 @@ def _fault(directory: str, manifest: dict, name: str, *, thorough: bool) -> str 
         size = path.stat().st_size
         if size != expected['bytes']:
             return f'{path} has {size:,} bytes instead of {expected["bytes"]:,}.'
-        if (thorough or size <= SMALL and not _is_shard(name)) and file_checksum(path) != expected['sha256']:
+        if (thorough or size <= SMALL and not _is_shard(name)) and atomic_io.file_checksum(path) != expected['sha256']:
             return f'{path} is damaged: its SHA-256 is not that of the manifest.'
     except FileNotFoundError:
         return f'{path} is missing.'

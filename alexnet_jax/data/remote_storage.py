@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from alexnet_jax.data import dataset
 from alexnet_jax.errors import UserError
-from alexnet_jax.prepare import shard_writer
+from alexnet_jax.runtime import atomic_io
 
 SCHEMES = {'gs://': 'gcsfs', 's3://': 's3fs'}  # and the package that fsspec needs to reach it
 PART = 2**23  # bytes that are copied at a time
@@ -53,20 +53,21 @@ def fetch(url: str, directory: str | os.PathLike) -> None:
         _refuse_another(directory, dataset.read_manifest(directory)['checksum'], url, checksum)
         return
     directory.mkdir(parents=True, exist_ok=True)
-    with _alone(directory):
+    with atomic_io.lock_file(directory / LOCK):  # the others wait, and find all files there
+        atomic_io.clean_temp(directory)
         if (directory / dataset.MANIFEST).exists():  # another process copied it while this one waited
             _refuse_another(directory, dataset.read_manifest(directory)['checksum'], url, checksum)
             return
         lacking = {name: file for name, file in files.items() if not _is_there(directory / name, file)}
-        needed, free = sum(file['bytes'] for file in lacking.values()), shutil.disk_usage(directory).free
-        if needed > free:
-            raise UserError(
-                f'{directory} needs {needed / 1e9:,.1f} GB for the dataset at {url}, and there are {free / 1e9:,.1f} '
-                'GB; make room, or give another --workdir.'
-            )
+        atomic_io.require_free_space(
+            directory,
+            sum(file['bytes'] for file in lacking.values()),
+            subject=f'The dataset at {url}',
+            hint='choose another --workdir',
+        )
         for name, file in lacking.items():
             _fetch_file(url, directory, name, file)
-        with shard_writer.whole(directory / dataset.MANIFEST) as out:
+        with atomic_io.write_atomic(directory / dataset.MANIFEST, 'wb') as out:
             out.write(manifest)
 
 
@@ -137,12 +138,12 @@ def _refuse_another(place: str | Path, there: str, wanted: str | Path, checksum:
 
 def _is_there(path: Path, file: dict) -> bool:
     with contextlib.suppress(OSError):
-        return path.stat().st_size == file['bytes'] and dataset.file_checksum(path) == file['sha256']
+        return path.stat().st_size == file['bytes'] and atomic_io.file_checksum(path) == file['sha256']
     return False
 
 
 def _fetch_file(url: str, directory: Path, name: str, file: dict) -> None:
-    with _reaching(url), _at(url, name).open('rb') as source, shard_writer.whole(directory / name) as out:
+    with _reaching(url), _at(url, name).open('rb') as source, atomic_io.write_atomic(directory / name, 'wb') as out:
         if _copied(source, out, file['bytes']) != file['sha256']:
             raise UserError(
                 f'{url}/{name} is damaged: its SHA-256 is not that of the manifest; prepare it again.'
@@ -157,11 +158,3 @@ def _copied(source: IO[bytes], out: IO[bytes], size: int) -> str:
         digest.update(part)
         copied += len(part)
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """One process at a time copies into a directory; the others wait, and find all files there."""
-    with open(directory / LOCK, 'w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

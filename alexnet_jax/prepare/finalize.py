@@ -55,15 +55,15 @@ def conclude(directory: Path, source: Source, settings: Mapping[str, Any], jobs:
         output_dir.CARD: dataset_readme.card(manifest, report),
     }
     for name, text in texts.items():
-        with shard_writer.whole(directory / name) as file:
-            file.write(text.encode())
+        with atomic_io.write_atomic(directory / name) as file:
+            file.write(text)
     for name in sorted(output_dir.OTHERS):
         path = directory / name
-        atomic_io.sync(path)
-        files[name] = {'bytes': path.stat().st_size, 'sha256': dataset.file_checksum(path)}
+        atomic_io.sync_to_disk(path)
+        files[name] = {'bytes': path.stat().st_size, 'sha256': atomic_io.file_checksum(path)}
     manifest['checksum'] = dataset.manifest_checksum(manifest)
-    with shard_writer.whole(directory / dataset.MANIFEST) as file:
-        file.write(json.dumps(manifest, indent=1).encode())
+    with atomic_io.write_atomic(directory / dataset.MANIFEST) as file:
+        file.write(json.dumps(manifest, indent=1))
     return manifest
 
 
@@ -83,7 +83,7 @@ def _looked_through(directory: Path, source: Source, made: Jobs) -> dict[str, An
         raise UserError(
             f'No training image of {len(lost)} classes can be read ({", ".join(lost[:5])}); mend or remove them.'
         )
-    with shard_writer.whole(directory / dataset.STATISTICS) as file:
+    with atomic_io.write_atomic(directory / dataset.STATISTICS, 'wb') as file:
         np.savez(file, **statistics.from_sums(total, products, report['images']['train']))
     return report
 

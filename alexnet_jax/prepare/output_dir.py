@@ -15,7 +15,7 @@ import numpy as np
 
 from alexnet_jax.data import dataset
 from alexnet_jax.errors import UserError
-from alexnet_jax.prepare import shard_writer
+from alexnet_jax.runtime import atomic_io
 
 ASIDE = '.preparing'  # a folder for the accounts of whole shards and the lock; gone when the dataset is whole
 LOCK = 'lock'
@@ -23,7 +23,7 @@ REPORT, CARD, PICTURE = 'report.json', 'README.md', 'contact.png'
 OTHERS = (*dataset.DESCRIPTION, dataset.STATISTICS, REPORT, CARD)
 KNOWN = '|'.join(map(re.escape, (*OTHERS, dataset.MANIFEST, PICTURE)))
 OURS = re.compile(
-    rf'(\w+-\w+\.array_record-\d{{5,}}-of-\d{{5,}}|{KNOWN})({re.escape(shard_writer.PARTIAL)})?'
+    rf'(\w+-\w+\.array_record-\d{{5,}}-of-\d{{5,}}|{KNOWN})(\.partial)?'
 )
 QUALITIES, BYTES = (
     (1, 50, 75, 90, 95, 98, 100),
@@ -36,7 +36,7 @@ def claim(directory: Path) -> None:
     """Makes the directory ours, unless it is somebody's."""
     try:
         if directory.exists() and not (directory / ASIDE).exists():
-            foreign = sorted(name for name in os.listdir(directory) if not OURS.fullmatch(name))
+            foreign = sorted(name for name in os.listdir(directory) if not _is_own(name))
             if foreign:
                 raise UserError(
                     f'{directory} holds other things, such as {foreign[0]!r}; give an empty or a new directory.'
@@ -49,13 +49,8 @@ def claim(directory: Path) -> None:
 @contextlib.contextmanager
 def alone(directory: Path) -> Iterator[None]:
     """Holds the directory against a second preparation; however this process ends, the system lets go of it."""
-    with open(directory / ASIDE / LOCK, 'w') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f'{directory} is being prepared by another process; wait for it to end.'
-            ) from None
+    message = f'{directory} is being prepared by another process; wait for it to end.'
+    with atomic_io.lock_file(directory / ASIDE / LOCK, message):
         yield
 
 
@@ -63,9 +58,13 @@ def clear(directory: Path, wanted: Collection[str]) -> None:
     """Removes what killed preparations left half done, and all but the `wanted` paths of other ones."""
     for folder in (directory, directory / ASIDE):
         for path in folder.iterdir():
-            ours = OURS.fullmatch(path.name) if folder == directory else path.name != LOCK
+            ours = _is_own(path.name) if folder == directory else path.name != LOCK
             if ours and str(path) not in wanted:
                 path.unlink()
+
+
+def _is_own(name: str) -> bool:
+    return OURS.fullmatch(name) is not None or atomic_io.is_temp(name)
 
 
 def release(directory: Path) -> None:
@@ -77,21 +76,10 @@ def check_room(directory: Path, images: int, side: int, encoding: str, quality: 
     """Raises UserError where the disk has no room for so many images, or `twice` so many, beside what lies there."""
     of_a_pixel = 3.0 if encoding == 'raw' else float(np.interp(quality, QUALITIES, BYTES))
     needed = int(images * (side**2 * of_a_pixel + 700) * (2 if twice else 1)) + MARGIN
-    there = directory
-    while not there.exists():
-        there = there.parent
-    try:
-        made = [path.stat().st_size for path in directory.rglob('*.array_record-*')]
-        free = shutil.disk_usage(there).free
-    except OSError as error:
-        raise UserError(f'{there} cannot be looked at ({error}); give another directory.') from error
-    if needed - sum(made) > free:
-        raise UserError(
-            f'{directory} needs about {_size(needed)}{" (for a while, twice the dataset)" if twice else ""}, '
-            f'and there are {_size(free + sum(made))}; make room, or give another directory, a smaller '
-            '--config.prepare.image_size, or --config.prepare.encoding=jpeg.'
-        )
-
-
-def _size(number: int) -> str:
-    return f'{number / 1e9:,.1f} GB' if number >= 1e9 else f'{number / 1e6:,.0f} MB'
+    present = sum(path.stat().st_size for path in directory.rglob('*.array_record-*'))
+    atomic_io.require_free_space(
+        directory,
+        needed - present,
+        subject=f'Preparing {directory}{" (for a while, twice the dataset)" if twice else ""}',
+        hint='choose another directory, a smaller config.prepare.image_size or config.prepare.encoding=jpeg',
+    )

@@ -66,12 +66,12 @@ def make(job: Job, tick: Callable[[int], None]) -> list[str]:
     """Makes the shard unless it is there and whole; as shards.make, but that nothing can be unreadable any more."""
     fingerprint = job.fingerprint()
     if not shard_writer.is_whole(job, fingerprint):
-        partial, records = job.path + shard_writer.PARTIAL, _records(job)
-        with shard_writer.written(partial) as write:
-            for record in records:
-                write(record)
-        size, checksum = os.path.getsize(partial), dataset.file_checksum(partial)
-        atomic_io.put_in_place(partial, job.path)
+        records = _records(job)
+        with atomic_io.atomic_path(job.path) as partial:
+            with shard_writer.written(partial) as write:
+                for record in records:
+                    write(record)
+            size, checksum = os.path.getsize(partial), atomic_io.file_checksum(partial)
         payload, none = (
             sum(map(len, records)),
             np.zeros(0, np.int64),

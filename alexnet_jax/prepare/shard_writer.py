@@ -20,7 +20,6 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.prepare.sources import Item, Source
 from alexnet_jax.runtime import atomic_io
 
-PARTIAL = '.partial'  # the ending of what is being written; killed preparations leave such files behind
 # Records can be read one by one; photographs hardly shrink, and unpacking would take longer than reading.
 OPTIONS = 'group_size:1,uncompressed'
 
@@ -70,31 +69,30 @@ def make(job: Job, tick: Callable[[int], None]) -> list[str]:
     if is_whole(job, fingerprint):
         tick(len(job.items))
         return []
-    partial = job.path + PARTIAL
     payload, total, products = 0, np.zeros((job.side, job.side, 3), np.int64), np.zeros((3, 3), np.int64)
     digests, forms, left_out = [], collections.Counter(), {}
     odd = collections.defaultdict(list)
-    with written(partial) as write:
-        for item in job.items:
-            try:
-                stored, image, opened = _image(job, item)
-            except image_io.Unreadable as mistake:
-                left_out[item.id] = str(mistake)
-            else:
-                record = example_proto.pack(stored, item.label, item.id)
-                write(record)
-                payload += len(record)
-                total += image
-                products += _products(image)
-                digests.append(hashlib.blake2b(stored, digest_size=8).digest())
-                for word in opened.odd if opened else ():
-                    odd[word].append(item.id)
-                forms.update([opened.form] if opened else [])
-            tick(1)
+    with atomic_io.atomic_path(job.path) as partial:
+        with written(partial) as write:
+            for item in job.items:
+                try:
+                    stored, image, opened = _image(job, item)
+                except image_io.Unreadable as mistake:
+                    left_out[item.id] = str(mistake)
+                else:
+                    record = example_proto.pack(stored, item.label, item.id)
+                    write(record)
+                    payload += len(record)
+                    total += image
+                    products += _products(image)
+                    digests.append(hashlib.blake2b(stored, digest_size=8).digest())
+                    for word in opened.odd if opened else ():
+                        odd[word].append(item.id)
+                    forms.update([opened.form] if opened else [])
+                tick(1)
+        size, checksum = os.path.getsize(partial), atomic_io.file_checksum(partial)
     # Kept in place of a dictionary for each image.
     digests = np.frombuffer(b''.join(digests), np.dtype('<u8'))
-    size, checksum = os.path.getsize(partial), dataset.file_checksum(partial)
-    atomic_io.put_in_place(partial, job.path)
     account = Account(
         fingerprint,
         size,
@@ -113,18 +111,14 @@ def make(job: Job, tick: Callable[[int], None]) -> list[str]:
 
 
 @contextlib.contextmanager
-def written(path: str) -> Iterator[Callable[[bytes], object]]:
-    """Takes the records of an ArrayRecord file; what goes wrong leaves no file behind."""
-    writer = ArrayRecordWriter(path, OPTIONS)
+def written(path: Path) -> Iterator[Callable[[bytes], object]]:
+    """Takes the records of an ArrayRecord file. Raises UserError if it cannot be written."""
+    writer = ArrayRecordWriter(str(path), OPTIONS)
     try:
         yield writer.write
         writer.close()  # a full disk is often noticed only here
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        if isinstance(error, (OSError, RuntimeError)):
-            raise UserError(f'{path} cannot be written ({error}); make room and run it again.') from error
-        raise
+    except (OSError, RuntimeError) as error:
+        raise UserError(f'{path} cannot be written ({error}); make room and run it again.') from error
 
 
 def _image(job: Job, item: Item) -> tuple[bytes, np.ndarray, image_io.Opened | None]:
@@ -158,7 +152,7 @@ def is_whole(job: Any, fingerprint: str) -> bool:
     try:
         account = read_account(job.account)
         same = account.fingerprint == fingerprint and not account.left_out
-        return same and dataset.file_checksum(job.path) == account.sha256
+        return same and atomic_io.file_checksum(job.path) == account.sha256
     except Exception:  # zipfile and NumPy answer damage with nearly every kind of exception there is
         return False
 
@@ -175,14 +169,5 @@ def write_account(path: str, account: Account) -> None:
     fields = vars(account)
     arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
     rest = {name: value for name, value in fields.items() if name not in arrays}
-    with whole(path) as file:
+    with atomic_io.write_atomic(path, 'wb') as file:
         np.savez(file, rest=json.dumps(rest), **arrays)
-
-
-@contextlib.contextmanager
-def whole(path: str | os.PathLike) -> Iterator:
-    """A binary file that appears under its name when it is written and synced, and never half."""
-    partial = os.fspath(path) + PARTIAL
-    with open(partial, 'wb') as file:
-        yield file
-    atomic_io.put_in_place(partial, path)

@@ -81,14 +81,8 @@ def sentence(result: Mapping[str, Any]) -> str:
 
 def write(workdir: str | os.PathLike[str], result: Mapping[str, Any]) -> Path:
     """Writes result.json into `workdir`, aside first and then renamed, so that it is never half there; its path."""
-    text = json.dumps(result, sort_keys=True, indent=2, allow_nan=False) + '\n'
     file = Path(workdir) / FILE
-    aside = file.with_name(f'.{FILE}.{os.getpid()}')
-    try:
-        aside.write_text(text, encoding='utf-8')
-        atomic_io.put_in_place(aside, file)
-    finally:
-        aside.unlink(missing_ok=True)
+    atomic_io.write_json(file, result, allow_nan=False)
     return file
 
 

@@ -18,14 +18,14 @@ import numpy as np
 from alexnet_jax.distributed import heartbeat
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import schedule
-from alexnet_jax.train.metrics_writer import Journal
-from alexnet_jax.train.pace import Feed, Pace, clock
-from alexnet_jax.train.profiler import Profile
-from alexnet_jax.train.stalled_loss import Standstill
-from alexnet_jax.train.timing import Ledger
+from alexnet_jax.train.metrics_writer import MetricsWriter
+from alexnet_jax.train.pace import Feed, ThroughputMeter, format_duration
+from alexnet_jax.train.profiler import Profiler
+from alexnet_jax.train.stalled_loss import StalledLossDetector
+from alexnet_jax.train.timing import PhaseTimer
 
 
-class NotFinite(Exception):
+class NonFiniteLoss(Exception):
     """The loss or its gradient stopped being a finite number; nothing after it was saved.
 
     `number` counts the steps done before the one that it was seen at.
@@ -39,14 +39,14 @@ class NotFinite(Exception):
         )
 
 
-class Asked(Protocol):
+class StopSignal(Protocol):
     """Who hears that the run shall stop: signals.Stop, or agreement.Agreement of several processes."""
 
     def look(self) -> str | None: ...
 
 
 @dataclasses.dataclass
-class Tally:
+class MetricAccumulator:
     """Sums over the steps since the last logged row; part of the checkpoint, so that a resumed row is the same row."""
 
     loss: float = 0.0
@@ -67,7 +67,7 @@ class Tally:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class LoopSchedule:
     """When what happens, in steps done; `rates(n)` and `epoch(n)` are those of the step that n steps precede."""
 
     last: int
@@ -80,18 +80,18 @@ class Plan:
 
     def logs(self, done: int) -> bool:
         """Whether a row is due after `done` steps."""
-        return due(done, self.log_every, self.last)
+        return is_due(done, self.log_every, self.last)
 
     def evaluates(self, done: int) -> bool:
         """Whether validation is due after `done` steps."""
-        return due(done, self.evaluate_every, self.last)
+        return is_due(done, self.evaluate_every, self.last)
 
     def saves(self, done: int) -> bool:
         """Whether a checkpoint is due after `done` steps; every validated state is saved, since it may be the best."""
-        return due(done, self.save_every, self.last) or self.evaluates(done)
+        return is_due(done, self.save_every, self.last) or self.evaluates(done)
 
 
-def due(done: int, every: int, last: int) -> bool:
+def is_due(done: int, every: int, last: int) -> bool:
     """Now? Every so many steps, and after the last one."""
     return done == last or (every > 0 and done % every == 0)
 
@@ -100,8 +100,8 @@ def run(
     step: Callable[..., tuple[Any, dict[str, jax.Array]]],
     state: Any,
     feed: Feed,
-    plan: Plan,
-    journal: Journal,
+    plan: LoopSchedule,
+    journal: MetricsWriter,
     *,
     first: int,
     unvalidated: bool = False,
@@ -112,43 +112,43 @@ def run(
     `parts` are fields of Run. `unvalidated`: a signal left the validation of the first state, which now comes first.
     Raises NotFinite before anything of a diverged state is saved, and signals.Stopped after a signal, everything saved.
     """
-    return Run(step, feed, plan, journal, first, **parts).go(state, unvalidated)
+    return TrainLoop(step, feed, plan, journal, first, **parts).go(state, unvalidated)
 
 
 @dataclasses.dataclass
-class Run:
+class TrainLoop:
     """A run of the loop: what it is handed, and the numbers that have not been read yet."""
 
     step: Callable[..., tuple[Any, dict[str, jax.Array]]]
     feed: Feed
-    plan: Plan
-    journal: Journal
+    plan: LoopSchedule
+    journal: MetricsWriter
     first: int
-    tally: Tally
+    tally: MetricAccumulator
     evaluate: Callable[[Any, int], dict[str, float] | None]
-    save: Callable[..., None]  # (state, done, tally, top1_error, unvalidated=False, again=False)
-    stop: Asked
+    save: Callable[..., None]  # (state, done, tally, top1_error, unvalidated=False, overwrite=False)
+    stop: StopSignal
     leaving: Callable[..., contextlib.AbstractContextManager[None]] = (
         contextlib.nullcontext
     )  # signals.Stop.leaving
     check: Callable[[], None] = lambda: None  # after every step: raises what went wrong with an earlier save
-    plateau: schedule.Plateau | None = None
-    standstill: Standstill | None = None
-    profile: Profile | None = None
+    plateau: schedule.ReduceOnPlateau | None = None
+    standstill: StalledLossDetector | None = None
+    profile: Profiler | None = None
     # Examples that are skipped before a step, and the position of the first.
     skipped: Callable[[int], tuple[int, int]] = lambda number: (0, 0)
-    ledger: Ledger = dataclasses.field(default_factory=Ledger)
+    ledger: PhaseTimer = dataclasses.field(default_factory=PhaseTimer)
     shares: bool = False  # a line about where the time went with each row
 
     def __post_init__(self) -> None:
-        self._pace = Pace(self.feed, self.first)
+        self._pace = ThroughputMeter(self.feed, self.first)
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
         self._asked: str | None = None
 
     def go(self, state: Any, unvalidated: bool) -> tuple[Any, int]:
         """The steps."""
         if unvalidated:
-            self._validate_and_save(state, self.first, again=True)
+            self._validate_and_save(state, self.first, overwrite=True)
         for number in range(self.first, self.plan.last):
             if self.plateau and self.plateau.over:
                 return state, number
@@ -160,7 +160,7 @@ class Run:
                 heartbeat.at(f'validation or saving after step {done}')
                 self._read()
                 self._validate_and_save(state, done)
-            self.journal.bar(done, self.plan.last)
+            self.journal.update_progress(done, self.plan.last)
             with self._of_checkpoint():
                 self.check()
             if asked and done < self.plan.last and not (self.plateau and self.plateau.over):
@@ -188,16 +188,16 @@ class Run:
             with self.profile.step(number + 1) if self.profile else contextlib.nullcontext():
                 state, sums = self.step(state, batch, self.plan.rates(number), np.uint32(number))
         if self.profile and (line := self.profile.ended(number + 1, sums)):
-            self.journal.line(line)
+            self.journal.print_line(line)
         if begins:  # the call above traced and compiled
             compiled = time.perf_counter() - began
-            self.journal.timings(number, compile_seconds=compiled, **self.ledger.take())
+            self.journal.write_timings(number, compile_seconds=compiled, **self.ledger.take())
             self._pace.skip(compiled)
             self._pace.ignore_waiting()
         count, place = self.skipped(number)
         self._read()
         if count:
-            self.journal.metrics(number + 1, skipped_examples=count, first_skipped=place)
+            self.journal.write_metrics(number + 1, skipped_examples=count, first_skipped=place)
         self._pending = number, sums
         return state
 
@@ -209,19 +209,19 @@ class Run:
         values, plan = jax.device_get(sums), self.plan
         loss, norm = float(values['loss'] / values['images']), float(values['gradient_norm'])
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise NotFinite(number, loss, norm, plan.rate(number))
+            raise NonFiniteLoss(number, loss, norm, plan.rate(number))
         self.tally.add(values)
         if self.standstill and self.standstill.see(loss):
-            self.journal.line(f'step {number + 1}  {self.standstill}')
+            self.journal.print_line(f'step {number + 1}  {self.standstill}')
         if plan.logs(number + 1):
             row = {'epoch': plan.epoch(number + 1), 'rate': plan.rate(number), **self.tally.means()}
             pace = self._pace.read(number + 1, plan.last, int(values['images']))
-            _log(self.journal, number + 1, plan, row, pace | self.ledger.take(), norm)
+            _log_metrics(self.journal, number + 1, plan, row, pace | self.ledger.take(), norm)
             if self.shares:
-                self.journal.line(self.journal.where_the_time_went())
+                self.journal.print_line(self.journal.time_breakdown())
             self.tally.__init__()  # type: ignore[misc]
 
-    def _validate_and_save(self, state: Any, done: int, *, again: bool = False) -> None:
+    def _validate_and_save(self, state: Any, done: int, *, overwrite: bool = False) -> None:
         """The validation that is due, and the save; left by a signal, the state is saved as not yet validated."""
         numbers = None
         if self.plan.evaluates(done):
@@ -231,13 +231,13 @@ class Run:
                     numbers = self.evaluate(state, done)
             except signals.Asked as asked:
                 self._asked = str(asked)
-                if not again:
+                if not overwrite:
                     self._save(state, done, None, unvalidated=True)
                 raise self._stopped(done) from None
             self._pace.skip(time.perf_counter() - began)
             if numbers:
-                _validated(self.journal, done, self.plan, numbers, self.plateau)
-        self._save(state, done, numbers['top1_error'] if numbers else None, again=again)
+                _log_validation(self.journal, done, self.plan, numbers, self.plateau)
+        self._save(state, done, numbers['top1_error'] if numbers else None, overwrite=overwrite)
 
     def _save(self, state: Any, done: int, top1_error: float | None, **how: bool) -> None:
         with self._of_checkpoint():
@@ -257,31 +257,31 @@ class Run:
         )
 
 
-def _validated(
-    journal: Journal, done: int, plan: Plan, numbers: dict[str, float], plateau: schedule.Plateau | None
+def _log_validation(
+    journal: MetricsWriter, done: int, plan: LoopSchedule, numbers: dict[str, float], plateau: schedule.ReduceOnPlateau | None
 ) -> None:
     """Writes down what validation gave, and the decision where it makes one."""
-    journal.metrics(done, **{f'validation_{name}': value for name, value in numbers.items()})
-    journal.line(
+    journal.write_metrics(done, **{f'validation_{name}': value for name, value in numbers.items()})
+    journal.print_line(
         f'step {done}  validation: top-1 error {numbers["top1_error"]:.2%}, loss {numbers["loss"]:.4f}'
     )
     if plateau and done < plan.last and plateau.see(numbers['top1_error']):
-        journal.metrics(done, plateaus=plateau.found, next_rate=0.0 if plateau.over else plan.rate(done))
-        journal.line(f'step {done}  {plateau}')
+        journal.write_metrics(done, plateaus=plateau.found, next_rate=0.0 if plateau.over else plan.rate(done))
+        journal.print_line(f'step {done}  {plateau}')
 
 
-def _log(
-    journal: Journal,
+def _log_metrics(
+    journal: MetricsWriter,
     done: int,
-    plan: Plan,
+    plan: LoopSchedule,
     row: dict[str, float],
     pace: dict[str, float],
     gradient_norm: float,
 ) -> None:
-    journal.metrics(done, **row, gradient_norm=gradient_norm)
-    journal.timings(done, **pace)
-    journal.line(
+    journal.write_metrics(done, **row, gradient_norm=gradient_norm)
+    journal.write_timings(done, **pace)
+    journal.print_line(
         f'step {done}/{plan.last}  epoch {row["epoch"]:.2f}  loss {row["loss"]:.4f}  '
         f'top-1 error {row["top1_error"]:.1%}  rate {row["rate"]:.2g}  {pace["images_per_second"]:.0f} images/s  '
-        f'waiting {pace["waiting"]:.0%}  {clock(pace["seconds_to_go"])} to go'
+        f'waiting {pace["waiting"]:.0%}  {format_duration(pace["seconds_to_go"])} to go'
     )

@@ -19,7 +19,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import atomic_io
 from alexnet_jax.train import timing
 
-METRICS, TIMINGS, TENSORBOARD = 'metrics.jsonl', 'timings.jsonl', 'tensorboard'
+METRICS_FILE, TIMINGS_FILE, TENSORBOARD_DIR = 'metrics.jsonl', 'timings.jsonl', 'tensorboard'
 NOT_FINITE = ('NaN', 'Infinity', '-Infinity')  # as strings: JSON has no such numbers
 
 
@@ -28,15 +28,15 @@ def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
 
     A last line that was torn by a kill is passed over. A damaged line elsewhere is a UserError that names it.
     """
-    return [entry for entry, _ in _entries(Path(workdir) / METRICS)]
+    return [entry for entry, _ in _read_entries(Path(workdir) / METRICS_FILE)]
 
 
 def read_timings(workdir: str | Path) -> list[dict[str, Any]]:
     """The entries of timings.jsonl. See `read_metrics`."""
-    return [entry for entry, _ in _entries(Path(workdir) / TIMINGS)]
+    return [entry for entry, _ in _read_entries(Path(workdir) / TIMINGS_FILE)]
 
 
-class Journal:
+class MetricsWriter:
     """Writes into `workdir`, and prints. Where `writer` is false (all processes but one) it does neither."""
 
     def __init__(self, workdir: str | Path, *, tensorboard: bool, writer: bool = True):
@@ -45,44 +45,44 @@ class Journal:
         self._purge_step: int | None = None
         self._events: Any = None
         self._files: dict[str, Any] = {}
-        self._bar: Any = None
+        self._progress: Any = None
         self._what = ''
 
-    def metrics(self, step: int, **numbers: Any) -> None:
+    def write_metrics(self, step: int, **numbers: Any) -> None:
         """Append numbers (Python's, NumPy's or JAX's scalars) that config and seed decide."""
-        self._append(METRICS, step, numbers)
+        self._append(METRICS_FILE, step, numbers)
 
-    def timings(self, step: int, **numbers: Any) -> None:
+    def write_timings(self, step: int, **numbers: Any) -> None:
         """Append numbers that depend on the machine and its clock."""
-        self._append(TIMINGS, step, numbers)
+        self._append(TIMINGS_FILE, step, numbers)
 
-    def line(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print a line to standard output; a bar on the terminal steps aside for it."""
         if self._writer:
             tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
 
-    def bar(self, done: int, total: int, *, what: str = '', **shown: Any) -> None:
+    def update_progress(self, done: int, total: int, *, what: str = '', **shown: Any) -> None:
         """On a terminal, draw on standard error how far `what` is, with `shown` behind; elsewhere nothing.
 
         Another `total` or `what` begins another bar.
         """
         if not (self._writer and sys.stderr.isatty()):
             return
-        if self._bar is None or (self._bar.total, self._what) != (total, what):
-            self.no_bar()
+        if self._progress is None or (self._progress.total, self._what) != (total, what):
+            self.close_progress()
             self._what = what
-            self._bar = tqdm(total=total, initial=done, desc=what or None, leave=False, dynamic_ncols=True)
-        self._bar.set_postfix(shown, refresh=False)
-        self._bar.update(done - self._bar.n)
+            self._progress = tqdm(total=total, initial=done, desc=what or None, leave=False, dynamic_ncols=True)
+        self._progress.set_postfix(shown, refresh=False)
+        self._progress.update(done - self._progress.n)
 
-    def no_bar(self) -> None:
+    def close_progress(self) -> None:
         """Take the bar off the terminal, if there is one."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        if self._progress is not None:
+            self._progress.close()
+            self._progress = None
 
-    def cut_back(self, step: int) -> None:
+    def truncate_after(self, step: int) -> None:
         """Keep only what was written up to `step`, in both files and for TensorBoard, before a run goes on.
 
         Each file is replaced in one move: it is always the old one or the new one, whole. The seconds that what is
@@ -92,18 +92,18 @@ class Journal:
             return
         self.close()
         self._purge_step = step + 1
-        for name in (METRICS, TIMINGS):
+        for name in (METRICS_FILE, TIMINGS_FILE):
             path = self._directory / name
             if path.exists():
-                entries = _entries(path)
+                entries = _read_entries(path)
                 kept = [line for entry, line in entries if entry['step'] <= step]
                 undone = [entry for entry, _ in entries if entry['step'] > step]
-                lost = sum(timing.total(undone).values()) if name == TIMINGS else 0.0
-                _replace(path, kept + [json.dumps({'step': step, 'lost_seconds': lost})] * (lost > 0))
+                lost = sum(timing.sum_phases(undone).values()) if name == TIMINGS_FILE else 0.0
+                _replace_lines(path, kept + [json.dumps({'step': step, 'lost_seconds': lost})] * (lost > 0))
 
-    def where_the_time_went(self) -> str:
+    def time_breakdown(self) -> str:
         """A sentence with the shares of the time so far, over all starts of the run."""
-        return timing.sentence(read_timings(self._directory)) if self._writer else ''
+        return timing.format_time_breakdown(read_timings(self._directory)) if self._writer else ''
 
     def flush(self) -> None:
         """Return when all that was written lies on the disk: before a checkpoint that counts on it."""
@@ -114,7 +114,7 @@ class Journal:
 
     def close(self) -> None:
         """Close the files and take the bar away. Writing again opens them again."""
-        self.no_bar()
+        self.close_progress()
         for file in self._files.values():
             file.close()
         self._files = {}
@@ -122,7 +122,7 @@ class Journal:
             self._events.close()
             self._events = None
 
-    def __enter__(self) -> 'Journal':
+    def __enter__(self) -> 'MetricsWriter':
         return self
 
     def __exit__(self, *_) -> None:
@@ -131,8 +131,8 @@ class Journal:
     def _append(self, name: str, step: int, numbers: dict[str, Any]) -> None:
         if not self._writer:
             return
-        plain = {key: _plain(value) for key, value in numbers.items()}
-        written = {key: _written(value) for key, value in plain.items()}
+        plain = {key: _to_scalar(value) for key, value in numbers.items()}
+        written = {key: _to_json(value) for key, value in plain.items()}
         if name not in self._files:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._files[name] = open(self._directory / name, 'a', encoding='utf-8')  # noqa: SIM115, kept open
@@ -145,13 +145,13 @@ class Journal:
         if self._events is None:
             import tensorboardX  # here: a third of a second, and only where it is wanted
 
-            directory = str(self._directory / TENSORBOARD)
+            directory = str(self._directory / TENSORBOARD_DIR)
             self._events = tensorboardX.SummaryWriter(directory, purge_step=self._purge_step, flush_secs=10)
         for key, value in numbers.items():
             self._events.add_scalar(key, value, step)
 
 
-def _plain(value: Any) -> bool | int | float:
+def _to_scalar(value: Any) -> bool | int | float:
     """A scalar of whatever library as Python's own number, of exactly its value."""
     plain = np.asarray(value).item()
     if not isinstance(plain, bool | int | float):
@@ -159,12 +159,12 @@ def _plain(value: Any) -> bool | int | float:
     return plain
 
 
-def _written(number: bool | int | float) -> bool | int | float | str:
+def _to_json(number: bool | int | float) -> bool | int | float | str:
     """As it goes into JSON, which writes a float with as many digits as bring it back exactly."""
     return number if math.isfinite(number) else json.dumps(number)
 
 
-def _entries(path: Path) -> list[tuple[dict[str, Any], str]]:
+def _read_entries(path: Path) -> list[tuple[dict[str, Any], str]]:
     """The entries of a file with the lines they came from, without a torn last line."""
     if not path.exists():
         return []
@@ -185,8 +185,6 @@ def _entries(path: Path) -> list[tuple[dict[str, Any], str]]:
     return entries
 
 
-def _replace(path: Path, lines: list[str]) -> None:
-    aside = path.with_name(path.name + '.new')
-    with open(aside, 'w', encoding='utf-8') as file:
+def _replace_lines(path: Path, lines: list[str]) -> None:
+    with atomic_io.write_atomic(path) as file:
         file.writelines(line + '\n' for line in lines)
-    atomic_io.put_in_place(aside, path)

@@ -16,7 +16,7 @@ class Feed(Protocol):
     def __next__(self) -> dict[str, jax.Array]: ...
 
 
-class Pace:
+class ThroughputMeter:
     """Clock readings between two rows: images per second, share of waiting, time to go."""
 
     def __init__(self, feed: Feed, first: int):
@@ -45,7 +45,7 @@ class Pace:
         return numbers
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as people read them: '4 s', '3:07 min', '2:14 h'."""
     if seconds < 60:
         return f'{seconds:.0f} s'

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 
-class Profile:
+class Profiler:
     """A context in which the steps from the first to the last of `steps` (counted from 1) are traced into `folder`.
 
     Without `steps` it does nothing. A run that is resumed behind the first traces nothing; one that ends before the
@@ -20,7 +20,7 @@ class Profile:
         self._first, self._last = steps or (0, 0)
         self._folder, self._traces = folder, False
 
-    def __enter__(self) -> Profile:
+    def __enter__(self) -> Profiler:
         return self
 
     def __exit__(self, *_) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-DROPS = 3  # how often the paper's authors divided the rate (section 5)
+MAX_REDUCTIONS = 3  # how often the paper's authors divided the rate (section 5)
 
 # Each word: (progress in epochs after the warm-up began, Schedule) -> factor on the base rate.
-SCHEDULES: Mapping[str, Callable[[float, Schedule], float]] = {
+SCHEDULES: Mapping[str, Callable[[float, LearningRateSchedule], float]] = {
     # Divided by ten at each of the given epochs; the paper did so by hand, three times (section 5).
     'step': lambda epoch, schedule: 0.1 ** bisect.bisect_right(schedule.drops, epoch),
     # Half a cosine from the base rate to zero over what the warm-up leaves of the run.
@@ -27,7 +27,7 @@ SCHEDULES: Mapping[str, Callable[[float, Schedule], float]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Schedule:
+class LearningRateSchedule:
     """The rate at each epoch; `drops` and `warmup` in epochs, counted from the beginning of the run."""
 
     kind: str
@@ -48,7 +48,7 @@ class Schedule:
 
 
 @dataclasses.dataclass
-class Plateau:
+class ReduceOnPlateau:
     """The paper's heuristic by rule: at each of three plateaus of the validation error the rate is divided by ten
     (section 5), and the fourth is the end. The last three fields are its state, which belongs into a checkpoint.
     """
@@ -69,7 +69,7 @@ class Plateau:
     @property
     def over(self) -> bool:
         """Whether the run has come to its end."""
-        return self.found > DROPS
+        return self.found > MAX_REDUCTIONS
 
     def see(self, error: float) -> bool:
         """Takes the next validation error in; whether it made a plateau."""
@@ -87,7 +87,7 @@ class Plateau:
         """The last plateau and what follows from it."""
         follows = 'this is the end of the run' if self.over else 'the rate is divided by ten'
         return (
-            f'plateau {self.found} of {DROPS + 1}: for {self.patience} evaluations the validation error has not '
+            f'plateau {self.found} of {MAX_REDUCTIONS + 1}: for {self.patience} evaluations the validation error has not '
             f'fallen by {self.min_delta:.2%} below {self.best:.2%}, so {follows}'
         )
 
@@ -96,7 +96,7 @@ class Plateau:
         return {'best': self.best, 'waited': self.waited, 'found': self.found}
 
 
-def layer_rates(
+def layer_learning_rates(
     layers: tuple[str, ...], rate: float, factors: Mapping[str, float] | None = None, *, biases: float = 1.0
 ) -> np.ndarray:
     """Weight and bias rate of each layer, float32 (layers, 2); a factor of 0 freezes a layer.

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 
-CLOSE = 0.005  # of ln(classes): how far a loss may lie from it and still be a guesser's
-PARTS = 10  # means over so many parts of the steps are compared, as single steps scatter
+TOLERANCE = 0.005  # of ln(classes): how far a loss may lie from it and still be a guesser's
+WINDOWS = 10  # means over so many parts of the steps are compared, as single steps scatter
 
 _PAPER = (
     "the paper's initialization, which stands on such a plateau before it starts, so that it is no bug "
@@ -24,13 +24,13 @@ _CAUSES = (
 )
 
 
-class Standstill:
+class StalledLossDetector:
     """Has the loss stayed within half a percent of ln(classes) for `steps` steps? Told once in a process's life."""
 
     def __init__(self, classes: int, steps: int, *, initialization: str = 'paper'):
         self._level, self._steps, self._told = math.log(classes), steps, False
         self._first = {'paper': [_PAPER], 'he': []}.get(initialization, [_OTHER.format(initialization)])
-        self._size = -(-steps // PARTS)  # steps of a part
+        self._size = -(-steps // WINDOWS)  # steps of a part
         self._part: list[float] = []
         self._close = 0  # steps in parts that followed one another, all of them close
 
@@ -39,7 +39,7 @@ class Standstill:
         self._part.append(loss)
         if len(self._part) == self._size:
             mean = math.fsum(self._part) / self._size
-            close = abs(mean - self._level) <= CLOSE * self._level
+            close = abs(mean - self._level) <= TOLERANCE * self._level
             self._close, self._part = (self._close + self._size if close else 0), []
         spoken, self._told = self._told, self._told or self._close >= self._steps
         return self._told and not spoken

@@ -30,18 +30,18 @@ from alexnet_jax.models.alexnet import (
 )
 from alexnet_jax.train import optimizer
 
-State = dict[str, Parameters]
+TrainState = dict[str, Parameters]
 Batch = Mapping[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Jitted:
+class CompiledStep:
     """A jitted step with the arrays that stay the same for the whole run; `lower` is for who reads the program."""
 
     function: Any
     constants: tuple[jax.Array, ...]
 
-    def __call__(self, *arguments: Any) -> tuple[State, dict[str, jax.Array]]:
+    def __call__(self, *arguments: Any) -> tuple[TrainState, dict[str, jax.Array]]:
         """One step: (state, batch, rates, number) to (state, sums)."""
         return self.function(*arguments, *self.constants)
 
@@ -50,7 +50,7 @@ class Jitted:
         return self.function.lower(*arguments, *self.constants)
 
 
-def first_state(network: AlexNet, mesh: Mesh) -> State:
+def init_train_state(network: AlexNet, mesh: Mesh) -> TrainState:
     """The state before the first step, laid out on `mesh`: the network's parameters, copied, and no velocity."""
     parameters = parameters_of(network)
     state = {
@@ -64,7 +64,7 @@ def first_state(network: AlexNet, mesh: Mesh) -> State:
     )
 
 
-def finish(batch: Batch, mean: jax.Array, *, still: bool = False) -> jax.Array:
+def normalize_batch(batch: Batch, mean: jax.Array, *, still: bool = False) -> jax.Array:
     """Crops uint8 (B, crop, crop, 3) to what the network sees: plus the lighting shift, minus the mean image, mirrored.
 
     `mean` (side, side, 3) is cropped and mirrored as each image is (paper, section 2: per-pixel mean); where it is
@@ -73,15 +73,15 @@ def finish(batch: Batch, mean: jax.Array, *, still: bool = False) -> jax.Array:
     crop = batch['image'].shape[1]
     lit = batch['image'].astype(jnp.float32) + batch['lighting'][:, None, None, :]
     if still:
-        return mirrored(lit, batch['mirror']) - mean[None]
+        return flip_selected(lit, batch['mirror']) - mean[None]
 
     def cropped(top: jax.Array, left: jax.Array) -> jax.Array:
         return lax.dynamic_slice(mean, (top, left, jnp.zeros_like(top)), (crop, crop, mean.shape[-1]))
 
-    return mirrored(lit - jax.vmap(cropped)(batch['top'], batch['left']), batch['mirror'])
+    return flip_selected(lit - jax.vmap(cropped)(batch['top'], batch['left']), batch['mirror'])
 
 
-def mirrored(images: jax.Array, which: jax.Array) -> jax.Array:
+def flip_selected(images: jax.Array, which: jax.Array) -> jax.Array:
     """Those images (B, H, W, C) turned left to right that `which` (B,) says."""
     return jnp.where(which[:, None, None, None], images[:, :, ::-1], images)
 
@@ -97,7 +97,7 @@ def make_train_step(
     accumulate: int = 1,
     images: jax.Array | None = None,
     compiler_options: Mapping[str, Any] | None = None,
-) -> Jitted:
+) -> CompiledStep:
     """`step(state, batch, rates, number) -> (state, sums)` for that network, optimizer chain and mesh.
 
     `batch` as data.pipeline delivers it, split over `data`; `rates` float32 (layers, 2); `number` counts the steps done
@@ -124,14 +124,14 @@ def make_train_step(
             if held_images:
                 where = (batch[name] for name in ('id', 'top', 'left'))
                 batch = {**batch, 'image': device_cache.cut(*held_images, *where, crop=architecture.crop)}
-            images = finish(batch, mean, still=still)
+            images = normalize_batch(batch, mean, still=still)
             logits, _ = with_parameters(network, parameters)(images, masks, mesh)
             sums = metrics.score(logits, batch['label'], batch['real'])
             return sums['loss'] / real, sums
 
         gradients_and_sums = jax.grad(loss, has_aux=True)
         if accumulate > 1:
-            gradients_and_sums = summed_over_parts(gradients_and_sums, accumulate, mesh)
+            gradients_and_sums = accumulate_gradients(gradients_and_sums, accumulate, mesh)
         gradients, sums = gradients_and_sums(state['parameters'], batch, masks)
         held = optimizer.with_velocity(chain.init(state['parameters']), state['velocity'])
         updates, held = chain.update(gradients, held, state['parameters'], rates=rates)
@@ -140,16 +140,16 @@ def make_train_step(
         return {'parameters': parameters, 'velocity': optimizer.velocity(held)}, sums
 
     constants = (mean, key) if images is None else (mean, key, images)
-    return Jitted(jax.jit(step, donate_argnums=0, compiler_options=dict(compiler_options or {})), constants)
+    return CompiledStep(jax.jit(step, donate_argnums=0, compiler_options=dict(compiler_options or {})), constants)
 
 
-def summed_over_parts(function: Callable[..., Any], parts: int, mesh: Mesh) -> Callable[..., Any]:
+def accumulate_gradients(function: Callable[..., Any], parts: int, mesh: Mesh) -> Callable[..., Any]:
     """`function(parameters, batch, masks)`, whose result is a sum over images, summed over equal parts in turn."""
 
     def in_turn(parameters: Parameters, batch: Batch, masks: Masks) -> Any:
         shares = (
-            {name: _in_parts(array, 0, parts, mesh, column_parallel.IMAGES) for name, array in batch.items()},
-            {name: _in_parts(array, 1, parts, mesh, column_parallel.MASKS) for name, array in masks.items()},
+            {name: _split_batch(array, 0, parts, mesh, column_parallel.IMAGES) for name, array in batch.items()},
+            {name: _split_batch(array, 1, parts, mesh, column_parallel.MASKS) for name, array in masks.items()},
         )
 
         def add(total: Any, share: Any) -> tuple[Any, None]:
@@ -162,7 +162,7 @@ def summed_over_parts(function: Callable[..., Any], parts: int, mesh: Mesh) -> C
     return in_turn
 
 
-def _in_parts(array: jax.Array, axis: int, parts: int, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
+def _split_batch(array: jax.Array, axis: int, parts: int, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
     """The batch axis cut into parts, which come first; each part takes its share from every device, so none moves."""
     devices = mesh.shape[column_parallel.DATA]
     before, after = array.shape[:axis], array.shape[axis + 1 :]

@@ -122,9 +122,9 @@ class Run:
         return seen
 
     def _opened(self) -> Any:
-        from alexnet_jax.checkpoint.manager import Checkpoints
+        from alexnet_jax.checkpoint.manager import CheckpointManager
 
-        return Checkpoints(self.checkpoints)
+        return CheckpointManager(self.checkpoints)
 
     def _restored(self, step: int | None) -> Any:
         import jax
@@ -182,7 +182,7 @@ class Run:
             return any(str(path) in fault or manifest_gone for fault in dataset.verify(self.dataset))
         of_step = self.checkpoints / str(self.steps[-1])
         aside = of_step.with_name(f'{of_step.name}.damaged')
-        faults = manifest.faults(aside if aside.exists() else of_step)
+        faults = manifest.find_problems(aside if aside.exists() else of_step)
         return aside.exists() or faults is None or any(faults.values())
 
     def _put_back(self) -> None:

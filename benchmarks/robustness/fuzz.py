@@ -115,7 +115,7 @@ def corpus(folder: Path) -> dict[str, list[bytes]]:
     shard_writer.write_account(str(folder / 'account'), account)
     (folder / 'listed').mkdir(exist_ok=True)
     (folder / 'listed' / 'file').write_bytes(b'1234')
-    manifest.write(folder / 'listed')
+    manifest.write_manifest(folder / 'listed')
     listing = {'format': dataset.FORMAT, 'files': {'a': {'bytes': 1, 'sha256': 'b'}}, 'counts': {'train': 3}}
     listing['checksum'] = dataset.manifest_checksum(listing)
     rows = b'{"step": 2, "loss": 2.5}\n{"step": 4, "loss": "NaN"}\n{"step": 6, "loss": 1e-3, "rate": 0.01}\n'
@@ -126,7 +126,7 @@ def corpus(folder: Path) -> dict[str, list[bytes]]:
         'exif': [turned.tobytes(), turned.tobytes()[6:], pictures[4]],
         'account': [(folder / 'account').read_bytes()],
         'manifest': [json.dumps(listing).encode()],
-        'inventory': [(folder / 'listed' / manifest.NAME).read_bytes()],
+        'inventory': [(folder / 'listed' / manifest.MANIFEST_FILE).read_bytes()],
         'journal': [rows],
         'config': words,
     }
@@ -152,9 +152,9 @@ def readers(folder: Path) -> dict[str, Reader]:
         'exif': lambda data: (exif.orientation(data), exif.of_jpeg(data)),
         'account': of_file('account', lambda: shard_writer.is_whole(job, 'f')),
         'manifest': of_file(f'made/{dataset.MANIFEST}', lambda: dataset.faults(folder / 'made')),
-        'inventory': of_file(f'again/{manifest.NAME}', lambda: manifest.faults(folder / 'again')),
+        'inventory': of_file(f'again/{manifest.MANIFEST_FILE}', lambda: manifest.find_problems(folder / 'again')),
         'journal': of_file(
-            f'run/{metrics_writer.METRICS}', lambda: metrics_writer.read_metrics(folder / 'run')
+            f'run/{metrics_writer.METRICS_FILE}', lambda: metrics_writer.read_metrics(folder / 'run')
         ),
         'config': config_reader,
     }

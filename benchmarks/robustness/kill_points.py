@@ -126,7 +126,7 @@ class TornRow:
         """Puts a hook in place of the journal's writing."""
         from alexnet_jax.train import metrics_writer
 
-        original, count = metrics_writer.Journal._append, Countdown(nth)
+        original, count = metrics_writer.MetricsWriter._append, Countdown(nth)
 
         def hooked(self: Any, name: str, step: int, numbers: dict[str, Any]) -> None:
             if count.now():
@@ -135,7 +135,7 @@ class TornRow:
                 die()
             original(self, name, step, numbers)
 
-        metrics_writer.Journal._append = hooked
+        metrics_writer.MetricsWriter._append = hooked
 
 
 TRAINING = 'alexnet_jax.training'

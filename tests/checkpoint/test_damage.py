@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from alexnet_jax.checkpoint.manager import Checkpoints
+from alexnet_jax.checkpoint.manager import CheckpointManager
 from alexnet_jax.commands import factories
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'benchmarks' / 'robustness'))
@@ -22,7 +22,7 @@ def run(trained, tmp_path_factory):
     shutil.copytree(trained[1], workdir)
     config, data = trained[0], factories.open_dataset(trained[0], str(workdir))
     shape = factories.architecture_of(config, data)
-    held = Checkpoints(workdir / 'checkpoints')
+    held = CheckpointManager(workdir / 'checkpoints')
     step, state, record = held.restore(factories.abstract_state(shape, factories.mesh_of(config, shape)))
     held.save(step + 1, jax.tree.map(lambda x: x * 2, state), record, top1_error=0.5)  # one to fall back from
     held.close()

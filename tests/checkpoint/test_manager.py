@@ -19,7 +19,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from alexnet_jax.checkpoint import checksums
-from alexnet_jax.checkpoint.manager import Checkpoints
+from alexnet_jax.checkpoint.manager import CheckpointManager
 from alexnet_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -54,7 +54,7 @@ def same(a, b):
 
 
 def saved(directory, *steps, keep_every=0, errors=()):
-    checkpoints = Checkpoints(directory, keep_every=keep_every)
+    checkpoints = CheckpointManager(directory, keep_every=keep_every)
     for step, error in zip(steps, errors or (None,) * len(steps), strict=True):
         checkpoints.save(step, placed(state(step)), {'seen': step / 3}, top1_error=error)
     checkpoints.wait()
@@ -64,7 +64,7 @@ def saved(directory, *steps, keep_every=0, errors=()):
 @pytest.mark.parametrize('shape', [(1, 1), (1, 2), (2, 2), (8, 1)])
 def test_a_checkpoint_comes_back_to_the_bit_on_any_mesh(tmp_path, shape):
     saved(tmp_path, 7).close()
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = CheckpointManager(tmp_path)
     step, restored, record = checkpoints.restore(placed(state(99), shape))
     assert (step, record) == (7, {'seen': 7 / 3})
     same(restored, state(7))
@@ -75,7 +75,7 @@ def test_a_checkpoint_comes_back_to_the_bit_on_any_mesh(tmp_path, shape):
 
 
 def test_a_save_is_of_the_moment_even_when_the_next_step_donates_its_arrays(tmp_path):
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = CheckpointManager(tmp_path)
     arrays = placed(state(1))
     checkpoints.save(1, arrays, {})
     overwritten = jax.jit(lambda tree: jax.tree.map(lambda x: x * 0, tree), donate_argnums=0)(arrays)
@@ -85,7 +85,7 @@ def test_a_save_is_of_the_moment_even_when_the_next_step_donates_its_arrays(tmp_
 
 
 def test_a_record_is_of_the_moment_too(tmp_path):
-    checkpoints, tally = Checkpoints(tmp_path), {'loss': 1.0}
+    checkpoints, tally = CheckpointManager(tmp_path), {'loss': 1.0}
     for step in range(1, 6):
         checkpoints.save(step, placed(state(step)), {'tally': tally})
         tally['loss'] += 1.0  # the run goes on while orbax writes
@@ -130,7 +130,7 @@ def array_files(directory):
 def test_one_flipped_bit_in_the_arrays_is_noticed_and_the_checkpoint_before_is_used(tmp_path, place, caplog):
     saved(tmp_path, 1, 2).close()
     flip_a_bit(array_files(tmp_path / '2'), place)
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = CheckpointManager(tmp_path)
     with caplog.at_level(logging.WARNING):
         step, restored, _ = checkpoints.restore(placed(state(0)))
     assert step == 1
@@ -146,13 +146,13 @@ def test_damage_to_the_only_checkpoint_is_a_sentence(tmp_path):
     saved(tmp_path, 1).close()
     array_files(tmp_path / '1').write_bytes(b'')
     with pytest.raises(UserError, match='No whole checkpoint is left .* 1.damaged was set aside'):
-        Checkpoints(tmp_path).restore(placed(state(0)))
+        CheckpointManager(tmp_path).restore(placed(state(0)))
 
 
 def test_a_step_that_was_asked_for_is_not_replaced_by_another(tmp_path):
     saved(tmp_path, 1, 2).close()
     flip_a_bit(array_files(tmp_path / '2'), 7_777)
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = CheckpointManager(tmp_path)
     with pytest.raises(UserError, match='step 2 .* is damaged'):
         checkpoints.restore(placed(state(0)), 2)
     with pytest.raises(UserError, match='no checkpoint of step 5 .* there are: 1, 2'):
@@ -164,14 +164,14 @@ def test_a_checkpoint_of_another_network_is_refused_with_the_difference(tmp_path
     with pytest.raises(
         UserError, match=r'another network: parameters/conv1/kernel is \(\[2, 9, 300\], .* \(\[2, 9, 301\]'
     ):
-        Checkpoints(tmp_path).restore(placed(state(0, width=301)))
+        CheckpointManager(tmp_path).restore(placed(state(0, width=301)))
 
 
 def test_another_dtype_is_refused_and_not_cast(tmp_path):
     saved(tmp_path, 1).close()
     half = jax.tree.map(lambda x: x.astype(np.float16), state(0))
     with pytest.raises(UserError, match=r"'float32'\) there and .*'float16'\) here"):
-        Checkpoints(tmp_path).restore(placed(half))
+        CheckpointManager(tmp_path).restore(placed(half))
 
 
 def test_a_save_killed_midway_leaves_the_one_before_and_no_rubbish(tmp_path):
@@ -195,7 +195,7 @@ def test_a_save_killed_midway_leaves_the_one_before_and_no_rubbish(tmp_path):
     done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=120)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert list(tmp_path.glob('2.orbax-checkpoint-tmp*'))
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = CheckpointManager(tmp_path)
     assert not list(tmp_path.glob('*.orbax-checkpoint-tmp*'))
     assert checkpoints.restore(placed(state(0)))[0] == 1
 
@@ -206,14 +206,14 @@ def test_a_flipped_bit_in_the_record_is_noticed_even_where_it_is_still_json(tmp_
     text = record.read_text()
     assert '0.6666666666666666' in text
     record.write_text(text.replace('0.6666666666666666', '0.2666666666666666'))
-    assert Checkpoints(tmp_path).restore(placed(state(0)))[0] == 1
+    assert CheckpointManager(tmp_path).restore(placed(state(0)))[0] == 1
 
 
 def test_a_checkpoint_is_not_the_best_by_a_flipped_bit(tmp_path):
     saved(tmp_path, 1, 2, errors=(0.25, 0.5)).close()
     metrics = tmp_path / '2' / 'metrics' / 'metrics'
     metrics.write_text(metrics.read_text().replace('0.5', '0.1', 1))
-    assert Checkpoints(tmp_path).best() == 1
+    assert CheckpointManager(tmp_path).best() == 1
 
 
 def test_a_record_of_the_first_version_which_has_no_sum_restores(tmp_path):
@@ -222,7 +222,7 @@ def test_a_record_of_the_first_version_which_has_no_sum_restores(tmp_path):
     held = json.loads(record.read_text())
     del held['sha256']
     record.write_text(json.dumps(held))
-    same(Checkpoints(tmp_path).restore(placed(state(0)))[1], state(1))
+    same(CheckpointManager(tmp_path).restore(placed(state(0)))[1], state(1))
 
 
 def test_what_reads_back_differently_is_told_and_the_older_checkpoint_is_kept(tmp_path):
@@ -249,11 +249,11 @@ def test_a_save_that_fails_is_loud_at_the_next_step_and_costs_no_older_one(tmp_p
     checkpoints.save(3, placed(state(3)), {})
     with pytest.raises(Exception, match='No space left'):
         for _ in range(2_000):  # steps that follow
-            checkpoints.check()
+            checkpoints.raise_if_save_failed()
             time.sleep(0.005)
     monkeypatch.undo()
-    assert Checkpoints(tmp_path, reads_only=True).steps() == [1, 2]
-    assert Checkpoints(tmp_path).restore(placed(state(0)))[0] == 2
+    assert CheckpointManager(tmp_path, read_only=True).steps() == [1, 2]
+    assert CheckpointManager(tmp_path).restore(placed(state(0)))[0] == 2
 
 
 def test_who_only_reads_leaves_a_save_under_way_and_a_damaged_checkpoint_alone(tmp_path):
@@ -261,7 +261,7 @@ def test_who_only_reads_leaves_a_save_under_way_and_a_damaged_checkpoint_alone(t
     (tmp_path / '3.orbax-checkpoint-tmp').mkdir()
     flip_a_bit(array_files(tmp_path / '2'), 7_777)
     before = sorted(tmp_path.iterdir())
-    assert Checkpoints(tmp_path, reads_only=True).restore(placed(state(0)))[0] == 1
+    assert CheckpointManager(tmp_path, read_only=True).restore(placed(state(0)))[0] == 1
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -284,7 +284,7 @@ def test_what_keeps_a_sound_checkpoint_from_being_read_is_told_and_sets_nothing_
     if not listed:  # killed before it was read back
         (tmp_path / '2' / 'files.json').unlink()
     before = sorted(path for path in tmp_path.rglob('*'))
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = CheckpointManager(tmp_path)
 
     def fails(*given, **named):
         raise ValueError('a library wraps it') from error
@@ -301,7 +301,7 @@ def test_an_error_of_any_kind_convicts_no_checkpoint_whose_files_are_those_of_it
     tmp_path, monkeypatch
 ):
     saved(tmp_path, 1, 2).close()
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = CheckpointManager(tmp_path)
 
     def fails(*given, **named):
         raise KeyError('a bug of a library')
@@ -355,7 +355,7 @@ def test_want_of_memory_while_reading_back_is_no_damage(tmp_path, monkeypatch):
         hooks.setattr(checkpoints._manager, 'restore', lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
         with pytest.raises(UserError, match='step 2 .*no memory is left'):
             checkpoints.wait()
-    assert Checkpoints(tmp_path).restore(placed(state(0)))[0] == 2
+    assert CheckpointManager(tmp_path).restore(placed(state(0)))[0] == 2
 
 
 def test_metrics_that_a_disk_does_not_give_set_nothing_aside(tmp_path, monkeypatch):
@@ -370,38 +370,38 @@ def test_metrics_that_a_disk_does_not_give_set_nothing_aside(tmp_path, monkeypat
     with monkeypatch.context() as hooks:
         hooks.setattr(Path, 'read_text', fails)
         with pytest.raises(UserError, match='step 1 .*Input/output error'):
-            Checkpoints(tmp_path)
-    assert Checkpoints(tmp_path).best() == 1
+            CheckpointManager(tmp_path)
+    assert CheckpointManager(tmp_path).best() == 1
 
 
 def test_before_the_first_checkpoint_there_is_none_yet(tmp_path):
     with pytest.raises(UserError, match='no whole checkpoint in .* yet'):
-        Checkpoints(tmp_path / 'new').restore(placed(state(0)))
+        CheckpointManager(tmp_path / 'new').restore(placed(state(0)))
 
 
 def test_a_run_that_had_checkpoints_does_not_begin_afresh_unasked(tmp_path):
     of_run = tmp_path / 'checkpoints'
-    Checkpoints(of_run).check_fresh(rows=True)  # killed before its first save
+    CheckpointManager(of_run).require_fresh_run(rows=True)  # killed before its first save
     saved(of_run, 1).close()
-    Checkpoints(of_run).check_fresh(rows=True)
+    CheckpointManager(of_run).require_fresh_run(rows=True)
     array_files(of_run / '1').write_bytes(b'')
     for _ in range(2):  # it was set aside the first time
         with pytest.raises(UserError, match='No whole checkpoint is left'):
-            checkpoints = Checkpoints(of_run)
-            checkpoints.check_fresh(rows=True)
+            checkpoints = CheckpointManager(of_run)
+            checkpoints.require_fresh_run(rows=True)
             checkpoints.restore(placed(state(0)))
     with pytest.raises(UserError, match='1.damaged was set aside; put a sound copy there'):
-        Checkpoints(of_run).check_fresh(rows=False)
+        CheckpointManager(of_run).require_fresh_run(rows=False)
     shutil.rmtree(of_run)
     with pytest.raises(UserError, match='had saved checkpoints and .* holds none any more'):
-        Checkpoints(of_run).check_fresh(rows=True)
-    Checkpoints(of_run).check_fresh(rows=False)  # with nothing left of it
+        CheckpointManager(of_run).require_fresh_run(rows=True)
+    CheckpointManager(of_run).require_fresh_run(rows=False)  # with nothing left of it
 
 
 def test_a_run_whose_only_checkpoint_was_given_up_may_begin_afresh(tmp_path):
     checkpoints = saved(tmp_path / 'checkpoints', 5)
-    checkpoints.forget_after(3)
-    checkpoints.check_fresh(rows=True)
+    checkpoints.delete_after(3)
+    checkpoints.require_fresh_run(rows=True)
 
 
 class Killed(BaseException):
@@ -439,19 +439,19 @@ def test_while_a_step_is_saved_again_a_whole_checkpoint_of_it_is_there(
     owner, name, place, tmp_path, monkeypatch
 ):
     saved(tmp_path, 1).close()
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = CheckpointManager(tmp_path)
     checkpoints.restore(placed(state(0)))
     with monkeypatch.context() as hooks:
         dies(hooks, owner, name, place) if place else hooks.setattr(owner, name, dead)
         with pytest.raises((Killed, Exception)):  # a thread of orbax's passes it on in its own way
-            checkpoints.save(1, placed(state(5)), {'new': True}, top1_error=0.5, again=True)
+            checkpoints.save(1, placed(state(5)), {'new': True}, top1_error=0.5, overwrite=True)
             checkpoints.wait()
-    found = Checkpoints(tmp_path)
+    found = CheckpointManager(tmp_path)
     step, restored, record = found.restore(placed(state(0)))
     assert step == 1
     same(restored, state(5 if record.get('new') else 1))
     assert bool(record.get('new')) is (found.best() == 1) is (name == 'rmtree')
-    found.save(1, placed(state(5)), {'new': True}, top1_error=0.5, again=True)
+    found.save(1, placed(state(5)), {'new': True}, top1_error=0.5, overwrite=True)
     found.wait()
     assert found.restore(placed(state(0)))[2] == {'new': True} and found.best() == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ['1']
@@ -459,10 +459,10 @@ def test_while_a_step_is_saved_again_a_whole_checkpoint_of_it_is_there(
 
 @pytest.mark.parametrize('processes', [1, 2])
 def test_each_column_is_hashed_once_on_a_host_however_many_replicas_it_holds(processes, monkeypatch):
-    expected, counted, sha256 = checksums.describe(placed(state(0))), [], hashlib.sha256
+    expected, counted, sha256 = checksums.array_digests(placed(state(0))), [], hashlib.sha256
     replicated = placed(state(0), (4, 2))
     monkeypatch.setattr(jax, 'process_count', lambda: processes)
     monkeypatch.setattr(checksums.multihost_utils, 'process_allgather', lambda numbers: numbers[None])
     monkeypatch.setattr(checksums.hashlib, 'sha256', lambda data: counted.append(data) or sha256(data))
-    assert checksums.describe(replicated) == expected
+    assert checksums.array_digests(replicated) == expected
     assert len(counted) == 4 * 2  # arrays and columns

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from alexnet_jax.checkpoint.manager import Checkpoints
+from alexnet_jax.checkpoint.manager import CheckpointManager
 
 WRITTEN = Path(__file__).with_name('release_0_1')  # on a mesh (1, 2)
 SHAPES = {
@@ -52,7 +52,7 @@ def over(*shape):
 def test_its_checkpoint_restores_with_every_value(sharding, tmp_path):
     shutil.copytree(WRITTEN, tmp_path, dirs_exist_ok=True)
     lies = sharding()
-    checkpoints = Checkpoints(tmp_path / 'checkpoints')
+    checkpoints = CheckpointManager(tmp_path / 'checkpoints')
     assert checkpoints.steps() == [3] and checkpoints.best() == 3
     step, state, record = checkpoints.restore(
         tree(lambda shape, _: jax.ShapeDtypeStruct(shape, np.float32, sharding=lies))

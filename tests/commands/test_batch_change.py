@@ -36,7 +36,7 @@ def test_a_run_goes_on_with_another_batch_and_says_so_once(trained, tmp_path, mo
         if done == 3 and stops:
             os.kill(os.getpid(), stops.pop())
 
-    monkeypatch.setattr(metrics_writer.Journal, 'bar', bar)
+    monkeypatch.setattr(metrics_writer.MetricsWriter, 'update_progress', bar)
     stops = [signal.SIGTERM]
     with pytest.raises(signals.Stopped, match='everything up to step 3'):
         commands.run('train', config, workdir)

@@ -84,7 +84,7 @@ def test_the_reported_figure_may_be_another_on_resuming_and_the_training_is_the_
         if done == 2 and not asked:
             asked.append(os.kill(os.getpid(), signal.SIGTERM))
 
-    monkeypatch.setattr(metrics_writer.Journal, 'bar', bar)
+    monkeypatch.setattr(metrics_writer.MetricsWriter, 'update_progress', bar)
     with pytest.raises(signals.Stopped):
         run('broken')
     with pytest.raises(
@@ -96,7 +96,7 @@ def test_the_reported_figure_may_be_another_on_resuming_and_the_training_is_the_
     with pytest.raises(UserError, match='is 5, and of that step no checkpoint is kept, but of'):
         run('broken', evaluate__checkpoint='5')
     assert run('broken') == (6, 'test', 1)
-    metrics = [(tmp_path / name / metrics_writer.METRICS).read_bytes() for name in ('whole', 'broken')]
+    metrics = [(tmp_path / name / metrics_writer.METRICS_FILE).read_bytes() for name in ('whole', 'broken')]
     assert metrics[0] == metrics[1]
     results = [json.loads((tmp_path / name / 'result.json').read_text()) for name in ('whole', 'broken')]
     assert results[0]['top1_error'] == results[1]['top1_error'] and results[0]['loss'] == results[1]['loss']
@@ -116,7 +116,7 @@ def test_a_run_of_an_earlier_version_which_kept_the_figure_with_what_decides_goe
 
 
 def plan(last, save_every, evaluate_every):
-    return loop.Plan(last, 1, evaluate_every, save_every, float, lambda done: None, float)
+    return loop.LoopSchedule(last, 1, evaluate_every, save_every, float, lambda done: None, float)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import metrics_writer, optimizer, stalled_loss
-from alexnet_jax.train.profiler import Profile
+from alexnet_jax.train.profiler import Profiler
 
 
 @pytest.fixture(scope='module')
@@ -46,7 +46,7 @@ def state_of(workdir, config, step):
     data = factories.open_dataset(config, workdir)
     shape = factories.architecture_of(config, data)
     like = factories.abstract_state(shape, factories.mesh_of(config, shape))
-    _, state, record = manager.Checkpoints(f'{workdir}/checkpoints').restore(like, step)
+    _, state, record = manager.CheckpointManager(f'{workdir}/checkpoints').restore(like, step)
     return jax.tree.map(np.asarray, state), record
 
 
@@ -68,14 +68,14 @@ def test_a_run_is_steered_by_its_plateaus_and_an_interrupted_one_is_the_same(
     rates = {row['step']: row['rate'] for row in rows if 'rate' in row}
     assert [rates[step] for step in (4, 6, 8, 10, 14)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5, 1e-6])
 
-    bar = metrics_writer.Journal.bar
+    bar = metrics_writer.MetricsWriter.update_progress
 
     def interrupted(self, done, total, **shown):
         if done in (3, 8):  # heard after the next step: between evaluations, and with one
             os.kill(os.getpid(), signal.SIGTERM)
         bar(self, done, total, **shown)
 
-    monkeypatch.setattr(metrics_writer.Journal, 'bar', interrupted)
+    monkeypatch.setattr(metrics_writer.MetricsWriter, 'update_progress', interrupted)
     ends = 0
     while ends < 10:
         try:
@@ -84,7 +84,7 @@ def test_a_run_is_steered_by_its_plateaus_and_an_interrupted_one_is_the_same(
         except signals.Stopped:
             ends += 1
     assert ends == 2
-    files = [open(f'{workdir}/{metrics_writer.METRICS}', 'rb').read() for workdir in (whole, broken)]
+    files = [open(f'{workdir}/{metrics_writer.METRICS_FILE}', 'rb').read() for workdir in (whole, broken)]
     assert files[0] == files[1]
     states = [state_of(workdir, config, 15) for workdir in (whole, broken)]
     jax.tree.map(np.testing.assert_array_equal, *states)
@@ -139,7 +139,7 @@ def test_the_options_of_the_biases_reach_the_rule(prepared, tmp_path, monkeypatc
         assert given == {'momentum': 0.9, 'decay': 0.25, 'decay_biases': decays}
     data = factories.open_dataset(config, '')
     shape = factories.architecture_of(config, data)
-    plan = training_plan.plan_of(
+    plan = training_plan.make_loop_schedule(
         config,
         factories.training_of(config, data, shape, factories.mesh_of(config, shape)),
         shape.parameters(),
@@ -151,7 +151,7 @@ def test_the_options_of_the_biases_reach_the_rule(prepared, tmp_path, monkeypatc
 def test_a_network_that_guesses_is_told_so_once_with_what_may_be_behind_it(
     prepared, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(stalled_loss, 'CLOSE', 0.2)  # batches of eight scatter
+    monkeypatch.setattr(stalled_loss, 'TOLERANCE', 0.2)  # batches of eight scatter
     config = stalling(
         prepared, **{'train.schedule': 'step', 'train.num_epochs': 2.0, 'train.learning_rate': 1e-9}
     )
@@ -184,13 +184,13 @@ def test_the_steps_that_are_asked_for_are_traced_into_the_workdir(prepared, tmp_
 
 
 def test_a_trace_is_closed_where_a_run_ends_within_it(tmp_path):
-    with contextlib.suppress(ZeroDivisionError), Profile((1, 9), tmp_path) as traced:
+    with contextlib.suppress(ZeroDivisionError), Profiler((1, 9), tmp_path) as traced:
         with traced.step(1):
             jax.numpy.zeros(3).block_until_ready()
         assert traced.ended(1, ()) == ''
         raise ZeroDivisionError
     assert list(tmp_path.glob('plugins/profile/*/*.xplane.pb'))
-    with Profile((3, 4), tmp_path / 'none') as resumed:
+    with Profiler((3, 4), tmp_path / 'none') as resumed:
         with resumed.step(5):  # behind its beginning
             pass
     assert not (tmp_path / 'none').exists()

@@ -55,7 +55,7 @@ def whole(directory, tmp_path_factory):
 
 
 def newest(workdir):
-    held = manager.Checkpoints(Path(workdir) / folder.CHECKPOINTS, reads_only=True)
+    held = manager.CheckpointManager(Path(workdir) / folder.CHECKPOINTS, read_only=True)
     (step_number,) = held.steps()[-1:] or (0,)
     held.close()
     return step_number
@@ -66,7 +66,7 @@ def end_of(workdir):
     record = Path(workdir) / folder.CHECKPOINTS / str(newest(workdir)) / 'record' / 'metadata'
     result = json.loads((Path(workdir) / 'result.json').read_text())
     figures = {name: value for name, value in result.items() if name not in ('seconds', 'images_per_second')}
-    return (Path(workdir) / metrics_writer.METRICS).read_text(), json.loads(record.read_text()), figures
+    return (Path(workdir) / metrics_writer.METRICS_FILE).read_text(), json.loads(record.read_text()), figures
 
 
 def asks():
@@ -97,13 +97,13 @@ def at_call(monkeypatch, owner, name, ask, nth=1, where=lambda *given: True):
 
 
 PHASES = {
-    'starting': (lambda m, ask: at_call(m, metrics_writer.Journal, 'cut_back', ask), 0),
-    'compiling': (lambda m, ask: at_call(m, train_step.Jitted, '__call__', ask), 0),
-    'a step': (lambda m, ask: at_call(m, train_step.Jitted, '__call__', ask, 2), 2),
+    'starting': (lambda m, ask: at_call(m, metrics_writer.MetricsWriter, 'truncate_after', ask), 0),
+    'compiling': (lambda m, ask: at_call(m, train_step.CompiledStep, '__call__', ask), 0),
+    'a step': (lambda m, ask: at_call(m, train_step.CompiledStep, '__call__', ask, 2), 2),
     'validation': (lambda m, ask: at_call(m, evaluator.Evaluator, '_placed', ask, 2), 3),
     'the last validation': (lambda m, ask: at_call(m, evaluator.Evaluator, '_placed', ask, 4), 6),
-    'saving': (lambda m, ask: at_call(m, manager.Checkpoints, 'save', ask), 3),
-    'reading back': (lambda m, ask: at_call(m, manager.Checkpoints, '_confirm', ask, 2), 3),
+    'saving': (lambda m, ask: at_call(m, manager.CheckpointManager, 'save', ask), 3),
+    'reading back': (lambda m, ask: at_call(m, manager.CheckpointManager, '_verify_last_save', ask, 2), 3),
     'the end': (lambda m, ask: at_call(m, nearest_neighbor, 'baseline', ask), 6),
 }
 
@@ -246,7 +246,7 @@ def test_a_save_that_fails_ends_the_run_loudly_and_costs_no_older_checkpoint(
     assert not (tmp_path / 'result.json').exists()
     commands.run('train', config, str(tmp_path))
     assert end_of(tmp_path) == end_of(whole)
-    assert not list((tmp_path / folder.CHECKPOINTS).glob(quarantine.LEFTOVER))
+    assert not list((tmp_path / folder.CHECKPOINTS).glob(quarantine.TEMP_PATTERN))
 
 
 def test_what_kills_left_beside_the_files_of_a_run_is_cleared_and_nothing_else(directory, whole, tmp_path):

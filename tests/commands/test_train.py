@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from alexnet_jax import commands
-from alexnet_jax.checkpoint.manager import Checkpoints
+from alexnet_jax.checkpoint.manager import CheckpointManager
 from alexnet_jax.commands import factories
 from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.errors import UserError
@@ -65,7 +65,7 @@ def whole(images, tmp_path_factory):
 
 def held(workdir):
     """Parameters and velocity of the newest checkpoint, and its step."""
-    checkpoints = Checkpoints(Path(workdir) / folder.CHECKPOINTS)
+    checkpoints = CheckpointManager(Path(workdir) / folder.CHECKPOINTS)
     mesh = jax.make_mesh((1, 1), ('data', 'column'))
     step, state, _ = checkpoints.restore(factories.abstract_state(presets.get('miniature'), mesh))
     checkpoints.close()
@@ -139,7 +139,7 @@ def test_a_run_that_was_stopped_and_went_on_is_the_run_that_was_not(at, images, 
         if done == at and not asked:
             asked.append(os.kill(os.getpid(), signal.SIGTERM))
 
-    monkeypatch.setattr(metrics_writer.Journal, 'bar', bar)
+    monkeypatch.setattr(metrics_writer.MetricsWriter, 'update_progress', bar)
     with pytest.raises(signals.Stopped, match='SIGTERM came: everything up to step'):
         commands.run('train', config, str(tmp_path))
     assert held(tmp_path)[0] in (at, at + 1)  # at most the step under way is still done
@@ -205,13 +205,13 @@ def test_a_field_of_the_machine_may_change(images, whole):
 
 
 def test_a_loss_that_explodes_stops_the_run_before_anything_of_it_is_saved(images, tmp_path):
-    with pytest.raises(loop.NotFinite, match='smaller train.learning_rate'):
+    with pytest.raises(loop.NonFiniteLoss, match='smaller train.learning_rate'):
         commands.run(
             'train',
             tiny(data__directory=images, train__learning_rate=1e30, train__warmup_epochs=0.0),
             str(tmp_path),
         )
-    assert not Checkpoints(tmp_path / folder.CHECKPOINTS).steps()
+    assert not CheckpointManager(tmp_path / folder.CHECKPOINTS).steps()
 
 
 def test_two_processes_do_not_train_in_one_folder(images, tmp_path):

@@ -71,7 +71,7 @@ def test_imagenet_is_trained_as_in_the_paper():
         0.9,
         0.0005,
     )
-    assert 85 <= train.num_epochs <= 95 and train.schedule == 'plateau' and schedule.DROPS == 3
+    assert 85 <= train.num_epochs <= 95 and train.schedule == 'plateau' and schedule.MAX_REDUCTIONS == 3
 
 
 def test_every_network_has_a_card():

@@ -110,7 +110,7 @@ def made(mesh, images, **settings):
 
 
 def trained(mesh, stream, images, steps=3):
-    state, losses = train_step.first_state(network(), mesh), []
+    state, losses = train_step.init_train_state(network(), mesh), []
     rates = np.full((len(network().architecture.parameters()), 2), 1e-6, np.float32)
     one = made(mesh, images)
     with prefetch.feed(stream.batches(0, steps), NamedSharding(mesh, PartitionSpec('data'))) as batches:
@@ -130,7 +130,7 @@ def test_the_cache_crosses_no_link():
     moved = []
     for images, stream in ways:
         batch = jax.device_put(stream.batch(0), NamedSharding(mesh, PartitionSpec('data')))
-        arguments = (train_step.first_state(network(), mesh), batch, rates, np.uint32(0))
+        arguments = (train_step.init_train_state(network(), mesh), batch, rates, np.uint32(0))
         moved.append(sorted(re.findall(kinds, made(mesh, images).lower(*arguments).compile().as_text())))
     assert moved[0] == moved[1]
 

@@ -10,7 +10,7 @@ import pytest
 
 from alexnet_jax.data import augment, pipeline
 from alexnet_jax.errors import UserError
-from alexnet_jax.train.train_step import finish
+from alexnet_jax.train.train_step import normalize_batch
 
 few = hypothesis.settings(deadline=None, max_examples=15)
 LIGHT = {
@@ -189,7 +189,7 @@ def test_the_training_step_sees_the_example_to_the_bit_whatever_the_mean(kind):
     stream = training()
     mean = np.random.default_rng(0).uniform(0, 255, (9, 9, 3)).astype(np.float32)
     still = augment.still_mean(mean, kind, 7)
-    finished = finish(stream.batch(6), mean if still is None else still, still=still is not None)
+    finished = normalize_batch(stream.batch(6), mean if still is None else still, still=still is not None)
     examples = [stream.example(stream.position(6) + i, mean, kind) for i in range(8)]
     np.testing.assert_array_equal(finished, np.stack(examples))
 

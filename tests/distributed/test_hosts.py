@@ -134,7 +134,7 @@ def test_a_signal_to_one_stops_all_at_one_step_and_the_death_of_the_first_is_sai
 ):
     fields = LONG | {'data.directory': str(alone / 'dataset'), 'mesh': '1,2', 'machine.peer_timeout': 10}
     stop_once = lambda _, done, *rest, **more: done == 2 and os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
-    monkeypatch.setattr(metrics_writer.Journal, 'bar', stop_once)
+    monkeypatch.setattr(metrics_writer.MetricsWriter, 'update_progress', stop_once)
     with pytest.raises(signals.Stopped, match='up to step [12] '):
         commands.run('train', config_of(**fields | {'mesh': '1,1'}), str(tmp_path))
     # What one process began two go on with.
@@ -208,7 +208,7 @@ import jax, numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from alexnet_jax.errors import UserError
-from alexnet_jax.checkpoint.manager import Checkpoints
+from alexnet_jax.checkpoint.manager import CheckpointManager
 port, rank, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
 jax.config.update('jax_num_cpu_devices', 1)
 jax.distributed.initialize(f'localhost:{port}', 2, rank)
@@ -218,7 +218,7 @@ def state(seed):
     whole = np.random.default_rng(seed).normal(size=(2, 100, 100)).astype(np.float32)
     return {'conv1': {'kernel': jax.make_array_from_callback(whole.shape, by_column, lambda at: whole[at])}}
 for case in ('truncated', 'deleted', 'flipped'):
-    checkpoints = Checkpoints(folder / case)
+    checkpoints = CheckpointManager(folder / case)
     for step in (1, 2):
         checkpoints.save(step, state(step), {})
         checkpoints.wait()
@@ -232,12 +232,12 @@ for case in ('truncated', 'deleted', 'flipped'):
         if case == 'deleted':
             file.unlink()
     multihost_utils.sync_global_devices('damaged')
-    checkpoints = Checkpoints(folder / case)
+    checkpoints = CheckpointManager(folder / case)
     step, restored, _ = checkpoints.restore(state(0))
     mine = restored['conv1']['kernel'].addressable_data(0)
     print(case, step, bool((mine == state(1)['conv1']['kernel'].addressable_data(0)).all()), flush=True)
     checkpoints.close()
-checkpoints = Checkpoints(folder / 'lacking')
+checkpoints = CheckpointManager(folder / 'lacking')
 for step in (1, 2):
     checkpoints.save(step, state(step), {})
     checkpoints.wait()

@@ -43,7 +43,7 @@ class Ours:
         chain = optimizer.paper_sgd(self.layers, momentum=momentum, decay=decay)
         mean = np.full((self.shape.crop, self.shape.crop, 3), MEAN, np.float32)
         self._step = train_step.make_train_step(network, chain, mesh, mean=mean, key=jax.random.key(1))
-        self._state = train_step.first_state(network, mesh)
+        self._state = train_step.init_train_state(network, mesh)
         self.first = self._weights(parameters_of(network))
 
     def _weights(self, parameters):
@@ -64,7 +64,7 @@ class Ours:
             'real': np.ones(BATCH, bool),
         }
         placed = {name: jnp.asarray(array) for name, array in batch.items()}
-        rates = schedule.layer_rates(self.layers, rate, factors)
+        rates = schedule.layer_learning_rates(self.layers, rate, factors)
         self._state, sums = self._step(self._state, placed, rates, np.uint32(number))
         return float(sums['loss']) / BATCH
 

@@ -172,7 +172,7 @@ class Killed(BaseException):
 
 def killing(monkeypatch, happens):
     """Ends the preparation when a file is about to be put in its place (path, False) or just was (path, True)."""
-    put = atomic_io.put_in_place
+    put = atomic_io.replace_file
 
     def put_or_die(partial, path):
         if happens(Path(path).name, False):
@@ -181,7 +181,7 @@ def killing(monkeypatch, happens):
         if happens(Path(path).name, True):
             raise Killed
 
-    monkeypatch.setattr(atomic_io, 'put_in_place', put_or_die)
+    monkeypatch.setattr(atomic_io, 'replace_file', put_or_die)
 
 
 def test_killed_before_or_after_any_file_it_goes_on_to_the_same_bytes(unbroken, tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ def test_the_prediction_is_near_what_the_compiler_sets_aside(accumulate):
         accumulate=accumulate,
     )
     batch = benchmark.noise(shape, 64)
-    rates = schedule.layer_rates(layers, 0.1)
+    rates = schedule.layer_learning_rates(layers, 0.1)
     compiled = one.lower(factories.abstract_state(shape, mesh), batch, rates, np.uint32(0)).compile()
     predicted = memory.predicted(shape, 64, accumulate=accumulate)['all']
     assert 0.7 < predicted / memory.of_program(compiled)['all'] < 1.5

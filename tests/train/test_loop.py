@@ -21,7 +21,7 @@ class Feed:
 
 
 def plan(last):
-    return loop.Plan(
+    return loop.LoopSchedule(
         last=last,
         log_every=2,
         evaluate_every=0,
@@ -44,14 +44,14 @@ def test_reading_a_save_back_is_time_of_checkpoints_and_not_of_steps(tmp_path, m
     def check():
         now[0] += 10.0
 
-    with metrics_writer.Journal(tmp_path, tensorboard=False) as written, signals.Stop() as stop:
-        run = loop.Run(
+    with metrics_writer.MetricsWriter(tmp_path, tensorboard=False) as written, signals.Stop() as stop:
+        run = loop.TrainLoop(
             step,
             Feed(),
             plan(6),
             written,
             0,
-            tally=loop.Tally(),
+            tally=loop.MetricAccumulator(),
             evaluate=lambda state, done: None,
             save=lambda *given, **named: None,
             stop=stop,

@@ -15,7 +15,7 @@ import pytest
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.train import metrics_writer
-from alexnet_jax.train.metrics_writer import Journal, read_metrics, read_timings
+from alexnet_jax.train.metrics_writer import MetricsWriter, read_metrics, read_timings
 
 few = hypothesis.settings(deadline=None, max_examples=40)
 
@@ -28,8 +28,8 @@ def lines(workdir, name='metrics.jsonl'):
 @hypothesis.given(value=st.floats() | st.integers(-(10**20), 10**20) | st.booleans())
 def test_a_number_reads_back_exactly(value, tmp_path_factory):
     workdir = tmp_path_factory.mktemp('run')
-    with Journal(workdir, tensorboard=False) as written:
-        written.metrics(3, number=value)
+    with MetricsWriter(workdir, tensorboard=False) as written:
+        written.write_metrics(3, number=value)
     (entry,) = read_metrics(workdir)
     assert entry['step'] == 3 and type(entry['number']) is type(value)
     assert entry['number'] == value or (math.isnan(value) and math.isnan(entry['number']))
@@ -37,8 +37,8 @@ def test_a_number_reads_back_exactly(value, tmp_path_factory):
 
 def test_numpys_and_jaxs_scalars_keep_their_value(tmp_path):
     third = np.float32(1) / np.float32(3)
-    with Journal(tmp_path, tensorboard=False) as written:
-        written.metrics(
+    with MetricsWriter(tmp_path, tensorboard=False) as written:
+        written.write_metrics(
             np.int64(1), a=third, b=np.float64(0.1), c=jnp.float32(third), d=jnp.int32(7), e=jnp.bfloat16(0.1)
         )
     (entry,) = read_metrics(tmp_path)
@@ -47,8 +47,8 @@ def test_numpys_and_jaxs_scalars_keep_their_value(tmp_path):
 
 
 def test_the_files_are_strict_json_even_for_numbers_that_are_not_finite(tmp_path):
-    with Journal(tmp_path, tensorboard=False) as written:
-        written.metrics(1, loss=math.nan, high=math.inf, low=-math.inf)
+    with MetricsWriter(tmp_path, tensorboard=False) as written:
+        written.write_metrics(1, loss=math.nan, high=math.inf, low=-math.inf)
 
     def refuse(constant):
         raise AssertionError(constant)
@@ -60,15 +60,15 @@ def test_the_files_are_strict_json_even_for_numbers_that_are_not_finite(tmp_path
 
 @pytest.mark.parametrize('value', ['word', None, [1.0, 2.0], np.zeros(2)])
 def test_what_is_no_number_is_refused_and_leaves_no_trace(value, tmp_path):
-    with Journal(tmp_path, tensorboard=False) as written, pytest.raises((TypeError, ValueError)):
-        written.metrics(1, loss=value)
+    with MetricsWriter(tmp_path, tensorboard=False) as written, pytest.raises((TypeError, ValueError)):
+        written.write_metrics(1, loss=value)
     assert read_metrics(tmp_path) == []
 
 
 def test_metrics_and_timings_go_to_files_of_their_own_and_are_there_at_once(tmp_path):
-    written = Journal(tmp_path / 'new' / 'run', tensorboard=False)
-    written.metrics(1, loss=2.0)
-    written.timings(1, seconds=0.5)
+    written = MetricsWriter(tmp_path / 'new' / 'run', tensorboard=False)
+    written.write_metrics(1, loss=2.0)
+    written.write_timings(1, seconds=0.5)
     assert read_metrics(tmp_path / 'new' / 'run') == [{'step': 1, 'loss': 2.0}]
     assert read_timings(tmp_path / 'new' / 'run') == [{'step': 1, 'seconds': 0.5}]
     written.close()
@@ -80,48 +80,48 @@ def test_two_runs_that_write_the_same_numbers_leave_the_same_bytes(tmp_path):
         ('b', [range(6), range(4, 9)]),
     ):  # b was killed after its checkpoint at 3
         for part in parts:
-            with Journal(tmp_path / name, tensorboard=False) as written:
-                written.cut_back(part[0] - 1)
+            with MetricsWriter(tmp_path / name, tensorboard=False) as written:
+                written.truncate_after(part[0] - 1)
                 for step in part:
-                    written.metrics(step, loss=1 / (step + 1))
+                    written.write_metrics(step, loss=1 / (step + 1))
     assert (tmp_path / 'a/metrics.jsonl').read_bytes() == (tmp_path / 'b/metrics.jsonl').read_bytes()
 
 
 def test_cutting_back_keeps_exactly_what_was_written_up_to_the_step_in_both_files(tmp_path):
-    with Journal(tmp_path, tensorboard=False) as written:
+    with MetricsWriter(tmp_path, tensorboard=False) as written:
         for step in range(0, 100, 10):
-            written.metrics(step, loss=step / 7)
-            written.timings(step, seconds=1.0)
+            written.write_metrics(step, loss=step / 7)
+            written.write_timings(step, seconds=1.0)
         before = lines(tmp_path)
-        written.cut_back(50)
+        written.truncate_after(50)
         assert lines(tmp_path) == before[:6]
         *kept, lost = read_timings(tmp_path)
         assert [entry['step'] for entry in kept] == [0, 10, 20, 30, 40, 50]
         assert lost == {'step': 50, 'lost_seconds': 4.0}
-        written.metrics(60, loss=0.5)  # and it goes on in the new file
+        written.write_metrics(60, loss=0.5)  # and it goes on in the new file
     assert [entry['step'] for entry in read_metrics(tmp_path)] == [0, 10, 20, 30, 40, 50, 60]
     assert sorted(os.listdir(tmp_path)) == ['metrics.jsonl', 'timings.jsonl']
 
 
 def test_cutting_back_where_nothing_was_written_is_nothing(tmp_path):
-    with Journal(tmp_path, tensorboard=False) as written:
-        written.cut_back(10)
+    with MetricsWriter(tmp_path, tensorboard=False) as written:
+        written.truncate_after(10)
     assert read_metrics(tmp_path) == [] and os.listdir(tmp_path) == []
 
 
 def test_a_last_line_torn_at_any_byte_is_dropped_and_never_a_whole_one(tmp_path):
-    with Journal(tmp_path, tensorboard=False) as written:
-        written.metrics(1, loss=0.25)
-        written.metrics(2, loss=12.5)
+    with MetricsWriter(tmp_path, tensorboard=False) as written:
+        written.write_metrics(1, loss=0.25)
+        written.write_metrics(2, loss=12.5)
     whole = (tmp_path / 'metrics.jsonl').read_bytes()
     first = whole.index(b'\n') + 1
     for end in range(first, len(whole) + 1):
         (tmp_path / 'metrics.jsonl').write_bytes(whole[:end])
         kept = 2 if end >= len(whole) - 1 else 1  # without its line break alone, the object is whole
         assert len(read_metrics(tmp_path)) == kept
-        with Journal(tmp_path, tensorboard=False) as resumed:
-            resumed.cut_back(2)
-            resumed.metrics(3, loss=1.0)
+        with MetricsWriter(tmp_path, tensorboard=False) as resumed:
+            resumed.truncate_after(2)
+            resumed.write_metrics(3, loss=1.0)
         assert [entry['step'] for entry in read_metrics(tmp_path)] == [1, 2][:kept] + [3]
 
 
@@ -138,9 +138,9 @@ def test_a_damaged_line_elsewhere_is_named(damage, tmp_path):
 
 
 def test_a_kill_while_cutting_back_leaves_the_old_file_whole(tmp_path, monkeypatch):
-    with Journal(tmp_path, tensorboard=False) as written:
-        written.metrics(1, loss=1.0)
-        written.metrics(2, loss=2.0)
+    with MetricsWriter(tmp_path, tensorboard=False) as written:
+        written.write_metrics(1, loss=1.0)
+        written.write_metrics(2, loss=2.0)
     before = (tmp_path / 'metrics.jsonl').read_bytes()
 
     def killed(*_):
@@ -149,27 +149,27 @@ def test_a_kill_while_cutting_back_leaves_the_old_file_whole(tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(metrics_writer.os, 'replace', killed)
         with pytest.raises(KeyboardInterrupt):
-            Journal(tmp_path, tensorboard=False).cut_back(1)
+            MetricsWriter(tmp_path, tensorboard=False).truncate_after(1)
     assert (tmp_path / 'metrics.jsonl').read_bytes() == before
-    Journal(tmp_path, tensorboard=False).cut_back(1)  # what lay aside does not stand in the way
+    MetricsWriter(tmp_path, tensorboard=False).truncate_after(1)  # what lay aside does not stand in the way
     assert read_metrics(tmp_path) == [{'step': 1, 'loss': 1.0}]
 
 
 def test_one_who_is_not_the_writer_writes_and_says_nothing(tmp_path, capsys):
-    with Journal(tmp_path, tensorboard=True, writer=False) as silent:
-        silent.metrics(1, loss=1.0)
-        silent.timings(1, seconds=1.0)
-        silent.line('words')
-        silent.bar(1, 2)
-        silent.cut_back(0)
+    with MetricsWriter(tmp_path, tensorboard=True, writer=False) as silent:
+        silent.write_metrics(1, loss=1.0)
+        silent.write_timings(1, seconds=1.0)
+        silent.print_line('words')
+        silent.update_progress(1, 2)
+        silent.truncate_after(0)
         silent.flush()
     assert os.listdir(tmp_path) == [] and capsys.readouterr() == ('', '')
 
 
 def test_flushing_asks_the_system_to_write_each_open_file(tmp_path, monkeypatch):
-    with Journal(tmp_path, tensorboard=False) as written:
-        written.metrics(1, loss=1.0)
-        written.timings(1, seconds=1.0)
+    with MetricsWriter(tmp_path, tensorboard=False) as written:
+        written.write_metrics(1, loss=1.0)
+        written.write_timings(1, seconds=1.0)
         synced, whole = [], os.fsync
         monkeypatch.setattr(metrics_writer.os, 'fsync', lambda file: synced.append(file) or whole(file))
         written.flush()
@@ -194,37 +194,37 @@ def events(workdir):
 
 
 def test_tensorboard_gets_metrics_and_timings_as_scalars(tmp_path):
-    with Journal(tmp_path, tensorboard=True) as written:
-        written.metrics(5, loss=2.5, top1_error=0.75)
-        written.timings(5, images_per_second=100.0)
+    with MetricsWriter(tmp_path, tensorboard=True) as written:
+        written.write_metrics(5, loss=2.5, top1_error=0.75)
+        written.write_timings(5, images_per_second=100.0)
     scalars, _ = events(tmp_path)
     assert sorted(scalars) == [('images_per_second', 5, 100.0), ('loss', 5, 2.5), ('top1_error', 5, 0.75)]
 
 
 def test_after_cutting_back_tensorboard_is_told_to_forget_what_came_later(tmp_path):
-    with Journal(tmp_path, tensorboard=True) as written:
-        written.cut_back(40)
-        written.metrics(50, loss=1.0)
+    with MetricsWriter(tmp_path, tensorboard=True) as written:
+        written.truncate_after(40)
+        written.write_metrics(50, loss=1.0)
     assert events(tmp_path)[1] == [41]
 
 
 def test_lines_go_to_standard_output_at_once_and_where_there_is_no_terminal_there_is_no_bar(tmp_path, capsys):
-    with Journal(tmp_path, tensorboard=False) as written:
-        written.bar(1, 10, loss='2.30')
-        written.line('step 1')
-        written.bar(2, 10)
-        written.line('step 2')
+    with MetricsWriter(tmp_path, tensorboard=False) as written:
+        written.update_progress(1, 10, loss='2.30')
+        written.print_line('step 1')
+        written.update_progress(2, 10)
+        written.print_line('step 2')
     assert capsys.readouterr() == ('step 1\nstep 2\n', '')
 
 
 TERMINAL = """
-from alexnet_jax.train.metrics_writer import Journal
-with Journal('unused', tensorboard=False) as journal:
+from alexnet_jax.train.metrics_writer import MetricsWriter
+with MetricsWriter('unused', tensorboard=False) as journal:
     for step in range(1, 4):
-        journal.bar(step, 3, what='training', loss=f'{1 / step:.2f}')
-        journal._bar.refresh()
-        journal.line(f'step {step}')
-    journal.bar(1, 2, what='scoring')
+        journal.update_progress(step, 3, what='training', loss=f'{1 / step:.2f}')
+        journal._progress.refresh()
+        journal.print_line(f'step {step}')
+    journal.update_progress(1, 2, what='scoring')
 """
 
 

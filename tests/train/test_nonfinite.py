@@ -9,7 +9,7 @@ import pytest
 from tiny_run import tiny_config
 
 from alexnet_jax import commands
-from alexnet_jax.checkpoint.manager import Checkpoints
+from alexnet_jax.checkpoint.manager import CheckpointManager
 from alexnet_jax.data import pipeline
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import loop, metrics_writer, nonfinite
@@ -48,7 +48,7 @@ def poisoned(monkeypatch):
 
 
 def arrays_of(workdir):
-    held = Checkpoints(workdir / 'checkpoints', reads_only=True)
+    held = CheckpointManager(workdir / 'checkpoints', read_only=True)
     record = json.loads((workdir / 'checkpoints' / str(held.steps()[-1]) / 'record' / 'metadata').read_text())
     held.close()
     return record
@@ -57,10 +57,10 @@ def arrays_of(workdir):
 def test_it_stops_with_steps_rate_norm_and_the_examples_of_those_batches(directory, tmp_path, poisoned):
     config = config_of(directory)
     with pytest.raises(
-        loop.NotFinite, match=r'At step 8 .*rate 0\.\d+.*batches of steps 6 to 8 hold .* more examples'
+        loop.NonFiniteLoss, match=r'At step 8 .*rate 0\.\d+.*batches of steps 6 to 8 hold .* more examples'
     ):
         commands.run('train', config, str(tmp_path))
-    (event,) = nonfinite.read(str(tmp_path))
+    (event,) = nonfinite.read_events(str(tmp_path))
     assert event['steps'] == [6, 8] and event['positions'] == [40, 64] and event['rate'] > 0
     assert list(event['examples']) == ['6', '7', '8']
     # The ids are those of the batches: made again, alone.
@@ -72,7 +72,7 @@ def test_it_stops_with_steps_rate_norm_and_the_examples_of_those_batches(directo
     for number, names in event['examples'].items():
         records = stream.batch(int(number) - 1)['id']
         assert names == [data.split('train')[int(record)][2] for record in records]
-    held = Checkpoints(tmp_path / 'checkpoints')
+    held = CheckpointManager(tmp_path / 'checkpoints')
     assert held.steps()[-1] <= 7
     held.close()
 
@@ -91,19 +91,19 @@ def test_on_request_the_run_goes_on_without_those_batches_and_again_just_so(
     assert arrays_of(whole)['record']['skipped'] == [[40, 64]]
 
     # Stopped after the skipping, at another cadence, and gone on: the position is the checkpoint's.
-    bar, asked = metrics_writer.Journal.bar, []
+    bar, asked = metrics_writer.MetricsWriter.update_progress, []
 
     def interrupted(self, done, total, **shown):
         if done == 7 and not asked and self is not None:
             asked.append(os.kill(os.getpid(), signals.SIGNALS[0]))
         bar(self, done, total, **shown)
 
-    monkeypatch.setattr(metrics_writer.Journal, 'bar', interrupted)
+    monkeypatch.setattr(metrics_writer.MetricsWriter, 'update_progress', interrupted)
     config.checkpoint.every_steps = 3
     with pytest.raises(signals.Stopped):
         commands.run('train', config, str(broken))
     commands.run('train', config, str(broken))
-    assert (broken / metrics_writer.METRICS).read_text() == (whole / metrics_writer.METRICS).read_text()
+    assert (broken / metrics_writer.METRICS_FILE).read_text() == (whole / metrics_writer.METRICS_FILE).read_text()
     assert arrays_of(broken)['leaves'] == arrays_of(whole)['leaves']
 
 
@@ -111,14 +111,14 @@ def test_behind_a_change_of_the_batch_it_goes_back_to_what_that_checkpoint_had_s
     directory, tmp_path, poisoned, monkeypatch
 ):
     fields = {'train.on_nonfinite': 'skip', 'checkpoint.every_steps': 1, 'checkpoint.keep_every_steps': 2}
-    config, asked, save = config_of(directory, **fields, **{'train.batch_size': 16}), [], Checkpoints.save
+    config, asked, save = config_of(directory, **fields, **{'train.batch_size': 16}), [], CheckpointManager.save
 
     def interrupted(self, step, *given, **named):
         save(self, step, *given, **named)
         if step == 3 and not asked:
             asked.append(os.kill(os.getpid(), signals.SIGNALS[0]))
 
-    monkeypatch.setattr(Checkpoints, 'save', interrupted)
+    monkeypatch.setattr(CheckpointManager, 'save', interrupted)
     with pytest.raises(signals.Stopped, match='up to step 3'):
         commands.run('train', config, str(tmp_path))
     config.train.batch_size = 8  # from example 48 on; the second batch explodes, and step 2 had seen 32
@@ -129,7 +129,7 @@ def test_behind_a_change_of_the_batch_it_goes_back_to_what_that_checkpoint_had_s
 
 
 def test_what_stopped_can_be_gone_on_with_by_skipping(directory, tmp_path, poisoned):
-    with pytest.raises(loop.NotFinite):
+    with pytest.raises(loop.NonFiniteLoss):
         commands.run('train', config_of(directory), str(tmp_path))
     skipping = config_of(directory, **{'train.on_nonfinite': 'skip'})
     assert commands.run('train', skipping, str(tmp_path))['checkpoint_step'] == 12
@@ -137,9 +137,9 @@ def test_what_stopped_can_be_gone_on_with_by_skipping(directory, tmp_path, poiso
 
 def test_where_skipping_does_not_help_it_stops(directory, tmp_path):
     config = config_of(directory, **{'train.on_nonfinite': 'skip', 'train.learning_rate': 1e30})
-    with pytest.raises(loop.NotFinite, match='smaller train.learning_rate'):
+    with pytest.raises(loop.NonFiniteLoss, match='smaller train.learning_rate'):
         commands.run('train', config, str(tmp_path))
-    assert 1 <= len(nonfinite.read(str(tmp_path)))
+    assert 1 <= len(nonfinite.read_events(str(tmp_path)))
 
 
 def stream(skipped, length=100):
@@ -181,8 +181,8 @@ def test_a_range_before_a_change_of_the_batch_is_behind_it():
 
 def test_a_range_that_holds_older_ones_takes_their_place_and_too_many_are_an_end():
     _, short = stream(((20, 32),))
-    end = loop.NotFinite(6, float('nan'), float('nan'), 0.1)  # steps 4, 5, 6 stand at 16, 32, 36
-    assert nonfinite.without(end, short) == ((16, 40),)
+    end = loop.NonFiniteLoss(6, float('nan'), float('nan'), 0.1)  # steps 4, 5, 6 stand at 16, 32, 36
+    assert nonfinite.ranges_to_skip(end, short) == ((16, 40),)
     _, full = stream(tuple((each, each + 4) for each in range(0, 200, 40)))
-    with pytest.raises(loop.NotFinite):
-        nonfinite.without(end, full)
+    with pytest.raises(loop.NonFiniteLoss):
+        nonfinite.ranges_to_skip(end, full)

@@ -41,7 +41,7 @@ def run(trained):
             mean=data.mean,
             key=jax.random.fold_in(key, 1),
         )
-        state, rates = train_step.first_state(network, mesh), np.full((len(layers), 2), RATE, np.float32)
+        state, rates = train_step.init_train_state(network, mesh), np.full((len(layers), 2), RATE, np.float32)
         read = []
         with prefetch.feed(stream.batches(0, STEPS), batch_sharding(mesh)) as batches:
             for number, batch in enumerate(batches):

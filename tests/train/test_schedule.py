@@ -7,34 +7,34 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from alexnet_jax.train.schedule import Plateau, Schedule, layer_rates
+from alexnet_jax.train.schedule import LearningRateSchedule, ReduceOnPlateau, layer_learning_rates
 
 
 def test_the_papers_three_drops_divide_by_ten():
-    schedule = Schedule('step', 0.01, 90, drops=(30, 60, 80))
+    schedule = LearningRateSchedule('step', 0.01, 90, drops=(30, 60, 80))
     assert [schedule.at(epoch) for epoch in (0, 29.99, 30, 59, 60, 80, 90)] == pytest.approx(
         [0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-5, 1e-5]
     )
 
 
 def test_a_cosine_goes_from_the_rate_to_zero_behind_its_warm_up():
-    schedule = Schedule('cosine', 0.2, 10, warmup=2)
+    schedule = LearningRateSchedule('cosine', 0.2, 10, warmup=2)
     assert [schedule.at(epoch) for epoch in (0, 1, 2, 6, 10, 11)] == pytest.approx([0, 0.1, 0.2, 0.1, 0, 0])
 
 
 def test_factors_by_layer_and_a_frozen_layer():
-    rates = layer_rates(('conv1', 'conv2', 'fc8'), 0.01, {'conv1': 0, 'fc8': 2})
+    rates = layer_learning_rates(('conv1', 'conv2', 'fc8'), 0.01, {'conv1': 0, 'fc8': 2})
     assert rates.dtype == np.float32
     np.testing.assert_allclose(rates, [[0, 0], [0.01, 0.01], [0.02, 0.02]], rtol=1e-6)
 
 
 def test_biases_may_learn_faster_than_weights():
-    rates = layer_rates(('conv1', 'fc8'), 0.01, {'fc8': 2}, biases=2.0)
+    rates = layer_learning_rates(('conv1', 'fc8'), 0.01, {'fc8': 2}, biases=2.0)
     np.testing.assert_allclose(rates, [[0.01, 0.02], [0.02, 0.04]], rtol=1e-6)
 
 
 def test_three_plateaus_divide_the_rate_and_the_fourth_ends_the_run():
-    plateau = Plateau(patience=2, min_delta=0.01)
+    plateau = ReduceOnPlateau(patience=2, min_delta=0.01)
     errors = [0.9, 0.8, 0.795, 0.8] + [0.79, 0.9, 0.9] + [0.785, 0.785, 0.9, 0.9]
     made = [plateau.see(error) for error in errors]
     # 0.795 is no improvement by a hundredth, 0.79 is, and 0.785 is none on that
@@ -44,7 +44,7 @@ def test_three_plateaus_divide_the_rate_and_the_fourth_ends_the_run():
 
 
 def test_the_rate_falls_tenfold_at_each_plateau():
-    plateau, factors = Plateau(patience=1, min_delta=0.0), []
+    plateau, factors = ReduceOnPlateau(patience=1, min_delta=0.0), []
     while not plateau.over:
         plateau.see(0.5)
         factors.append(plateau.factor)
@@ -52,7 +52,7 @@ def test_the_rate_falls_tenfold_at_each_plateau():
 
 
 def test_an_equal_error_is_no_improvement_even_where_any_improvement_counts():
-    plateau = Plateau(patience=1, min_delta=0.0)
+    plateau = ReduceOnPlateau(patience=1, min_delta=0.0)
     assert [plateau.see(error) for error in (0.5, 0.5, 0.4999, 0.4999)] == [False, True, False, True]
 
 
@@ -61,10 +61,10 @@ def test_an_equal_error_is_no_improvement_even_where_any_improvement_counts():
     st.lists(st.integers(0, 20), max_size=30), st.integers(0, 30), st.integers(1, 4), st.integers(0, 3)
 )
 def test_a_plateau_goes_on_from_its_state_as_if_nothing_had_been(errors, cut, patience, delta):
-    unbroken = Plateau(patience, delta / 20)
+    unbroken = ReduceOnPlateau(patience, delta / 20)
     made = [unbroken.see(error / 20) for error in errors]
-    first = Plateau(patience, delta / 20)
+    first = ReduceOnPlateau(patience, delta / 20)
     before = [first.see(error / 20) for error in errors[:cut]]
-    second = Plateau(patience, delta / 20, **json.loads(json.dumps(first.state())))
+    second = ReduceOnPlateau(patience, delta / 20, **json.loads(json.dumps(first.state())))
     assert before + [second.see(error / 20) for error in errors[cut:]] == made
     assert second == unbroken

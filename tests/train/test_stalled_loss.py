@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from alexnet_jax.train.stalled_loss import Standstill
+from alexnet_jax.train.stalled_loss import StalledLossDetector
 
 LEVEL = math.log(10)
 
 
 def told(losses, steps=100, **options):
     """The steps, counted from 1, at which it spoke."""
-    watch = Standstill(10, steps, **options)
+    watch = StalledLossDetector(10, steps, **options)
     return [step for step, loss in enumerate(losses, 1) if watch.see(loss)]
 
 
@@ -43,11 +43,11 @@ def test_a_loss_that_leaves_the_level_makes_it_count_anew():
 
 
 def test_the_causes_come_in_order_and_the_papers_initialization_first_where_it_is_used():
-    said = str(Standstill(1000, 2000))
+    said = str(StalledLossDetector(1000, 2000))
     places = [
         said.index(word) for word in ('2,000 steps', '6.9078', '1. the paper', 'wait', 'source2012 or he')
     ]
     places += [said.index(word) for word in ('2. a --config.train.learning_rate', '3. labels', '4. pixels')]
     assert places == sorted(places)
-    assert '1. the initialization source2012' in str(Standstill(10, 1, initialization='source2012'))
-    assert '1. a --config.train.learning_rate' in str(Standstill(10, 1, initialization='he'))
+    assert '1. the initialization source2012' in str(StalledLossDetector(10, 1, initialization='source2012'))
+    assert '1. a --config.train.learning_rate' in str(StalledLossDetector(10, 1, initialization='he'))

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from alexnet_jax.train import timing
-from alexnet_jax.train.metrics_writer import TIMINGS, Journal, read_timings
+from alexnet_jax.train.metrics_writer import TIMINGS_FILE, MetricsWriter, read_timings
 
 
 def test_shares_are_of_all_the_time_of_all_starts():
@@ -17,23 +17,23 @@ def test_shares_are_of_all_the_time_of_all_starts():
         {'step': 20, 'start_seconds': 2.0, 'compile_seconds': 8.0},
         {'step': 40, 'seconds': 10.0, 'waiting': 0.0},
     ]
-    assert timing.sentence(rows) == (
+    assert timing.format_time_breakdown(rows) == (
         'Where the time went (100.0 s, started 2 times): step 55.0%, input wait 5.0%, compile 16.0%, evaluation 6.0%, '
         'checkpoint 4.0%, start 4.0%, lost to kills 10.0%.'
     )
-    assert sum(timing.total(rows).values()) == pytest.approx(100)
-    assert timing.sentence([]) == ''
+    assert sum(timing.sum_phases(rows).values()) == pytest.approx(100)
+    assert timing.format_time_breakdown([]) == ''
 
 
 def test_rows_of_the_first_version_count():
-    assert timing.total([{'step': 4, 'seconds': 4.0, 'waiting': 0.25, 'images': 64}]) == {
+    assert timing.sum_phases([{'step': 4, 'seconds': 4.0, 'waiting': 0.25, 'images': 64}]) == {
         'wait': 1.0,
         'step': 3.0,
     }
 
 
 def test_time_is_taken_once():
-    spent = timing.Ledger()
+    spent = timing.PhaseTimer()
     with pytest.raises(ZeroDivisionError), spent.of('evaluation'):
         time.sleep(0.01)
         raise ZeroDivisionError
@@ -43,14 +43,14 @@ def test_time_is_taken_once():
 
 
 def test_what_a_kill_undid_is_written_down_when_the_run_goes_on(tmp_path):
-    with Journal(tmp_path, tensorboard=False) as journal:
-        journal.timings(0, compile_seconds=3.0)
-        journal.timings(10, seconds=5.0, waiting=0.0)
-        journal.timings(20, seconds=7.0, waiting=0.5, checkpoint_seconds=1.0)
-        journal.cut_back(10)
+    with MetricsWriter(tmp_path, tensorboard=False) as journal:
+        journal.write_timings(0, compile_seconds=3.0)
+        journal.write_timings(10, seconds=5.0, waiting=0.0)
+        journal.write_timings(20, seconds=7.0, waiting=0.5, checkpoint_seconds=1.0)
+        journal.truncate_after(10)
         assert read_timings(tmp_path)[-1] == {'step': 10, 'lost_seconds': 8.0}
-        journal.cut_back(10)  # killed again before a row
+        journal.truncate_after(10)  # killed again before a row
         assert [row['step'] for row in read_timings(tmp_path)] == [0, 10, 10]
-        journal.cut_back(0)  # back to the beginning: what was lost before stays lost
-    rows = [json.loads(line) for line in (tmp_path / TIMINGS).read_text().splitlines()]
-    assert timing.total(rows)['lost'] == 13.0
+        journal.truncate_after(0)  # back to the beginning: what was lost before stays lost
+    rows = [json.loads(line) for line in (tmp_path / TIMINGS_FILE).read_text().splitlines()]
+    assert timing.sum_phases(rows)['lost'] == 13.0

@@ -55,7 +55,7 @@ def made(mesh, net, **settings):
 def gradients_and_sums(mesh, net, dtype=np.float32, **settings):
     """At a rate of one and without decay the first velocity is minus the gradient."""
     rates = np.ones((len(net.architecture.parameters()), 2), dtype)
-    state = jax.tree.map(lambda each: each.astype(dtype), train_step.first_state(net, mesh))
+    state = jax.tree.map(lambda each: each.astype(dtype), train_step.init_train_state(net, mesh))
     state, sums = made(mesh, net, **settings)(state, batch(mesh), rates, np.uint32(7))
     return jax.device_get((state['velocity'], sums, state['parameters']))
 
@@ -96,7 +96,7 @@ def test_a_batch_in_parts_is_the_whole_one_but_for_rounding():
 def test_a_batch_in_parts_needs_less_memory_and_moves_no_images():
     mesh, net = mesh_of((2, 2)), network()
     rates = np.ones((len(net.architecture.parameters()), 2), np.float32)
-    arguments = (train_step.first_state(net, mesh), batch(mesh), rates, np.uint32(0))
+    arguments = (train_step.init_train_state(net, mesh), batch(mesh), rates, np.uint32(0))
     whole, parts = (made(mesh, net, accumulate=n).lower(*arguments).compile() for n in (1, 4))
     assert parts.memory_analysis().temp_size_in_bytes < 0.75 * whole.memory_analysis().temp_size_in_bytes
     kinds = r'(all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\('

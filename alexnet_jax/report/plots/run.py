@@ -272,10 +272,5 @@ def short(name: str, longest: int) -> str:
 
 def save(figure: Figure, file: File) -> None:
     """As PNG, written aside and renamed; the same bytes for the same picture."""
-    file = Path(file)
-    aside = file.with_name(f'.{file.name}.{os.getpid()}')
-    try:
-        figure.savefig(aside, format='png', metadata={'Software': None})
-        atomic_io.put_in_place(aside, file)
-    finally:
-        aside.unlink(missing_ok=True)
+    with atomic_io.write_atomic(file, 'wb') as stream:
+        figure.savefig(stream, format='png', metadata={'Software': None})
