@@ -84,7 +84,9 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
     options = compiler_options(config.machine.ynnpack_dots_only)
     images, labels = images_of(batch, side, shape.classes)
     mean = np.full((side, side, 3), 125, np.float32)
-    state = train_step.init_train_state(network, mesh)
+    layers = tuple(shape.parameters())
+    rule = optimizer.paper_sgd(layers, momentum=config.train.momentum, weight_decay=config.train.weight_decay)
+    state = train_step.init_train_state(network, rule, mesh)
     if what != 'train':
 
         def forward(parameters, images):
@@ -94,12 +96,15 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
         evaluator = Evaluator(
             forward, mean, crop=shape.crop, views=views, batch=batch, mesh=mesh, compiler_options=options
         )
-        return lambda: evaluator.probabilities(state['parameters'], images)
+        return lambda: evaluator.probabilities(state.params, images)
 
-    layers = tuple(shape.parameters())
-    chain = optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.weight_decay)
     one = train_step.make_train_step(
-        network, chain, mesh, mean=mean, key=jax.random.key(1), compiler_options=options
+        network,
+        rule,
+        mesh,
+        mean=mean,
+        key=jax.random.key(1),
+        options=train_step.StepOptions(compiler_options=options),
     )
     zeros = {name: np.zeros(batch, np.int32) for name in ('id', 'top', 'left')}
     flags = {'mirror': np.zeros(batch, bool), 'real': np.ones(batch, bool)}

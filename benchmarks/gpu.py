@@ -184,7 +184,7 @@ def prepared(given: argparse.Namespace) -> dataset.Dataset:
     config.prepare.image_size = shape.crop * 8 // 7
     config.prepare.num_workers = given.threads
     config.data.directory = str(given.out / 'records')
-    if not (given.out / 'records' / dataset.MANIFEST).exists():
+    if not (given.out / 'records' / dataset.MANIFEST_FILE).exists():
         commands.run('prepare', config)
     return dataset.open_dataset(config.data.directory)
 
@@ -192,7 +192,7 @@ def prepared(given: argparse.Namespace) -> dataset.Dataset:
 def whole(given: argparse.Namespace, data: dataset.Dataset, batch: int, *, held: bool) -> dict:
     """Steps as a run makes them, from the device cache or from JPEG records: images a second, share of waiting."""
     shape, count = presets.get(given.preset), max(4, given.steps * 256 // max(batch, 256))
-    stream = pipeline.Training(
+    stream = pipeline.TrainPipeline(
         data.split('train'),
         seed=0,
         batch=batch,
@@ -207,11 +207,11 @@ def whole(given: argparse.Namespace, data: dataset.Dataset, batch: int, *, held:
     mesh = make_mesh((1, 1), columns=shape.columns)
     images = None
     if held:
-        placed = device_cache.place(data.split('train'), replicated_sharding(mesh), threads=given.threads)
+        placed = device_cache.load_to_devices(data.split('train'), replicated_sharding(mesh), threads=given.threads)
         stream, images = stream.without_pixels(placed.labels), placed.images
     with formulation('both'):
         one = steps.compiled(given.preset, mesh, images, compute='bfloat16')
-        with prefetch.feed(stream.batches(0, count + 3), batch_sharding(mesh), ahead=4) as batches:
+        with prefetch.prefetch_to_device(stream.batches(0, count + 3), batch_sharding(mesh), ahead=4) as batches:
             for number in range(3):
                 jax.block_until_ready(one(next(batches), number))
             waited, began = batches.waited, time.perf_counter()

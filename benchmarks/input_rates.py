@@ -43,15 +43,15 @@ def prepared(workdir: Path, encoding: str, path: str, images: int) -> str:
         config.prepare.source, config.prepare.path = 'tar', path
     else:
         config.prepare.source, config.prepare.num_cutouts = 'cutouts', f'{images},20,20'
-    if not (workdir / encoding / dataset.MANIFEST).exists():
+    if not (workdir / encoding / dataset.MANIFEST_FILE).exists():
         commands.run('prepare', config)
     return config.data.directory
 
 
-def stream(directory: str, threads: int = 1) -> pipeline.Training:
+def stream(directory: str, threads: int = 1) -> pipeline.TrainPipeline:
     """The training batches of that dataset, as a run makes them."""
     data = dataset.open_dataset(directory)
-    return pipeline.Training(
+    return pipeline.TrainPipeline(
         data.split('train'),
         seed=0,
         batch=BATCH,
@@ -72,12 +72,12 @@ def rate(work: Callable[[], int]) -> float:
     return images / (time.perf_counter() - began)
 
 
-def made(batches: pipeline.Training, first: int, count: int) -> int:
+def made(batches: pipeline.TrainPipeline, first: int, count: int) -> int:
     """Makes so many batches from number `first` on; the images in them."""
     return sum(len(each['label']) for each in batches.batches(first, first + count))
 
 
-_opened: dict[str, pipeline.Training] = {}
+_opened: dict[str, pipeline.TrainPipeline] = {}
 
 
 def made_in_process(directory: str, first: int, count: int) -> int:

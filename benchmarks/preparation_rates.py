@@ -62,7 +62,7 @@ def decoding(photographs: list[bytes], rounds: int) -> float:
         began = time.perf_counter()
         for _ in range(rounds):
             for data in photographs:
-                image_io.decode(data)
+                image_io.decode_image(data)
         taken.append(time.perf_counter() - began)
     return rounds * len(photographs) / min(taken)
 
@@ -71,7 +71,7 @@ def preparing(file: Path, directory: Path, workers: int, side: int) -> float:
     """Images a second of a whole preparation, its start and its end included."""
     source = sources.open_source('tar', str(file), side=side, validation_share=0.01, test_share=0)
     began = time.perf_counter()
-    numbers = builder.prepare(source, directory, side=side, workers=workers, progress=False)
+    numbers = builder.prepare_dataset(source, directory, side=side, workers=workers, progress=False)
     return (numbers['train'] + numbers['validation']) / (time.perf_counter() - began)
 
 

@@ -66,19 +66,19 @@ def main() -> None:
     given = parser.parse_args()
     with tarfile.open(given.photographs) as tar:
         files = [tar.extractfile(info).read() for info in tar if info.isreg()]  # type: ignore[union-attr]
-    photographs = [image_io.decode(data) for data in files]
+    photographs = [image_io.decode_image(data) for data in files]
     photographs = [image for image in photographs if min(image.shape[:2]) >= 300]
     every, stored, times = [], [], [0.0, 0.0]
     for shorter in map(int, given.shorter.split(',')):
         here, spent = [], [0.0, 0.0]
         for number in range(MOSAICS):
             data = mosaic(photographs, shorter, number)
-            whole = image_io.resize_and_crop(image_io.decode(data), given.side)
-            square, opened = image_io.square(data, given.side)
+            whole = image_io.resize_and_crop(image_io.decode_image(data), given.side)
+            square, opened = image_io.decode_center_square(data, given.side)
             here.append(differences(square, whole))
-            stored.append(differences(image_io.decode(image_io.encode_jpeg(whole, 95)), whole))
-            spent[0] += seconds(lambda data=data: image_io.resize_and_crop(image_io.decode(data), given.side))
-            spent[1] += seconds(lambda data=data: image_io.square(data, given.side))
+            stored.append(differences(image_io.decode_image(image_io.encode_jpeg(whole, 95)), whole))
+            spent[0] += seconds(lambda data=data: image_io.resize_and_crop(image_io.decode_image(data), given.side))
+            spent[1] += seconds(lambda data=data: image_io.decode_center_square(data, given.side))
         every += here
         times = [total + more for total, more in zip(times, spent, strict=True)]
         print(

@@ -77,10 +77,10 @@ class Trials:
             name: schedule.layer_learning_rates(layers, config.train.learning_rate, FACTORS.get(name, {}))
             for name in initializers.INITIALIZATIONS
         }
-        chain = optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.weight_decay)
+        self._rule = optimizer.paper_sgd(layers, momentum=config.train.momentum, weight_decay=config.train.weight_decay)
         network = factories.network_of(config, self._shape)
         self._step = train_step.make_train_step(
-            network, chain, self._mesh, mean=self._data.mean, key=self._keys(0)[1]
+            network, self._rule, self._mesh, mean=self._data.mean, key=self._keys(0)[1]
         )
 
     def _keys(self, seed: int):
@@ -101,9 +101,9 @@ class Trials:
         weights, dropout = self._keys(seed)
         network = self._rooms.network_of(self._config, self._shape, key=weights)
         one = dataclasses.replace(self._step, constants=(self._step.constants[0], dropout))
-        state, losses = self._first_state(network, self._mesh), []
+        state, losses = self._first_state(network, self._rule, self._mesh), []
         stream = self._rooms.training_of(self._config, self._data, self._shape, self._mesh)
-        with prefetch.feed(stream.batches(0, steps), batch_sharding(self._mesh)) as batches:
+        with prefetch.prefetch_to_device(stream.batches(0, steps), batch_sharding(self._mesh)) as batches:
             for number in range(steps):
                 state, sums = one(state, next(batches), self._rates[initialization], np.uint32(number))
                 sums = jax.device_get(sums)

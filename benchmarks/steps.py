@@ -63,17 +63,18 @@ def compiled(
     names = tuple(shape.parameters())
     network = AlexNet(shape, key=jax.random.key(0), initialization='he', compute=compute)
     side = shape.crop if images is None else images.shape[1]
+    rule = optimizer.paper_sgd(names, momentum=0.9, weight_decay=5e-4)
     one = train_step.make_train_step(
         network,
-        optimizer.paper_sgd(names, momentum=0.9, decay=5e-4),
+        rule,
         mesh,
         mean=np.zeros((side, side, 3), np.float32),
         key=jax.random.key(1),
-        images=images,
-        compiler_options=compiler_options(dots_only),
+        options=train_step.StepOptions(compiler_options=compiler_options(dots_only)),
+        cached_images=images,
     )
     rates = np.full((len(names), 2), 1e-9, np.float32)
-    state = train_step.init_train_state(network, mesh)
+    state = train_step.init_train_state(network, rule, mesh)
 
     def made(batch: dict[str, jax.Array], number: int) -> Any:
         nonlocal state

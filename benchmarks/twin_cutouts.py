@@ -105,17 +105,17 @@ def ours(race: Race, seed: int, compute: str) -> dict:
 
     network, stream = race.begin(seed, compute)
     train = race.config.train
-    chain = optimizer.paper_sgd(race.layers, momentum=train.momentum, decay=train.weight_decay)
+    rule = optimizer.paper_sgd(race.layers, momentum=train.momentum, weight_decay=train.weight_decay)
     dropout = jax.random.fold_in(jax.random.key(seed), 1)
-    one = train_step.make_train_step(network, chain, race.mesh, mean=race.data.mean, key=dropout)
-    state, losses, began = train_step.init_train_state(network, race.mesh), [], time.perf_counter()
-    with prefetch.feed(stream.batches(0, race.plan.last), batch_sharding(race.mesh)) as batches:
-        for number in range(race.plan.last):
-            state, sums = one(state, next(batches), race.plan.rates(number), np.uint32(number))
+    one = train_step.make_train_step(network, rule, race.mesh, mean=race.data.mean, key=dropout)
+    state, losses, began = train_step.init_train_state(network, rule, race.mesh), [], time.perf_counter()
+    with prefetch.prefetch_to_device(stream.batches(0, race.plan.num_steps), batch_sharding(race.mesh)) as batches:
+        for number in range(race.plan.num_steps):
+            state, sums = one(state, next(batches), race.plan.learning_rates(number), np.uint32(number))
             losses.append(sums['loss'] / sums['images'])
     losses = [float(each) for each in jax.device_get(losses)]
     seconds = time.perf_counter() - began
-    rates = race.evaluator(network).rates(state['parameters'], race.scoring())
+    rates = race.evaluator(network).rates(state.params, race.scoring())
     return result(rates['top1_error'], losses, seconds)
 
 
@@ -138,7 +138,7 @@ def theirs(race: Race, seed: int, threads: int) -> dict:
     other.keep = next(layer.keep for layer in race.shape.layers if layer.name == 'drop6')
     rule = twin.PaperSGD(other, momentum=race.config.train.momentum, decay=race.config.train.weight_decay)
     finish, losses, began = jax.jit(train_step.normalize_batch), [], time.perf_counter()
-    for number, batch in enumerate(stream.batches(0, race.plan.last)):
+    for number, batch in enumerate(stream.batches(0, race.plan.num_steps)):
         images = np.asarray(finish(batch, race.data.mean))
         losses.append(twin.train_step(other, rule, images, batch['label'], rate_of(race, number)))
     seconds = time.perf_counter() - began
@@ -150,7 +150,7 @@ def rate_of(race: Race, number: int) -> Callable[[str], float]:
     """The rate of each of PyTorch's parameters at that step."""
     import numpy as np
 
-    table = dict(zip(race.layers, np.asarray(race.plan.rates(number)).tolist(), strict=True))
+    table = dict(zip(race.layers, np.asarray(race.plan.learning_rates(number)).tolist(), strict=True))
     return lambda name: table[name.partition('.')[0]][name.endswith('.bias')]
 
 

@@ -14,7 +14,6 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.commands import factories, prepare
-from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.config import validate
 from alexnet_jax.data import dataset, pipeline, prefetch
 from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, is_primary
@@ -22,6 +21,7 @@ from alexnet_jax.models import presets
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.report import benchmark_report, layer_benchmark, memory
 from alexnet_jax.report.plots import layer_time
+from alexnet_jax.runtime import atomic_io
 from alexnet_jax.train import optimizer, schedule, train_step
 
 FILE, PICTURE = 'benchmark.json', 'benchmark.png'
@@ -88,7 +88,7 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
     report['layers'] = [vars(layer) for layer in each]
     log.info('%s', '\n'.join(benchmark_report.lines(report, shape)))
     if is_primary():
-        folder.write_json(Path(workdir) / FILE, report)
+        atomic_io.write_json(Path(workdir) / FILE, report)
         layer_time.by_layer(
             each,
             Path(workdir) / PICTURE,
@@ -101,8 +101,8 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
 def prepared(config: ConfigDict, workdir: str) -> dataset.Dataset | None:
     """The dataset that the config trains on, where it is there or quickly made; else None, with a line."""
-    directory = prepare.directory(config, workdir)
-    if (directory / dataset.MANIFEST).exists() or config.prepare.source == 'cutouts':
+    directory = prepare.locate_dataset(config, workdir)
+    if (directory / dataset.MANIFEST_FILE).exists() or config.prepare.source == 'cutouts':
         return factories.open_dataset(config, workdir)
     log.info('No dataset in %s yet: noise takes its place, and the input is not measured.', directory)
     return None
@@ -121,7 +121,7 @@ def whole(
     shape: Architecture,
     mesh: Mesh,
     data: dataset.Dataset | None,
-    stream: pipeline.Training | None,
+    stream: pipeline.TrainPipeline | None,
 ) -> dict[str, Any]:
     """The training step: its compilation, its time alone, the memory of its program, its time behind the input."""
     layers, steps = tuple(shape.parameters()), config.benchmark.steps
@@ -157,7 +157,7 @@ def whole(
     found['step'] = layer_benchmark.spread(layer_benchmark.timed(lambda: run(placed), steps))
     found['memory'] = {'program': memory.of_program(compiled), 'compiled': process}
     if stream:
-        with prefetch.feed(stream.batches(0, steps + 1), sharding, ahead=config.data.prefetch) as batches:
+        with prefetch.prefetch_to_device(stream.batches(0, steps + 1), sharding, ahead=config.data.prefetch) as batches:
             jax.block_until_ready(run(next(batches)))
             began, before = time.perf_counter(), batches.waited
             for _ in range(steps):
@@ -182,7 +182,7 @@ def noise(shape: Architecture, batch: int) -> pipeline.Batch:
     }
 
 
-def input_of(config: ConfigDict, stream: pipeline.Training, seconds: float) -> dict[str, float]:
+def input_of(config: ConfigDict, stream: pipeline.TrainPipeline, seconds: float) -> dict[str, float]:
     """The input alone: images a second, and its time for a batch over that of a step."""
     steps, batches = config.benchmark.steps, stream.batches(0, config.benchmark.steps + 1)
     next(batches)

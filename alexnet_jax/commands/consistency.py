@@ -37,7 +37,7 @@ def join(config: ConfigDict, workdir: str, coordinator: str, processes: int, pro
     where = initialize.place(coordinator, processes, process)
     if where is None:
         return
-    shared = Path(workdir) if workdir else prepare.directory(config, workdir)
+    shared = Path(workdir) if workdir else prepare.locate_dataset(config, workdir)
     limits = config.machine
     heartbeat.begin(
         shared,
@@ -55,7 +55,7 @@ def join(config: ConfigDict, workdir: str, coordinator: str, processes: int, pro
     check_shared(shared, limits.peer_seconds / 2)
     compare(given(config))
     if config.data.directory and not config.predict.images:  # to predict takes no dataset
-        check_dataset(prepare.directory(config, workdir), limits.peer_seconds / 2)
+        check_dataset(prepare.locate_dataset(config, workdir), limits.peer_seconds / 2)
     heartbeat.at('making ready')
 
 
@@ -123,12 +123,12 @@ def check_dataset(directory: Path, seconds: float) -> None:
     mine = {'host': socket.gethostname(), 'directory': str(directory.absolute())}
 
     def look() -> list[dict[str, Any]]:
-        return gather(mine | {'there': prepare.is_prepared(directory)})
+        return gather(mine | {'there': prepare.has_dataset(directory)})
 
     first, *others = look()
     if first['there'] and not all(each['there'] for each in others):  # a shared disk may show it late
         until = time.monotonic() + seconds
-        while not prepare.is_prepared(directory) and time.monotonic() < until:
+        while not prepare.has_dataset(directory) and time.monotonic() < until:
             time.sleep(0.2)
         first, *others = look()
     lacking = [

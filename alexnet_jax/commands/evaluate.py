@@ -19,7 +19,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate import metrics
 from alexnet_jax.models.alexnet import AlexNet, Parameters
 from alexnet_jax.models.architecture import Architecture
-from alexnet_jax.runtime import signals
+from alexnet_jax.runtime import atomic_io, signals
 from alexnet_jax.train import loop
 from alexnet_jax.train.train_step import TrainState
 
@@ -156,7 +156,7 @@ def _evaluated(config: ConfigDict, workdir: str) -> dict[str, Any]:
         'interval': [low, high],
     }
     if is_primary():
-        folder.write_json(Path(workdir) / 'evaluation.json', scored)
+        atomic_io.write_json(Path(workdir) / 'evaluation.json', scored)
     log.info(
         'Top-1 error %.2f %% (95 %% interval %.2f to %.2f %%), top-5 error %.2f %%, loss %.4f on %s %s images.',
         *(100 * figure for figure in (rates['top1_error'], low, high, rates['top5_error'])),

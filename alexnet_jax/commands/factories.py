@@ -37,8 +37,8 @@ def open_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset:
 
     One in an object store is copied first.
     """
-    directory = prepare.directory(config, workdir)
-    if not prepare.fetched(config, directory):
+    directory = prepare.locate_dataset(config, workdir)
+    if not prepare.ensure_local(config, directory):
         source = config.prepare.source
         if source not in sources.WITHOUT_PATH and not config.prepare.path:
             raise UserError(
@@ -57,7 +57,7 @@ def outline(config: ConfigDict) -> architecture.Architecture:
 
 def architecture_of(config: ConfigDict, data: dataset.Dataset) -> architecture.Architecture:
     """The preset, for as many classes as the dataset has; what does not fit the dataset is refused."""
-    prepare.check_classes(config, len(data.classes), f'the dataset in {data.directory}')
+    prepare.check_num_classes(config, len(data.classes), f'the dataset in {data.directory}')
     shape = presets.get(config.model.preset, classes=len(data.classes), **validate.variations(config))
     if shape.crop > data.side:
         raise UserError(
@@ -116,13 +116,13 @@ def abstract_state(shape: architecture.Architecture, mesh: Mesh) -> dict[str, An
 
 def training_of(
     config: ConfigDict, data: dataset.Dataset, shape: architecture.Architecture, mesh: Mesh
-) -> pipeline.Training:
+) -> pipeline.TrainPipeline:
     """The stream of training batches, this host's share."""
     share, shares = process_batch_slice(mesh)
-    eigenvalues, eigenvectors = statistics.colors(
+    eigenvalues, eigenvectors = statistics.select_pca_basis(
         config.augment.pca_basis, data.eigenvalues, data.eigenvectors
     )
-    return pipeline.Training(
+    return pipeline.TrainPipeline(
         data.split('train'),
         seed=config.seed,
         batch=config.train.batch_size,
@@ -142,15 +142,15 @@ def check_cache(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> None:
     """Raises UserError where the config wants the training images on the devices and they do not fit."""
     if config.data.device_cache:
         shape = (data.counts['train'], data.side, data.side, 3)
-        device_cache.check_room(shape, replicated_sharding(mesh))
+        device_cache.require_device_memory(shape, replicated_sharding(mesh))
 
 
-def cache_of(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> device_cache.Cache | None:
+def cache_of(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> device_cache.DeviceCache | None:
     """The training images on every device, where the config asks for it."""
     if not config.data.device_cache:
         return None
     began = time.perf_counter()
-    held = device_cache.place(data.split('train'), replicated_sharding(mesh), threads=config.data.num_threads)
+    held = device_cache.load_to_devices(data.split('train'), replicated_sharding(mesh), threads=config.data.num_threads)
     log.info(
         'data.device_cache: %s images, %.2f GiB, on each device after %.1f s.',
         f'{len(held.labels):,}',
@@ -160,10 +160,10 @@ def cache_of(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> device_ca
     return held
 
 
-def scoring_of(config: ConfigDict, data: dataset.Dataset, split: str, mesh: Mesh) -> pipeline.Scoring:
+def scoring_of(config: ConfigDict, data: dataset.Dataset, split: str, mesh: Mesh) -> pipeline.EvalPipeline:
     """Every image of a split once, this host's share."""
     share, shares = process_batch_slice(mesh)
-    return pipeline.Scoring(
+    return pipeline.EvalPipeline(
         data.split(split),
         batch=config.evaluate.batch_size,
         process_index=share,

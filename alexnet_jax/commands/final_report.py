@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 
 
 def draw_examples(
-    stream: pipeline.Training, data: dataset.Dataset, workdir: str, *, mean_kind: str = 'image'
+    stream: pipeline.TrainPipeline, data: dataset.Dataset, workdir: str, *, mean_kind: str = 'image'
 ) -> None:
     """What the network will see in its first steps: crops, flips and lighting, the mean put back for the eye."""
     back = 'center' if mean_kind == 'image' else mean_kind  # near enough for the eye
-    mean = augment.still_mean(data.mean, back, stream.crop)
+    mean = augment.static_mean(data.mean, back, stream.crop)
     labels = stream.batch(0)['label'][:SHOWN]
     seen = np.stack(
         [stream.example(position, data.mean, mean_kind) + mean for position in range(len(labels))]
@@ -58,7 +58,7 @@ def conclude(
     workdir: str,
     parameters: train_step.Parameters,
     done: int,
-    stream: pipeline.Training,
+    stream: pipeline.TrainPipeline,
 ) -> dict[str, Any]:
     """Scores the network on the split that is reported, writes result.json and the pictures, says the sentence.
 

@@ -25,51 +25,51 @@ if TYPE_CHECKING:
     from alexnet_jax.data.dataset import Dataset
     from alexnet_jax.prepare.sources import Source
 
-LOOK = 2.0  # seconds between two looks at what another process makes
+POLL_SECONDS = 2.0  # seconds between two looks at what another process makes
 PREPARED = 'the dataset is prepared'  # where process 0 says it stands, and after which the others see it, or never will
 
 log = logging.getLogger(__name__)
 
 
-def directory(config: ConfigDict, workdir: str) -> Path:
+def locate_dataset(config: ConfigDict, workdir: str) -> Path:
     """Where the prepared dataset of a run lies: data.directory, else `dataset` in the workdir.
 
     One in an object store is read from a copy, which lies in the workdir.
     """
-    if config.data.directory and not _store(config):
+    if config.data.directory and not _remote_url(config):
         return Path(config.data.directory).expanduser()
     if not workdir:
-        wanted = '--workdir=...' if _store(config) else '--config.data.directory=... or --workdir=...'
+        wanted = '--workdir=...' if _remote_url(config) else '--config.data.directory=... or --workdir=...'
         raise UserError(f'Nothing says where the dataset goes on this machine; give {wanted}.')
     return Path(workdir) / 'dataset'
 
 
-def _store(config: ConfigDict) -> str:
+def _remote_url(config: ConfigDict) -> str:
     """The address of the dataset in an object store, if it is to lie in one."""
     from alexnet_jax.data import remote_storage
 
-    return config.data.directory if remote_storage.is_store(config.data.directory) else ''
+    return config.data.directory if remote_storage.is_remote_url(config.data.directory) else ''
 
 
-def fetched(config: ConfigDict, target: Path) -> bool:
+def ensure_local(config: ConfigDict, target: Path) -> bool:
     """Whether the dataset is in `target`, to which it is copied where it lies in an object store."""
     from alexnet_jax.data import remote_storage
 
-    url = _store(config)
-    if url and not is_prepared(target) and remote_storage.holds_dataset(url):
+    url = _remote_url(config)
+    if url and not has_dataset(target) and remote_storage.remote_dataset_exists(url):
         log.info('Copying the dataset from %s to %s.', url, target)
-        remote_storage.fetch(url, target)
-    return is_prepared(target)
+        remote_storage.download_dataset(url, target)
+    return has_dataset(target)
 
 
-def is_prepared(target: Path) -> bool:
+def has_dataset(target: Path) -> bool:
     """Whether a whole dataset lies in a folder on a disk."""
     from alexnet_jax.data import dataset
 
-    return (target / dataset.MANIFEST).exists()
+    return (target / dataset.MANIFEST_FILE).exists()
 
 
-def check_classes(config: ConfigDict, classes: int, where: str) -> None:
+def check_num_classes(config: ConfigDict, classes: int, where: str) -> None:
     """The images have as many classes as the network is to tell apart. Raises UserError."""
     if config.model.num_classes not in (0, classes):
         missing = '' if config.prepare.source == 'cutouts' else ', or fetch the images that are missing'
@@ -79,7 +79,7 @@ def check_classes(config: ConfigDict, classes: int, where: str) -> None:
         )
 
 
-def check_steering(config: ConfigDict, splits: Collection[str], where: str) -> None:
+def check_plateau_split(config: ConfigDict, splits: Collection[str], where: str) -> None:
     """A schedule that steers by the validation error has images to validate on. Raises UserError."""
     if config.train.schedule == 'plateau' and 'validation' not in splits:
         raise UserError(
@@ -100,10 +100,10 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     from alexnet_jax.prepare import builder, dataset_report, output_dir, sources
 
     wanted = config.prepare
-    target = directory(config, workdir)
-    fetched(config, target)
+    target = locate_dataset(config, workdir)
+    ensure_local(config, target)
     if not initialize.leads():
-        return _waited(config, target)
+        return _wait_for_primary(config, target)
     source = sources.open_source(
         wanted.source,
         os.path.expanduser(wanted.path),
@@ -115,12 +115,12 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
         expect=wanted.expect,
         md5=wanted.md5,
     )
-    check_classes(config, len(source.classes), wanted.path or f'the source {source.name}')
-    check_steering(config, source.splits, f'the source {source.name}')
+    check_num_classes(config, len(source.classes), wanted.path or f'the source {source.name}')
+    check_plateau_split(config, source.splits, f'the source {source.name}')
     log.info('Preparing %s in %s: %s', source.name, target, source.note)
     asked = signals.at_once('what is prepared so far is kept; run the same command to go on.')
-    with _nothing_left(target.parent), asked:
-        numbers = builder.prepare(
+    with _remove_if_empty_on_error(target.parent), asked:
+        numbers = builder.prepare_dataset(
             source,
             target,
             side=wanted.side,
@@ -129,23 +129,23 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
             workers=wanted.workers,
             unreadable=wanted.unreadable,
         )
-    report = json.loads((target / output_dir.REPORT).read_text())
-    log.info('%s', dataset_report.sentence(report))
-    _draw(config, dataset.open_dataset(target), source, report, target / output_dir.PICTURE)
-    if url := _store(config):
-        remote_storage.send(target, url)
+    report = json.loads((target / output_dir.REPORT_FILE).read_text())
+    log.info('%s', dataset_report.summarize_report(report))
+    _draw_contact_sheet(config, dataset.open_dataset(target), source, report, target / output_dir.CONTACT_SHEET_FILE)
+    if url := _remote_url(config):
+        remote_storage.upload_dataset(target, url)
         log.info('The dataset is in %s.', url)
     heartbeat.at(PREPARED)
     return numbers
 
 
-def _waited(config: ConfigDict, target: Path) -> dict[str, Any]:
+def _wait_for_primary(config: ConfigDict, target: Path) -> dict[str, Any]:
     """Counts by split, when the one process of the pod that prepares has made the dataset."""
     from alexnet_jax.data import dataset
 
     heartbeat.at(f'waiting for the dataset in {target}')
     since = None  # when process 0 was first heard to have it
-    while not fetched(config, target):
+    while not ensure_local(config, target):
         heartbeat.check()
         if heartbeat.first_at() == PREPARED:
             since = since or time.monotonic()
@@ -154,12 +154,12 @@ def _waited(config: ConfigDict, target: Path) -> dict[str, Any]:
                     f'Process 0 has prepared the dataset, and {target} on {socket.gethostname()} has none; prepare or '
                     'copy it there, or give a --config.data.directory that all hosts share.'
                 )
-        time.sleep(LOOK)
+        time.sleep(POLL_SECONDS)
     return dict(dataset.open_dataset(target).counts)
 
 
 @contextlib.contextmanager
-def _nothing_left(folder: Path) -> Iterator[None]:
+def _remove_if_empty_on_error(folder: Path) -> Iterator[None]:
     """A mistake leaves no empty folder that was not there before."""
     was_there = folder.exists()
     try:
@@ -171,7 +171,7 @@ def _nothing_left(folder: Path) -> Iterator[None]:
         raise
 
 
-def _draw(config: ConfigDict, data: Dataset, source: Source, report: dict[str, Any], file: Path) -> None:
+def _draw_contact_sheet(config: ConfigDict, data: Dataset, source: Source, report: dict[str, Any], file: Path) -> None:
     """The contact sheet: of some classes some images, spread over the training split."""
     from alexnet_jax.models import presets
     from alexnet_jax.report.plots import contact_sheet
@@ -186,7 +186,7 @@ def _draw(config: ConfigDict, data: Dataset, source: Source, report: dict[str, A
     rows, chosen = [], contact_sheet.chosen(counts)
     for label in chosen:
         spread = np.linspace(0, counts[label] - 1, min(contact_sheet.IMAGES, counts[label])).astype(int)
-        seen = _seen(config, data, np.array(places[label], np.int64)[spread], crop)
+        seen = _augmented_samples(config, data, np.array(places[label], np.int64)[spread], crop)
         rows.append(contact_sheet.Row(data.words[label], counts[label], seen))
     title = f'{data.name}: {sum(counts):,} training images of {len(counts):,} classes'
     subtitle = f'as the network will see them: {crop} of {data.side} pixels, mirrored and lit by chance'
@@ -196,13 +196,13 @@ def _draw(config: ConfigDict, data: Dataset, source: Source, report: dict[str, A
     log.info('What the network will see of it: %s', file)
 
 
-def _seen(config: ConfigDict, data: Dataset, numbers: np.ndarray, crop: int) -> list[np.ndarray]:
+def _augmented_samples(config: ConfigDict, data: Dataset, numbers: np.ndarray, crop: int) -> list[np.ndarray]:
     """Training images by their records as the first epoch shows them, uint8 (crop, crop, 3), the mean left in."""
     from alexnet_jax.data import augment, statistics
 
     settings, records = config.augment, data.split('train')
-    eigenvalues, eigenvectors = statistics.colors(settings.colors, data.eigenvalues, data.eigenvectors)
-    drawn = augment.draws(
+    eigenvalues, eigenvectors = statistics.select_pca_basis(settings.colors, data.eigenvalues, data.eigenvectors)
+    drawn = augment.sample_augmentations(
         config.seed,
         np.zeros_like(numbers),
         numbers,

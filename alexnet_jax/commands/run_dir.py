@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.metadata
 import json
 import logging
-import os
 import platform
-import re
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -26,7 +22,6 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import atomic_io
 
 CONFIG, RUN, CHECKPOINTS, LOCK = 'config.json', 'run.json', 'checkpoints', '.training'
-LEFTOVER = r'\.(run|config|result|evaluation|exploded)\.json\.\d+'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy')
 
 log = logging.getLogger(__name__)
@@ -44,13 +39,8 @@ def made(workdir: str) -> Path:
 @contextlib.contextmanager
 def alone(workdir: str) -> Iterator[None]:
     """Holds the folder against a second training; however this process ends, the system lets go of it."""
-    with open(made(workdir) / LOCK, 'w') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f'Another process is training in {workdir}; wait for it to end, or give another --workdir.'
-            ) from None
+    message = f'Another process is training in {workdir}; wait for it to end, or choose another --workdir.'
+    with atomic_io.lock_file(made(workdir) / LOCK, message):
         yield
 
 
@@ -60,7 +50,8 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
     `dataset` is the dataset's checksum: other images are another run. Other versions of the packages warn.
     """
     folder = made(workdir)
-    clear(folder)
+    atomic_io.clean_temp(folder)
+    atomic_io.clean_temp(folder / 'dataset')
     deciding = validate.deciding(config) | {'dataset': dataset}
     versions = {name: importlib.metadata.version(name) for name in PACKAGES} | {
         'python': platform.python_version()
@@ -83,7 +74,7 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
                 'Other versions than this run began with, so its numbers may differ: %s.', ', '.join(changed)
             )
     commands = (begun or {}).get('commands', []) + [[time.strftime('%Y-%m-%d %H:%M:%S'), ' '.join(sys.argv)]]
-    write_json(
+    atomic_io.write_json(
         folder / RUN,
         {
             'deciding': deciding,
@@ -92,7 +83,7 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
             'commands': commands,
         },
     )
-    write_json(folder / CONFIG, validate.flat(config))
+    atomic_io.write_json(folder / CONFIG, validate.flat(config))
 
 
 def _with_later_fields(begun: dict[str, object]) -> dict[str, object]:
@@ -107,7 +98,7 @@ def _with_later_fields(begun: dict[str, object]) -> dict[str, object]:
 
 def _address(directory: str) -> str:
     """Of a dataset, wherever one stands; one in an object store has it already."""
-    on_disk = directory and not remote_storage.is_store(directory)
+    on_disk = directory and not remote_storage.is_remote_url(directory)
     return str(Path(directory).expanduser().absolute()) if on_disk else directory
 
 
@@ -116,16 +107,11 @@ def check_room(workdir: str, *, numbers: int) -> None:
 
     Four of them: the two newest, the best, and the one that is being written; less those that are there already.
     """
-    there = Path(workdir).absolute()
-    held = sum(path.name.isdecimal() for path in there.glob(f'{CHECKPOINTS}/*'))
-    while not there.exists():
-        there = there.parent
-    needed, free = 4 * numbers * max(1, 4 - held), shutil.disk_usage(there).free
-    if needed > free:
-        raise UserError(
-            f'The checkpoints need {needed / 1e6:,.0f} MB and {there} has {free / 1e6:,.0f} MB left; make room, or '
-            'give a --workdir on another disk.'
-        )
+    held = sum(path.name.isdecimal() for path in Path(workdir).glob(f'{CHECKPOINTS}/*'))
+    needed = 4 * numbers * max(1, 4 - held)
+    atomic_io.require_free_space(
+        workdir, needed, subject='Saving checkpoints', hint='choose a --workdir on another disk'
+    )
 
 
 def batch_of(workdir: str, record: dict[str, Any], done: int) -> tuple[int, int]:
@@ -137,13 +123,6 @@ def batch_of(workdir: str, record: dict[str, Any], done: int) -> tuple[int, int]
         return record['seen']['batch'], record['seen']['examples']
     batch = (read(workdir) or {'deciding': {}})['deciding']['train.batch_size']
     return batch, batch * done
-
-
-def clear(folder: Path) -> None:
-    """Removes what killed processes left half written beside the files that get their name by `write_json`."""
-    for leftover in folder.glob('.*'):
-        if re.fullmatch(LEFTOVER, leftover.name):
-            leftover.unlink(missing_ok=True)
 
 
 def read(workdir: str) -> dict[str, Any] | None:
@@ -177,12 +156,3 @@ def as_begun(config: ConfigDict, workdir: str) -> ConfigDict:
     config = ConfigDict(config.to_dict())
     config.update_from_flattened_dict(values)
     return config
-
-
-def write_json(file: Path, content: Any) -> None:
-    """Written aside, synced and renamed: the old file or the new one, never a half."""
-    aside = file.with_name(f'.{file.name}.{os.getpid()}')
-    with open(aside, 'w', encoding='utf-8') as stream:
-        json.dump(content, stream, indent=2, sort_keys=True)
-        stream.write('\n')
-    atomic_io.replace_file(aside, file)

@@ -62,7 +62,7 @@ def run_training(
     data: dataset.Dataset,
     shape: Architecture,
     mesh: jax.sharding.Mesh,
-    stream: pipeline.Training,
+    stream: pipeline.TrainPipeline,
     plateau: schedule.ReduceOnPlateau | None,
     plan: loop.LoopSchedule,
     stop: signals.Stop,
@@ -106,7 +106,7 @@ class RunContext:
     data: dataset.Dataset
     network: AlexNet
     mesh: jax.sharding.Mesh
-    stream: pipeline.Training  # as of a run that nothing changed: no other batch before, nothing skipped
+    stream: pipeline.TrainPipeline  # as of a run that nothing changed: no other batch before, nothing skipped
     plateau: schedule.ReduceOnPlateau | None
     stop: signals.Stop
     journal: MetricsWriter
@@ -119,7 +119,7 @@ class RunContext:
         """What the weights and the masks are drawn by."""
         return jax.random.key(self.config.seed)
 
-    def plan(self, stream: pipeline.Training, done: int = 0) -> loop.LoopSchedule:
+    def plan(self, stream: pipeline.TrainPipeline, done: int = 0) -> loop.LoopSchedule:
         """Steps, cadences and rates along a stream."""
         layers = self.network.architecture.parameters()
         return training_plan.make_loop_schedule(self.config, stream, layers, self.plateau, done)
@@ -133,12 +133,12 @@ class ResumePoint(NamedTuple):
     done: int
     state: train_step.TrainState
     tally: loop.MetricAccumulator
-    stream: pipeline.Training
+    stream: pipeline.TrainPipeline
     plan: loop.LoopSchedule
-    skipped: pipeline.Skipped = ()
+    skipped: pipeline.SkipRanges = ()
     unvalidated: bool = False
 
-    def images(self) -> pipeline.Training:
+    def images(self) -> pipeline.TrainPipeline:
         """The stream without what is skipped."""
         return self.stream.skipping(self.skipped)
 
@@ -200,7 +200,7 @@ def run_loop(run: RunContext, start: ResumePoint) -> tuple[train_step.TrainState
     made = made_step(run, held.images if held else None)
     cached = stream.without_pixels(held.labels) if held else stream
     batches = cached.batches(start.done, start.plan.last)
-    with prefetch.feed(batches, batch_sharding(run.mesh), ahead=config.data.prefetch) as fed:
+    with prefetch.prefetch_to_device(batches, batch_sharding(run.mesh), ahead=config.data.prefetch) as fed:
         return loop.run(
             made,
             start.state,
@@ -253,7 +253,7 @@ def make_validator(run: RunContext) -> Callable[[train_step.TrainState, int], di
     )
 
 
-def make_saver(run: RunContext, skipped: pipeline.Skipped, stream: pipeline.Training) -> Callable[..., None]:
+def make_saver(run: RunContext, skipped: pipeline.SkipRanges, stream: pipeline.TrainPipeline) -> Callable[..., None]:
     """What saves a state of a run along that stream, as loop.Run.save says."""
 
     def save(

@@ -17,7 +17,7 @@ def make_plateau(config: ConfigDict, counts: dict[str, int]) -> schedule.ReduceO
     """What steers by the validation error where the config asks for it; refused where nothing is validated."""
     if config.train.schedule != 'plateau':
         return None
-    prepare.check_steering(config, counts, 'the dataset')
+    prepare.check_plateau_split(config, counts, 'the dataset')
     return schedule.ReduceOnPlateau(config.train.patience, config.train.min_delta)
 
 
@@ -30,7 +30,7 @@ def make_stalled_loss_detector(config: ConfigDict, classes: int) -> StalledLossD
 
 def make_loop_schedule(
     config: ConfigDict,
-    stream: pipeline.Training,
+    stream: pipeline.TrainPipeline,
     layers: dict[str, int],
     plateau: schedule.ReduceOnPlateau | None = None,
     done: int = 0,

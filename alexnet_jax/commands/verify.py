@@ -32,7 +32,7 @@ def verify(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     if workdir and (Path(workdir) / folder.RUN).exists():
         found = check_run(Path(workdir))
     for directory in dataset_dirs(config, workdir):
-        found |= {str(directory / name): fault for name, fault in dataset.faults(directory).items()}
+        found |= {str(directory / name): fault for name, fault in dataset.find_problems(directory).items()}
     if not found:
         raise UserError(
             f'There is neither a run nor a dataset in {workdir or "no folder at all"}; give --workdir or '
@@ -51,13 +51,13 @@ def verify(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
 
 def dataset_dirs(config: ConfigDict, workdir: str) -> list[Path]:
     """Where the dataset lies: as the config says, as the run in `workdir` says, or `workdir` itself is one."""
-    if workdir and (Path(workdir) / dataset.MANIFEST).exists():
+    if workdir and (Path(workdir) / dataset.MANIFEST_FILE).exists():
         return [Path(workdir)]
     try:
         config = folder.as_begun(config, workdir) if workdir else config
     except UserError:  # run.json is damaged, which is told with the run's files
         log.info('Where the dataset of %s lies is not known; what the config says is looked at.', workdir)
-    directory = prepare.directory(config, workdir)
+    directory = prepare.locate_dataset(config, workdir)
     is_run = workdir and (Path(workdir) / folder.RUN).exists()
     return [directory] if is_run or directory.exists() else []
 

@@ -129,9 +129,9 @@ def _words() -> dict[str, Collection[str]]:
         'prepare.source': sources.KINDS,
         'prepare.encoding': builder.ENCODINGS,
         'prepare.expected_counts': sources.EXPECTATIONS,
-        'augment.lighting': augment.LIGHTINGS,
-        'augment.pca_basis': statistics.COLORS,
-        'augment.mean': augment.MEANS,
+        'augment.lighting': augment.LIGHTING_KINDS,
+        'augment.pca_basis': statistics.PCA_BASES,
+        'augment.mean': augment.MEAN_KINDS,
         'train.schedule': schedule.SCHEDULES,
     }
 
@@ -180,7 +180,7 @@ def _contradictions(config: ConfigDict) -> list[tuple[bool, str]]:
             'give --config=configs/folder.py for a folder of your own with a folder for each class, or no path.',
         ),
         (
-            remote_storage.is_store(prepare.path),
+            remote_storage.is_remote_url(prepare.path),
             f'config.prepare.path is {prepare.path!r}, but images are read where they lie, on a disk; copy them there '
             'first, or give config.data.directory for a dataset that is prepared already.',
         ),

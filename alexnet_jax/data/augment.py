@@ -14,9 +14,9 @@ from scipy.special import ndtri
 
 from alexnet_jax.errors import UserError
 
-LIGHTINGS = ('eigenvalues', 'deviations', 'none')
-MEANS = ('image', 'center', 'channel')
-WORDS = 6  # of 64 bits per draw: top, left, mirror and one normal for each component
+LIGHTING_KINDS = ('eigenvalues', 'deviations', 'none')
+MEAN_KINDS = ('image', 'center', 'channel')
+WORDS_PER_SAMPLE = 6  # of 64 bits per draw: top, left, mirror and one normal for each component
 
 
 class Draw(NamedTuple):
@@ -28,7 +28,7 @@ class Draw(NamedTuple):
     lighting: np.ndarray  # float32 (3,)
 
 
-class Draws(NamedTuple):
+class AugmentParams(NamedTuple):
     """N draws side by side."""
 
     top: np.ndarray  # int32 (N,)
@@ -41,7 +41,7 @@ class Draws(NamedTuple):
         return Draw(int(self.top[i]), int(self.left[i]), bool(self.mirror[i]), self.lighting[i])
 
 
-def draws(
+def sample_augmentations(
     seed: int,
     epochs: np.ndarray,
     records: np.ndarray,
@@ -53,7 +53,7 @@ def draws(
     deviation: float,
     eigenvalues: np.ndarray,
     eigenvectors: np.ndarray,
-) -> Draws:
+) -> AugmentParams:
     """The draws of N presentations, `records[i]` in `epochs[i]`, each as it would come out alone.
 
     Offsets are uniform on 0 .. side - crop inclusive: 33 each way for 256 and 224, as in the 2012 source
@@ -66,28 +66,28 @@ def draws(
         raise UserError(
             f'A crop of {crop} pixels does not fit into images of {side} pixels; give 1 to {side}.'
         )
-    words_NW = _words(seed, epochs, records)
+    words_NW = _philox_words(seed, epochs, records)
     offsets_N2 = ((words_NW[:, :2] >> np.uint64(32)) * np.uint64(side - crop + 1)) >> np.uint64(32)
     top_N, left_N = np.ascontiguousarray(offsets_N2.T.astype(np.int32))
     mirror_N = (words_NW[:, 2] >> np.uint64(63)).astype(bool) & mirror
-    components_CK = deviation * components(lighting, eigenvalues, eigenvectors)
-    return Draws(top_N, left_N, mirror_N, _shift(_normal(words_NW[:, 3:]), components_CK))
+    components_CK = deviation * pca_components(lighting, eigenvalues, eigenvectors)
+    return AugmentParams(top_N, left_N, mirror_N, _pca_shift(_standard_normal(words_NW[:, 3:]), components_CK))
 
 
 def draw(seed: int, epoch: int, record: int, **augmentation) -> Draw:
     """One draw alone, with the keywords of `draws`: equal to its row in any batch."""
-    return draws(seed, np.array([epoch]), np.array([record]), **augmentation).one(0)
+    return sample_augmentations(seed, np.array([epoch]), np.array([record]), **augmentation).one(0)
 
 
-def components(lighting: str, eigenvalues: np.ndarray, eigenvectors: np.ndarray) -> np.ndarray:
+def pca_components(lighting: str, eigenvalues: np.ndarray, eigenvectors: np.ndarray) -> np.ndarray:
     """(C, K): the RGB shift in gray levels that a draw of one along each principal component makes.
 
     `eigenvalues` is the paper's formula, which only makes sense for pixels in [0, 1]: the shift is reckoned
     there and brought back to 0..255. `deviations` is the 2012 source's: square roots, about twice as
     strong.
     """
-    if lighting not in LIGHTINGS:
-        raise UserError(f'No lighting is called {lighting!r}; there are {", ".join(LIGHTINGS)}.')
+    if lighting not in LIGHTING_KINDS:
+        raise UserError(f'No lighting is called {lighting!r}; there are {", ".join(LIGHTING_KINDS)}.')
     variances_K = np.maximum(np.asarray(eigenvalues, np.float64), 0.0)  # rounding can leave -1e-13
     size_K = {
         'eigenvalues': variances_K / 255.0**2 * 255.0,
@@ -110,15 +110,15 @@ def cut(image: np.ndarray, top: int, left: int, mirror: bool, out: np.ndarray) -
     return out
 
 
-def still_mean(mean: np.ndarray, kind: str, crop: int) -> np.ndarray | None:
+def static_mean(mean: np.ndarray, kind: str, crop: int) -> np.ndarray | None:
     """What is subtracted of every crop alike, float32 (crop, crop, 3), from the mean image (side, side, 3).
 
     `image` is the paper's text: the mean image is cropped and mirrored as each image is, so there is none (None).
     `center` is the 2012 source's: the mean's center, for crops of any offset, mirrored or not. `channel` has three
     numbers, the mean red, green and blue. A kind unknown to MEANS is a UserError.
     """
-    if kind not in MEANS:
-        raise UserError(f'No mean is called {kind!r}; there are {", ".join(MEANS)}.')
+    if kind not in MEAN_KINDS:
+        raise UserError(f'No mean is called {kind!r}; there are {", ".join(MEAN_KINDS)}.')
     if kind == 'image':
         return None
     if kind == 'center':
@@ -138,16 +138,16 @@ def apply(
     """
     top, left, mirror, shift = draw
     pixels = cut(image, top, left, mirror, out=np.empty((crop, crop, 3), np.float32))
-    background = still_mean(mean, mean_kind, crop)
+    background = static_mean(mean, mean_kind, crop)
     if background is None:
         background = cut(mean, top, left, mirror, out=np.empty((crop, crop, 3), np.float32))
     return pixels + shift[None, None, :] - background
 
 
-def _words(seed: int, epochs: np.ndarray, records: np.ndarray) -> np.ndarray:
+def _philox_words(seed: int, epochs: np.ndarray, records: np.ndarray) -> np.ndarray:
     """uint64 (N, WORDS): Philox under the key (seed, epoch), its counter's second word being the record."""
     epochs_N, records_N = np.asarray(epochs).tolist(), np.asarray(records).tolist()
-    words_NW = np.empty((len(records_N), WORDS), np.uint64)
+    words_NW = np.empty((len(records_N), WORDS_PER_SAMPLE), np.uint64)
     philox = np.random.Philox(key=0)
     state = philox.state  # setting the state of one generator costs a fifth of making one for each record
     counter, key = state['state']['counter'], state['state']['key']
@@ -155,16 +155,16 @@ def _words(seed: int, epochs: np.ndarray, records: np.ndarray) -> np.ndarray:
     for i, (epoch, record) in enumerate(zip(epochs_N, records_N, strict=True)):
         key[1], counter[1] = epoch, record
         philox.state = state
-        words_NW[i] = philox.random_raw(WORDS)
+        words_NW[i] = philox.random_raw(WORDS_PER_SAMPLE)
     return words_NW
 
 
-def _normal(words: np.ndarray) -> np.ndarray:
+def _standard_normal(words: np.ndarray) -> np.ndarray:
     """Standard normal float64 of the same shape: the quantile at the middle of one of 2^52 equal steps."""
     return ndtri(((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
 
 
-def _shift(normal_NK: np.ndarray, components_CK: np.ndarray) -> np.ndarray:
+def _pca_shift(normal_NK: np.ndarray, components_CK: np.ndarray) -> np.ndarray:
     """float32 (N, C). Summed term by term: a matrix product may round differently with the number of rows."""
     terms = [normal_NK[:, k, None] * components_CK[None, :, k] for k in range(3)]
     return (terms[0] + terms[1] + terms[2]).astype(np.float32)

@@ -14,12 +14,13 @@ import numpy as np
 
 from alexnet_jax.data import example_proto, image_io
 from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import atomic_io
 
-MANIFEST = 'manifest.json'
-STATISTICS = 'statistics.npz'
-DESCRIPTION = ('dataset_info.json', 'features.json', 'label.labels.txt')  # what TFDS wants beside the shards
-FORMAT = 1  # of manifest and records; a dataset of another one is refused
-SMALL = 2**24  # bytes: files up to this are checked whole at every opening, shards by their size
+MANIFEST_FILE = 'manifest.json'
+STATISTICS_FILE = 'statistics.npz'
+TFDS_FILES = ('dataset_info.json', 'features.json', 'label.labels.txt')  # what TFDS wants beside the shards
+FORMAT_VERSION = 1  # of manifest and records; a dataset of another one is refused
+FULL_CHECK_MAX_BYTES = 2**24  # bytes: files up to this are checked whole at every opening, shards by their size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +51,10 @@ class Dataset:
         """The records of a split. Raises UserError where there is none of the name or its files do not open."""
         if name not in self.counts:
             raise UserError(f'{self.directory} has no split {name!r}; it has {", ".join(self.counts)}.')
-        return Records(self.directory, name, self.side, self.encoding)
+        return SplitRecords(self.directory, name, self.side, self.encoding)
 
 
-class Records:
+class SplitRecords:
     """The records of one split, by number. May be read from several threads, and sent to other processes."""
 
     def __init__(self, directory: str, split: str, side: int, encoding: str):
@@ -70,12 +71,12 @@ class Records:
             )
             # Taking records apart here costs a tenth of what it costs TFDS, which has to agree on what they say.
             theirs = builder.as_data_source(split, decoders=None if self._is_raw else undecoded)[0]
-            image, label, name = example_proto.unpack(self._source[0])
+            image, label, name = example_proto.decode_example(self._source[0])
         except Exception as error:  # TFDS and ArrayRecord answer damage with many kinds of exceptions
-            raise UserError(f'{self._of} cannot be opened ({error}); {_advice(directory)}') from error
+            raise UserError(f'{self._of} cannot be opened ({error}); {_hint(directory)}') from error
         image_theirs = theirs['image'].tobytes() if self._is_raw else theirs['image']
         if (image_theirs, theirs['label'], theirs['id'].decode()) != (image, label, name):
-            raise UserError(f'{self._of}: TFDS reads its first record differently; {_advice(directory)}')
+            raise UserError(f'{self._of}: TFDS reads its first record differently; {_hint(directory)}')
 
     def __len__(self) -> int:
         """The number of images."""
@@ -92,7 +93,7 @@ class Records:
                 raise self._damaged(record, f'{len(data)} bytes of pixels')
             return np.frombuffer(data, np.uint8).reshape(self._shape), label, name
         side = self._shape[0]
-        image = image_io.decode_known(data, side, name=f'{self._of}, record {record} ({name})')
+        image = image_io.decode_square_jpeg(data, side, name=f'{self._of}, record {record} ({name})')
         if image.shape != self._shape:
             raise self._damaged(record, f'an image of {image.shape}')
         return image, label, name
@@ -105,7 +106,7 @@ class Records:
         if not 0 <= record < len(self._source):
             raise IndexError(f'record {record} of {len(self._source)}')
         try:
-            return example_proto.unpack(self._source[record])
+            return example_proto.decode_example(self._source[record])
         except (RuntimeError, ValueError) as error:  # ArrayRecord's checksums, or our parser
             raise self._damaged(record, error) from error
 
@@ -124,13 +125,13 @@ def open_dataset(directory: str | os.PathLike) -> Dataset:
     directory = os.path.abspath(directory)
     manifest = read_manifest(directory)
     wrong = [
-        fault for name in manifest['files'] if (fault := _fault(directory, manifest, name, thorough=False))
+        fault for name in manifest['files'] if (fault := _check_file(directory, manifest, name, thorough=False))
     ]
     if wrong:
         raise UserError(
-            f'{wrong[0]} {len(wrong)} of {len(manifest["files"])} files are wrong; {_advice(directory)}'
+            f'{wrong[0]} {len(wrong)} of {len(manifest["files"])} files are wrong; {_hint(directory)}'
         )
-    with np.load(Path(directory, STATISTICS), allow_pickle=False) as file:
+    with np.load(Path(directory, STATISTICS_FILE), allow_pickle=False) as file:
         statistics = {name: file[name] for name in ('mean', 'covariance', 'eigenvalues', 'eigenvectors')}
     return Dataset(
         directory=directory,
@@ -144,23 +145,23 @@ def open_dataset(directory: str | os.PathLike) -> Dataset:
 
 def verify(directory: str | os.PathLike) -> list[str]:
     """A sentence for each file of a prepared dataset that is wrong; reads all of them. Empty: it is sound."""
-    return [fault for fault in faults(directory).values() if fault]
+    return [fault for fault in find_problems(directory).values() if fault]
 
 
-def faults(directory: str | os.PathLike) -> dict[str, str]:
+def find_problems(directory: str | os.PathLike) -> dict[str, str]:
     """What is wrong with each file of a prepared dataset, in a sentence; '' where nothing is. Reads all of them."""
     directory = os.path.abspath(directory)
     try:
         manifest = read_manifest(directory)
     except UserError as mistake:
-        return {MANIFEST: str(mistake)}
-    files = {name: _fault(directory, manifest, name, thorough=True) or '' for name in manifest['files']}
-    return {MANIFEST: '', **files}
+        return {MANIFEST_FILE: str(mistake)}
+    files = {name: _check_file(directory, manifest, name, thorough=True) or '' for name in manifest['files']}
+    return {MANIFEST_FILE: '', **files}
 
 
 def read_manifest(directory: str | os.PathLike) -> dict:
     """The manifest of a whole dataset. Raises UserError where there is none, or a damaged or foreign one."""
-    path = Path(directory, MANIFEST)
+    path = Path(directory, MANIFEST_FILE)
     if not path.exists():
         state = 'holds no whole dataset' if path.parent.exists() else 'does not exist'
         raise UserError(
@@ -170,12 +171,12 @@ def read_manifest(directory: str | os.PathLike) -> dict:
         manifest = json.loads(path.read_text())
         sound = manifest['checksum'] == manifest_checksum(manifest)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f'{path} is damaged ({type(error).__name__}); {_advice(directory)}') from error
+        raise UserError(f'{path} is damaged ({type(error).__name__}); {_hint(directory)}') from error
     if not sound:
-        raise UserError(f'{path} is damaged (its checksum is not right); {_advice(directory)}')
-    if manifest['format'] != FORMAT:
+        raise UserError(f'{path} is damaged (its checksum is not right); {_hint(directory)}')
+    if manifest['format'] != FORMAT_VERSION:
         raise UserError(
-            f'{path} has format {manifest["format"]}, expected was {FORMAT}; {_advice(directory)}'
+            f'{path} has format {manifest["format"]}, expected was {FORMAT_VERSION}; {_hint(directory)}'
         )
     return manifest
 
@@ -186,7 +187,7 @@ def manifest_checksum(manifest: dict) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def describe(
+def write_tfds_metadata(
     directory: str | os.PathLike,
     *,
     name: str,
@@ -241,14 +242,14 @@ def describe(
     )
 
 
-def _fault(directory: str, manifest: dict, name: str, *, thorough: bool) -> str | None:
+def _check_file(directory: str, manifest: dict, name: str, *, thorough: bool) -> str | None:
     """What is wrong with a file of the dataset, in a sentence that names it."""
     path, expected = Path(directory, name), manifest['files'][name]
     try:
         size = path.stat().st_size
         if size != expected['bytes']:
             return f'{path} has {size:,} bytes instead of {expected["bytes"]:,}.'
-        if (thorough or size <= SMALL and not _is_shard(name)) and atomic_io.file_checksum(path) != expected['sha256']:
+        if (thorough or size <= FULL_CHECK_MAX_BYTES and not _is_shard(name)) and atomic_io.file_checksum(path) != expected['sha256']:
             return f'{path} is damaged: its SHA-256 is not that of the manifest.'
     except FileNotFoundError:
         return f'{path} is missing.'
@@ -261,5 +262,5 @@ def _is_shard(name: str) -> bool:
     return '.array_record-' in name
 
 
-def _advice(directory: str | os.PathLike) -> str:
+def _hint(directory: str | os.PathLike) -> str:
     return f'delete {directory} and prepare it again: "python main.py --mode=prepare ..."'

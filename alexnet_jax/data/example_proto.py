@@ -8,43 +8,43 @@ An Example has Features in field 1; Features have map entries in field 1, each a
 field 2; a Feature is a BytesList in field 1 or an Int64List in field 3, each with its values in field 1.
 """
 
-FIRST, SECOND, THIRD = (
+TAG_1, TAG_2, TAG_3 = (
     1 << 3 | 2,
     2 << 3 | 2,
     3 << 3 | 2,
 )  # tags of the fields 1, 2 and 3 that carry a length
 
 
-def pack(image: bytes, label: int, name: str) -> bytes:
+def encode_example(image: bytes, label: int, name: str) -> bytes:
     """The record of an image, its label (0 or more) and its id."""
     entries = (
-        (b'id', _field(FIRST, _field(FIRST, name.encode()))),
-        (b'image', _field(FIRST, _field(FIRST, image))),
-        (b'label', _field(THIRD, _field(FIRST, _varint(label)))),
+        (b'id', _encode_field(TAG_1, _encode_field(TAG_1, name.encode()))),
+        (b'image', _encode_field(TAG_1, _encode_field(TAG_1, image))),
+        (b'label', _encode_field(TAG_3, _encode_field(TAG_1, _encode_varint(label)))),
     )
-    features = (_field(FIRST, _field(FIRST, key) + _field(SECOND, feature)) for key, feature in entries)
-    return _field(FIRST, b''.join(features))
+    features = (_encode_field(TAG_1, _encode_field(TAG_1, key) + _encode_field(TAG_2, feature)) for key, feature in entries)
+    return _encode_field(TAG_1, b''.join(features))
 
 
-def unpack(record: bytes) -> tuple[memoryview, int, str]:
+def decode_example(record: bytes) -> tuple[memoryview, int, str]:
     """Image bytes (a view, not a copy), label and id. Raises ValueError where the record is of another form."""
     image = label = name = None
-    at, end = _opened(record, 0, FIRST)
+    at, end = _enter_field(record, 0, TAG_1)
     if end != len(record):
         raise ValueError(f'a record of {len(record)} bytes announces {end}')
     while at < end:
-        entry, after = _opened(record, at, FIRST)
-        key, stop = _opened(record, entry, FIRST)
-        feature, at = _opened(record, stop, SECOND)
+        entry, after = _enter_field(record, at, TAG_1)
+        key, stop = _enter_field(record, entry, TAG_1)
+        feature, at = _enter_field(record, stop, TAG_2)
         if at != after:
             raise ValueError('a record whose lengths contradict each other')
         key = record[key:stop]
         if key == b'image':
-            image = memoryview(record)[slice(*_only(record, feature, FIRST, at))]
+            image = memoryview(record)[slice(*_single_value(record, feature, TAG_1, at))]
         elif key == b'id':
-            name = str(record[slice(*_only(record, feature, FIRST, at))], 'utf-8')
+            name = str(record[slice(*_single_value(record, feature, TAG_1, at))], 'utf-8')
         elif key == b'label':
-            label = _number(record, feature, at)
+            label = _int64_value(record, feature, at)
     if at != end:
         raise ValueError('a record whose lengths contradict each other')
     if image is None or label is None or name is None:
@@ -52,7 +52,7 @@ def unpack(record: bytes) -> tuple[memoryview, int, str]:
     return image, label, name
 
 
-def _varint(number: int) -> bytes:
+def _encode_varint(number: int) -> bytes:
     """Seven bits a byte, lowest first, the eighth says that more follow."""
     out = bytearray()
     while number > 127:
@@ -62,11 +62,11 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-def _field(tag: int, content: bytes) -> bytes:
-    return bytes((tag,)) + _varint(len(content)) + content
+def _encode_field(tag: int, content: bytes) -> bytes:
+    return bytes((tag,)) + _encode_varint(len(content)) + content
 
 
-def _opened(record: bytes, at: int, tag: int) -> tuple[int, int]:
+def _enter_field(record: bytes, at: int, tag: int) -> tuple[int, int]:
     """Where the content of the field at `at` begins and ends; the field must have this tag."""
     try:
         if record[at] != tag:
@@ -84,18 +84,18 @@ def _opened(record: bytes, at: int, tag: int) -> tuple[int, int]:
     return at, at + length
 
 
-def _only(record: bytes, at: int, tag: int, end: int) -> tuple[int, int]:
+def _single_value(record: bytes, at: int, tag: int, end: int) -> tuple[int, int]:
     """The single value of the list in the feature that spans at to end."""
-    at, stop = _opened(record, at, tag)
-    at, last = _opened(record, at, FIRST)
+    at, stop = _enter_field(record, at, tag)
+    at, last = _enter_field(record, at, TAG_1)
     if not last == stop == end:
         raise ValueError('a feature of more than one value')
     return at, last
 
 
-def _number(record: bytes, at: int, end: int) -> int:
+def _int64_value(record: bytes, at: int, end: int) -> int:
     """The one int64 of a feature, packed as every writer does it."""
-    at, end = _only(record, at, THIRD, end)
+    at, end = _single_value(record, at, TAG_3, end)
     number = shift = 0
     for byte in record[at:end]:
         number |= (byte & 127) << shift

@@ -11,7 +11,7 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12:
 START_OF_FRAMES, END, SCAN, APP1 = 0xD8, 0xD9, 0xDA, 0xE1  # markers of JPEG
 
 
-def of_jpeg(data: bytes) -> bytes | None:
+def find_exif(data: bytes) -> bytes | None:
     """The EXIF block of a JPEG file; None where there is none before its pixels begin."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
@@ -27,7 +27,7 @@ def of_jpeg(data: bytes) -> bytes | None:
     return None
 
 
-def orientation(block: bytes) -> tuple[int, bool]:
+def parse_orientation(block: bytes) -> tuple[int, bool]:
     """The orientation that a block asks for, 1 where it asks for none, and whether the block is sound.
 
     Unsound: cut off, or its first directory or one of that directory's values lies outside; what can be read counts.

@@ -15,26 +15,26 @@ from PIL import Image, UnidentifiedImageError
 from alexnet_jax.data import exif
 from alexnet_jax.errors import UserError
 
-ENDINGS = (
+IMAGE_EXTENSIONS = (
     '.jpg',
     '.jpeg',
     '.png',
     '.webp',
 )  # what sources take for an image; decode goes by content alone
-LARGEST_FILE = 64 * 2**20  # bytes
-LARGEST_IMAGE = (
+MAX_FILE_BYTES = 64 * 2**20  # bytes
+MAX_PIXELS = (
     64 * 10**6
 )  # pixels: 192 MB decoded, beyond any camera's and far below what exhausts a machine
-GZIP = b'\x1f\x8b'  # a gzipped file begins so
-SPARE = 3  # a JPEG is decoded at a reduced scale where that leaves so many times the pixels needed along each side
+GZIP_MAGIC = b'\x1f\x8b'  # a gzipped file begins so
+MIN_OVERSAMPLING = 3  # a JPEG is decoded at a reduced scale where that leaves so many times the pixels needed along each side
 
 
-class Unreadable(UserError):
+class UnreadableImage(UserError):
     """Bytes that are no image we can read; the sentence names it and says why."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Opened:
+class DecodedImage:
     """An image, and what was remarkable about its file."""
 
     pixels: np.ndarray  # uint8 (height, width, 3)
@@ -43,7 +43,7 @@ class Opened:
     odd: tuple[str, ...]  # words of ODD
 
 
-ODD = {
+ANOMALIES = {
     'grey': 'made gray in all three channels',
     'CMYK': 'converted to RGB',
     '16-bit': 'the upper eight bits taken',
@@ -59,12 +59,12 @@ ODD = {
 }
 
 
-def decode(data: bytes, *, name: str = 'image', upright: bool = False) -> np.ndarray:
+def decode_image(data: bytes, *, name: str = 'image', upright: bool = False) -> np.ndarray:
     """The pixels of a JPEG, PNG or WebP, recognized by its content: uint8 (height, width, 3). As `open_image`."""
-    return open_image(data, name=name, upright=upright).pixels
+    return decode_with_info(data, name=name, upright=upright).pixels
 
 
-def decode_known(data: bytes, side: int, *, name: str = 'image') -> np.ndarray:
+def decode_square_jpeg(data: bytes, side: int, *, name: str = 'image') -> np.ndarray:
     """A JPEG that should be `side` pixels square, decoded without asking first what it is: a tenth faster.
 
     What it is not, however small or damaged, is as `decode` has it, Unreadable included: the caller looks at the shape.
@@ -72,10 +72,10 @@ def decode_known(data: bytes, side: int, *, name: str = 'image') -> np.ndarray:
     try:
         return simplejpeg.decode_jpeg(data, buffer=np.empty((side, side, 3), np.uint8))
     except ValueError:
-        return decode(data, name=name)
+        return decode_image(data, name=name)
 
 
-def open_image(data: bytes, *, name: str = 'image', upright: bool = False, side: int = 0) -> Opened:
+def decode_with_info(data: bytes, *, name: str = 'image', upright: bool = False, side: int = 0) -> DecodedImage:
     """A JPEG, PNG or WebP, recognized by its content, decoded; gzipped ones too.
 
     Gray and CMYK become RGB, transparent pixels lie on white, of an animation the first picture is taken.
@@ -86,47 +86,47 @@ def open_image(data: bytes, *, name: str = 'image', upright: bool = False, side:
     before decoding).
     """
     odd = []
-    if data[:2] == GZIP:
-        data, odd = _unpacked(data, name), ['gzip-compressed']
-    if len(data) > LARGEST_FILE:
-        raise Unreadable(
-            f'{name}: {len(data):,} bytes, more than the {LARGEST_FILE:,} that an image may have.'
+    if data[:2] == GZIP_MAGIC:
+        data, odd = _decompress_gzip(data, name), ['gzip-compressed']
+    if len(data) > MAX_FILE_BYTES:
+        raise UnreadableImage(
+            f'{name}: {len(data):,} bytes, more than the {MAX_FILE_BYTES:,} that an image may have.'
         )
-    form = _form(data)
+    form = _sniff_format(data)
     if form is None:
-        raise Unreadable(
+        raise UnreadableImage(
             f'{name}: neither JPEG, PNG nor WebP ({_beginning(data)}); convert it to one of them.'
         )
     try:
-        opened = _with_simplejpeg(data, name, side, odd) if form == 'JPEG' else None
-        pixels, reduced, block = opened or _with_pillow(data, form, name, odd)
-        turned, sound = exif.orientation(block) if block else (1, True)
-    except Unreadable:
+        opened = _decode_with_simplejpeg(data, name, side, odd) if form == 'JPEG' else None
+        pixels, reduced, block = opened or _decode_with_pillow(data, form, name, odd)
+        turned, sound = exif.parse_orientation(block) if block else (1, True)
+    except UnreadableImage:
         raise
     except Image.DecompressionBombError:  # Pillow is quicker than we are
-        raise Unreadable(f'{name}: more than the {LARGEST_IMAGE:,} pixels that an image may have.') from None
+        raise UnreadableImage(f'{name}: more than the {MAX_PIXELS:,} pixels that an image may have.') from None
     except UnidentifiedImageError:
-        raise Unreadable(f'{name}: a {form} whose header cannot be read; replace or remove it.') from None
+        raise UnreadableImage(f'{name}: a {form} whose header cannot be read; replace or remove it.') from None
     except Exception as error:  # Pillow answers damaged files with nearly every kind of exception there is
-        raise Unreadable(f'{name}: a damaged or truncated {form} ({error}); replace or remove it.') from error
+        raise UnreadableImage(f'{name}: a damaged or truncated {form} ({error}); replace or remove it.') from error
     if not sound:
         odd.append('broken EXIF')
     if turned != 1:
         odd.append('orientation applied' if upright else 'orientation ignored')
     if turned != 1 and upright:
-        pixels = _turned(pixels, turned)
-    return Opened(pixels, reduced, form, tuple(odd))
+        pixels = _apply_orientation(pixels, turned)
+    return DecodedImage(pixels, reduced, form, tuple(odd))
 
 
-def _unpacked(data: bytes, name: str) -> bytes:
+def _decompress_gzip(data: bytes, name: str) -> bytes:
     """What a gzipped file holds, and no more of it than an image may have and one byte."""
     try:
-        return zlib.decompressobj(wbits=31).decompress(data, LARGEST_FILE + 1)
+        return zlib.decompressobj(wbits=31).decompress(data, MAX_FILE_BYTES + 1)
     except zlib.error as error:
-        raise Unreadable(f'{name}: a damaged gzip file ({error}); replace or remove it.') from error
+        raise UnreadableImage(f'{name}: a damaged gzip file ({error}); replace or remove it.') from error
 
 
-def _form(data: bytes) -> str | None:
+def _sniff_format(data: bytes) -> str | None:
     """The format's name as Pillow calls it, from the first bytes."""
     if data[:3] == b'\xff\xd8\xff':
         return 'JPEG'
@@ -141,27 +141,27 @@ def _beginning(data: bytes) -> str:
     return f'it begins with {bytes(data[:8])!r}' if data else 'it is empty'
 
 
-def _refuse_giants(height: int, width: int, name: str) -> None:
-    if height * width > LARGEST_IMAGE:
-        raise Unreadable(
-            f'{name}: {width} x {height} pixels, more than the {LARGEST_IMAGE:,} that an image may have.'
+def _check_dimensions(height: int, width: int, name: str) -> None:
+    if height * width > MAX_PIXELS:
+        raise UnreadableImage(
+            f'{name}: {width} x {height} pixels, more than the {MAX_PIXELS:,} that an image may have.'
         )
 
 
 Raw = tuple[np.ndarray, int, bytes | None]  # pixels, how many times smaller they are, EXIF block
 
 
-def _with_simplejpeg(data: bytes, name: str, side: int, odd: list[str]) -> Raw | None:
+def _decode_with_simplejpeg(data: bytes, name: str, side: int, odd: list[str]) -> Raw | None:
     """None where Pillow should have a try: CMYK, whose inks Adobe stores inverted, and odd files."""
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    _refuse_giants(height, width, name)
+    _check_dimensions(height, width, name)
     if space in ('CMYK', 'YCCK'):
         return None
     reduced = 1
-    while side and reduced < 8 and _stays_large(height, width, 2 * reduced, side):
+    while side and reduced < 8 and _can_downscale(height, width, 2 * reduced, side):
         reduced *= 2
     try:
         smallest = {'min_height': height // reduced, 'min_width': width // reduced}
@@ -173,17 +173,17 @@ def _with_simplejpeg(data: bytes, name: str, side: int, odd: list[str]) -> Raw |
         odd.append('grey')
     if data[-2:] != b'\xff\xd9':
         odd.append('extra bytes')
-    return pixels, reduced, exif.of_jpeg(data)
+    return pixels, reduced, exif.find_exif(data)
 
 
-def _stays_large(height: int, width: int, reduced: int, side: int) -> bool:
+def _can_downscale(height: int, width: int, reduced: int, side: int) -> bool:
     """Whether an image so many times smaller serves as well; sizes that leave a part of a pixel would shift it."""
-    return min(height, width) >= SPARE * side * reduced and not height % reduced and not width % reduced
+    return min(height, width) >= MIN_OVERSAMPLING * side * reduced and not height % reduced and not width % reduced
 
 
-def _with_pillow(data: bytes, form: str, name: str, odd: list[str]) -> Raw:
+def _decode_with_pillow(data: bytes, form: str, name: str, odd: list[str]) -> Raw:
     with Image.open(io.BytesIO(data), formats=[form]) as image:  # reads the header alone
-        _refuse_giants(image.height, image.width, name)
+        _check_dimensions(image.height, image.width, name)
         kinds = {
             'grey': image.mode[0] in '1LI',
             'CMYK': image.mode == 'CMYK',
@@ -204,11 +204,11 @@ def _with_pillow(data: bytes, form: str, name: str, odd: list[str]) -> Raw:
         else:
             pixels = np.array(image.convert('RGB'))
         # PNG may have its EXIF behind the pixels.
-        block = exif.of_jpeg(data) if form == 'JPEG' else image.info.get('exif')
+        block = exif.find_exif(data) if form == 'JPEG' else image.info.get('exif')
     return pixels, 1, block
 
 
-def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
+def _apply_orientation(image: np.ndarray, orientation: int) -> np.ndarray:
     """The image as the camera was held, by the table of TIFF 6.0 (tag 274)."""
     if orientation >= 5:  # the stored rows are the picture's columns
         image = image.transpose(1, 0, 2)
@@ -219,15 +219,15 @@ def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
-def square(
+def decode_center_square(
     data: bytes, side: int, *, name: str = 'image', upright: bool = False
-) -> tuple[np.ndarray, Opened]:
+) -> tuple[np.ndarray, DecodedImage]:
     """An image's center square as `resize_and_crop` gives it, and the file as `open_image` found it.
 
     Photographs so large that a JPEG can be decoded at a reduced scale differ from `resize_and_crop` of the whole one,
     though by about a tenth of what storing the square as JPEG changes (docs/data.md has the figures).
     """
-    opened = open_image(data, name=name, upright=upright, side=side)
+    opened = decode_with_info(data, name=name, upright=upright, side=side)
     return resize_and_crop(opened.pixels, side, reduced=opened.reduced), opened
 
 
@@ -242,13 +242,13 @@ def resize_and_crop(image: np.ndarray, side: int, *, reduced: int = 1) -> np.nda
     shorter = min(height, width)
     top, left = reduced * (height - shorter) // 2, reduced * (width - shorter) // 2
     if shorter == side and reduced == 1:
-        return np.ascontiguousarray(crop(image, top, left, side))
+        return np.ascontiguousarray(crop_image(image, top, left, side))
     top, left = top / reduced, left / reduced
     box = (left, top, left + shorter, top + shorter)
     return np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC, box=box))
 
 
-def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """The whole image in another size, by the same filter: uint8 (height, width, 3)."""
     return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -258,7 +258,7 @@ def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
     return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, 'RGB', '420')
 
 
-def crop(image: np.ndarray, top: int, left: int, size: int) -> np.ndarray:
+def crop_image(image: np.ndarray, top: int, left: int, size: int) -> np.ndarray:
     """A square of `size` pixels out of (..., height, width, channels); a view."""
     return image[..., top : top + size, left : left + size, :]
 
@@ -266,7 +266,7 @@ def crop(image: np.ndarray, top: int, left: int, size: int) -> np.ndarray:
 def center(image: np.ndarray, size: int) -> np.ndarray:
     """The central square of (..., height, width, channels); a view."""
     height, width = image.shape[-3:-1]
-    return crop(image, (height - size) // 2, (width - size) // 2, size)
+    return crop_image(image, (height - size) // 2, (width - size) // 2, size)
 
 
 def mirror(image: np.ndarray) -> np.ndarray:

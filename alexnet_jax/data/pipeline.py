@@ -22,8 +22,8 @@ from alexnet_jax.data import augment
 from alexnet_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
-Skipped = tuple[tuple[int, int], ...]  # positions in the stream, [first, last), whose examples no step sees
-FEW = 4096  # records whose order is made anew for each batch, in less than 0.1 ms
+SkipRanges = tuple[tuple[int, int], ...]  # positions in the stream, [first, last), whose examples no step sees
+SMALL_EPOCH = 4096  # records whose order is made anew for each batch, in less than 0.1 ms
 
 
 class Records(Protocol):
@@ -36,7 +36,7 @@ class Records(Protocol):
         ...
 
 
-class Training:
+class TrainPipeline:
     """The batches of a training run, each made from its step's number."""
 
     def __init__(
@@ -63,12 +63,12 @@ class Training:
         if len(records) == 0:
             raise UserError('There are no training images; give a dataset whose training split has some.')
         self.records, self.seed, self.crop, self._batch, self._threads = records, seed, crop, batch, threads
-        self._share = _share(batch, process_index, process_count)
+        self._share = _process_slice(batch, process_index, process_count)
         self._labels: np.ndarray | None = None
         self._since = 0, 0
-        self.skipped: Skipped = ()
+        self.skipped: SkipRanges = ()
         self._augment = partial(
-            augment.draws,
+            augment.sample_augmentations,
             seed,
             side=len(records[0][0]),
             crop=crop,
@@ -101,7 +101,7 @@ class Training:
             image[i] = pixels[top : top + self.crop, left : left + self.crop]
         return {'image': image, 'label': label, **rest}
 
-    def skipping(self, skipped: Skipped) -> 'Training':
+    def skipping(self, skipped: SkipRanges) -> 'Training':
         """The same stream without the examples at these positions: later ones move up. Ranges do not overlap."""
         stream = copy.copy(self)
         stream.skipped = tuple(sorted(skipped))
@@ -132,7 +132,7 @@ class Training:
 
         An iterator that is closed, or dropped, leaves no thread behind.
         """
-        return _ahead(self.batch, first_step, sys.maxsize if last_step is None else last_step, self._threads)
+        return _prefetch(self.batch, first_step, sys.maxsize if last_step is None else last_step, self._threads)
 
     def position(self, step: int) -> int:
         """Examples consumed by all processes before `step`, or skipped: where its batch begins in the stream."""
@@ -160,14 +160,14 @@ class Training:
         image, _, _ = self.records[int(records[0])]
         return augment.apply(image, draws.one(0), mean, crop=self.crop, mean_kind=mean_kind)
 
-    def _draws(self, positions: range) -> tuple[np.ndarray, augment.Draws]:
+    def _draws(self, positions: range) -> tuple[np.ndarray, augment.AugmentParams]:
         """The records (int32) that stand at these positions of the stream, and their draws."""
         epochs, places = np.divmod(np.asarray(positions, np.int64), len(self.records))
-        records = order(self.seed, epochs, places, len(self.records))
+        records = epoch_order(self.seed, epochs, places, len(self.records))
         return records, self._augment(epochs, records)
 
 
-class Scoring:
+class EvalPipeline:
     """Every image once, uncut, in equally many equal batches on all hosts; the filling scores nothing."""
 
     def __init__(
@@ -186,7 +186,7 @@ class Scoring:
         if len(records) == 0:
             raise UserError('There are no images to score; give a split that has some.')
         self.records, self._batch, self._threads = records, batch, threads
-        self._share = _share(batch, process_index, process_count)
+        self._share = _process_slice(batch, process_index, process_count)
         self._shape = records[0][0].shape
         self.images = min(limit, len(records)) if limit else len(records)
 
@@ -211,10 +211,10 @@ class Scoring:
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
         """The batches from number `first` to the end, read ahead by threads. See `Training.batches`."""
-        return _ahead(self.batch, first, len(self), self._threads)
+        return _prefetch(self.batch, first, len(self), self._threads)
 
 
-def order(seed: int, epochs: np.ndarray, places: np.ndarray, length: int) -> np.ndarray:
+def epoch_order(seed: int, epochs: np.ndarray, places: np.ndarray, length: int) -> np.ndarray:
     """The records, int32, at `places` (0 .. length - 1) of the shuffled `epochs`: in each a permutation.
 
     Grain's own shuffle, by the function beneath `MapDataset.shuffle` at half that one's cost: no table is kept, and
@@ -224,7 +224,7 @@ def order(seed: int, epochs: np.ndarray, places: np.ndarray, length: int) -> np.
     records = np.empty(len(places), np.int32)
     for epoch in np.unique(epochs).tolist():
         here = epochs == epoch
-        if length <= FEW:
+        if length <= SMALL_EPOCH:
             # the third word of the counter keeps these apart from the words that `augment` draws
             words = np.random.Philox(key=[seed, epoch], counter=[0, 0, 1, 0]).random_raw(length)
             records[here] = np.argsort(words, kind='stable')[places[here]]
@@ -239,7 +239,7 @@ def _shuffle_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
 
 
-def _share(batch: int, process_index: int, process_count: int) -> range:
+def _process_slice(batch: int, process_index: int, process_count: int) -> range:
     """The places in the global batch that are this process's."""
     if batch < 1 or batch % process_count:
         raise UserError(
@@ -250,7 +250,7 @@ def _share(batch: int, process_index: int, process_count: int) -> range:
     return range(process_index * size, (process_index + 1) * size)
 
 
-def _ahead(make: Callable[[int], Batch], first: int, last: int, threads: int) -> Iterator[Batch]:
+def _prefetch(make: Callable[[int], Batch], first: int, last: int, threads: int) -> Iterator[Batch]:
     """make(first), ..., make(last - 1) in this order, as many of them under way as there are threads."""
     workers: set[Thread] = set()
 

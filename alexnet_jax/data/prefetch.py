@@ -14,10 +14,10 @@ import jax
 import numpy as np
 
 Arrays = dict[str, jax.Array]
-PATIENCE = 5  # seconds
+CLOSE_TIMEOUT = 5  # seconds
 
 
-def feed(
+def prefetch_to_device(
     batches: Iterable[dict[str, np.ndarray]], sharding: jax.sharding.Sharding, *, ahead: int = 2
 ) -> 'Feed':
     """The batches as dicts of global arrays under `sharding`, which shares the first axis among the devices.
@@ -26,10 +26,10 @@ def feed(
     batches wait on the devices. Close it, or use it in a `with`: that ends the thread and closes `batches`
     too.
     """
-    return Feed(batches, lambda batch: jax.make_array_from_process_local_data(sharding, batch), ahead)
+    return Prefetcher(batches, lambda batch: jax.make_array_from_process_local_data(sharding, batch), ahead)
 
 
-class Feed(Iterator[Arrays]):
+class Prefetcher(Iterator[Arrays]):
     """An iterator over placed batches. What the source raises is raised here, in its turn."""
 
     def __init__(self, batches: Iterable, place: Callable[[Any], Any], ahead: int):
@@ -65,7 +65,7 @@ class Feed(Iterator[Arrays]):
             return
         self._closed.set()
         self._room.release()  # the thread may be waiting for room; it looks at `_closed` next
-        self._thread.join(PATIENCE)
+        self._thread.join(CLOSE_TIMEOUT)
         self._ring = queue.SimpleQueue()
         if self._thread.is_alive():
             return

@@ -2,23 +2,23 @@
 
 import numpy as np
 
-COLORS = ('dataset', 'imagenet2012')  # whose principal colors the lighting draws along
+PCA_BASES = ('dataset', 'imagenet2012')  # whose principal colors the lighting draws along
 # Of ImageNet's training images at 256 pixels, from the input_meta of cuda-convnet2's make-data: standard deviations in
 # gray levels of 0..255, and directions as columns, rows red, green and blue.
-DEVIATIONS = np.array([19.721, 37.094, 121.780])
-DIRECTIONS = np.array(
+IMAGENET_STD = np.array([19.721, 37.094, 121.780])
+IMAGENET_EIGENVECTORS = np.array(
     [[0.41796, -0.71258, -0.56351], [-0.81698, -0.02354, -0.57618], [0.39731, 0.70120, -0.59200]]
 )
 
 
-def colors(choice: str, eigenvalues: np.ndarray, eigenvectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def select_pca_basis(choice: str, eigenvalues: np.ndarray, eigenvectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues (3,), ascending, and eigenvectors (3, 3) as columns: the given ones of a dataset, or published."""
     if choice == 'imagenet2012':
-        return DEVIATIONS**2, DIRECTIONS
+        return IMAGENET_STD**2, IMAGENET_EIGENVECTORS
     return eigenvalues, eigenvectors
 
 
-def from_sums(total: np.ndarray, products: np.ndarray, images: int) -> dict[str, np.ndarray]:
+def compute_statistics(total: np.ndarray, products: np.ndarray, images: int) -> dict[str, np.ndarray]:
     """What dataset.Dataset holds, from int64 sums over `images` uint8 images: pixels in 0..255.
 
     `total` (side, side, 3) is the sum of the images, `products` (3, 3) the sum of color times color over all their

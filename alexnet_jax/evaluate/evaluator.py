@@ -71,7 +71,7 @@ class Evaluator:
             _check_batch(batch, mesh.shape['data'])
             self._split = NamedSharding(mesh, PartitionSpec('data'))
             self._whole = NamedSharding(mesh, PartitionSpec())
-        background = augment.still_mean(mean, mean_kind, crop)
+        background = augment.static_mean(mean, mean_kind, crop)
         self._still = background is not None
         self._mean = jax.device_put(
             np.asarray(mean if background is None else background, np.float32), self._whole

@@ -80,7 +80,7 @@ def _under(path: Path) -> list[str]:
     if path.is_dir():
         inside = [file for file in path.rglob('*') if _is_image(file.relative_to(path)) and file.is_file()]
         if not inside:
-            raise UserError(f'{path} holds no images; their names end in {", ".join(image_io.ENDINGS)}.')
+            raise UserError(f'{path} holds no images; their names end in {", ".join(image_io.IMAGE_EXTENSIONS)}.')
         return [str(file) for file in sorted(inside)]
     if not path.is_file():
         what = 'is no file' if path.exists() else 'does not exist'
@@ -90,7 +90,7 @@ def _under(path: Path) -> list[str]:
 
 def _is_image(inside: Path) -> bool:
     """By the ending; hidden files and folders, such as a Mac's ._cat.jpg, are none."""
-    return inside.suffix.lower() in image_io.ENDINGS and not any(
+    return inside.suffix.lower() in image_io.IMAGE_EXTENSIONS and not any(
         part.startswith('.') for part in inside.parts
     )
 
@@ -99,8 +99,8 @@ def _read(file: str, side: int) -> np.ndarray | str:
     """The prepared square, or the sentence that says why there is none."""
     try:
         data = Path(file).read_bytes()
-        return image_io.resize_and_crop(image_io.decode(data, name=file, upright=True), side)
-    except image_io.Unreadable as problem:
+        return image_io.resize_and_crop(image_io.decode_image(data, name=file, upright=True), side)
+    except image_io.UnreadableImage as problem:
         return str(problem)
     except OSError as error:
         return f'{file} cannot be read ({error.strerror}).'

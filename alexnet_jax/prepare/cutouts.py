@@ -26,13 +26,13 @@ PHOTOGRAPHS = {
 SCALES = (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8)  # of a photograph's shorter edge, in sides
 RADIUS = (0.22, 0.38)  # of the circle about the shape, in sides: no shape fills the image, none is a speck
 MARGIN = 1 / 16  # sides that stay free of the figure: a random crop of 7/8 does not cut it
-TURN = 0.2217  # tan(25 degrees / 2): shapes turn up to 25 degrees either way
+MAX_TAN_HALF_ANGLE = 0.2217  # tan(25 degrees / 2): shapes turn up to 25 degrees either way
 CONTRAST = 30  # gray levels between the mean colors of figure and ground in one channel: a person sees it
-REACH = 1.3  # the distance tables cover [-REACH, REACH] squared, the shapes about the unit circle
-OPAQUE = 128  # covered pixels count from 0 to this; differences of two pixels times it fit 16 bits
+SDF_EXTENT = 1.3  # the distance tables cover [-REACH, REACH] squared, the shapes about the unit circle
+ALPHA_MAX = 128  # covered pixels count from 0 to this; differences of two pixels times it fit 16 bits
 
 
-def example(split: str, index: int, seed: int, side: int) -> tuple[np.ndarray, int]:
+def make_cutout(split: str, index: int, seed: int, side: int) -> tuple[np.ndarray, int]:
     """Image number `index` of a split, uint8 (side, side, 3), and its label, index % 10: balanced classes."""
     label = index % len(CLASSES)
     number = len(PHOTOGRAPHS) * index + tuple(PHOTOGRAPHS).index(split)
@@ -44,18 +44,18 @@ def example(split: str, index: int, seed: int, side: int) -> tuple[np.ndarray, i
     # The same square for every class: were it the shape itself, what is refused would tell of the class.
     around = tuple(slice(round(center - radius), round(center + radius)) for center in (row, column))
     while True:
-        ground, figure = _piece(split, side, chance), _piece(split, side, chance)
-        if _differ(ground[around], figure[around]):
+        ground, figure = _random_crop(split, side, chance), _random_crop(split, side, chance)
+        if _has_contrast(ground[around], figure[around]):
             break
-    cover = _cover(label, side, row, column, radius, (2 * turn - 1) * TURN)
-    return _laid_on(ground, figure, cover), label
+    cover = _coverage(label, side, row, column, radius, (2 * turn - 1) * MAX_TAN_HALF_ANGLE)
+    return _composite(ground, figure, cover), label
 
 
-def _piece(split: str, side: int, chance: np.random.Generator) -> np.ndarray:
+def _random_crop(split: str, side: int, chance: np.random.Generator) -> np.ndarray:
     """A square of one photograph, at random scale and place, mirrored or not."""
     photograph, scale, top, left, mirror = chance.random(5)
     names = PHOTOGRAPHS[split]
-    scales = _scales(names[int(photograph * len(names))], side)
+    scales = _scaled_photographs(names[int(photograph * len(names))], side)
     picture = scales[int(scale * len(scales))]
     height, width, _ = picture.shape
     top, left = int(top * (height - side + 1)), int(left * (width - side + 1))
@@ -64,7 +64,7 @@ def _piece(split: str, side: int, chance: np.random.Generator) -> np.ndarray:
 
 
 @functools.cache
-def _scales(name: str, side: int) -> tuple[np.ndarray, ...]:
+def _scaled_photographs(name: str, side: int) -> tuple[np.ndarray, ...]:
     """A photograph at its scales, smallest first, uint8 (height, width, 3): to take a piece is then a slice."""
     pixels = getattr(skimage.data, name)()
     if pixels.ndim == 2:
@@ -75,49 +75,49 @@ def _scales(name: str, side: int) -> tuple[np.ndarray, ...]:
     sizes = [
         [max(side, round(edge * scale * side / shorter)) for edge in pixels.shape[:2]] for scale in scales
     ]
-    return tuple(image_io.resize(pixels, *size) for size in sizes)
+    return tuple(image_io.resize_image(pixels, *size) for size in sizes)
 
 
-def _differ(ground: np.ndarray, figure: np.ndarray) -> bool:
+def _has_contrast(ground: np.ndarray, figure: np.ndarray) -> bool:
     """Whether mean colors are CONTRAST apart in some channel, of (height, width, 3) each; in whole numbers."""
     sums = [piece.sum(axis=(0, 1), dtype=np.int64) for piece in (ground, figure)]
     return bool(np.abs(sums[0] - sums[1]).max() >= CONTRAST * ground.shape[0] * ground.shape[1])
 
 
-def _laid_on(ground: np.ndarray, figure: np.ndarray, cover: np.ndarray) -> np.ndarray:
+def _composite(ground: np.ndarray, figure: np.ndarray, cover: np.ndarray) -> np.ndarray:
     """Ground where `cover` (side, side, 1) is 0, figure where it is OPAQUE, rounded between: uint8."""
     below = ground.astype(np.int16)
-    return (below + (((figure - below) * cover + OPAQUE // 2) // OPAQUE)).astype(np.uint8)
+    return (below + (((figure - below) * cover + ALPHA_MAX // 2) // ALPHA_MAX)).astype(np.uint8)
 
 
-def _cover(label: int, side: int, row: float, column: float, radius: float, tangent: float) -> np.ndarray:
+def _coverage(label: int, side: int, row: float, column: float, radius: float, tangent: float) -> np.ndarray:
     """How much of each pixel the shape covers, 0 to OPAQUE, int16 (side, side, 1).
 
     A pixel's center half a pixel inside the edge is covered, half a pixel outside it is not: the distance is the
     antialiasing. `tangent` is that of half the angle, which gives sine and cosine without either.
     """
-    table = _distances(label, _cells(side))
+    table = _distance_table(label, _num_cells(side))
     cells = len(table)
     sine, cosine = 2 * tangent / (1 + tangent**2), (1 - tangent**2) / (1 + tangent**2)
-    per_pixel = cells / (2 * REACH * radius)
+    per_pixel = cells / (2 * SDF_EXTENT * radius)
     down = ((np.arange(side) + 0.5 - row) * per_pixel)[:, None]
     right = ((np.arange(side) + 0.5 - column) * per_pixel)[None, :]
     y = np.clip(down * cosine - right * sine + cells / 2, 0, cells - 1).astype(np.int32)
     x = np.clip(down * sine + right * cosine + cells / 2, 0, cells - 1).astype(np.int32)
     distances = table.reshape(-1).take(y * cells + x)
-    covered = np.clip((0.5 - distances * np.float32(radius)) * OPAQUE, 0, OPAQUE)
+    covered = np.clip((0.5 - distances * np.float32(radius)) * ALPHA_MAX, 0, ALPHA_MAX)
     return np.rint(covered).astype(np.int16)[:, :, None]
 
 
-def _cells(side: int) -> int:
+def _num_cells(side: int) -> int:
     """Cells along a distance table: so many that the nearest one is a tenth of a pixel off at most."""
     return 4 * side + 256
 
 
 @functools.cache
-def _distances(label: int, cells: int) -> np.ndarray:
+def _distance_table(label: int, cells: int) -> np.ndarray:
     """Signed distance of each cell's center from the shape's edge, negative inside, float32 (cells, cells)."""
-    places = ((np.arange(cells) + 0.5) / cells * 2 - 1) * REACH
+    places = ((np.arange(cells) + 0.5) / cells * 2 - 1) * SDF_EXTENT
     return SHAPES[CLASSES[label]](places[None, :], places[:, None]).astype(np.float32)
 
 
@@ -141,19 +141,19 @@ def _polygon(x, y, corners):
     return np.where(inside, -1, 1) * np.sqrt(nearest)
 
 
-def _mirrored(right):
+def _mirror_outline(right):
     """A closed outline, symmetric about the vertical: its right half from top to bottom, then back on the left."""
     return tuple(right) + tuple((-x, y) for x, y in reversed(right) if x)
 
 
-STAR = _mirrored(((0, -1), (0.247, -0.340), (0.951, -0.309), (0.399, 0.130), (0.588, 0.809), (0, 0.42)))
-CROSS = _mirrored(((0.3, -0.92), (0.3, -0.3), (0.92, -0.3), (0.92, 0.3), (0.3, 0.3), (0.3, 0.92)))
-ARROW = _mirrored(((0, -1), (0.78, -0.1), (0.3, -0.1), (0.3, 0.95)))
-HEART = _mirrored(((0, -0.30), (0.788, -0.012), (0, 0.93)))  # touches the two discs
+STAR = _mirror_outline(((0, -1), (0.247, -0.340), (0.951, -0.309), (0.399, 0.130), (0.588, 0.809), (0, 0.42)))
+CROSS = _mirror_outline(((0.3, -0.92), (0.3, -0.3), (0.92, -0.3), (0.92, 0.3), (0.3, 0.3), (0.3, 0.92)))
+ARROW = _mirror_outline(((0, -1), (0.78, -0.1), (0.3, -0.1), (0.3, 0.95)))
+HEART = _mirror_outline(((0, -0.30), (0.788, -0.012), (0, 0.93)))  # touches the two discs
 SHAPES = {
     'disc': lambda x, y: _disc(x, y, 0.82),
-    'square': lambda x, y: _polygon(x, y, _mirrored(((0.72, -0.72), (0.72, 0.72)))),
-    'triangle': lambda x, y: _polygon(x, y, _mirrored(((0, -0.95), (0.95, 0.7)))),
+    'square': lambda x, y: _polygon(x, y, _mirror_outline(((0.72, -0.72), (0.72, 0.72)))),
+    'triangle': lambda x, y: _polygon(x, y, _mirror_outline(((0, -0.95), (0.95, 0.7)))),
     'star': lambda x, y: _polygon(x, y, STAR),
     'cross': lambda x, y: _polygon(x, y, CROSS),
     'ring': lambda x, y: np.abs(_disc(x, y, 0.7)) - 0.2,

@@ -6,7 +6,7 @@ from typing import Any
 from alexnet_jax.prepare import dataset_report
 
 
-def card(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+def format_readme(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     """In Markdown, from the manifest (without its checksum) and the report."""
     sizes = dict.fromkeys(manifest['counts'], 0)
     for name, file in manifest['files'].items():
@@ -34,7 +34,7 @@ def card(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> str:
             'the mean image and the principal colors of the training split, `report.json` what was met with, image by '
             'image, `manifest.json` the SHA-256 of every file.',
             '',
-            dataset_report.sentence(report),
+            dataset_report.summarize_report(report),
             *(['', 'Files that were not plain photographs:', '', *odd] if odd else []),
             '',
             f'Decoded by simplejpeg where it can, else by Pillow; made with {versions}.',

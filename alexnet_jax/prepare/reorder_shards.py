@@ -19,7 +19,7 @@ from alexnet_jax.runtime import atomic_io
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class ReorderJob:
     """All that a process needs to put a shard in order."""
 
     path: str  # of the shard
@@ -33,15 +33,15 @@ class Job:
     def fingerprint(self) -> str:
         """SHA-256 over everything that decides the shard's bytes."""
         return hashlib.sha256(
-            repr((dataset.FORMAT, shard_writer.OPTIONS, self.items, self.checksums)).encode()
+            repr((dataset.FORMAT_VERSION, shard_writer.WRITER_OPTIONS, self.items, self.checksums)).encode()
         ).hexdigest()
 
 
-def jobs(ordered: Sequence[shard_writer.Job], made: Sequence[shard_writer.Job]) -> list[Job]:
+def plan_reordering(ordered: Sequence[shard_writer.ShardJob], made: Sequence[shard_writer.ShardJob]) -> list[ReorderJob]:
     """How the shards `made` become the `ordered` ones of the same split. What could not be read is in neither."""
     places, checksums = {}, []
     for number, job in enumerate(made):
-        account = shard_writer.read_account(job.account)
+        account = shard_writer.read_shard_metadata(job.account)
         checksums.append(account.sha256)
         whole = [item.id for item in job.items if item.id not in account.left_out]
         places.update({identity: (number, record) for record, identity in enumerate(whole)})
@@ -51,7 +51,7 @@ def jobs(ordered: Sequence[shard_writer.Job], made: Sequence[shard_writer.Job]) 
         used = sorted({number for number, _ in items})
         renumbered = {number: place for place, number in enumerate(used)}
         found.append(
-            Job(
+            ReorderJob(
                 path=job.path,
                 account=job.account,
                 items=tuple((renumbered[number], record) for number, record in items),
@@ -62,13 +62,13 @@ def jobs(ordered: Sequence[shard_writer.Job], made: Sequence[shard_writer.Job]) 
     return found
 
 
-def make(job: Job, tick: Callable[[int], None]) -> list[str]:
+def reorder_shard(job: ReorderJob, tick: Callable[[int], None]) -> list[str]:
     """Makes the shard unless it is there and whole; as shards.make, but that nothing can be unreadable any more."""
     fingerprint = job.fingerprint()
-    if not shard_writer.is_whole(job, fingerprint):
-        records = _records(job)
+    if not shard_writer.is_shard_complete(job, fingerprint):
+        records = _gather_records(job)
         with atomic_io.atomic_path(job.path) as partial:
-            with shard_writer.written(partial) as write:
+            with shard_writer.open_record_writer(partial) as write:
                 for record in records:
                     write(record)
             size, checksum = os.path.getsize(partial), atomic_io.file_checksum(partial)
@@ -76,15 +76,15 @@ def make(job: Job, tick: Callable[[int], None]) -> list[str]:
             sum(map(len, records)),
             np.zeros(0, np.int64),
         )  # sums and finds are in the other accounts
-        account = shard_writer.Account(
+        account = shard_writer.ShardMetadata(
             fingerprint, size, checksum, len(records), payload, none, none, none, {}, {}, {}
         )
-        shard_writer.write_account(job.account, account)
+        shard_writer.write_shard_metadata(job.account, account)
     tick(len(job.items))
     return []
 
 
-def _records(job: Job) -> list[bytes]:
+def _gather_records(job: ReorderJob) -> list[bytes]:
     """The shard's records, gathered from one file after the other, as they may be in a thousand."""
     records = [b''] * len(job.items)
     wanted = collections.defaultdict(list)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,11 @@ from alexnet_jax.prepare.sources import Item, Source
 from alexnet_jax.runtime import atomic_io
 
 # Records can be read one by one; photographs hardly shrink, and unpacking would take longer than reading.
-OPTIONS = 'group_size:1,uncompressed'
+WRITER_OPTIONS = 'group_size:1,uncompressed'
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class ShardJob:
     """All that a process needs to make a shard."""
 
     path: str  # of the shard
@@ -40,11 +41,11 @@ class Job:
         """SHA-256 over everything that decides the shard's bytes."""
         source = self.source
         deciding = (source.reader, source.upright, self.items, self.side, self.encoding, self.quality)
-        return hashlib.sha256(repr((dataset.FORMAT, OPTIONS, *deciding)).encode()).hexdigest()
+        return hashlib.sha256(repr((dataset.FORMAT_VERSION, WRITER_OPTIONS, *deciding)).encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
-class Account:
+class ShardMetadata:
     """What is known of a whole shard. The sums are whole numbers: in which order they are added is the same."""
 
     fingerprint: str
@@ -60,31 +61,31 @@ class Account:
     left_out: dict[str, str]  # the id of an image that cannot be read -> a sentence about it
 
 
-def make(job: Job, tick: Callable[[int], None]) -> list[str]:
+def write_shard(job: ShardJob, tick: Callable[[int], None]) -> list[str]:
     """Makes the shard unless it is there and whole; `tick` is told how many more images were dealt with.
 
     The answer is a sentence for each image that cannot be read; these are left out of the shard.
     """
     fingerprint = job.fingerprint()
-    if is_whole(job, fingerprint):
+    if is_shard_complete(job, fingerprint):
         tick(len(job.items))
         return []
     payload, total, products = 0, np.zeros((job.side, job.side, 3), np.int64), np.zeros((3, 3), np.int64)
     digests, forms, left_out = [], collections.Counter(), {}
     odd = collections.defaultdict(list)
     with atomic_io.atomic_path(job.path) as partial:
-        with written(partial) as write:
+        with open_record_writer(partial) as write:
             for item in job.items:
                 try:
-                    stored, image, opened = _image(job, item)
-                except image_io.Unreadable as mistake:
+                    stored, image, opened = _encode_image(job, item)
+                except image_io.UnreadableImage as mistake:
                     left_out[item.id] = str(mistake)
                 else:
-                    record = example_proto.pack(stored, item.label, item.id)
+                    record = example_proto.encode_example(stored, item.label, item.id)
                     write(record)
                     payload += len(record)
                     total += image
-                    products += _products(image)
+                    products += _color_products(image)
                     digests.append(hashlib.blake2b(stored, digest_size=8).digest())
                     for word in opened.odd if opened else ():
                         odd[word].append(item.id)
@@ -93,7 +94,7 @@ def make(job: Job, tick: Callable[[int], None]) -> list[str]:
         size, checksum = os.path.getsize(partial), atomic_io.file_checksum(partial)
     # Kept in place of a dictionary for each image.
     digests = np.frombuffer(b''.join(digests), np.dtype('<u8'))
-    account = Account(
+    account = ShardMetadata(
         fingerprint,
         size,
         checksum,
@@ -106,14 +107,14 @@ def make(job: Job, tick: Callable[[int], None]) -> list[str]:
         dict(odd),
         left_out,
     )
-    write_account(job.account, account)
+    write_shard_metadata(job.account, account)
     return list(left_out.values())
 
 
 @contextlib.contextmanager
-def written(path: Path) -> Iterator[Callable[[bytes], object]]:
+def open_record_writer(path: Path) -> Iterator[Callable[[bytes], object]]:
     """Takes the records of an ArrayRecord file. Raises UserError if it cannot be written."""
-    writer = ArrayRecordWriter(str(path), OPTIONS)
+    writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
     try:
         yield writer.write
         writer.close()  # a full disk is often noticed only here
@@ -121,19 +122,19 @@ def written(path: Path) -> Iterator[Callable[[bytes], object]]:
         raise UserError(f'{path} cannot be written ({error}); make room and run it again.') from error
 
 
-def _image(job: Job, item: Item) -> tuple[bytes, np.ndarray, image_io.Opened | None]:
+def _encode_image(job: ShardJob, item: Item) -> tuple[bytes, np.ndarray, image_io.DecodedImage | None]:
     """What is stored of an image, the pixels that readers will see, and its file as it was found, if there is one."""
     found, opened = job.source.read(item), None
     if isinstance(found, bytes):
-        found, opened = image_io.square(found, job.side, name=item.id, upright=job.source.upright)
+        found, opened = image_io.decode_center_square(found, job.side, name=item.id, upright=job.source.upright)
     square = image_io.resize_and_crop(found, job.side)
     if job.encoding == 'raw':
         return square.tobytes(), square, opened
     stored = image_io.encode_jpeg(square, job.quality)
-    return stored, image_io.decode(stored), opened
+    return stored, image_io.decode_image(stored), opened
 
 
-def _products(image: np.ndarray) -> np.ndarray:
+def _color_products(image: np.ndarray) -> np.ndarray:
     """Color times color over the pixels of an image, int64 (3, 3). Exact: whole numbers far below 2 ** 53."""
     planes = np.ascontiguousarray(image.reshape(-1, 3).T, dtype=np.float64)
     # Not by BLAS: its threads wait for one another by spinning, and where other programs want the cores as well, each
@@ -144,27 +145,27 @@ def _products(image: np.ndarray) -> np.ndarray:
     return np.array([[rr, rg, rb], [rg, gg, gb], [rb, gb, bb]]).astype(np.int64)
 
 
-def is_whole(job: Any, fingerprint: str) -> bool:
+def is_shard_complete(job: Any, fingerprint: str) -> bool:
     """Whether the shard lies there as an earlier preparation of the same images accounted for it.
 
     One that had to do without some of its images does not count: they may have been mended.
     """
     try:
-        account = read_account(job.account)
+        account = read_shard_metadata(job.account)
         same = account.fingerprint == fingerprint and not account.left_out
         return same and atomic_io.file_checksum(job.path) == account.sha256
     except Exception:  # zipfile and NumPy answer damage with nearly every kind of exception there is
         return False
 
 
-def read_account(path: str) -> Account:
+def read_shard_metadata(path: str) -> ShardMetadata:
     """The account of a whole shard."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    return Account(**json.loads(arrays.pop('rest').item()), **arrays)
+    return ShardMetadata(**json.loads(arrays.pop('rest').item()), **arrays)
 
 
-def write_account(path: str, account: Account) -> None:
+def write_shard_metadata(path: str, account: ShardMetadata) -> None:
     """Appears under its name when it is whole."""
     fields = vars(account)
     arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}

@@ -10,14 +10,14 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import wordnet
 
 SPLITS = ('train', 'validation', 'test')
-NAMED = {
+SPLIT_NAMES = {
     'train': 'train',
     'val': 'validation',
     'valid': 'validation',
     'validation': 'validation',
     'test': 'test',
 }
-FORMS = 'expected was split/class/image (the splits train, val and test) or class/image, each image JPEG, PNG or WebP'
+EXPECTED_LAYOUT = 'expected was split/class/image (the splits train, val and test) or class/image, each image JPEG, PNG or WebP'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Item:
 
     id: str
     label: int
-    where: tuple
+    location: tuple
 
 
 @dataclasses.dataclass(frozen=True)
-class Arrangement:
+class SplitAssignment:
     """Which image is of which class and in which split, and how that came about."""
 
     classes: tuple[str, ...]  # label -> name
@@ -40,23 +40,23 @@ class Arrangement:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Image:
+class LabeledImage:
     """An image of which it is known what it shows."""
 
     id: str
     label: str  # the class by its name
-    where: tuple
+    location: tuple
 
 
-def arrange(
+def arrange_images(
     found: Mapping[str, tuple], *, origin: str, seed: int, shares: Mapping[str, float]
-) -> Arrangement:
+) -> SplitAssignment:
     """The images `found` (path, with '/' -> where), as `labeled` and `place` make them out."""
-    images, as_found = labeled(found, origin=origin)
-    return place(images, origin=origin, seed=seed, shares=shares, as_found=as_found)
+    images, as_found = find_labels(found, origin=origin)
+    return assign_splits(images, origin=origin, seed=seed, shares=shares, as_found=as_found)
 
 
-def labeled(found: Mapping[str, tuple], *, origin: str) -> tuple[dict[str, list[Image]], bool]:
+def find_labels(found: Mapping[str, tuple], *, origin: str) -> tuple[dict[str, list[LabeledImage]], bool]:
     """The images `found` (path, with '/' -> where) by splits, and whether there were splits.
 
     The id is the path, but where all classes are WordNet ids it is the file's stem, as in every form of ImageNet.
@@ -65,29 +65,29 @@ def labeled(found: Mapping[str, tuple], *, origin: str) -> tuple[dict[str, list[
     one the class; folders about everything are passed through. Raises UserError, about `origin`, where that is not so.
     """
     if not found:
-        raise UserError(f'{origin} holds no image; {FORMS}.')
-    parts = _within({path: tuple(path.split('/')) for path in found})
+        raise UserError(f'{origin} holds no image; {EXPECTED_LAYOUT}.')
+    parts = _strip_common_root({path: tuple(path.split('/')) for path in found})
     depth = 1 if _has_splits(origin, parts) else 0
-    names = {path: _identity(origin, part) for path, part in parts.items()}
-    if wordnet.are_ids({part[depth] for part in parts.values()}):
-        stems = {path: wordnet.identity(path, part[depth], origin=origin) for path, part in parts.items()}
+    names = {path: _image_id(origin, part) for path, part in parts.items()}
+    if wordnet.are_wordnet_ids({part[depth] for part in parts.values()}):
+        stems = {path: wordnet.imagenet_image_id(path, part[depth], origin=origin) for path, part in parts.items()}
         names = stems if len(set(stems.values())) == len(stems) else names
     images = collections.defaultdict(list)
     for path, part in parts.items():
-        split = NAMED[part[0].lower()] if depth else 'train'
-        images[split].append(Image(names[path], part[depth], found[path]))
+        split = SPLIT_NAMES[part[0].lower()] if depth else 'train'
+        images[split].append(LabeledImage(names[path], part[depth], found[path]))
     return dict(images), bool(depth)
 
 
-def place(
-    images: Mapping[str, Iterable[Image]],
+def assign_splits(
+    images: Mapping[str, Iterable[LabeledImage]],
     *,
     origin: str,
     seed: int,
     shares: Mapping[str, float],
     as_found: bool = True,
     without: Iterable[str] = (),
-) -> Arrangement:
+) -> SplitAssignment:
     """Images by splits (of SPLITS), in the order of their ids.
 
     Where a split does not exist, `shares` of the training images become 'validation' and 'test', each image by a hash
@@ -100,7 +100,7 @@ def place(
     given = {
         split: sorted(images[split], key=lambda image: image.id) for split in SPLITS if images.get(split)
     }
-    classes = _classes(origin, {image.label for split in given.values() for image in split}, without)
+    classes = _class_names(origin, {image.label for split in given.values() for image in split}, without)
     labels = {name: label for label, name in enumerate(classes)}
     seen: set[str] = set()
     items = {}
@@ -109,17 +109,17 @@ def place(
             if image.id in seen:
                 raise UserError(f'{origin} holds the image {image.id!r} twice; remove one of them.')
             seen.add(image.id)
-        items[split] = tuple(Item(image.id, labels[image.label], image.where) for image in of_split)
-    splits, note = _completed(items, as_found, seed, shares)
-    _check(origin, classes, splits, shares)
-    return Arrangement(classes, splits, note, wordnet.are_ids(classes))
+        items[split] = tuple(Item(image.id, labels[image.label], image.location) for image in of_split)
+    splits, note = _add_missing_splits(items, as_found, seed, shares)
+    _check_assignment(origin, classes, splits, shares)
+    return SplitAssignment(classes, splits, note, wordnet.are_wordnet_ids(classes))
 
 
-def _within(parts: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+def _strip_common_root(parts: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """Without the folders that all have in common, such as imagenette2/ about train/ and val/."""
     while True:
         first = next(iter(parts.values()))[0]
-        if first.lower() in NAMED or any(part[0] != first or len(part) < 3 for part in parts.values()):
+        if first.lower() in SPLIT_NAMES or any(part[0] != first or len(part) < 3 for part in parts.values()):
             return parts
         parts = {path: part[1:] for path, part in parts.items()}
 
@@ -128,33 +128,33 @@ def _has_splits(origin: str, parts: dict[str, tuple[str, ...]]) -> bool:
     """Whether the first folder names the split. A class may be called train, but not have folders of its own."""
     for path, part in parts.items():
         if len(part) < 2:
-            raise UserError(f'{origin}: the image {path} lies in no class folder; {FORMS}.')
-    in_splits = {path: part for path, part in parts.items() if part[0].lower() in NAMED}
+            raise UserError(f'{origin}: the image {path} lies in no class folder; {EXPECTED_LAYOUT}.')
+    in_splits = {path: part for path, part in parts.items() if part[0].lower() in SPLIT_NAMES}
     if len(in_splits) == len(parts):
         shallow = [path for path, part in in_splits.items() if len(part) < 3]
         if shallow:
             raise UserError(
-                f'{origin}: the image {shallow[0]} lies in no class folder within its split; {FORMS}.'
+                f'{origin}: the image {shallow[0]} lies in no class folder within its split; {EXPECTED_LAYOUT}.'
             )
         return True
     if any(len(part) > 2 for part in in_splits.values()):
         other = next(path for path in parts if path not in in_splits)
-        raise UserError(f'{origin}: {other} lies in none of the splits that are beside it; {FORMS}.')
+        raise UserError(f'{origin}: {other} lies in none of the splits that are beside it; {EXPECTED_LAYOUT}.')
     return False
 
 
-def _classes(origin: str, names: Iterable[str], without: Iterable[str]) -> tuple[str, ...]:
+def _class_names(origin: str, names: Iterable[str], without: Iterable[str]) -> tuple[str, ...]:
     classes = tuple(sorted(names))
     if len(classes) < 2:
         idle = sorted(set(without) - set(classes))
         why = f' ({", ".join(map(repr, idle[:5]))} hold{"s" * (len(idle) == 1)} no image)' if idle else ''
         raise UserError(
-            f'{origin} holds one class alone, {classes[0]!r}, and a classifier needs two{why}; {FORMS}.'
+            f'{origin} holds one class alone, {classes[0]!r}, and a classifier needs two{why}; {EXPECTED_LAYOUT}.'
         )
     return classes
 
 
-def _identity(origin: str, part: tuple[str, ...]) -> str:
+def _image_id(origin: str, part: tuple[str, ...]) -> str:
     """The id. Class names stand in a text file by lines, ids in records as UTF-8."""
     identity = '/'.join(part)
     try:
@@ -166,7 +166,7 @@ def _identity(origin: str, part: tuple[str, ...]) -> str:
     return identity
 
 
-def _completed(splits, has_splits, seed, shares) -> tuple[dict[str, tuple[Item, ...]], str]:
+def _add_missing_splits(splits, has_splits, seed, shares) -> tuple[dict[str, tuple[Item, ...]], str]:
     """The splits there are and those that can be made, and the sentences that tell which is which."""
     note = f'The splits are as found: {", ".join(splits)}.' if has_splits else 'No splits were found.'
     if 'validation' in splits and 'test' not in splits:
@@ -174,8 +174,8 @@ def _completed(splits, has_splits, seed, shares) -> tuple[dict[str, tuple[Item, 
         note += ' What is called validation there is the test split here.'
     made = {split: share for split, share in shares.items() if share and split not in splits}
     if made and 'train' in splits:
-        chances = {item: _chance(seed, item.id) for item in splits['train']}
-        for item in _last_of_each(chances):
+        chances = {item: _hash_fraction(seed, item.id) for item in splits['train']}
+        for item in _keep_one_per_class(chances):
             chances[item] = 1.0
         low = 0.0
         for split, share in made.items():
@@ -188,7 +188,7 @@ def _completed(splits, has_splits, seed, shares) -> tuple[dict[str, tuple[Item, 
     return {split: splits[split] for split in SPLITS if split in splits}, note
 
 
-def _last_of_each(chances: Mapping[Item, float]) -> Iterable[Item]:
+def _keep_one_per_class(chances: Mapping[Item, float]) -> Iterable[Item]:
     """Of each class the image that would be the last to be split off: it stays, that the class can be learnt."""
     last: dict[int, Item] = {}
     for item, chance in chances.items():
@@ -197,16 +197,16 @@ def _last_of_each(chances: Mapping[Item, float]) -> Iterable[Item]:
     return last.values()
 
 
-def _chance(seed: int, identity: str) -> float:
+def _hash_fraction(seed: int, identity: str) -> float:
     """A number in [0, 1) that depends on the seed and the id alone."""
     digest = hashlib.blake2b(f'{seed}:{identity}'.encode(), digest_size=8).digest()
     return int.from_bytes(digest, 'big') / 2**64
 
 
-def _check(origin: str, classes, splits, shares) -> None:
+def _check_assignment(origin: str, classes, splits, shares) -> None:
     """Raises UserError unless every class can be learnt and the splits that were asked for have images."""
     if not splits.get('train'):
-        raise UserError(f'{origin} holds no training images; {FORMS}.')
+        raise UserError(f'{origin} holds no training images; {EXPECTED_LAYOUT}.')
     for split, share in shares.items():
         if share and not splits.get(split):
             raise UserError(
@@ -222,13 +222,13 @@ def _check(origin: str, classes, splits, shares) -> None:
         )
 
 
-def beside(found: Iterable[str], others: Iterable[str], label: str) -> set[str]:
+def sibling_folders(found: Iterable[str], others: Iterable[str], label: str) -> set[str]:
     """The folders of `others`, files that are no images, which lie where the folders of the class `label` lie."""
     level = next(path.split('/').index(label) for path in found if label in path.split('/')) + 1
     return {path.split('/')[level - 1] for path in others if path.count('/') >= level}
 
 
-def passed_over(paths: Iterable[str]) -> str:
+def skipped_files_note(paths: Iterable[str]) -> str:
     """A sentence about files that are no images by their names; empty where there are none."""
     endings = collections.Counter(PurePosixPath(path).suffix.lower() or 'no ending' for path in paths)
     kinds = ', '.join(f'{ending} {count}' for ending, count in sorted(endings.items()))

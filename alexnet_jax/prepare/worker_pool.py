@@ -17,15 +17,15 @@ import tqdm
 
 from alexnet_jax.errors import UserError
 
-LINE_SECONDS = 10  # between lines of progress where there is no terminal
-LOOK_SECONDS = 0.2  # between two looks at how far the workers are
+SECONDS_BETWEEN_LINES = 10  # between lines of progress where there is no terminal
+POLL_SECONDS = 0.2  # between two looks at how far the workers are
 _done: Any = None  # in a worker: the images that all of them have dealt with
 _stop: Any = None  # in a worker: set when the parent has given up
 
-Found = Generator[list[str], None, None]  # for each job that has ended
+Results = Generator[list[str], None, None]  # for each job that has ended
 
 
-def make(
+def run_jobs(
     work: Callable[[Any, Callable[[int], object]], list[str]],
     jobs: Sequence[Any],
     workers: int,
@@ -39,8 +39,8 @@ def make(
     worker is this very process. An error in any of several stops the others, and so do more than `enough` sentences.
     """
     sentences = []
-    with _shown(sum(len(job.items) for job in jobs), progress) as count:
-        by = _one_by_one(work, jobs, count) if workers == 1 else _by(workers, work, jobs, count)
+    with _progress(sum(len(job.items) for job in jobs), progress) as count:
+        by = _run_serial(work, jobs, count) if workers == 1 else _run_pool(workers, work, jobs, count)
         with contextlib.closing(by):
             for found in by:
                 sentences += found
@@ -49,19 +49,19 @@ def make(
     return sentences
 
 
-def _one_by_one(work, jobs: Sequence[Any], count: Callable[[int], object]) -> Found:
+def _run_serial(work, jobs: Sequence[Any], count: Callable[[int], object]) -> Results:
     yield from (work(job, count) for job in jobs)
 
 
-def _by(workers: int, work, jobs: Sequence[Any], count: Callable[[int], object]) -> Found:
+def _run_pool(workers: int, work, jobs: Sequence[Any], count: Callable[[int], object]) -> Results:
     """By processes that are started afresh: a fork would copy threads in the middle of what they do."""
     context = multiprocessing.get_context('spawn')
     done, stop = context.Value('q', 0), context.Event()
-    pool = futures.ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (done, stop))
+    pool = futures.ProcessPoolExecutor(min(workers, len(jobs)), context, _init_worker, (done, stop))
     try:
-        waiting, counted = {pool.submit(_do, work, job) for job in jobs}, 0
+        waiting, counted = {pool.submit(_run_job, work, job) for job in jobs}, 0
         while waiting:
-            ended, waiting = futures.wait(waiting, LOOK_SECONDS, futures.FIRST_EXCEPTION)
+            ended, waiting = futures.wait(waiting, POLL_SECONDS, futures.FIRST_EXCEPTION)
             found = [future.result() for future in ended]  # raises what was raised there
             now = done.value
             count(now - counted)
@@ -77,39 +77,39 @@ def _by(workers: int, work, jobs: Sequence[Any], count: Callable[[int], object])
         pool.shutdown(cancel_futures=True)
 
 
-class _Stopped(Exception):
+class _Cancelled(Exception):
     """The parent has given up."""
 
 
-def _begin(done, stop) -> None:
+def _init_worker(done, stop) -> None:
     """In a worker, before anything else."""
     global _done, _stop
     _done, _stop = done, stop
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # a terminal interrupts all of us; the parent tells when to stop
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     """Where the parent is killed, the pool's workers would wait for work for ever."""
     connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
 
 
-def _do(work, job: Any) -> list[str]:
-    return work(job, _tick)
+def _run_job(work, job: Any) -> list[str]:
+    return work(job, _report)
 
 
-def _tick(number: int) -> None:
+def _report(number: int) -> None:
     if _stop.is_set():
-        raise _Stopped
+        raise _Cancelled
     with _done.get_lock():
         _done.value += number
 
 
 @contextlib.contextmanager
-def _shown(total: int, progress: bool) -> Iterator[Callable[[int], object]]:
+def _progress(total: int, progress: bool) -> Iterator[Callable[[int], object]]:
     """Shows how many images are done: a bar on a terminal, a line now and then elsewhere."""
     if progress and sys.stderr.isatty():
         with tqdm.tqdm(total=total, desc='preparing', unit=' images') as bar:
@@ -122,7 +122,7 @@ def _shown(total: int, progress: bool) -> Iterator[Callable[[int], object]]:
         nonlocal done, last
         done += number
         now = time.monotonic()
-        if progress and (now - last >= LINE_SECONDS or done == total and number):
+        if progress and (now - last >= SECONDS_BETWEEN_LINES or done == total and number):
             last = now
             rate = done / (now - began + 1e-9)
             left = (total - done) / (rate + 1e-9)

@@ -5,7 +5,6 @@ Knows nothing of how the figures came about; whoever measured them hands them in
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping

@@ -7,10 +7,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.data import pipeline
 from alexnet_jax.distributed.mesh import is_primary
 from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import atomic_io
 from alexnet_jax.train import loop
 
 EVENTS_FILE = 'exploded.json'
@@ -26,12 +26,12 @@ def first_bad_step(end: loop.NonFiniteLoss) -> int:
     return max(0, end.number - BAD_STEPS + 1)
 
 
-def bad_range(end: loop.NonFiniteLoss, stream: pipeline.Training) -> tuple[int, int]:
+def bad_range(end: loop.NonFiniteLoss, stream: pipeline.TrainPipeline) -> tuple[int, int]:
     """Where the examples of its batches stand in the stream: [first, last)."""
     return stream.position(first_bad_step(end)), stream.position(end.number) + len(stream.names(end.number))
 
 
-def with_examples(end: loop.NonFiniteLoss, stream: pipeline.Training, workdir: str) -> loop.NonFiniteLoss:
+def with_examples(end: loop.NonFiniteLoss, stream: pipeline.TrainPipeline, workdir: str) -> loop.NonFiniteLoss:
     """The same end with the ids of the examples in its batches, which are also written to FILE."""
     first = first_bad_step(end)
     examples = {str(number + 1): stream.names(number) for number in range(first, end.number + 1)}
@@ -45,7 +45,7 @@ def with_examples(end: loop.NonFiniteLoss, stream: pipeline.Training, workdir: s
         'examples': examples,
     }
     if is_primary():
-        folder.write_json(file, [each for each in read_events(workdir) if each['steps'] != event['steps']] + [event])
+        atomic_io.write_json(file, [each for each in read_events(workdir) if each['steps'] != event['steps']] + [event])
     names = [name for batch in examples.values() for name in batch]
     return loop.NonFiniteLoss(
         end.number,
@@ -68,7 +68,7 @@ def read_events(workdir: str) -> list[dict[str, Any]]:
         raise UserError(f'{Path(workdir) / EVENTS_FILE} is damaged ({error}); remove it.') from error
 
 
-def ranges_to_skip(end: loop.NonFiniteLoss, stream: pipeline.Training) -> pipeline.Skipped:
+def ranges_to_skip(end: loop.NonFiniteLoss, stream: pipeline.TrainPipeline) -> pipeline.SkipRanges:
     """The ranges of examples to skip from now on. Raises the end where they are too many."""
     if len(stream.skipped) >= MAX_SKIPPED_RANGES:
         raise end

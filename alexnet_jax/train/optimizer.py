@@ -1,53 +1,61 @@
-"""The paper's update rule as an optax chain (section 5).
+"""The paper's update rule (section 5).
 
-    v <- momentum * v - decay * rate * w - rate * gradient
+    v <- momentum * v - weight_decay * learning_rate * w - learning_rate * gradient
     w <- w + v
 
-The rate stands inside the momentum buffer and multiplies the decay, so a drop of the rate leaves past velocity as it
-was. Rates come in with each update, one for the weights and one for the biases of every layer.
+The learning rate stands inside the momentum buffer and multiplies the decay, so a lower rate leaves past velocity as it
+was. Learning rates come in with each update, one for the weights and one for the biases of every layer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
-import optax
+import numpy as np
+
+Params = dict[str, dict[str, jax.Array]]  # {layer: {'kernel', 'bias'}}
+OptState = dict[str, Params]
 
 
-def scale_by_layer_rates(layers: tuple[str, ...]) -> optax.GradientTransformationExtraArgs:
-    """Updates times minus the layer's rate: `update(..., rates=array (layers, 2))`, weights then biases."""
+class Optimizer(NamedTuple):
+    """An update rule as two pure functions.
 
-    def update(updates, state, params=None, *, rates, **extra):
-        del params, extra
-        scaled = {
-            name: {
-                'kernel': -rates[i, 0] * updates[name]['kernel'],
-                'bias': -rates[i, 1] * updates[name]['bias'],
-            }
-            for i, name in enumerate(layers)
-        }
-        return scaled, state
+    `init(params)` returns the first optimizer state, a dict of trees of the parameters' shapes; a checkpoint keeps each
+    under its key. `update(gradients, opt_state, params, learning_rates)` returns the new (params, opt_state), where
+    `learning_rates` is float32 (layers, 2), weights then biases.
+    """
 
-    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    init: Callable[[Params], OptState]
+    update: Callable[[Params, OptState, Params, jax.Array], tuple[Params, OptState]]
 
 
 def paper_sgd(
-    layers: tuple[str, ...], *, momentum: float, decay: float, decay_biases: bool = True
-) -> optax.GradientTransformationExtraArgs:
-    """The rule above for parameters {layer: {'kernel', 'bias'}}; its state is one trace, the velocity v.
+    layers: tuple[str, ...], *, momentum: float, weight_decay: float, decay_biases: bool = True
+) -> Optimizer:
+    """Return the rule above; its state is the velocity v.
 
     The paper's rule speaks of weights and is taken for all parameters; without `decay_biases` as the 2012 source does.
     """
-    decayed = {name: {'kernel': True, 'bias': decay_biases} for name in layers}
-    return optax.chain(
-        optax.add_decayed_weights(decay, decayed), scale_by_layer_rates(layers), optax.trace(decay=momentum)
-    )
 
+    def init(params: Params) -> OptState:
+        return {'velocity': jax.tree.map(lambda w: np.zeros(w.shape, w.dtype), params)}
 
-def velocity(state: optax.OptState) -> dict[str, dict[str, jax.Array]]:
-    """The momentum buffer v inside the chain's state."""
-    return optax.tree.get(state, 'trace')
+    def update(gradients, opt_state, params, learning_rates):
+        def step(name, part, learning_rate):
+            gradient, w = gradients[name][part], params[name][part]
+            if part == 'kernel' or decay_biases:
+                gradient = gradient + weight_decay * w
+            return -learning_rate * gradient + momentum * opt_state['velocity'][name][part]
 
+        velocity = {
+            name: {
+                'kernel': step(name, 'kernel', learning_rates[i, 0]),
+                'bias': step(name, 'bias', learning_rates[i, 1]),
+            }
+            for i, name in enumerate(layers)
+        }
+        return jax.tree.map(lambda w, v: w + v, params, velocity), {'velocity': velocity}
 
-def with_velocity(state: optax.OptState, trace: dict[str, dict[str, jax.Array]]) -> optax.OptState:
-    """The chain's state with another momentum buffer."""
-    return optax.tree.set(state, trace=trace)
+    return Optimizer(init, update)

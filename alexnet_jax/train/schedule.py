@@ -1,6 +1,6 @@
-"""Rates: from how far the run is to a weight and a bias rate for each layer. Plain numbers, no arrays of jax.
+"""Learning rates: from how far the run is to a weight and a bias rate for each layer, in plain Python numbers.
 
-Because the step takes rates as an argument, a change of schedule, a frozen layer or a drop compiles nothing anew.
+The step takes learning rates as an argument, so a change of schedule, a frozen layer or a drop compiles nothing anew.
 """
 
 from __future__ import annotations
@@ -13,96 +13,110 @@ from typing import Any
 
 import numpy as np
 
-MAX_REDUCTIONS = 3  # how often the paper's authors divided the rate (section 5)
+MAX_REDUCTIONS = 3  # how often the paper's authors divided the learning rate (section 5)
 
-# Each word: (progress in epochs after the warm-up began, Schedule) -> factor on the base rate.
+# Each schedule: (progress in epochs after the warm-up began, LearningRateSchedule) -> factor on the base rate.
 SCHEDULES: Mapping[str, Callable[[float, LearningRateSchedule], float]] = {
     # Divided by ten at each of the given epochs; the paper did so by hand, three times (section 5).
-    'step': lambda epoch, schedule: 0.1 ** bisect.bisect_right(schedule.drops, epoch),
+    'step': lambda epoch, schedule: 0.1 ** bisect.bisect_right(schedule.milestones, epoch),
     # Half a cosine from the base rate to zero over what the warm-up leaves of the run.
-    'cosine': lambda epoch, schedule: 0.5 + 0.5 * math.cos(math.pi * schedule.done(epoch)),
-    # The base rate; what a Plateau divides it by depends on validation and not on the epoch.
+    'cosine': lambda epoch, schedule: 0.5 + 0.5 * math.cos(math.pi * schedule.progress(epoch)),
+    # Divided by `plateau` alone, which depends on validation and not on the epoch.
     'plateau': lambda epoch, schedule: 1.0,
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class LearningRateSchedule:
-    """The rate at each epoch; `drops` and `warmup` in epochs, counted from the beginning of the run."""
-
-    kind: str
-    rate: float
-    epochs: float
-    drops: tuple[float, ...] = ()
-    warmup: float = 0.0
-
-    def done(self, epoch: float) -> float:
-        """Share of the run after the warm-up that is over at `epoch`, 0 to 1."""
-        return min(max((epoch - self.warmup) / max(self.epochs - self.warmup, 1e-9), 0.0), 1.0)
-
-    def at(self, epoch: float) -> float:
-        """The base rate at `epoch`, which may be a fraction."""
-        if epoch < self.warmup:
-            return self.rate * epoch / self.warmup
-        return self.rate * SCHEDULES[self.kind](epoch, self)
-
-
 @dataclasses.dataclass
 class ReduceOnPlateau:
-    """The paper's heuristic by rule: at each of three plateaus of the validation error the rate is divided by ten
-    (section 5), and the fourth is the end. The last three fields are its state, which belongs into a checkpoint.
+    """The paper's heuristic by rule (section 5): at each of three plateaus of the validation error the learning rate is
+    divided by ten, and the fourth is the end. The last three fields are its state, which belongs in a checkpoint.
     """
 
-    patience: int  # evaluations without improvement that make a plateau
-    min_delta: (
-        float  # how far an error must lie below the best one so far to be an improvement, as a share of one
-    )
+    # Evaluations without improvement that make a plateau.
+    patience: int
+    # How far an error must lie below the best one so far to be an improvement, as a fraction of one.
+    min_delta: float
     best: float | None = None
-    waited: int = 0  # evaluations since the last improvement or plateau
-    found: int = 0  # plateaus
+    bad_evals: int = 0  # evaluations since the last improvement or plateau
+    num_plateaus: int = 0
 
     @property
     def factor(self) -> float:
-        """What the base rate is multiplied by."""
-        return 0.1**self.found
+        """Return what the base rate is multiplied by."""
+        return 0.1**self.num_plateaus
 
     @property
-    def over(self) -> bool:
-        """Whether the run has come to its end."""
-        return self.found > MAX_REDUCTIONS
+    def finished(self) -> bool:
+        """Return whether the run has come to its end."""
+        return self.num_plateaus > MAX_REDUCTIONS
 
-    def see(self, error: float) -> bool:
-        """Takes the next validation error in; whether it made a plateau."""
-        fallen = math.inf if self.best is None else self.best - error
-        if fallen > 0 and fallen >= self.min_delta:
-            self.best, self.waited = error, 0
+    def step(self, error: float) -> bool:
+        """Take in the next validation error; return whether it makes a plateau."""
+        improvement = math.inf if self.best is None else self.best - error
+        if improvement > 0 and improvement >= self.min_delta:
+            self.best, self.bad_evals = error, 0
             return False
-        self.waited += 1
-        if self.waited < self.patience:
+        self.bad_evals += 1
+        if self.bad_evals < self.patience:
             return False
-        self.waited, self.found = 0, self.found + 1
+        self.bad_evals, self.num_plateaus = 0, self.num_plateaus + 1
         return True
 
     def __str__(self) -> str:
-        """The last plateau and what follows from it."""
-        follows = 'this is the end of the run' if self.over else 'the rate is divided by ten'
+        """Describe the last plateau and what follows from it."""
+        action = 'this is the end of the run' if self.finished else 'the learning rate is divided by ten'
         return (
-            f'plateau {self.found} of {MAX_REDUCTIONS + 1}: for {self.patience} evaluations the validation error has not '
-            f'fallen by {self.min_delta:.2%} below {self.best:.2%}, so {follows}'
+            f'plateau {self.num_plateaus} of {MAX_REDUCTIONS + 1}: the validation error has not fallen by '
+            f'{self.min_delta:.2%} below {self.best:.2%} for {self.patience} evaluations; {action}'
         )
 
-    def state(self) -> dict[str, Any]:
-        """What `Plateau(patience, min_delta, **state)` goes on from."""
-        return {'best': self.best, 'waited': self.waited, 'found': self.found}
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state under the keys that checkpoints have."""
+        return {'best': self.best, 'waited': self.bad_evals, 'found': self.num_plateaus}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+        self.best, self.bad_evals, self.num_plateaus = state['best'], state['waited'], state['found']
+
+    def reset(self) -> None:
+        """Return to the state before the first evaluation."""
+        self.best, self.bad_evals, self.num_plateaus = None, 0, 0
+
+
+@dataclasses.dataclass(frozen=True)
+class LearningRateSchedule:
+    """The base rate at each epoch; `milestones` and `warmup` in epochs, counted from the beginning of the run."""
+
+    kind: str
+    base: float
+    num_epochs: float
+    milestones: tuple[float, ...] = ()
+    warmup: float = 0.0
+    plateau: ReduceOnPlateau | None = None
+
+    def progress(self, epoch: float) -> float:
+        """Return the fraction of the run after the warm-up that is over at `epoch`, 0 to 1."""
+        return min(max((epoch - self.warmup) / max(self.num_epochs - self.warmup, 1e-9), 0.0), 1.0)
+
+    def learning_rate(self, epoch: float) -> float:
+        """Return the base rate at `epoch`, which may be a fraction, divided by ten for each plateau so far."""
+        if epoch < self.warmup:
+            rate = self.base * epoch / self.warmup
+        else:
+            rate = self.base * SCHEDULES[self.kind](epoch, self)
+        return rate * (self.plateau.factor if self.plateau else 1.0)
 
 
 def layer_learning_rates(
-    layers: tuple[str, ...], rate: float, factors: Mapping[str, float] | None = None, *, biases: float = 1.0
+    layers: tuple[str, ...],
+    base: float,
+    multipliers: Mapping[str, float] | None = None,
+    *,
+    bias_multiplier: float = 1.0,
 ) -> np.ndarray:
-    """Weight and bias rate of each layer, float32 (layers, 2); a factor of 0 freezes a layer.
+    """Return the weight and bias rate of each layer, float32 (layers, 2); a multiplier of 0 freezes a layer.
 
-    `biases` multiplies the rates of all biases: 1 is the paper's text, 2 the 2012 source's and Caffe's.
+    `bias_multiplier` applies to all biases: 1 is the paper's text, 2 the 2012 source's and Caffe's.
     """
-    rates = [rate * (factors or {}).get(name, 1.0) for name in layers]
-    each = [[weights, weights * biases] for weights in rates]
-    return np.array(each, np.float32)
+    rates = [base * (multipliers or {}).get(name, 1.0) for name in layers]
+    return np.array([[rate, rate * bias_multiplier] for rate in rates], np.float32)

@@ -178,7 +178,7 @@ class Run:
         from alexnet_jax.data import dataset
 
         if of_dataset:
-            manifest_gone = path.name == dataset.MANIFEST
+            manifest_gone = path.name == dataset.MANIFEST_FILE
             return any(str(path) in fault or manifest_gone for fault in dataset.verify(self.dataset))
         of_step = self.checkpoints / str(self.steps[-1])
         aside = of_step.with_name(f'{of_step.name}.damaged')

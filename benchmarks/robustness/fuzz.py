@@ -95,11 +95,11 @@ def corpus(folder: Path) -> dict[str, list[bytes]]:
         gzip.compress(picture('JPEG'), mtime=0),
     ]
     record = [
-        example_proto.pack(each, label, f'n{label:08d}_{label}.JPEG')
+        example_proto.encode_example(each, label, f'n{label:08d}_{label}.JPEG')
         for label, each in enumerate(pictures[:3])
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    account = shard_writer.Account(
+    account = shard_writer.ShardMetadata(
         'f',
         4,
         's',
@@ -112,11 +112,11 @@ def corpus(folder: Path) -> dict[str, list[bytes]]:
         {},
         {},
     )
-    shard_writer.write_account(str(folder / 'account'), account)
+    shard_writer.write_shard_metadata(str(folder / 'account'), account)
     (folder / 'listed').mkdir(exist_ok=True)
     (folder / 'listed' / 'file').write_bytes(b'1234')
     manifest.write_manifest(folder / 'listed')
-    listing = {'format': dataset.FORMAT, 'files': {'a': {'bytes': 1, 'sha256': 'b'}}, 'counts': {'train': 3}}
+    listing = {'format': dataset.FORMAT_VERSION, 'files': {'a': {'bytes': 1, 'sha256': 'b'}}, 'counts': {'train': 3}}
     listing['checksum'] = dataset.manifest_checksum(listing)
     rows = b'{"step": 2, "loss": 2.5}\n{"step": 4, "loss": "NaN"}\n{"step": 6, "loss": 1e-3, "rate": 0.01}\n'
     words = b'30,60,80 conv1=0.1,fc8=2 8000,1000,1000 4,2 10:15 conv3,fc6 auto paper -1e9'.split()
@@ -147,11 +147,11 @@ def readers(folder: Path) -> dict[str, Reader]:
     (folder / 'run').mkdir(exist_ok=True)
     (folder / 'again').mkdir(exist_ok=True)
     return {
-        'image': image_io.decode,
-        'record': example_proto.unpack,
-        'exif': lambda data: (exif.orientation(data), exif.of_jpeg(data)),
-        'account': of_file('account', lambda: shard_writer.is_whole(job, 'f')),
-        'manifest': of_file(f'made/{dataset.MANIFEST}', lambda: dataset.faults(folder / 'made')),
+        'image': image_io.decode_image,
+        'record': example_proto.decode_example,
+        'exif': lambda data: (exif.parse_orientation(data), exif.find_exif(data)),
+        'account': of_file('account', lambda: shard_writer.is_shard_complete(job, 'f')),
+        'manifest': of_file(f'made/{dataset.MANIFEST_FILE}', lambda: dataset.find_problems(folder / 'made')),
         'inventory': of_file(f'again/{manifest.MANIFEST_FILE}', lambda: manifest.find_problems(folder / 'again')),
         'journal': of_file(
             f'run/{metrics_writer.METRICS_FILE}', lambda: metrics_writer.read_metrics(folder / 'run')
@@ -177,7 +177,7 @@ def config_reader(data: bytes) -> None:
 
 
 NAMED: dict[str, tuple[type[Exception], ...]] = collections.defaultdict(lambda: (UserError,))
-NAMED |= {'record': (ValueError,), 'image': (image_io.Unreadable,), 'exif': ()}
+NAMED |= {'record': (ValueError,), 'image': (image_io.UnreadableImage,), 'exif': ()}
 WEIGHTS = {
     'image': 45,
     'record': 20,

@@ -140,7 +140,7 @@ class TornRow:
 
 TRAINING = 'alexnet_jax.training'
 PREPARE = {
-    'within a shard': Call('alexnet_jax.data.example_proto.pack', 'after', 90),
+    'within a shard': Call('alexnet_jax.data.example_proto.encode_example', 'after', 90),
     'before a shard has its name': Rename('*.array_record-*-of-?????', 'before', 3),
     'after a shard has its name': Rename('*.array_record-*-of-?????', 'after', 3),
     'after the account of a shard': Rename('*/.preparing/*.npz', 'after', 3),

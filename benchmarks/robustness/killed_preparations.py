@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -28,9 +29,9 @@ sys.path.insert(0, sys.argv[1])
 from alexnet_jax.prepare import builder, sources
 if __name__ == '__main__':
     path, directory, side, shard, workers = sys.argv[2:]
-    builder.SHARD = int(shard)
+    builder.MIN_SHARD_SIZE = int(shard)
     source = sources.open_source('tar', path, side=int(side))
-    builder.prepare(source, directory, side=int(side), workers=int(workers), progress=False)
+    builder.prepare_dataset(source, directory, side=int(side), workers=int(workers), progress=False)
 """
 PHASES = ('reading', 'ordering', 'concluding')
 PATIENCE = 600  # seconds for one preparation
@@ -86,8 +87,10 @@ def names(directory: Path) -> Names:
     found: Names = set()
     for folder in (directory, directory / '.preparing'):
         try:
-            found |= {name for name in os.listdir(folder) if not name.endswith(('.npz', '.npz.partial'))}
-            found |= {name for name in os.listdir(folder) if name.startswith('statistics')}
+            # '.NAME.PID.partial', a file that is being written, counts as 'NAME.partial'.
+            listed = {re.sub(r'^\.(.+)\.\d+\.partial$', r'\1.partial', name) for name in os.listdir(folder)}
+            found |= {name for name in listed if not name.endswith(('.npz', '.npz.partial'))}
+            found |= {name for name in listed if name.startswith('statistics')}
         except FileNotFoundError:
             pass
     return found

@@ -11,7 +11,7 @@ from alexnet_jax import commands
 from alexnet_jax.commands import factories
 from alexnet_jax.commands import run_dir as folder
 from alexnet_jax.data import pipeline
-from alexnet_jax.runtime import signals
+from alexnet_jax.runtime import atomic_io, signals
 from alexnet_jax.train import metrics_writer
 
 
@@ -20,7 +20,7 @@ def test_another_size_of_the_batch_begins_behind_the_examples_that_were_seen(tra
     data = factories.open_dataset(config, workdir)
     settings = {'seed': 1, 'crop': 56, 'mirror': True, 'lighting': 'none', 'deviation': 0.0}
     settings |= {'eigenvalues': data.eigenvalues, 'eigenvectors': data.eigenvectors}
-    small, large = (pipeline.Training(data.split('train'), batch=batch, **settings) for batch in (4, 6))
+    small, large = (pipeline.TrainPipeline(data.split('train'), batch=batch, **settings) for batch in (4, 6))
     large.go_on(5, small.position(5))
     assert (large.position(5), large.position(7)) == (20, 32) and large.epoch(7) == 32 / 48
     for name in ('id', 'top', 'image'):
@@ -59,6 +59,6 @@ def test_a_run_goes_on_with_another_batch_and_says_so_once(trained, tmp_path, mo
 
 
 def test_a_checkpoint_of_the_first_release_has_seen_its_runs_batches(tmp_path):
-    folder.write_json(tmp_path / folder.RUN, {'deciding': {'train.batch_size': 16}})
+    atomic_io.write_json(tmp_path / folder.RUN, {'deciding': {'train.batch_size': 16}})
     assert folder.batch_of(str(tmp_path), {'tally': {}}, 3) == (16, 48)
     assert folder.batch_of(str(tmp_path), {'seen': {'batch': 8, 'examples': 40}}, 3) == (8, 40)

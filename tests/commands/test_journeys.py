@@ -36,7 +36,7 @@ def pictures(year=2012):
             if (
                 split != 'train' or number >= 4
             ):  # of which archives has a gray, an inked, a lying and a gzipped one
-                image, _ = cutouts.example('train', 10 * number + LABELS[wnid], 0, 80)
+                image, _ = cutouts.make_cutout('train', 10 * number + LABELS[wnid], 0, 80)
                 of_split[name, wnid] = image_io.encode_jpeg(image, 90)
     return found
 

@@ -199,7 +199,7 @@ def test_a_trace_is_closed_where_a_run_ends_within_it(tmp_path):
 def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(tmp_path, monkeypatch):
     nearly_full = os.statvfs_result((4096, 4096, 9, 9, 9, 9, 9, 9, 0, 255))
     monkeypatch.setattr(os, 'statvfs', lambda path: nearly_full)
-    with pytest.raises(UserError, match=r'need 16 MB and .* has 0 MB left; make room'):
+    with pytest.raises(UserError, match=r'needs 16 MB and .* has 0 MB free; free some space'):
         folder.check_room(str(tmp_path / 'not' / 'yet'), numbers=10**6)
     folder.check_room(str(tmp_path), numbers=100)
     (tmp_path / 'checkpoints' / '3').mkdir(parents=True)

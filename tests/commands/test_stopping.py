@@ -132,16 +132,16 @@ def test_a_signal_while_data_do_not_come_saves_what_is_there_and_leaves(
     directory, whole, tmp_path, monkeypatch
 ):
     """The disk hangs, in the middle of the fourth batch and for ever."""
-    batch, ask, hangs = pipeline.Training.batch, asks(), threading.Event()
+    batch, ask, hangs = pipeline.TrainPipeline.batch, asks(), threading.Event()
 
     def hanging(self, number):
         if number == 3:
             hangs.wait()
         return batch(self, number)
 
-    monkeypatch.setattr(pipeline.Training, 'batch', hanging)
-    at_call(monkeypatch, prefetch.Feed, '__next__', lambda: threading.Timer(0.3, ask).start(), 4)
-    monkeypatch.setattr('alexnet_jax.data.prefetch.PATIENCE', 0.2)
+    monkeypatch.setattr(pipeline.TrainPipeline, 'batch', hanging)
+    at_call(monkeypatch, prefetch.Prefetcher, '__next__', lambda: threading.Timer(0.3, ask).start(), 4)
+    monkeypatch.setattr('alexnet_jax.data.prefetch.CLOSE_TIMEOUT', 0.2)
     config = steered(directory)
     config.checkpoint.every_steps = 1000
     config.evaluate.every_epochs = 0.5
@@ -163,7 +163,7 @@ def test_a_signal_while_preparing_keeps_what_is_whole_and_leaves_nothing_half(
 ):
     config = steered(tmp_path / 'dataset')
     config.prepare.num_workers = workers
-    monkeypatch.setattr(builder, 'SHARD', 16)
+    monkeypatch.setattr(builder, 'MIN_SHARD_SIZE', 16)
     with monkeypatch.context() as hooks:
         ask = asks()
         if workers == 1:
@@ -252,7 +252,16 @@ def test_a_save_that_fails_ends_the_run_loudly_and_costs_no_older_checkpoint(
 def test_what_kills_left_beside_the_files_of_a_run_is_cleared_and_nothing_else(directory, whole, tmp_path):
     shutil.copytree(whole, tmp_path / 'run')
     run = tmp_path / 'run'
-    for name in ('.run.json.123', '.config.json.7', '.result.json.99', 'metrics.jsonl.new'):
+    # What is written atomically, by this version and by those before it.
+    jsons = ('run', 'config', 'result', 'evaluation', 'exploded', 'benchmark')
+    images = ('examples', 'curves', 'kernels', 'answers', 'benchmark')
+    names = [*(f'{name}.json' for name in jsons), *(f'{name}.png' for name in images)]
+    leftovers = [f'.{name}.123' for name in names] + ['metrics.jsonl.new', 'timings.jsonl.new']
+    leftovers += [f'.{name}.7.partial' for name in [*names, 'metrics.jsonl', 'timings.jsonl']]
+    leftovers += [f'checkpoints/9/.files.json.{ending}' for ending in ('new', '7.partial')]
+    leftovers += ['dataset/.contact.png.7.partial', 'dataset/.contact.png.7']
+    (run / 'dataset').mkdir()
+    for name in leftovers:
         (run / name).write_text('half')
     (run / folder.CHECKPOINTS / '9.orbax-checkpoint-tmp').mkdir()
     kept = ('.run.json', '.notes.json.1', 'notes.txt', '.result.json.mine', 'checkpoints/notes')
@@ -261,7 +270,4 @@ def test_what_kills_left_beside_the_files_of_a_run_is_cleared_and_nothing_else(d
     commands.run('train', steered(directory), str(run))
     left = {str(path.relative_to(run)) for path in run.rglob('*')}
     assert set(kept) <= left
-    assert (
-        not {'.run.json.123', '.config.json.7', '.result.json.99', 'checkpoints/9.orbax-checkpoint-tmp'}
-        & left
-    )
+    assert not {*leftovers, 'checkpoints/9.orbax-checkpoint-tmp'} & left

@@ -24,7 +24,7 @@ few = hypothesis.settings(deadline=None, max_examples=25)
 
 
 def many(count, seed=5, **changes):
-    return augment.draws(seed, np.zeros(count, int), np.arange(count), **(PAPER | changes))
+    return augment.sample_augmentations(seed, np.zeros(count, int), np.arange(count), **(PAPER | changes))
 
 
 @few
@@ -33,11 +33,11 @@ def many(count, seed=5, **changes):
     presentations=st.lists(
         st.tuples(st.integers(0, 10**6), st.integers(0, 2**31 - 1)), min_size=1, max_size=9
     ),
-    lighting=st.sampled_from(augment.LIGHTINGS),
+    lighting=st.sampled_from(augment.LIGHTING_KINDS),
 )
 def test_a_draw_in_a_batch_equals_the_draw_alone(seed, presentations, lighting):
     changed = PAPER | {'lighting': lighting}
-    batch = augment.draws(seed, *np.array(presentations).T, **changed)
+    batch = augment.sample_augmentations(seed, *np.array(presentations).T, **changed)
     for i, (epoch, record) in enumerate(presentations):
         alone = augment.draw(seed, epoch, record, **changed)
         assert alone[:3] == batch.one(i)[:3] == (batch.top[i], batch.left[i], batch.mirror[i])
@@ -103,7 +103,7 @@ def test_lighting_has_the_covariance_of_its_formula(lighting, size):
 
 def test_along_the_bright_axis_the_paper_shifts_5_8_gray_levels_and_the_source_12_2():
     def bright(lighting):
-        return 0.1 * np.linalg.norm(augment.components(lighting, DEVIATIONS**2, EIGENVECTORS)[:, 2])
+        return 0.1 * np.linalg.norm(augment.pca_components(lighting, DEVIATIONS**2, EIGENVECTORS)[:, 2])
 
     assert bright('eigenvalues') == pytest.approx(5.8, abs=0.05)
     assert bright('deviations') == pytest.approx(12.18, abs=0.01)
@@ -115,7 +115,7 @@ def test_lighting_none_is_no_shift():
 
 def test_the_rarest_words_still_give_finite_normals():
     words = np.array([[0, 2**64 - 1, 2**63]], np.uint64)
-    normal = augment._normal(words)[0]
+    normal = augment._standard_normal(words)[0]
     np.testing.assert_allclose(normal, [-8.2095, 8.2095, 0], atol=1e-3)
 
 
@@ -171,4 +171,4 @@ def test_a_crop_that_does_not_fit_and_an_unknown_lighting_are_told():
     with pytest.raises(UserError, match="'bright'.*eigenvalues, deviations, none"):
         many(1, lighting='bright')
     with pytest.raises(UserError, match="'golden'.*image, center, channel"):
-        augment.still_mean(np.zeros((4, 4, 3)), 'golden', 2)
+        augment.static_mean(np.zeros((4, 4, 3)), 'golden', 2)

@@ -25,8 +25,8 @@ SHARD = 'cutouts-train.array_record-00001-of-00003'
 def prepared(directory, encoding):
     source = sources.open_source('cutouts', side=SIDE, counts=(30, 0, 20))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(builder, 'SHARD', 10)
-        builder.prepare(source, directory, side=SIDE, encoding=encoding, progress=False)
+        patch.setattr(builder, 'MIN_SHARD_SIZE', 10)
+        builder.prepare_dataset(source, directory, side=SIDE, encoding=encoding, progress=False)
     return directory
 
 
@@ -75,12 +75,12 @@ def test_records_are_the_images_of_the_source(made, encoding, split):
     found = dataset.open_dataset(made[encoding]).split(split)
     for number in range(len(found)):
         image, label, name = found[number]
-        expected, expected_label = cutouts.example(split, number, 0, SIDE)
+        expected, expected_label = cutouts.make_cutout(split, number, 0, SIDE)
         assert image.dtype == np.uint8 and isinstance(label, int) and isinstance(name, str)
         assert (label, name) == (expected_label, f'{split}/{number:06d}')
         if encoding == 'jpeg':
             assert found.raw(number) == image_io.encode_jpeg(expected, 95)
-            expected = image_io.decode(found.raw(number))
+            expected = image_io.decode_image(found.raw(number))
         else:
             assert found.raw(number) == expected.tobytes()
         np.testing.assert_array_equal(image, expected)
@@ -103,7 +103,7 @@ def test_any_tfds_reader_opens_it_and_sees_the_same(made, encoding):
     for number in range(30):
         image, label, name = ours[number]
         record = theirs[number]
-        pixels = image_io.decode(record['image']) if encoding == 'jpeg' else record['image']
+        pixels = image_io.decode_image(record['image']) if encoding == 'jpeg' else record['image']
         np.testing.assert_array_equal(pixels, image)
         assert (record['label'], record['id'].decode()) == (label, name)
 
@@ -188,7 +188,7 @@ def test_every_damaged_file_is_named(copy):
 
 
 def test_a_bit_flipped_anywhere_in_a_shard_is_noticed_when_it_is_read_or_does_not_matter(copy):
-    expected = [cutouts.example('train', number, 0, SIDE)[0] for number in range(30)]
+    expected = [cutouts.make_cutout('train', number, 0, SIDE)[0] for number in range(30)]
     path, sound = copy / SHARD, (copy / SHARD).read_bytes()
     noticed = 0
     begin, end = (sound.index(expected[number].tobytes()) / len(sound) for number in (10, 19))
@@ -223,7 +223,7 @@ def test_a_shard_that_does_not_open_is_told_about(copy):
 @pytest.mark.parametrize(
     'record, sentence',
     [
-        (example_proto.pack(bytes(SIDE * SIDE * 3 - 1), 0, 'short'), 'bytes of pixels'),
+        (example_proto.encode_example(bytes(SIDE * SIDE * 3 - 1), 0, 'short'), 'bytes of pixels'),
         (b'no record', 'record 13 is damaged'),
     ],
 )
@@ -242,7 +242,7 @@ def test_a_jpeg_of_another_size_is_told_about(made, tmp_path):
     found = dataset.open_dataset(copy).split('train')
     writer = ArrayRecordWriter(str(copy / SHARD), 'group_size:1,uncompressed')
     for content in (image_io.encode_jpeg(np.zeros((8, 8, 3), np.uint8), 95), b'no image'):
-        writer.write(example_proto.pack(content, 0, 'small'))
+        writer.write(example_proto.encode_example(content, 0, 'small'))
     writer.close()
     with pytest.raises(UserError, match=r'an image of \(8, 8, 3\)'):
         found[10]
@@ -251,9 +251,9 @@ def test_a_jpeg_of_another_size_is_told_about(made, tmp_path):
 
 
 def test_opening_holds_our_reading_against_that_of_tfds(made, monkeypatch):
-    unpack = example_proto.unpack
+    unpack = example_proto.decode_example
     monkeypatch.setattr(
-        example_proto, 'unpack', lambda record: (unpack(record)[0], unpack(record)[1] + 1, 'other')
+        example_proto, 'decode_example', lambda record: (unpack(record)[0], unpack(record)[1] + 1, 'other')
     )
     with pytest.raises(UserError, match='TFDS reads its first record differently'):
         dataset.open_dataset(made['raw']).split('train')

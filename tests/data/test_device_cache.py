@@ -45,7 +45,7 @@ def everywhere(mesh):
 
 
 def stream_of(records):
-    return pipeline.Training(
+    return pipeline.TrainPipeline(
         records,
         seed=3,
         batch=BATCH,
@@ -64,7 +64,7 @@ def test_the_device_cuts_as_the_host_does(record, top, left):
     pixels = Made().pixels
     expected = augment.cut(pixels[record], top, left, False, out=np.empty((CROP, CROP, 3), np.uint8))
     place = (np.array([number], np.int32) for number in (record, top, left))
-    found = device_cache.cut(pixels, *place, crop=CROP)
+    found = device_cache.gather_crops(pixels, *place, crop=CROP)
     np.testing.assert_array_equal(found[0], expected)
 
 
@@ -88,7 +88,7 @@ def test_steps_from_the_cache_are_the_steps_from_the_host(shape):
     """Equal losses and parameters after three steps with dropout, to float32's rounding in another program."""
     mesh, records = mesh_of(shape), Made()
     from_host = trained(mesh, stream_of(records), None)
-    held = device_cache.place(records, everywhere(mesh), threads=3)
+    held = device_cache.load_to_devices(records, everywhere(mesh), threads=3)
     from_cache = trained(mesh, stream_of(records).without_pixels(held.labels), held.images)
     np.testing.assert_allclose(from_cache[0], from_host[0], rtol=1e-6)
     for found, expected in zip(*map(jax.tree.leaves, (from_cache[1], from_host[1])), strict=True):
@@ -100,66 +100,68 @@ def network():
     return AlexNet(presets.get('miniature'), key=jax.random.key(3), initialization='he')
 
 
-def made(mesh, images, **settings):
-    layers = tuple(network().architecture.parameters())
+def rule():
+    return optimizer.paper_sgd(tuple(network().architecture.parameters()), momentum=0.9, weight_decay=5e-4)
+
+
+def made(mesh, images):
     mean = np.random.default_rng(1).uniform(90, 140, (SIDE, SIDE, 3)).astype(np.float32)
-    chain = optimizer.paper_sgd(layers, momentum=0.9, decay=5e-4)
     return train_step.make_train_step(
-        network(), chain, mesh, mean=mean, key=jax.random.key(5), images=images, **settings
+        network(), rule(), mesh, mean=mean, key=jax.random.key(5), cached_images=images
     )
 
 
 def trained(mesh, stream, images, steps=3):
-    state, losses = train_step.init_train_state(network(), mesh), []
+    state, losses = train_step.init_train_state(network(), rule(), mesh), []
     rates = np.full((len(network().architecture.parameters()), 2), 1e-6, np.float32)
     one = made(mesh, images)
-    with prefetch.feed(stream.batches(0, steps), NamedSharding(mesh, PartitionSpec('data'))) as batches:
+    with prefetch.prefetch_to_device(stream.batches(0, steps), NamedSharding(mesh, PartitionSpec('data'))) as batches:
         for number, batch in enumerate(batches):
             state, sums = one(state, batch, rates, np.uint32(number))
             losses.append(float(sums['loss']))
-    return losses, jax.device_get(state['parameters'])
+    return losses, jax.device_get(state.params)
 
 
 def test_the_cache_crosses_no_link():
     """Each device cuts its own share out of its own copy: no more is moved than without a cache."""
     mesh, records = mesh_of((2, 2)), Made()
-    held = device_cache.place(records, everywhere(mesh))
+    held = device_cache.load_to_devices(records, everywhere(mesh))
     rates = np.ones((len(network().architecture.parameters()), 2), np.float32)
     ways = ((None, stream_of(records)), (held.images, stream_of(records).without_pixels(held.labels)))
     kinds = r'(all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\('
     moved = []
     for images, stream in ways:
         batch = jax.device_put(stream.batch(0), NamedSharding(mesh, PartitionSpec('data')))
-        arguments = (train_step.init_train_state(network(), mesh), batch, rates, np.uint32(0))
+        arguments = (train_step.init_train_state(network(), rule(), mesh), batch, rates, np.uint32(0))
         moved.append(sorted(re.findall(kinds, made(mesh, images).lower(*arguments).compile().as_text())))
     assert moved[0] == moved[1]
 
 
 def test_what_does_not_fit_is_refused_with_its_size_and_nothing_is_read(monkeypatch):
     records, mesh = Made(), mesh_of((1, 2))
-    monkeypatch.setattr(device_cache, 'free_bytes', lambda device, sharers: 400_000)
+    monkeypatch.setattr(device_cache, 'free_device_memory', lambda device, sharers: 400_000)
     with pytest.raises(UserError, match=r'40 images of 64 pixels take .* GiB, and cpu:0 can give .* GiB'):
-        device_cache.place(records, everywhere(mesh))
+        device_cache.load_to_devices(records, everywhere(mesh))
     assert records.read == 1  # for the images' size
     with pytest.raises(UserError, match=r'1,281,167 images of 256 pixels take 234\.6 GiB'):
-        device_cache.check_room((1_281_167, 256, 256, 3), everywhere(mesh))
+        device_cache.require_device_memory((1_281_167, 256, 256, 3), everywhere(mesh))
 
 
 def test_memory_that_nobody_knows_refuses_nothing(monkeypatch):
-    monkeypatch.setattr(device_cache, 'free_bytes', lambda device, sharers: None)
-    device_cache.check_room((1_281_167, 256, 256, 3), everywhere(mesh_of((1, 1))))
+    monkeypatch.setattr(device_cache, 'free_device_memory', lambda device, sharers: None)
+    device_cache.require_device_memory((1_281_167, 256, 256, 3), everywhere(mesh_of((1, 1))))
 
 
 def test_cpu_devices_share_the_hosts_memory():
-    alone, shared = (device_cache.free_bytes(jax.devices()[0], sharers=n) for n in (1, 7))
+    alone, shared = (device_cache.free_device_memory(jax.devices()[0], sharers=n) for n in (1, 7))
     assert 3 < alone / shared < 5
 
 
 def test_files_that_the_host_would_drop_count_as_free(tmp_path, monkeypatch):
-    monkeypatch.setattr(device_cache, 'MEMORY', tmp_path / 'meminfo')
+    monkeypatch.setattr(device_cache, 'MEMINFO', tmp_path / 'meminfo')
     (tmp_path / 'meminfo').write_text('MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable:    4000 kB\n')
-    assert device_cache.free_bytes(jax.devices()[0], sharers=1) == 1024 * 2000
+    assert device_cache.free_device_memory(jax.devices()[0], sharers=1) == 1024 * 2000
     (tmp_path / 'meminfo').write_text('MemFree: 10 kB\n')  # an old kernel's, and no file elsewhere
-    assert device_cache.free_bytes(jax.devices()[0], sharers=1) > 0
+    assert device_cache.free_device_memory(jax.devices()[0], sharers=1) > 0
     (tmp_path / 'meminfo').unlink()
-    assert device_cache.free_bytes(jax.devices()[0], sharers=1) > 0
+    assert device_cache.free_device_memory(jax.devices()[0], sharers=1) > 0

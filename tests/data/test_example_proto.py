@@ -8,9 +8,9 @@ from tensorflow_datasets.proto import tf_example_pb2
 from alexnet_jax.data import example_proto
 
 few = settings(deadline=None, max_examples=60)
-RECORD = example_proto.pack(bytes(range(200)), 300, 'train/cat/1.jpg')
+RECORD = example_proto.encode_example(bytes(range(200)), 300, 'train/cat/1.jpg')
 written = st.builds(
-    example_proto.pack,
+    example_proto.encode_example,
     st.binary(max_size=300),
     st.integers(0, 2**31),
     st.text(st.characters(codec='utf-8'), max_size=200),
@@ -24,13 +24,13 @@ written = st.builds(
     st.text(st.characters(codec='utf-8'), max_size=200),
 )
 def test_protobuf_reads_what_is_packed_and_unpack_gives_it_back(image, label, name):
-    record = example_proto.pack(image, label, name)
+    record = example_proto.encode_example(image, label, name)
     features = tf_example_pb2.Example.FromString(record).features.feature
     assert sorted(features) == ['id', 'image', 'label']
     assert features['image'].bytes_list.value == [image]
     assert features['label'].int64_list.value == [label]
     assert features['id'].bytes_list.value == [name.encode()]
-    assert example_proto.unpack(record) == (image, label, name)
+    assert example_proto.decode_example(record) == (image, label, name)
 
 
 @few
@@ -43,11 +43,11 @@ def test_the_bytes_are_protobufs_own_in_the_order_of_the_keys(record):
 @given(written)
 def test_the_order_in_which_protobuf_writes_the_keys_does_not_matter(record):
     again = tf_example_pb2.Example.FromString(record).SerializeToString()
-    assert example_proto.unpack(again) == example_proto.unpack(record)
+    assert example_proto.decode_example(again) == example_proto.decode_example(record)
 
 
 def test_the_image_is_not_copied():
-    image, _, _ = example_proto.unpack(RECORD)
+    image, _, _ = example_proto.decode_example(RECORD)
     assert image.obj is RECORD
 
 
@@ -55,7 +55,7 @@ def test_the_image_is_not_copied():
 @given(st.integers(0, len(RECORD) - 1))
 def test_a_record_that_ends_too_early_is_refused(end):
     with pytest.raises(ValueError):
-        example_proto.unpack(RECORD[:end])
+        example_proto.decode_example(RECORD[:end])
 
 
 @few
@@ -65,7 +65,7 @@ def test_damage_gives_a_record_or_a_value_error(changes):
     for place, value in changes:
         damaged[place] = value
     try:
-        image, label, name = example_proto.unpack(bytes(damaged))
+        image, label, name = example_proto.decode_example(bytes(damaged))
     except ValueError:
         return
     assert len(image) + len(name.encode()) < len(RECORD) and label >= 0
@@ -75,8 +75,8 @@ def test_records_with_other_features_are_refused():
     example = tf_example_pb2.Example.FromString(RECORD)
     del example.features.feature['label']
     with pytest.raises(ValueError, match='without'):
-        example_proto.unpack(example.SerializeToString())
+        example_proto.decode_example(example.SerializeToString())
     example.features.feature['label'].int64_list.value.extend([1])
     example.features.feature['image'].bytes_list.value.extend([b'second'])
     with pytest.raises(ValueError, match='more than one'):
-        example_proto.unpack(example.SerializeToString())
+        example_proto.decode_example(example.SerializeToString())

@@ -38,7 +38,7 @@ class Records:
 
 
 def training(length=37, **changes):
-    return pipeline.Training(Records(length), **(SMALL | changes))
+    return pipeline.TrainPipeline(Records(length), **(SMALL | changes))
 
 
 def same(a, b):
@@ -83,7 +83,7 @@ def test_batches_stay_in_order_when_reading_takes_unequal_times():
             time.sleep(0.003 * (record % 5))
             return super().__getitem__(record)
 
-    slow = pipeline.Training(Slow(37), **(SMALL | {'threads': 4}))
+    slow = pipeline.TrainPipeline(Slow(37), **(SMALL | {'threads': 4}))
     for step, batch in enumerate(slow.batches(0, 8)):
         same(batch, slow.batch(step))
 
@@ -95,7 +95,7 @@ def test_without_a_last_step_the_stream_has_no_end():
 
 def test_another_seed_gives_another_order_in_every_epoch():
     orders = {
-        tuple(pipeline.order(seed, np.full(37, epoch), np.arange(37), 37))
+        tuple(pipeline.epoch_order(seed, np.full(37, epoch), np.arange(37), 37))
         for seed in range(4)
         for epoch in range(4)
     }
@@ -105,13 +105,13 @@ def test_another_seed_gives_another_order_in_every_epoch():
 @few
 @hypothesis.given(length=st.integers(1, 300), seed=st.integers(0, 2**63), epoch=st.integers(0, 10**6))
 def test_each_epoch_is_a_permutation(length, seed, epoch):
-    records = pipeline.order(seed, np.full(length, epoch), np.arange(length), length)
+    records = pipeline.epoch_order(seed, np.full(length, epoch), np.arange(length), length)
     assert sorted(records) == list(range(length))
 
 
-@pytest.mark.parametrize('length', [pipeline.FEW - 1, pipeline.FEW, pipeline.FEW + 1, 9000])
+@pytest.mark.parametrize('length', [pipeline.SMALL_EPOCH - 1, pipeline.SMALL_EPOCH, pipeline.SMALL_EPOCH + 1, 9000])
 def test_each_epoch_is_a_permutation_on_both_sides_of_few(length):
-    orders = [pipeline.order(5, np.full(length, epoch), np.arange(length), length) for epoch in range(2)]
+    orders = [pipeline.epoch_order(5, np.full(length, epoch), np.arange(length), length) for epoch in range(2)]
     for records in orders:
         assert np.array_equal(np.sort(records), np.arange(length))
         assert abs(np.corrcoef(records, np.arange(length))[0, 1]) < 0.06
@@ -121,13 +121,13 @@ def test_each_epoch_is_a_permutation_on_both_sides_of_few(length):
 def test_the_order_of_many_is_grains_own_shuffle():
     length, seed, epoch = 5000, 3, 2
     shuffled = grain.MapDataset.range(length).shuffle(seed=pipeline._shuffle_seed(seed, epoch))
-    records = pipeline.order(seed, np.full(length, epoch), np.arange(length), length)
+    records = pipeline.epoch_order(seed, np.full(length, epoch), np.arange(length), length)
     assert [shuffled[i] for i in range(length)] == records.tolist()
 
 
 def test_every_place_of_an_epoch_is_as_good_as_any_other():
     # Where record 0 comes to stand over many epochs: chi-squared over eight stretches of the epoch.
-    places = [int(np.argmin(pipeline.order(1, np.full(64, e), np.arange(64), 64))) for e in range(400)]
+    places = [int(np.argmin(pipeline.epoch_order(1, np.full(64, e), np.arange(64), 64))) for e in range(400)]
     counts = np.bincount(np.array(places) // 8, minlength=8)
     assert np.sum((counts - 50) ** 2) / 50 < 24.3  # once in a thousand, for 7 degrees of freedom
 
@@ -184,12 +184,12 @@ def test_an_example_is_its_batch_row_lit_and_freed_of_the_mean():
             np.testing.assert_array_equal(example, expected[:, ::-1] if batch['mirror'][i] else expected)
 
 
-@pytest.mark.parametrize('kind', augment.MEANS)
+@pytest.mark.parametrize('kind', augment.MEAN_KINDS)
 def test_the_training_step_sees_the_example_to_the_bit_whatever_the_mean(kind):
     stream = training()
     mean = np.random.default_rng(0).uniform(0, 255, (9, 9, 3)).astype(np.float32)
-    still = augment.still_mean(mean, kind, 7)
-    finished = normalize_batch(stream.batch(6), mean if still is None else still, still=still is not None)
+    still = augment.static_mean(mean, kind, 7)
+    finished = normalize_batch(stream.batch(6), mean if still is None else still, static=still is not None)
     examples = [stream.example(stream.position(6) + i, mean, kind) for i in range(8)]
     np.testing.assert_array_equal(finished, np.stack(examples))
 
@@ -203,7 +203,7 @@ def test_the_first_batches_are_those_they_have_always_been():
             digest.update(batch[name].astype(batch[name].dtype.newbyteorder('<')).tobytes())
     assert stream.batch(0)['id'].tolist() == [29, 9, 15, 28, 36, 26, 31, 7]
     assert digest.hexdigest() == '663cc2a349eb74ba7782becff2fac2312614a2efe8de4e2e4850a8cefe944465'
-    assert pipeline.order(2012, np.full(6, 1), np.arange(6), 8000).tolist() == [
+    assert pipeline.epoch_order(2012, np.full(6, 1), np.arange(6), 8000).tolist() == [
         6812,
         5520,
         5004,
@@ -235,7 +235,7 @@ def test_closing_waits_for_the_reading_that_is_under_way():
             Watched.reads += 1
             return super().__getitem__(record)
 
-    batches = pipeline.Training(Watched(37), **SMALL).batches()
+    batches = pipeline.TrainPipeline(Watched(37), **SMALL).batches()
     next(batches)
     batches.close()
     reads = Watched.reads
@@ -251,7 +251,7 @@ def test_an_error_of_a_record_comes_out_where_the_batch_is_asked_for(threads):
                 raise UserError('record 20 cannot be read')
             return super().__getitem__(record)
 
-    stream = pipeline.Training(Damaged(37), **SMALL, threads=threads)
+    stream = pipeline.TrainPipeline(Damaged(37), **SMALL, threads=threads)
     bad = next(step for step in range(5) if 20 in training().batch(step)['id'])
     batches = stream.batches()
     for _ in range(bad):
@@ -267,7 +267,7 @@ def test_an_error_of_a_record_comes_out_where_the_batch_is_asked_for(threads):
 def test_scoring_counts_each_image_exactly_once(images, share, processes, limit):
     records, whole = Records(images, side=2), share * processes
     hosts = [
-        pipeline.Scoring(records, batch=whole, process_index=i, process_count=processes, limit=limit)
+        pipeline.EvalPipeline(records, batch=whole, process_index=i, process_count=processes, limit=limit)
         for i in range(processes)
     ]
     expected = min(limit, images) if limit else images
@@ -289,13 +289,13 @@ def test_scoring_counts_each_image_exactly_once(images, share, processes, limit)
 
 
 def test_a_limit_takes_images_from_all_of_the_records():
-    scoring = pipeline.Scoring(Records(100, side=2), batch=10, limit=10)
+    scoring = pipeline.EvalPipeline(Records(100, side=2), batch=10, limit=10)
     assert scoring.batch(0)['id'].tolist() == list(range(0, 100, 10))
 
 
 @pytest.mark.parametrize('threads', [0, 2])
 def test_scoring_reads_ahead_the_same_batches_from_any_number(threads):
-    scoring = pipeline.Scoring(Records(23), batch=4, threads=threads)
+    scoring = pipeline.EvalPipeline(Records(23), batch=4, threads=threads)
     for first in (0, 3):
         batches = list(scoring.batches(first))
         assert len(batches) == len(scoring) - first
@@ -315,7 +315,7 @@ def test_what_cannot_be_is_told_at_once():
     with pytest.raises(UserError, match='lighting'):
         training(lighting='sun')
     with pytest.raises(UserError, match='no images to score'):
-        pipeline.Scoring(Records(0), batch=4)
+        pipeline.EvalPipeline(Records(0), batch=4)
 
 
 def test_drawn_words_are_a_function_of_seed_and_record_not_of_the_batch_size():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from alexnet_jax.data.prefetch import Feed, feed
+from alexnet_jax.data.prefetch import Prefetcher, prefetch_to_device
 
 
 def sharding(data=4, column=2):
@@ -61,7 +61,7 @@ def wait_until(condition):
 @pytest.mark.parametrize('data, column', [(1, 1), (4, 2), (8, 1), (1, 2)])
 def test_batches_arrive_in_order_shared_among_the_devices_along_data(data, column):
     where = sharding(data, column)
-    with feed((batch(i) for i in range(5)), where) as placed:
+    with prefetch_to_device((batch(i) for i in range(5)), where) as placed:
         arrived = list(placed)
     assert len(arrived) == 5
     for number, arrays in enumerate(arrived):
@@ -74,7 +74,7 @@ def test_batches_arrive_in_order_shared_among_the_devices_along_data(data, colum
 
 def test_batches_are_read_by_another_thread_before_they_are_asked_for():
     source = Source(10)
-    with feed(source, sharding(1, 1), ahead=3) as placed:
+    with prefetch_to_device(source, sharding(1, 1), ahead=3) as placed:
         wait_until(lambda: source.read == 4)  # three wait on the device, one in the thread's hand
         assert threading.current_thread() not in source.threads
         next(placed)
@@ -83,7 +83,7 @@ def test_batches_are_read_by_another_thread_before_they_are_asked_for():
 
 def test_no_more_than_ahead_batches_are_placed_before_they_are_asked_for():
     placed, source = [], Source(20)
-    with Feed(source, lambda each: placed.append(each) or each, ahead=2) as ring:
+    with Prefetcher(source, lambda each: placed.append(each) or each, ahead=2) as ring:
         wait_until(lambda: source.read == 3)
         time.sleep(0.02)
         assert len(placed) == 2
@@ -92,7 +92,7 @@ def test_no_more_than_ahead_batches_are_placed_before_they_are_asked_for():
 
 
 def test_what_the_source_raises_is_raised_in_its_turn():
-    with feed(Source(9, fails_at=2), sharding(1, 1)) as placed:
+    with prefetch_to_device(Source(9, fails_at=2), sharding(1, 1)) as placed:
         assert [int(next(placed)['label'][0]) for _ in range(2)] == [0, 1]
         with pytest.raises(OSError, match='the disk is gone'):
             next(placed)
@@ -101,12 +101,12 @@ def test_what_the_source_raises_is_raised_in_its_turn():
 
 
 def test_a_batch_that_cannot_be_placed_raises_too():
-    with feed(iter([batch(0, size=7)]), sharding(4, 1)) as placed, pytest.raises(ValueError):
+    with prefetch_to_device(iter([batch(0, size=7)]), sharding(4, 1)) as placed, pytest.raises(ValueError):
         next(placed)
 
 
 def test_the_end_of_the_source_is_the_end_of_the_feed_for_good():
-    with feed(Source(1), sharding(1, 1)) as placed:
+    with prefetch_to_device(Source(1), sharding(1, 1)) as placed:
         next(placed)
         for _ in range(2):
             with pytest.raises(StopIteration):
@@ -114,10 +114,10 @@ def test_the_end_of_the_source_is_the_end_of_the_feed_for_good():
 
 
 def test_waited_counts_the_seconds_that_the_source_was_late_and_no_others():
-    with feed(Source(4, seconds=0.1), sharding(1, 1)) as placed:
+    with prefetch_to_device(Source(4, seconds=0.1), sharding(1, 1)) as placed:
         list(placed)
         assert 0.3 < placed.waited < 5
-    with feed(Source(4), sharding(1, 1), ahead=4) as placed:
+    with prefetch_to_device(Source(4), sharding(1, 1), ahead=4) as placed:
         time.sleep(0.3)
         list(placed)
         assert placed.waited < 0.1
@@ -126,7 +126,7 @@ def test_waited_counts_the_seconds_that_the_source_was_late_and_no_others():
 def test_closing_ends_the_thread_closes_the_source_and_may_be_done_twice():
     before = set(threading.enumerate())
     source = Source(10**6)
-    placed = feed(source, sharding(1, 1))
+    placed = prefetch_to_device(source, sharding(1, 1))
     next(placed)
     placed.close()
     placed.close()
@@ -146,11 +146,11 @@ def test_closing_a_feed_over_a_generator_ends_the_generator():
         finally:
             ended.append(True)
 
-    with feed(numbers(), sharding(1, 1)) as placed:
+    with prefetch_to_device(numbers(), sharding(1, 1)) as placed:
         next(placed)
     assert ended
 
 
 def test_nothing_ahead_is_refused():
     with pytest.raises(ValueError, match='not 0'):
-        feed(Source(1), sharding(1, 1), ahead=0)
+        prefetch_to_device(Source(1), sharding(1, 1), ahead=0)

@@ -48,7 +48,7 @@ def bucket(tmp_path, monkeypatch):
 def whole(tmp_path_factory):
     directory = tmp_path_factory.mktemp('whole') / 'dataset'
     source = sources.open_source('cutouts', side=16, counts=(30, 10, 10))
-    builder.prepare(source, directory, side=16, encoding='raw', progress=False)
+    builder.prepare_dataset(source, directory, side=16, encoding='raw', progress=False)
     return directory
 
 
@@ -58,11 +58,11 @@ def content(directory):
 
 @pytest.mark.parametrize('url', [URL, 's3://bucket/dataset'])
 def test_a_dataset_goes_to_the_store_and_comes_back_the_same(url, whole, bucket, tmp_path):
-    assert not remote_storage.holds_dataset(url)
-    remote_storage.send(whole, url)
-    assert content(bucket / url.partition('://')[2]) == content(whole) and remote_storage.holds_dataset(url)
-    remote_storage.fetch(url, tmp_path / 'copy')
-    (tmp_path / 'copy' / remote_storage.LOCK).unlink()
+    assert not remote_storage.remote_dataset_exists(url)
+    remote_storage.upload_dataset(whole, url)
+    assert content(bucket / url.partition('://')[2]) == content(whole) and remote_storage.remote_dataset_exists(url)
+    remote_storage.download_dataset(url, tmp_path / 'copy')
+    (tmp_path / 'copy' / remote_storage.LOCK_FILE).unlink()
     assert content(tmp_path / 'copy') == content(whole) and dataset.verify(tmp_path / 'copy') == []
     assert dataset.open_dataset(tmp_path / 'copy').checksum == dataset.open_dataset(whole).checksum
 
@@ -71,11 +71,11 @@ def test_the_manifest_comes_last_there_and_here(whole, bucket, tmp_path, monkeyp
     """So that what was broken off on the way is never taken for a dataset, and goes on where it was."""
     order = []
     monkeypatch.setattr(
-        remote_storage, '_at', lambda *names, at=remote_storage._at: order.append(names[-1]) or at(*names)
+        remote_storage, '_remote_path', lambda *names, at=remote_storage._remote_path: order.append(names[-1]) or at(*names)
     )
-    remote_storage.send(whole, URL)
-    assert order[-1] == dataset.MANIFEST and len(order) > 8
-    copied = remote_storage._copied
+    remote_storage.upload_dataset(whole, URL)
+    assert order[-1] == dataset.MANIFEST_FILE and len(order) > 8
+    copied = remote_storage._copy_with_digest
 
     def breaking(source, out, size, done=[]):  # noqa: B006
         done.append(size)
@@ -83,27 +83,27 @@ def test_the_manifest_comes_last_there_and_here(whole, bucket, tmp_path, monkeyp
             raise OSError('the line is broken')
         return copied(source, out, size)
 
-    monkeypatch.setattr(remote_storage, '_copied', breaking)
+    monkeypatch.setattr(remote_storage, '_copy_with_digest', breaking)
     with pytest.raises(UserError, match='cannot be reached .*the line is broken'):
-        remote_storage.fetch(URL, tmp_path / 'copy')
+        remote_storage.download_dataset(URL, tmp_path / 'copy')
     with pytest.raises(UserError, match='holds no whole dataset'):
         dataset.open_dataset(tmp_path / 'copy')
     kept = {path.name: path.stat().st_ino for path in (tmp_path / 'copy').iterdir() if path.stat().st_size}
-    monkeypatch.setattr(remote_storage, '_copied', copied)
-    remote_storage.fetch(URL, tmp_path / 'copy')
+    monkeypatch.setattr(remote_storage, '_copy_with_digest', copied)
+    remote_storage.download_dataset(URL, tmp_path / 'copy')
     assert dataset.verify(tmp_path / 'copy') == []
     now = {path.name: path.stat().st_ino for path in (tmp_path / 'copy').iterdir()}
     assert len([name for name in kept if now.get(name) == kept[name]]) >= 3  # not copied again
 
 
 def test_a_damaged_file_there_is_named_and_nothing_is_taken_for_a_dataset(whole, bucket, tmp_path):
-    remote_storage.send(whole, URL)
+    remote_storage.upload_dataset(whole, URL)
     shard = bucket / 'bucket/pets/dataset/cutouts-test.array_record-00000-of-00001'
     for damaged in (shard.read_bytes()[:-1], shard.read_bytes() + b'x', shard.read_bytes()[:-1] + b'?'):
         shard.write_bytes(damaged)
         with pytest.raises(UserError, match='cutouts-test.array_record-00000-of-00001 is damaged'):
-            remote_storage.fetch(URL, tmp_path / 'copy')
-        assert not (tmp_path / 'copy' / dataset.MANIFEST).exists()
+            remote_storage.download_dataset(URL, tmp_path / 'copy')
+        assert not (tmp_path / 'copy' / dataset.MANIFEST_FILE).exists()
 
 
 @pytest.mark.parametrize('change', [
@@ -112,37 +112,37 @@ def test_a_damaged_file_there_is_named_and_nothing_is_taken_for_a_dataset(whole,
     lambda manifest: [],
 ])  # fmt: skip
 def test_a_manifest_that_cannot_be_right_is_refused(change, whole, bucket, tmp_path):
-    remote_storage.send(whole, URL)
-    file = bucket / 'bucket/pets/dataset' / dataset.MANIFEST
+    remote_storage.upload_dataset(whole, URL)
+    file = bucket / 'bucket/pets/dataset' / dataset.MANIFEST_FILE
     changed = change(json.loads(file.read_text()))
     if isinstance(changed, dict) and changed['checksum'] != '0':
         changed['checksum'] = dataset.manifest_checksum(changed)
     file.write_text(json.dumps(changed))
     with pytest.raises(UserError, match='manifest.json is damaged'):
-        remote_storage.fetch(URL, tmp_path / 'copy')
+        remote_storage.download_dataset(URL, tmp_path / 'copy')
     assert not (tmp_path / 'copy').exists()
 
 
 def test_another_dataset_is_left_alone_here_and_there(whole, bucket, tmp_path):
     other = tmp_path / 'other'
     source = sources.open_source('cutouts', side=16, counts=(31, 10, 10))
-    builder.prepare(source, other, side=16, encoding='raw', progress=False)
-    remote_storage.send(whole, URL)
+    builder.prepare_dataset(source, other, side=16, encoding='raw', progress=False)
+    remote_storage.upload_dataset(whole, URL)
     before = content(bucket / 'bucket/pets/dataset'), content(other)
     with pytest.raises(UserError, match='gs://bucket/pets/dataset holds another dataset'):
-        remote_storage.send(other, URL)
+        remote_storage.upload_dataset(other, URL)
     with pytest.raises(UserError, match='other holds another dataset than gs://'):
-        remote_storage.fetch(URL, other)
-    remote_storage.send(whole, URL)
+        remote_storage.download_dataset(URL, other)
+    remote_storage.upload_dataset(whole, URL)
     assert before == (content(bucket / 'bucket/pets/dataset'), content(other))
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_copied(whole, bucket, tmp_path, monkeypatch):
-    remote_storage.send(whole, URL)
+    remote_storage.upload_dataset(whole, URL)
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(10, 0, 10))
-    with pytest.raises(UserError, match='needs 0.0 GB for the dataset at gs://.* make room'):
-        remote_storage.fetch(URL, tmp_path / 'copy')
-    assert [path.name for path in (tmp_path / 'copy').iterdir()] == [remote_storage.LOCK]
+    with pytest.raises(UserError, match='The dataset at gs://.* needs 0 MB .* free some space'):
+        remote_storage.download_dataset(URL, tmp_path / 'copy')
+    assert [path.name for path in (tmp_path / 'copy').iterdir()] == [remote_storage.LOCK_FILE]
 
 
 def config_of(**fields):
@@ -166,7 +166,7 @@ def test_a_run_prepares_into_the_store_and_another_machine_reads_from_it(bucket,
 
 
 def test_who_waited_while_another_process_copied_reads_no_file_again(whole, bucket, tmp_path, monkeypatch):
-    remote_storage.send(whole, URL)
+    remote_storage.upload_dataset(whole, URL)
     lock, copied = remote_storage._alone, []
 
     @contextlib.contextmanager
@@ -177,9 +177,9 @@ def test_who_waited_while_another_process_copied_reads_no_file_again(whole, buck
 
     monkeypatch.setattr(remote_storage, '_alone', after_another)
     monkeypatch.setattr(
-        remote_storage, '_is_there', lambda path, _: pytest.fail(f'{path} is read whole once more')
+        remote_storage, '_is_up_to_date', lambda path, _: pytest.fail(f'{path} is read whole once more')
     )
-    remote_storage.fetch(URL, tmp_path / 'copy')
+    remote_storage.download_dataset(URL, tmp_path / 'copy')
     assert copied and dataset.open_dataset(tmp_path / 'copy').checksum == dataset.open_dataset(whole).checksum
 
 
@@ -201,7 +201,7 @@ def test_a_store_that_cannot_be_reached_is_said_before_any_work(tmp_path, monkey
     ):
         commands.run('prepare', config_of(), str(tmp_path / 'run'))
     with pytest.raises(UserError, match='without s3fs'):
-        remote_storage.send(tmp_path, 's3://b') if remote_storage.holds_dataset('s3://b') else None
+        remote_storage.upload_dataset(tmp_path, 's3://b') if remote_storage.remote_dataset_exists('s3://b') else None
     with pytest.raises(UserError, match='in no store that is known here; there are: gs://, s3://'):
         commands.run('prepare', config_of(**{'data.directory': 'ftp://x/y'}), str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()

@@ -257,7 +257,7 @@ def test_a_dataset_that_process_0_has_prepared_and_another_does_not_see_is_said(
     config = quickstart.get_config()
     config.data.directory, config.machine.peer_timeout = str(tmp_path), 1
     monkeypatch.setattr(prepare.pod, 'leads', lambda: False)
-    monkeypatch.setattr(prepare, 'LOOK', 0.1)
+    monkeypatch.setattr(prepare, 'POLL_SECONDS', 0.1)
     standing, began = iter(['making ready'] * 5 + [prepare.PREPARED] * 100), time.monotonic()
     monkeypatch.setattr(heartbeat, 'first_at', lambda: next(standing))
     with pytest.raises(UserError, match=f'Process 0 has prepared the dataset, and {tmp_path} on .* has none'):

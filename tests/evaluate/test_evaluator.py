@@ -78,7 +78,7 @@ def witness(records, views, mean_kind='image'):
 def test_the_mean_of_another_kind_is_subtracted_from_every_view(shape, mean_kind):
     records = Records(11)
     tested = evaluator(records, mesh=mesh_of(shape), mean_kind=mean_kind)
-    _, outcomes = tested.outcomes(weights(), pipeline.Scoring(records, batch=8))
+    _, outcomes = tested.outcomes(weights(), pipeline.EvalPipeline(records, batch=8))
     expected = witness(records, 10, mean_kind)
     np.testing.assert_array_equal(outcomes.predicted, expected.argmax(axis=1))
     np.testing.assert_allclose(outcomes.probability, expected.max(axis=1), rtol=1e-4)
@@ -88,7 +88,7 @@ def test_the_mean_of_another_kind_is_subtracted_from_every_view(shape, mean_kind
 @pytest.mark.parametrize(('images', 'views'), [(1, 10), (23, 10), (23, 1), (16, 1)])
 def test_every_image_is_scored_once_on_any_number_of_devices(shape, images, views):
     records = Records(images)
-    scoring = pipeline.Scoring(records, batch=8)
+    scoring = pipeline.EvalPipeline(records, batch=8)
     rates = evaluator(records, views=views, mesh=mesh_of(shape)).rates(weights(), scoring)
     probabilities = witness(records, views)
     ranks = (probabilities > probabilities[np.arange(images), records.labels][:, None]).sum(axis=1)
@@ -102,7 +102,7 @@ def test_every_image_is_scored_once_on_any_number_of_devices(shape, images, view
 @pytest.mark.parametrize('shape', [None, (8, 1)])
 def test_outcomes_tell_of_each_image_once_in_order(shape):
     records = Records(21)
-    scoring = pipeline.Scoring(records, batch=8)
+    scoring = pipeline.EvalPipeline(records, batch=8)
     rates, outcomes = evaluator(records, mesh=mesh_of(shape)).outcomes(weights(), scoring)
     probabilities = witness(records, 10)
     np.testing.assert_array_equal(outcomes.id, np.arange(21))
@@ -114,8 +114,8 @@ def test_outcomes_tell_of_each_image_once_in_order(shape):
 
 def test_the_hosts_shares_together_are_the_whole():
     records = Records(21)
-    whole = evaluator(records).rates(weights(), pipeline.Scoring(records, batch=8))
-    shares = [pipeline.Scoring(records, batch=8, process_index=host, process_count=2) for host in (0, 1)]
+    whole = evaluator(records).rates(weights(), pipeline.EvalPipeline(records, batch=8))
+    shares = [pipeline.EvalPipeline(records, batch=8, process_index=host, process_count=2) for host in (0, 1)]
     each = [evaluator(records, batch=4).rates(weights(), share) for share in shares]
     assert sum(rates['images'] for rates in each) == 21
     errors = sum(rates['images'] * rates['top1_error'] for rates in each)
@@ -139,14 +139,14 @@ def test_views_follow_one_another_and_nothing_is_compiled_twice():
 
     tested = evaluator(records, forward=watched)
     for _ in range(2):
-        tested.rates(weights(), pipeline.Scoring(records, batch=8))
+        tested.rates(weights(), pipeline.EvalPipeline(records, batch=8))
     assert seen == [(8, CROP, CROP, 3)]
 
 
 def test_a_network_that_is_not_finite_is_wrong_about_every_image():
     records = Records(5)
     broken = weights() * np.nan
-    rates = evaluator(records).rates(broken, pipeline.Scoring(records, batch=8))
+    rates = evaluator(records).rates(broken, pipeline.EvalPipeline(records, batch=8))
     assert (rates['top1_error'], rates['top5_error'], rates['images']) == (1.0, 1.0, 5)
     assert np.isnan(rates['loss'])
 
@@ -154,7 +154,7 @@ def test_a_network_that_is_not_finite_is_wrong_about_every_image():
 def test_images_stay_where_they_are_when_views_are_cut():
     mesh, records = mesh_of((8, 1)), Records(8)
     tested = evaluator(records, mesh=mesh)
-    batch = pipeline.Scoring(records, batch=8).batch(0)
+    batch = pipeline.EvalPipeline(records, batch=8).batch(0)
     placed = tested._placed(batch)
     assert placed['image'].sharding.shard_shape(placed['image'].shape) == (1, SIDE, SIDE, 3)
     text = tested._score.lower(jnp.asarray(weights()), placed, tested._mean, each=False).compile().as_text()

@@ -225,10 +225,10 @@ def test_the_papers_train_step_mirrors_them_and_reduces_gradients_over_data_alon
 
 
 def train_program(net, mesh, batch):
-    chain = optimizer.paper_sgd(tuple(net.architecture.parameters()), momentum=0.9, decay=5e-4)
+    rule = optimizer.paper_sgd(tuple(net.architecture.parameters()), momentum=0.9, weight_decay=5e-4)
     crop = net.architecture.crop
     mean = np.zeros((crop + 32, crop + 32, 3), np.float32)
-    made = train_step.make_train_step(net, chain, mesh, mean=mean, key=jax.random.key(1))
+    made = train_step.make_train_step(net, rule, mesh, mean=mean, key=jax.random.key(1))
     over_data = NamedSharding(mesh, PartitionSpec('data'))
     fields = {
         'image': ((crop, crop, 3), jnp.uint8),
@@ -245,6 +245,6 @@ def train_program(net, mesh, batch):
         for name, (shape, dtype) in fields.items()
     }
     parameters = abstract(parameters_of(net), column_parallel.weights_sharding(mesh))
-    state = {'parameters': parameters, 'velocity': parameters}
+    state = train_step.TrainState(parameters, {'velocity': parameters})
     rates = np.zeros((len(net.architecture.parameters()), 2), np.float32)
     return made.lower(state, examples, rates, np.uint32(0)).compile().as_text()

@@ -40,10 +40,10 @@ class Ours:
         self.layers = tuple(self.shape.parameters())
         network = AlexNet(self.shape, key=jax.random.key(0), initialization=initialization)
         mesh = make_mesh((1, 1), columns=self.shape.columns)
-        chain = optimizer.paper_sgd(self.layers, momentum=momentum, decay=decay)
+        rule = optimizer.paper_sgd(self.layers, momentum=momentum, weight_decay=decay)
         mean = np.full((self.shape.crop, self.shape.crop, 3), MEAN, np.float32)
-        self._step = train_step.make_train_step(network, chain, mesh, mean=mean, key=jax.random.key(1))
-        self._state = train_step.init_train_state(network, mesh)
+        self._step = train_step.make_train_step(network, rule, mesh, mean=mean, key=jax.random.key(1))
+        self._state = train_step.init_train_state(network, rule, mesh)
         self.first = self._weights(parameters_of(network))
 
     def _weights(self, parameters):
@@ -51,7 +51,7 @@ class Ours:
 
     def weights(self):
         """As PyTorch names and lays them out."""
-        return self._weights(self._state['parameters'])
+        return self._weights(self._state.params)
 
     def train(self, images, labels, rate, factors, number):
         """One step; the mean loss before it."""

@@ -30,7 +30,7 @@ few = settings(deadline=None, max_examples=20)
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(builder, 'SHARD', SMALL)
+    monkeypatch.setattr(builder, 'MIN_SHARD_SIZE', SMALL)
 
 
 def cutouts(**changes):
@@ -39,7 +39,7 @@ def cutouts(**changes):
 
 def prepare(directory, source=None, **options):
     settings = {'side': SIDE, 'encoding': 'raw', 'progress': False, **options}
-    return builder.prepare(source or cutouts(), directory, **settings)
+    return builder.prepare_dataset(source or cutouts(), directory, **settings)
 
 
 def content(directory):
@@ -90,7 +90,7 @@ def test_images_are_squared_and_stored_as_asked(encoding, tmp_path):
         stored = square.tobytes() if encoding == 'raw' else image_io.encode_jpeg(square, 80)
         assert records.raw(number) == stored
         np.testing.assert_array_equal(
-            records[number][0], square if encoding == 'raw' else image_io.decode(stored)
+            records[number][0], square if encoding == 'raw' else image_io.decode_image(stored)
         )
 
 
@@ -129,7 +129,7 @@ def test_statistics_are_those_of_the_training_pixels_as_they_are_read(encoding, 
 def test_statistics_from_sums_are_those_from_pixels(count, side, seed):
     batch = np.random.default_rng(seed).integers(0, 256, (count, side, side, 3)).astype(np.int64)
     pixels = batch.reshape(-1, 3)
-    found = statistics.from_sums(batch.sum(axis=0), pixels.T @ pixels, count)
+    found = statistics.compute_statistics(batch.sum(axis=0), pixels.T @ pixels, count)
     np.testing.assert_allclose(found['mean'], batch.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(found['covariance'], np.cov(pixels.T, bias=True), rtol=1e-9, atol=1e-9)
 
@@ -145,7 +145,7 @@ def test_the_shards_have_the_names_and_lengths_that_are_promised(tmp_path):
 
 
 def test_a_split_has_no_more_shards_than_images_in_one():
-    parts = builder._parts(tuple(range(SMALL * SMALL * 3 + 1)))
+    parts = builder._split_into_shards(tuple(range(SMALL * SMALL * 3 + 1)))
     assert len(parts) <= SMALL and sum(parts, ()) == tuple(range(SMALL * SMALL * 3 + 1))
 
 
@@ -156,7 +156,7 @@ def test_a_split_has_no_more_shards_than_images_in_one():
 def unbroken(tmp_path_factory):
     directory = tmp_path_factory.mktemp('unbroken') / 'd'
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(builder, 'SHARD', SMALL)
+        patch.setattr(builder, 'MIN_SHARD_SIZE', SMALL)
         prepare(directory)
     return content(directory)
 
@@ -270,7 +270,7 @@ def test_killed_by_the_system_it_leaves_no_orphans_and_goes_on_to_the_same_bytes
 def half(directory, monkeypatch, **options):
     """A preparation that was killed when it had all shards and nothing else."""
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        killing(patch, lambda name, after: name == dataset.STATISTICS)
+        killing(patch, lambda name, after: name == dataset.STATISTICS_FILE)
         prepare(directory, **options)
 
 
@@ -320,6 +320,8 @@ def test_leftovers_of_killed_preparations_are_cleared_and_only_those(tmp_path, m
     half(directory, monkeypatch)
     (directory / 'cutouts-train.array_record-00001-of-00005.partial').write_bytes(b'half')
     (directory / 'manifest.json.partial').write_bytes(b'half')
+    (directory / '.cutouts-train.array_record-00001-of-00005.12.partial').write_bytes(b'half')
+    (directory / '.contact.png.12').write_bytes(b'half')
     (directory / 'old-train.array_record-00000-of-00002').write_bytes(b'of another source')
     (directory / 'notes.txt').write_text('mine')
     (directory / 'mine.partial').write_text('mine')
@@ -330,6 +332,7 @@ def test_leftovers_of_killed_preparations_are_cleared_and_only_those(tmp_path, m
         not list(directory.glob('old*'))
         + list(directory.glob('cutouts*.partial'))
         + list(directory.glob('m*.json.*'))
+        + list(directory.glob('.c*'))
     )
     assert dataset.verify(directory) == []
 
@@ -351,7 +354,7 @@ def test_a_path_that_cannot_become_a_directory_gets_a_sentence(tmp_path):
 
 def test_the_same_dataset_is_not_made_again(tmp_path, monkeypatch):
     prepare(tmp_path / 'd')
-    monkeypatch.setattr(shard_writer, 'make', None)
+    monkeypatch.setattr(shard_writer, 'write_shard', None)
     assert prepare(tmp_path / 'd')['train'] == 45
 
 
@@ -392,14 +395,14 @@ def test_two_preparations_at_once_get_a_sentence(tmp_path):
 
 @pytest.mark.parametrize('workers', [1, 2])
 def test_all_images_that_cannot_be_read_are_named_and_the_others_kept(workers, tmp_path, monkeypatch):
-    monkeypatch.setattr(builder, 'WORTH', 3)
+    monkeypatch.setattr(builder, 'MIN_SHARDS_TO_KEEP', 3)
     root = in_folder(tmp_path / 'pets', 30)
     (root / 'cat' / '03.png').write_bytes(b'no image')
     (root / 'cat' / '05.png').write_bytes((root / 'cat' / '05.png').read_bytes()[:300])
     with pytest.raises(UserError, match='2 images cannot be read') as caught:
         prepare(tmp_path / 'd', folder(root), workers=workers)
     assert 'cat/03.png: neither JPEG' in str(caught.value) and 'cat/05.png: a damaged' in str(caught.value)
-    assert not (tmp_path / 'd' / dataset.MANIFEST).exists()
+    assert not (tmp_path / 'd' / dataset.MANIFEST_FILE).exists()
     assert len(list((tmp_path / 'd').glob('*of-00003'))) == 3
     assert not list((tmp_path / 'd').glob('*.partial'))
 
@@ -439,7 +442,7 @@ def test_an_error_in_a_worker_stops_the_others_and_comes_through(tmp_path):
     object.__setattr__(source, 'splits', {'train': (broken, *source.splits['train'])})
     with pytest.raises(ValueError, match='nowhere|not in'):
         prepare(tmp_path / 'd', source, workers=2)
-    assert not (tmp_path / 'd' / dataset.MANIFEST).exists()
+    assert not (tmp_path / 'd' / dataset.MANIFEST_FILE).exists()
 
 
 @pytest.mark.parametrize('workers', [1, 2])

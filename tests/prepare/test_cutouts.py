@@ -16,14 +16,14 @@ RADIUS = 30.0
 
 
 def made(split='train', count=40, side=SIDE, seed=0):
-    return [cutouts.example(split, index, seed, side) for index in range(count)]
+    return [cutouts.make_cutout(split, index, seed, side) for index in range(count)]
 
 
 def seen(monkeypatch, split, count):
     """What the images were laid together from: ground, figure and cover of each."""
     parts = []
-    lay = cutouts._laid_on
-    monkeypatch.setattr(cutouts, '_laid_on', lambda *given: parts.append(given) or lay(*given))
+    lay = cutouts._composite
+    monkeypatch.setattr(cutouts, '_composite', lambda *given: parts.append(given) or lay(*given))
     made(split, count)
     return parts
 
@@ -31,15 +31,15 @@ def seen(monkeypatch, split, count):
 def test_an_image_depends_on_its_arguments_alone():
     together = made(count=6)
     for index in (5, 2, 0):
-        image, label = cutouts.example('train', index, 0, SIDE)
+        image, label = cutouts.make_cutout('train', index, 0, SIDE)
         np.testing.assert_array_equal(image, together[index][0])
         assert label == together[index][1]
 
 
 def test_every_argument_changes_the_image():
-    image = cutouts.example('train', 3, 0, SIDE)[0]
+    image = cutouts.make_cutout('train', 3, 0, SIDE)[0]
     for other in (('train', 13, 0), ('train', 3, 1), ('validation', 3, 0), ('test', 3, 0)):
-        assert not np.array_equal(image, cutouts.example(*other, SIDE)[0])
+        assert not np.array_equal(image, cutouts.make_cutout(*other, SIDE)[0])
 
 
 def digest(count=12):
@@ -77,8 +77,8 @@ def test_every_split_has_color_and_gray(split):
 @pytest.mark.parametrize('split', cutouts.PHOTOGRAPHS)
 def test_pieces_come_from_the_photographs_of_their_split(split, monkeypatch):
     used = set()
-    scales = cutouts._scales
-    monkeypatch.setattr(cutouts, '_scales', lambda name, side: used.add(name) or scales(name, side))
+    scales = cutouts._scaled_photographs
+    monkeypatch.setattr(cutouts, '_scaled_photographs', lambda name, side: used.add(name) or scales(name, side))
     made(split, 60)
     assert used == set(cutouts.PHOTOGRAPHS[split])
 
@@ -101,9 +101,9 @@ def test_figure_and_ground_differ_where_the_figure_lies(split, monkeypatch):
 def test_contrast_is_of_mean_colors_in_one_channel():
     ground, figure = np.zeros((2, 4, 4, 3), np.uint8)
     figure[:, :, 1] = cutouts.CONTRAST - 1
-    assert not cutouts._differ(ground, figure)
+    assert not cutouts._has_contrast(ground, figure)
     figure[0, 0, 1] += 16
-    assert cutouts._differ(ground, figure) and cutouts._differ(figure, ground)
+    assert cutouts._has_contrast(ground, figure) and cutouts._has_contrast(figure, ground)
 
 
 def test_no_random_crop_of_seven_eighths_cuts_a_figure(monkeypatch):
@@ -115,14 +115,14 @@ def test_no_random_crop_of_seven_eighths_cuts_a_figure(monkeypatch):
 
 def test_ground_lies_outside_figure_inside_and_between_them_a_mixture():
     ground, figure = np.full((1, 3, 3), 250, np.uint8), np.full((1, 3, 3), 10, np.uint8)
-    cover = np.array([0, cutouts.OPAQUE // 2, cutouts.OPAQUE], np.int16).reshape(1, 3, 1)
-    assert cutouts._laid_on(ground, figure, cover)[0, :, 0].tolist() == [250, 130, 10]
+    cover = np.array([0, cutouts.ALPHA_MAX // 2, cutouts.ALPHA_MAX], np.int16).reshape(1, 3, 1)
+    assert cutouts._composite(ground, figure, cover)[0, :, 0].tolist() == [250, 130, 10]
 
 
 def cover(name, angle=0.0, side=96):
     tangent = np.tan(np.radians(angle) / 2)
     label = cutouts.CLASSES.index(name)
-    return cutouts._cover(label, side, side / 2, side / 2, RADIUS, tangent)[:, :, 0] / cutouts.OPAQUE
+    return cutouts._coverage(label, side, side / 2, side / 2, RADIUS, tangent)[:, :, 0] / cutouts.ALPHA_MAX
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_turn_goes_as_far_as_asked():
     tip = down.argmin()
     angle = np.degrees(np.arctan2(right[tip] - 47.5, 47.5 - down[tip]))
     assert abs(angle) == pytest.approx(25, abs=3)
-    assert np.degrees(2 * np.arctan(cutouts.TURN)) == pytest.approx(25, abs=0.01)
+    assert np.degrees(2 * np.arctan(cutouts.MAX_TAN_HALF_ANGLE)) == pytest.approx(25, abs=0.01)
 
 
 def test_colors_do_not_tell_the_class():
@@ -173,6 +173,6 @@ def test_colors_do_not_tell_the_class():
 
 @pytest.mark.parametrize('side', [8, 50, 310])
 def test_images_have_the_side_that_was_asked_for_even_beyond_a_photograph(side):
-    image, _ = cutouts.example('train', 0, 0, side)
+    image, _ = cutouts.make_cutout('train', 0, 0, side)
     assert image.shape == (side, side, 3) and image.dtype == np.uint8
-    assert cutouts._scales('clock', side)[0].shape[0] >= side
+    assert cutouts._scaled_photographs('clock', side)[0].shape[0] >= side

@@ -3,14 +3,14 @@
 import numpy as np
 
 from alexnet_jax.prepare import dataset_readme, dataset_report
-from alexnet_jax.prepare.shard_writer import Account
+from alexnet_jax.prepare.shard_writer import ShardMetadata
 from alexnet_jax.prepare.splits import Item
 
 
 def account(digests, odd=None, left_out=None):
     none = np.zeros(0, np.int64)
     digests = np.array(digests, np.uint64)
-    return Account(
+    return ShardMetadata(
         '', 1, '', len(digests), 1, none, none, digests, {'JPEG': len(digests)}, odd or {}, left_out or {}
     )
 
@@ -20,7 +20,7 @@ def items(*labels, split):
 
 
 def report():
-    found = dataset_report.Findings(('cat', 'dog'))
+    found = dataset_report.ReportBuilder(('cat', 'dog'))
     found.add(
         'train', items(0, 0, 1, 1, split='t'), account([7, 8, 7], {'grey': ['t0']}, {'t3': 't3: no image'})
     )
@@ -36,17 +36,17 @@ def test_identical_images_are_named_by_split_and_id():
 
 
 def test_more_than_two_of_a_kind_are_one_group():
-    assert dataset_report._groups([np.array([5, 1, 5], np.uint64), np.array([5, 1, 2], np.uint64)]) == [
+    assert dataset_report._group_equal_digests([np.array([5, 1, 5], np.uint64), np.array([5, 1, 2], np.uint64)]) == [
         [0, 2, 3],
         [1, 4],
     ]
 
 
 def test_a_sentence_stays_short_where_many_images_are_the_same():
-    found = dataset_report.Findings(('cat', 'dog'))
+    found = dataset_report.ReportBuilder(('cat', 'dog'))
     found.add('train', items(*[0, 1] * 50, split='t'), account([7] * 100))
     found.add('test', items(0, 1, split='v'), account([7, 7]))
-    said = dataset_report.sentence(found.report())
+    said = dataset_report.summarize_report(found.report())
     assert 'figure flatters: train: t0 = train: t1 = train: t2 = 99 more;' in said and len(said) < 500
 
 
@@ -61,7 +61,7 @@ def test_counts_are_those_of_the_records():
 
 
 def test_the_sentence_says_what_one_should_know():
-    said = dataset_report.sentence(report())
+    said = dataset_report.summarize_report(report())
     for part in (
         '1 to 2',
         'cat (2), dog (1)',
@@ -80,6 +80,6 @@ def test_the_card_has_counts_sizes_and_versions():
         'name': 'pets', 'classes': ['cat', 'dog'], 'note': 'As found.', 'counts': {'train': 3}, 'files': files,
         'side': 64, 'encoding': 'jpeg', 'quality': 95, 'versions': {'numpy': '2.4.6'},
     }  # fmt: skip
-    text = dataset_readme.card(manifest, report())
+    text = dataset_readme.format_readme(manifest, report())
     for part in ('# pets', '| train | 3 | 2.0 MB |', '64 pixels', 'quality 95', 'numpy 2.4.6', 'grey: 1'):
         assert part in text

@@ -29,7 +29,7 @@ FORMS = {
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(builder, 'SHARD', 4)
+    monkeypatch.setattr(builder, 'MIN_SHARD_SIZE', 4)
 
 
 def opened(form, root, found=None, **options):
@@ -39,7 +39,7 @@ def opened(form, root, found=None, **options):
 
 
 def prepared(source, directory, **options):
-    builder.prepare(source, directory, side=SIDE, encoding='jpeg', progress=False, **options)
+    builder.prepare_dataset(source, directory, side=SIDE, encoding='jpeg', progress=False, **options)
     return dataset.open_dataset(directory)
 
 
@@ -54,7 +54,7 @@ def shards(directory):
 def expected(tmp_path_factory):
     root = tmp_path_factory.mktemp('expected')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(builder, 'SHARD', 4)
+        patch.setattr(builder, 'MIN_SHARD_SIZE', 4)
         return prepared(opened('2012', root / 'archives'), root / 'dataset'), shards(root / 'dataset')
 
 
@@ -71,8 +71,8 @@ def test_the_records_are_the_images_by_their_stems_in_the_order_of_the_ids(expec
         told = dict(list(of_split))
         for image, label, name in (record for split in ours for record in records[split]):
             assert data.classes[label] == told[name]
-            square = image_io.resize_and_crop(image_io.decode(of_split[name, told[name]], name=name), SIDE)
-            np.testing.assert_array_equal(image, image_io.decode(image_io.encode_jpeg(square, 95)))
+            square = image_io.resize_and_crop(image_io.decode_image(of_split[name, told[name]], name=name), SIDE)
+            np.testing.assert_array_equal(image, image_io.decode_image(image_io.encode_jpeg(square, 95)))
     for of_split in records.values():
         assert [name for *_, name in of_split] == sorted(name for *_, name in of_split)
 

@@ -127,7 +127,7 @@ def member(path, content=b'', **fields):
 
 def added(data, *members):
     """A tar's bytes, packed as before, with members of any kind behind the others."""
-    file, is_packed = io.BytesIO(), data[:2] == image_io.GZIP
+    file, is_packed = io.BytesIO(), data[:2] == image_io.GZIP_MAGIC
     with tarfile.open(fileobj=io.BytesIO(data)) as old:
         with tarfile.open(fileobj=file, mode='w:gz' if is_packed else 'w') as new:
             for info in old:
@@ -156,7 +156,7 @@ BAD = {
     'a device': (lambda data: added(data, member(NAME, type=tarfile.CHRTYPE)), 'a device'),
     'a pipe': (lambda data: added(data, member(NAME, type=tarfile.FIFOTYPE)), 'a device'),
     'a name that comes twice': (again, 'twice'),
-    'half of it': (lambda data: data[: len(data) // 2 if data[:2] == image_io.GZIP else 1000], 'no whole tar'),
+    'half of it': (lambda data: data[: len(data) // 2 if data[:2] == image_io.GZIP_MAGIC else 1000], 'no whole tar'),
     'a header that would fill the memory': (
         lambda data: added(data, (member('x', type=tarfile.XHDTYPE)[0], b'')), 'no whole tar'
     ),

@@ -12,7 +12,7 @@ few = settings(deadline=None, max_examples=30)
 
 def arrange(paths, seed=0, validation=0.0, test=0.0):
     found = {path: (number,) for number, path in enumerate(paths)}
-    return splits.arrange(found, origin='here', seed=seed, shares={'validation': validation, 'test': test})
+    return splits.arrange_images(found, origin='here', seed=seed, shares={'validation': validation, 'test': test})
 
 
 def ids(arranged):
@@ -33,7 +33,7 @@ def test_splits_are_taken_as_they_are_found_however_validation_is_called(word):
     }
     assert arranged.classes == ('cat', 'dog')
     assert [item.label for item in arranged.splits['train']] == [0, 1]
-    assert [item.where for item in arranged.splits['test']] == [(3,)]
+    assert [item.location for item in arranged.splits['test']] == [(3,)]
 
 
 def test_folders_about_everything_are_passed_through():
@@ -131,9 +131,9 @@ def test_a_split_that_was_asked_for_and_came_out_empty_gets_a_sentence():
 
 
 def test_what_was_passed_over_is_counted_by_ending():
-    sentence = splits.passed_over(['cat/1.HEIC', 'cat/2.heic', 'README', 'labels.txt'])
+    sentence = splits.skipped_files_note(['cat/1.HEIC', 'cat/2.heic', 'README', 'labels.txt'])
     assert '.heic 2, .txt 1, no ending 1' in sentence
-    assert splits.passed_over([]) == ''
+    assert splits.skipped_files_note([]) == ''
 
 
 @few

@@ -38,19 +38,19 @@ def test_the_prediction_is_near_what_the_compiler_sets_aside(accumulate):
     config = default.get_config()
     shape, mesh = presets.get('miniature'), make_mesh((1, 1), columns=2)
     layers = tuple(shape.parameters())
-    chain = optimizer.paper_sgd(layers, momentum=0.9, decay=5e-4)
+    rule = optimizer.paper_sgd(layers, momentum=0.9, weight_decay=5e-4)
     mean = np.zeros((shape.crop, shape.crop, 3), np.float32)
     one = train_step.make_train_step(
         factories.network_of(config, shape),
-        chain,
+        rule,
         mesh,
         mean=mean,
         key=jax.random.key(0),
-        accumulate=accumulate,
+        options=train_step.StepOptions(grad_accumulation=accumulate),
     )
     batch = benchmark.noise(shape, 64)
     rates = schedule.layer_learning_rates(layers, 0.1)
-    compiled = one.lower(factories.abstract_state(shape, mesh), batch, rates, np.uint32(0)).compile()
+    compiled = one.lower(train_step.abstract_train_state(shape, rule, mesh), batch, rates, np.uint32(0)).compile()
     predicted = memory.predicted(shape, 64, accumulate=accumulate)['all']
     assert 0.7 < predicted / memory.of_program(compiled)['all'] < 1.5
 

@@ -36,7 +36,7 @@ def directory(tmp_path_factory):
 @pytest.fixture
 def poisoned(monkeypatch):
     """One batch of the stream, wherever it comes, is lit so brightly that the loss is no number."""
-    made = pipeline.Training.batch
+    made = pipeline.TrainPipeline.batch
 
     def batch(self, step):
         found = made(self, step)
@@ -44,7 +44,7 @@ def poisoned(monkeypatch):
             found['lighting'] = np.full_like(found['lighting'], np.inf)
         return found
 
-    monkeypatch.setattr(pipeline.Training, 'batch', batch)
+    monkeypatch.setattr(pipeline.TrainPipeline, 'batch', batch)
 
 
 def arrays_of(workdir):
@@ -150,7 +150,7 @@ def stream(skipped, length=100):
         def __getitem__(self, record):
             return np.zeros((4, 4, 3), np.uint8), 0, str(record)
 
-    whole = pipeline.Training(
+    whole = pipeline.TrainPipeline(
         Two(),
         seed=0,
         batch=4,

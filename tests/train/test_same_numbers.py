@@ -34,16 +34,18 @@ def run(trained):
         key = jax.random.key(config.seed)
         network = factories.network_of(config, network_shape, key=jax.random.fold_in(key, 0))
         layers = tuple(network_shape.parameters())
+        rule = optimizer.paper_sgd(layers, momentum=0.9, weight_decay=0.0005)
         made = train_step.make_train_step(
             network,
-            optimizer.paper_sgd(layers, momentum=0.9, decay=0.0005),
+            rule,
             mesh,
             mean=data.mean,
             key=jax.random.fold_in(key, 1),
         )
-        state, rates = train_step.init_train_state(network, mesh), np.full((len(layers), 2), RATE, np.float32)
+        state = train_step.init_train_state(network, rule, mesh)
+        rates = np.full((len(layers), 2), RATE, np.float32)
         read = []
-        with prefetch.feed(stream.batches(0, STEPS), batch_sharding(mesh)) as batches:
+        with prefetch.prefetch_to_device(stream.batches(0, STEPS), batch_sharding(mesh)) as batches:
             for number, batch in enumerate(batches):
                 state, sums = made(state, batch, rates, np.uint32(number))
                 read.append(float(sums['loss']))
@@ -83,9 +85,9 @@ def test_threads_and_shares_do_not_show_in_the_examples_and_their_draws(threads,
         'eigenvalues': data.eigenvalues,
         'eigenvectors': data.eigenvectors,
     }
-    whole = pipeline.Training(data.split('train'), **settings)
+    whole = pipeline.TrainPipeline(data.split('train'), **settings)
     parts = [
-        pipeline.Training(
+        pipeline.TrainPipeline(
             data.split('train'), **settings, process_index=i, process_count=shares, threads=threads
         ).batches(0, STEPS)
         for i in range(shares)

@@ -45,19 +45,24 @@ def batch(mesh, filling=3):
     return jax.device_put(arrays, NamedSharding(mesh, PartitionSpec('data')))
 
 
-def made(mesh, net, **settings):
-    layers = tuple(net.architecture.parameters())
-    chain = optimizer.paper_sgd(layers, momentum=0.9, decay=0.0)
+def rule(net):
+    return optimizer.paper_sgd(tuple(net.architecture.parameters()), momentum=0.9, weight_decay=0.0)
+
+
+def made(mesh, net, grad_accumulation=1):
     mean = np.random.default_rng(1).uniform(90, 140, (SIDE, SIDE, 3)).astype(np.float32)
-    return train_step.make_train_step(net, chain, mesh, mean=mean, key=jax.random.key(5), **settings)
+    options = train_step.StepOptions(grad_accumulation=grad_accumulation)
+    return train_step.make_train_step(
+        net, rule(net), mesh, mean=mean, key=jax.random.key(5), options=options
+    )
 
 
 def gradients_and_sums(mesh, net, dtype=np.float32, **settings):
     """At a rate of one and without decay the first velocity is minus the gradient."""
     rates = np.ones((len(net.architecture.parameters()), 2), dtype)
-    state = jax.tree.map(lambda each: each.astype(dtype), train_step.init_train_state(net, mesh))
+    state = jax.tree.map(lambda each: each.astype(dtype), train_step.init_train_state(net, rule(net), mesh))
     state, sums = made(mesh, net, **settings)(state, batch(mesh), rates, np.uint32(7))
-    return jax.device_get((state['velocity'], sums, state['parameters']))
+    return jax.device_get((state.opt_state['velocity'], sums, state.params))
 
 
 def furthest(found, expected):
@@ -79,7 +84,7 @@ def test_a_batch_in_parts_gives_the_loss_gradients_and_masks_of_the_whole_one(sh
     """To float32's rounding of sums in another order; masks of other images or another divisor would be far beyond."""
     mesh = mesh_of(shape)
     whole, sums, _ = gradients_and_sums(mesh, network())
-    found, found_sums, _ = gradients_and_sums(mesh, network(), accumulate=parts)
+    found, found_sums, _ = gradients_and_sums(mesh, network(), grad_accumulation=parts)
     assert furthest(found, whole) < 5e-6
     assert_sums_agree(found_sums, sums, relative=1e-6)
 
@@ -88,7 +93,7 @@ def test_a_batch_in_parts_is_the_whole_one_but_for_rounding():
     with jax.enable_x64(True):
         mesh, net = mesh_of((1, 1)), network('float64')
         whole, sums, _ = gradients_and_sums(mesh, net, np.float64)
-        found, found_sums, _ = gradients_and_sums(mesh, net, np.float64, accumulate=4)
+        found, found_sums, _ = gradients_and_sums(mesh, net, np.float64, grad_accumulation=4)
     assert furthest(found, whole) < 1e-12
     assert_sums_agree(found_sums, sums, relative=1e-12)
 
@@ -96,8 +101,8 @@ def test_a_batch_in_parts_is_the_whole_one_but_for_rounding():
 def test_a_batch_in_parts_needs_less_memory_and_moves_no_images():
     mesh, net = mesh_of((2, 2)), network()
     rates = np.ones((len(net.architecture.parameters()), 2), np.float32)
-    arguments = (train_step.init_train_state(net, mesh), batch(mesh), rates, np.uint32(0))
-    whole, parts = (made(mesh, net, accumulate=n).lower(*arguments).compile() for n in (1, 4))
+    arguments = (train_step.init_train_state(net, rule(net), mesh), batch(mesh), rates, np.uint32(0))
+    whole, parts = (made(mesh, net, grad_accumulation=n).lower(*arguments).compile() for n in (1, 4))
     assert parts.memory_analysis().temp_size_in_bytes < 0.75 * whole.memory_analysis().temp_size_in_bytes
     kinds = r'(all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\('
     assert set(re.findall(kinds, parts.as_text())) == set(re.findall(kinds, whole.as_text()))

@@ -3,14 +3,37 @@
 import dataclasses
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from alexnet_jax.data import image_io
 from alexnet_jax.prepare.sources import expected_counts
-from alexnet_jax.prepare.splits import Arrangement, Item, beside, labeled, passed_over, place
+from alexnet_jax.prepare.splits import (
+    Item,
+    SplitAssignment,
+    assign_splits,
+    find_labels,
+    sibling_folders,
+    skipped_files_note,
+)
+
+
+class Reader(Protocol):
+    """Reads the items of one source; plain data, so that it can go to other processes."""
+
+    @property
+    def identity(self) -> str:
+        """Return the text that stands for the reader in fingerprints of shards.
+
+        It never changes, whatever the class and its fields are called: a preparation that was killed goes on
+        with the shards whose fingerprints are still the same.
+        """
+
+    def __call__(self, item: Item) -> bytes | np.ndarray:
+        """Return what `Source.read` returns; raises OSError, EOFError or zlib.error if that fails."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +45,10 @@ class Source:
     splits: dict[str, tuple[Item, ...]]  # of SPLITS those that exist
     note: str  # how the splits came about, and what was passed over
     seed: int  # that decided what was left to chance
-    reader: Callable[[Item], bytes | np.ndarray]
+    reader: Reader
     upright: bool = False  # whether images are turned as their EXIF orientation asks
     words: tuple[str, ...] = ()  # label -> what the class is called, where that is more than its name
-    streamed: bool = False  # whether items are best read in the order of `where`, others costing a new start
+    streamed: bool = False  # whether items are best read in the order of `location`, others costing a new start
 
     def read(self, item: Item) -> bytes | np.ndarray:
         """The file's bytes, or the pixels (uint8, height x width x 3) where there is no file.
@@ -35,7 +58,7 @@ class Source:
         try:
             return self.reader(item)
         except (OSError, EOFError, zlib.error) as error:
-            raise image_io.Unreadable(f'{item.id}: cannot be read ({error}); mend or remove it.') from error
+            raise image_io.UnreadableImage(f'{item.id}: cannot be read ({error}); mend or remove it.') from error
 
 
 USTAR = slice(257, 262)  # where a tar's first header says what it is
@@ -58,7 +81,7 @@ def arranged(
     found: Mapping[str, tuple],
     others: Iterable[str],
     wanted: Wanted,
-    reader: Callable[[Item], bytes],
+    reader: Reader,
     *,
     words: Mapping[str, str] | None = None,
     streamed: bool = False,
@@ -68,27 +91,27 @@ def arranged(
     `others` are the paths of files that are no images, to be counted in the note; `words` what classes are called.
     With the 1,000 classes of ImageNet and official counts expected, the images have to be as many.
     """
-    images, as_found = labeled(found, origin=str(path))
+    images, as_found = find_labels(found, origin=str(path))
     others, label = list(others), next(iter(images.values()))[0].label
     if wanted.expect == 'official':
         expected_counts.check_if_imagenet(images, str(path))
-    arrangement = place(
+    arrangement = assign_splits(
         images,
         origin=str(path),
         seed=wanted.seed,
         shares=wanted.shares,
         as_found=as_found,
-        without=beside(found, others, label),
+        without=sibling_folders(found, others, label),
     )
-    note = arrangement.note + passed_over(others)
+    note = arrangement.note + skipped_files_note(others)
     return made(named(path), arrangement, wanted, reader, note=note, words=words, streamed=streamed)
 
 
 def made(
     name: str,
-    arrangement: Arrangement,
+    arrangement: SplitAssignment,
     wanted: Wanted,
-    reader: Callable[[Item], bytes],
+    reader: Reader,
     *,
     note: str,
     words: Mapping[str, str] | None = None,
@@ -128,7 +151,7 @@ def archive_kind(path: Path) -> str:
         head = file.read(USTAR.stop)
     if head.startswith(b'PK'):
         return 'zip'
-    return 'tar' if head.startswith(image_io.GZIP) or head[USTAR] == b'ustar' else ''
+    return 'tar' if head.startswith(image_io.GZIP_MAGIC) or head[USTAR] == b'ustar' else ''
 
 
 def hidden(name: str) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare.sources import checksums, tar
 from alexnet_jax.prepare.sources.base import Source, Wanted, made
-from alexnet_jax.prepare.splits import Image, Item, place
+from alexnet_jax.prepare.splits import Item, LabeledImage, assign_splits
 
 MD5 = 'c32a1d4ab5d03f1284b67883e8d87530'  # of the archive, as its authors publish it
 FETCH = 'fetch it from https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz'
@@ -24,9 +24,13 @@ NAMES = 'batches.meta.txt'
 
 @dataclasses.dataclass(frozen=True)
 class InCifar:
-    """Reads records, best in the archive's order: `where` is offset and size of the pixels in what is unpacked."""
+    """Reads records, best in the archive's order: `location` is offset and size of the pixels in what is unpacked."""
 
     archive: tar.InPacked
+
+    @property
+    def identity(self) -> str:
+        return f'InCifar(archive={self.archive.identity})'
 
     def __call__(self, item: Item) -> np.ndarray:
         planes = np.frombuffer(self.archive(item), np.uint8).reshape(3, SIDE, SIDE)
@@ -52,10 +56,10 @@ def open_cifar10(path: Path, wanted: Wanted) -> Source:
     for name, split in FILES.items():
         start, labels = members[name].offset, _labels(path, members[name], len(names))
         images[split] += [
-            Image(f'{name[:-4]}/{number:05d}', names[label], (start + number * RECORD + 1, RECORD - 1))
+            LabeledImage(f'{name[:-4]}/{number:05d}', names[label], (start + number * RECORD + 1, RECORD - 1))
             for number, label in enumerate(labels)
         ]
-    arrangement = place(images, origin=str(path), seed=wanted.seed, shares=wanted.shares)
+    arrangement = assign_splits(images, origin=str(path), seed=wanted.seed, shares=wanted.shares)
     reader = InCifar(tar.InPacked(str(path), tar.version(path)))
     return made('cifar10', arrangement, wanted, reader, note=arrangement.note, streamed=True)
 

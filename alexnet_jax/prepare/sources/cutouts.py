@@ -14,11 +14,15 @@ class _Drawn:
     seed: int
     side: int
 
+    @property
+    def identity(self) -> str:
+        return f'_Drawn(seed={self.seed}, side={self.side})'
+
     def __call__(self, item: Item) -> np.ndarray:
         from alexnet_jax.prepare import cutouts  # scikit-image, which no other source needs
 
-        split, number = item.where
-        return cutouts.example(split, number, self.seed, self.side)[0]
+        split, number = item.location
+        return cutouts.make_cutout(split, number, self.seed, self.side)[0]
 
 
 def open_cutouts(side: int, seed: int, counts: tuple[int, int, int]) -> Source:

@@ -64,6 +64,6 @@ def _synsets(meta: bytes, year: int) -> tuple[dict[int, str], dict[str, str], di
         if int(row['num_children']) == 0
     ]
     classes = {number: wnid for number, wnid, _, _ in rows}
-    if len(set(classes.values())) != len(rows) or not wordnet.are_ids(classes.values()) or not rows:
+    if len(set(classes.values())) != len(rows) or not wordnet.are_wordnet_ids(classes.values()) or not rows:
         raise ValueError('its WordNet ids are not one for each class')
     return classes, {row[1]: row[2] for row in rows}, {row[1]: row[3] for row in rows}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import wordnet
-from alexnet_jax.prepare.splits import Image
+from alexnet_jax.prepare.splits import LabeledImage
 
 RELAXED = 'for a part of it give --config.prepare.expected_counts={}'
 
@@ -27,7 +27,7 @@ OFFICIAL = {
 }
 
 
-def check_official(images: Mapping[str, Iterable[Image]], challenge: str, origin: str) -> None:
+def check_official(images: Mapping[str, Iterable[LabeledImage]], challenge: str, origin: str) -> None:
     """Raises UserError unless there are the images and classes that the challenge had."""
     if differences := _differences(images, OFFICIAL[challenge]):
         raise UserError(
@@ -36,7 +36,7 @@ def check_official(images: Mapping[str, Iterable[Image]], challenge: str, origin
         )
 
 
-def _differences(images: Mapping[str, Iterable[Image]], expected: Expected) -> list[str]:
+def _differences(images: Mapping[str, Iterable[LabeledImage]], expected: Expected) -> list[str]:
     counts = collections.Counter(image.label for image in images.get('train', ()))
     differences = [
         f'{split} {len(list(images.get(split, ()))):,} instead of {number:,}'
@@ -52,10 +52,10 @@ def _differences(images: Mapping[str, Iterable[Image]], expected: Expected) -> l
     return differences
 
 
-def check_if_imagenet(images: Mapping[str, Iterable[Image]], origin: str) -> None:
+def check_if_imagenet(images: Mapping[str, Iterable[LabeledImage]], origin: str) -> None:
     """As `check_official` for the nearer challenge, where the classes are WordNet ids and as many as it had."""
     classes = {image.label for image in images.get('train', ())}
-    if len(classes) == OFFICIAL['ILSVRC-2012'].classes and wordnet.are_ids(classes):
+    if len(classes) == OFFICIAL['ILSVRC-2012'].classes and wordnet.are_wordnet_ids(classes):
         nearest = min(OFFICIAL, key=lambda challenge: len(_differences(images, OFFICIAL[challenge])))
         check_official(images, nearest, origin)
 

@@ -14,13 +14,17 @@ from alexnet_jax.prepare.splits import Item
 
 @dataclasses.dataclass(frozen=True)
 class InFolder:
-    """Reads items whose `where` begins with a path within the root."""
+    """Reads items whose `location` begins with a path within the root."""
 
     root: str
 
+    @property
+    def identity(self) -> str:
+        return f'InFolder(root={self.root!r})'
+
     def __call__(self, item: Item) -> bytes:
-        with open(os.path.join(self.root, item.where[0]), 'rb') as file:
-            return file.read(image_io.LARGEST_FILE + 1)  # one more than decode takes: it will say so
+        with open(os.path.join(self.root, item.location[0]), 'rb') as file:
+            return file.read(image_io.MAX_FILE_BYTES + 1)  # one more than decode takes: it will say so
 
 
 WORDS = ('LOC_synset_mapping.txt', 'synset_words.txt', 'words.txt')  # Kaggle's, Caffe's and ImageNet's lists
@@ -40,7 +44,7 @@ def listing(root: Path) -> tuple[dict[str, tuple], list[str]]:
     found, others = {}, []
     try:
         for path, entry in files(root, ()):
-            if path.lower().endswith(image_io.ENDINGS):
+            if path.lower().endswith(image_io.IMAGE_EXTENSIONS):
                 if not entry.is_file():
                     raise UserError(
                         f'{root} holds {path!r}, which is no plain file but a device, a pipe, or a link to nothing; '
@@ -59,7 +63,7 @@ def listing(root: Path) -> tuple[dict[str, tuple], list[str]]:
 def words(folder: Path) -> dict[str, str]:
     """What classes are called, by their WordNet ids, from the lists of WORDS in a folder."""
     lists = [(folder / name).read_text(errors='replace') for name in WORDS if (folder / name).is_file()]
-    return {wnid: names for text in reversed(lists) for wnid, names in wordnet.words(text).items()}
+    return {wnid: names for text in reversed(lists) for wnid, names in wordnet.parse_synonyms(text).items()}
 
 
 def files(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[str, os.DirEntry]]:

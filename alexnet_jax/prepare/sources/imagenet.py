@@ -13,7 +13,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import wordnet
 from alexnet_jax.prepare.sources import devkit, expected_counts, tar
 from alexnet_jax.prepare.sources.base import Source, Wanted, made
-from alexnet_jax.prepare.splits import Image, passed_over, place
+from alexnet_jax.prepare.splits import LabeledImage, assign_splits, skipped_files_note
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +72,8 @@ def _open(challenge: Challenge, path: Path, wanted: Wanted) -> Source:
     note = ''
     if challenge.patches:
         images, note = archives.patched(images)
-    arrangement = place(images, origin=str(folder), seed=wanted.seed, shares=wanted.shares)
-    note = f'ILSVRC-{challenge.year}, its archives. {arrangement.note}{note}{passed_over(archives.others)}'
+    arrangement = assign_splits(images, origin=str(folder), seed=wanted.seed, shares=wanted.shares)
+    note = f'ILSVRC-{challenge.year}, its archives. {arrangement.note}{note}{skipped_files_note(archives.others)}'
     reader = tar.InArchives(str(folder))
     return made(f'imagenet{challenge.year}', arrangement, wanted, reader, note=note, words=archives.kit.words)
 
@@ -86,7 +86,7 @@ class _Archives:
         self.kit = devkit.read(folder / challenge.kit, challenge.year)
         self.others: list[str] = []  # the names of members that are no images
 
-    def labeled(self) -> dict[str, list[Image]]:
+    def labeled(self) -> dict[str, list[LabeledImage]]:
         """The images of each split; where not all classes are there for training, those of the others are left out."""
         challenge, kit = self._challenge, self.kit
         images = {
@@ -100,7 +100,7 @@ class _Archives:
         known = {image.label for image in images['train']}
         return {split: [image for image in of if image.label in known] for split, of in images.items()}
 
-    def _train(self, file: str) -> list[Image]:
+    def _train(self, file: str) -> list[LabeledImage]:
         """The training images, whose classes are the names of the archives in the archive."""
         path, images = self._folder / file, []
         for inner in tar.members(path):
@@ -111,7 +111,7 @@ class _Archives:
                     f'{len(self.kit.images)} classes in {self._challenge.kit}.'
                 )
             images += [
-                Image(wordnet.identity(name, wnid, origin=str(path)), wnid, where)
+                LabeledImage(wordnet.imagenet_image_id(name, wnid, origin=str(path)), wnid, where)
                 for name, where in self._pictures(file, inner)
             ]
         if self._strict:
@@ -119,7 +119,7 @@ class _Archives:
             expected_counts.check_listed(counts, self.kit.images, 'the training images', str(path))
         return images
 
-    def _flat(self, file: str, truth: Sequence[str]) -> list[Image]:
+    def _flat(self, file: str, truth: Sequence[str]) -> list[LabeledImage]:
         """Images whose labels are listed in the order of the images' names, which are numbered from 1."""
         origin = str(self._folder / file)
         found = sorted((PurePosixPath(name).name, where) for name, where in self._pictures(file))
@@ -127,7 +127,7 @@ class _Archives:
             expected_counts.check_listed({'all': len(found)}, {'all': len(truth)}, 'the images', origin)
         labels = [self._numbered(name, truth, origin) for name, _ in found]
         return [
-            Image(wordnet.identity(name, wnid, origin=origin), wnid, where)
+            LabeledImage(wordnet.imagenet_image_id(name, wnid, origin=origin), wnid, where)
             for (name, where), wnid in zip(found, labels, strict=True)
         ]
 
@@ -150,7 +150,7 @@ class _Archives:
         place = file, tar.version(path)
         return [(member.name, (*place, member.offset, member.size)) for member in found]
 
-    def patched(self, images: dict[str, list[Image]]) -> tuple[dict[str, list[Image]], str]:
+    def patched(self, images: dict[str, list[LabeledImage]]) -> tuple[dict[str, list[LabeledImage]], str]:
         """The images, those for which there are patches in their place, and a sentence about it."""
         file = self._challenge.patches
         patches = {PurePosixPath(name).stem: where for name, where in self._pictures(file)}
@@ -160,7 +160,7 @@ class _Archives:
                 f'{self._folder / file} holds {unknown[0]!r}, which replaces no image; fetch the archives again.'
             )
         replaced = {
-            split: [dataclasses.replace(one, where=patches.get(one.id, one.where)) for one in of_split]
+            split: [dataclasses.replace(one, location=patches.get(one.id, one.location)) for one in of_split]
             for split, of_split in images.items()
         }
         return replaced, f' {len(known & set(patches))} images come from {file}.'

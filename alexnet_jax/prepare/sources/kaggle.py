@@ -9,7 +9,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import wordnet
 from alexnet_jax.prepare.sources import expected_counts, folder
 from alexnet_jax.prepare.sources.base import Source, Wanted, made
-from alexnet_jax.prepare.splits import Image, passed_over, place
+from alexnet_jax.prepare.splits import LabeledImage, assign_splits, skipped_files_note
 
 TREES = ('ILSVRC/Data/CLS-LOC', 'Data/CLS-LOC', '.')
 SOLUTION = 'LOC_val_solution.csv'
@@ -36,28 +36,28 @@ def open_kaggle(path: Path, wanted: Wanted) -> Source:
         expected_counts.check_official(images, 'ILSVRC-2012', str(path))
     known = {image.label for image in images['train']}  # a part of the classes is a part of the others too
     images['validation'] = [image for image in images['validation'] if image.label in known]
-    arrangement = place(images, origin=str(path), seed=wanted.seed, shares=wanted.shares)
-    note = f"ILSVRC-2012, Kaggle's tree. {arrangement.note}{passed_over(others + more)}"
+    arrangement = assign_splits(images, origin=str(path), seed=wanted.seed, shares=wanted.shares)
+    note = f"ILSVRC-2012, Kaggle's tree. {arrangement.note}{skipped_files_note(others + more)}"
     words = folder.words(path) or folder.words(path.parent)
     return made('imagenet2012', arrangement, wanted, folder.InFolder(str(tree)), note=note, words=words)
 
 
-def _in_folders(found: Mapping[str, tuple], split: str, origin: str) -> list[Image]:
+def _in_folders(found: Mapping[str, tuple], split: str, origin: str) -> list[LabeledImage]:
     """class/image; where they are is told from the folder that holds the splits."""
     images = []
     for name, (path, *version) in found.items():
         wnid = PurePosixPath(name).parts[0]
-        if not wordnet.ID.fullmatch(wnid):
+        if not wordnet.WORDNET_ID.fullmatch(wnid):
             raise UserError(f'{origin}/{split} holds {name}; expected were folders called by WordNet ids.')
         where = (f'{split}/{path}', *version)
-        images.append(Image(wordnet.identity(name, wnid, origin=origin), wnid, where))
+        images.append(LabeledImage(wordnet.imagenet_image_id(name, wnid, origin=origin), wnid, where))
     return images
 
 
-def _flat(found: Mapping[str, tuple], solution: Path, strict: bool) -> list[Image]:
+def _flat(found: Mapping[str, tuple], solution: Path, strict: bool) -> list[LabeledImage]:
     """Validation images, labeled by Kaggle's list of objects: of each image's the first, as all are of one class."""
     with open(solution, newline='', encoding='utf-8', errors='replace') as file:
-        rows = [row for row in csv.reader(file) if len(row) == 2 and wordnet.ID.match(row[1])]
+        rows = [row for row in csv.reader(file) if len(row) == 2 and wordnet.WORDNET_ID.match(row[1])]
     labels = {identity: objects[:9] for identity, objects in rows}
     stems = {PurePosixPath(name).stem: name for name in found}
     lacking = sorted(stems.keys() - labels.keys()) or (sorted(labels.keys() - stems.keys()) if strict else [])
@@ -67,11 +67,11 @@ def _flat(found: Mapping[str, tuple], solution: Path, strict: bool) -> list[Imag
             f'{lacking[0] if lacking else "one of two endings"}; fetch what is missing.'
         )
     return [
-        Image(stem, labels[stem], (f'val/{found[name][0]}', *found[name][1:])) for stem, name in stems.items()
+        LabeledImage(stem, labels[stem], (f'val/{found[name][0]}', *found[name][1:])) for stem, name in stems.items()
     ]
 
 
-def _check_list(images: list[Image], path: Path) -> None:
+def _check_list(images: list[LabeledImage], path: Path) -> None:
     """Holds the training images against Kaggle's list of them, where it is there."""
     lists = [path / name for name in (f'ILSVRC/{LIST}', LIST) if (path / name).is_file()]
     if lists:

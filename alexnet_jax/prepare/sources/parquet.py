@@ -15,7 +15,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import wordnet
 from alexnet_jax.prepare.sources import expected_counts, tar
 from alexnet_jax.prepare.sources.base import Source, Wanted, arranged, distinct
-from alexnet_jax.prepare.splits import NAMED, Image, Item
+from alexnet_jax.prepare.splits import SPLIT_NAMES, Item, LabeledImage
 
 COLUMNS = ('image', 'img'), ('label', 'labels')  # by the names they may have
 LARGEST_GROUP = 2**33  # bytes that the rows of one group may unpack to
@@ -24,15 +24,19 @@ BATCH = 32  # rows that are read at once
 
 @dataclasses.dataclass(frozen=True)
 class InParquet:
-    """Reads rows, best in their order: `where` is file, version, group of rows, and row in it."""
+    """Reads rows, best in their order: `location` is file, version, group of rows, and row in it."""
 
     root: str
     column: str
 
+    @property
+    def identity(self) -> str:
+        return f'InParquet(root={self.root!r}, column={self.column!r})'
+
     def __call__(self, item: Item) -> bytes:
         import pyarrow as pa
 
-        path, version, group, row = item.where
+        path, version, group, row = item.location
         try:
             data = _group(f'{self.root}/{path}', version, group, self.column).row(row)
         except (pa.ArrowException, StopIteration) as error:
@@ -104,11 +108,11 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
             f'{path} has names for {len(names):,} classes and images of {len(classes):,}, none of {lost!r}; fetch what '
             f'is missing; {expected_counts.RELAXED.format("any")}.'
         )
-    is_imagenet = wordnet.are_ids(classes.values())
+    is_imagenet = wordnet.are_wordnet_ids(classes.values())
     if is_imagenet and wanted.expect == 'official':
         images = collections.defaultdict(list)
         for row in rows:
-            images[row.split].append(Image('', classes[row.label], ()))
+            images[row.split].append(LabeledImage('', classes[row.label], ()))
         expected_counts.check_official(images, 'ILSVRC-2012', str(path))
     reader = InParquet(str(root), tables[0].column)
     words = {classes[label]: names[label] for label in classes if names} if is_imagenet else {}
@@ -184,7 +188,7 @@ def _check_numbers(names: Sequence[str], origin: str) -> None:
 def _split(relative: Path) -> str:
     """The split that a file's folder or name tells: train-00000-of-00294.parquet, or default/train/0000.parquet."""
     words = (re.match(r'[a-z]*', part.lower())[0] for part in relative.parts)
-    return next((NAMED[word] for word in words if word in NAMED), '')
+    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), '')
 
 
 def _wordnet_ids(rows: Iterable[_Row], origin: str) -> dict[int | str, str]:
@@ -192,7 +196,7 @@ def _wordnet_ids(rows: Iterable[_Row], origin: str) -> dict[int | str, str]:
     classes: dict[int | str, str] = {}
     for row in rows:
         stem = PurePosixPath(row.name).stem
-        told = wordnet.SUFFIX.search(stem) or wordnet.NAMED.fullmatch(stem)
+        told = wordnet.CLASS_SUFFIX.search(stem) or wordnet.TRAINING_IMAGE.fullmatch(stem)
         if told and classes.setdefault(row.label, told[1]) != told[1]:
             raise UserError(
                 f'{origin}: {row.name} has label {row.label}, which other images of class {classes[row.label]} have; '
@@ -225,7 +229,7 @@ def _paths(rows: Sequence[_Row], classes: Mapping[int | str, str], origin: str) 
     for number, row in enumerate(rows):
         above = [row.split] * has_splits + [classes[row.label]]
         path = '/'.join([*above, row.name or f'{number:08d}'])
-        if path in found and wordnet.are_ids(classes.values()):
+        if path in found and wordnet.are_wordnet_ids(classes.values()):
             raise UserError(f'{origin} holds {row.name!r} twice; fetch it again.')
         if path in found:
             path = '/'.join([*above, f'{number:08d}_{row.name}'])

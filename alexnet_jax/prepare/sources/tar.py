@@ -35,29 +35,37 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class InArchives:
-    """Reads from plain archives under a root: `where` is path, version, offset and size."""
+    """Reads from plain archives under a root: `location` is path, version, offset and size."""
 
     root: str
 
+    @property
+    def identity(self) -> str:
+        return f'InArchives(root={self.root!r})'
+
     def __call__(self, item: Item) -> bytes:
-        path, _, offset, size = item.where
+        path, _, offset, size = item.location
         return _part(_opened(os.path.join(self.root, path), packed=False), offset, size)
 
 
 @dataclasses.dataclass(frozen=True)
 class InPacked:
-    """Reads from a gzipped archive, best in its own order: `where` is offset and size of what is unpacked."""
+    """Reads from a gzipped archive, best in its own order: `location` is offset and size of what is unpacked."""
 
     path: str
     version: tuple[int, int]
 
+    @property
+    def identity(self) -> str:
+        return f'InPacked(path={self.path!r}, version={self.version})'
+
     def __call__(self, item: Item) -> bytes:
-        offset, size = item.where
+        offset, size = item.location
         return _part(_opened(self.path, packed=True), offset, size)
 
 
 def _part(file: IO[bytes], offset: int, size: int) -> bytes:
-    size = min(size, image_io.LARGEST_FILE + 1)  # one more than decode takes: it will say so
+    size = min(size, image_io.MAX_FILE_BYTES + 1)  # one more than decode takes: it will say so
     file.seek(offset)  # where it is packed this unpacks all that is before
     data = file.read(size)
     if len(data) < size:
@@ -80,7 +88,7 @@ def version(path: Path) -> tuple[int, int]:
 def is_packed(path: Path) -> bool:
     """Whether it is gzipped."""
     with open(path, 'rb') as file:
-        return file.read(2) == image_io.GZIP
+        return file.read(2) == image_io.GZIP_MAGIC
 
 
 def open_tar(path: Path, wanted: Wanted) -> Source:
@@ -104,11 +112,11 @@ def pictures(found: Iterable[Member], origin: str | Path) -> tuple[list[Member],
     """The members that are images by their names, and the names of the others. Raises UserError for what is too large."""
     chosen, others = [], []
     for member in found:
-        if not member.name.lower().endswith(image_io.ENDINGS):
+        if not member.name.lower().endswith(image_io.IMAGE_EXTENSIONS):
             others.append(member.name)
-        elif member.size > image_io.LARGEST_FILE:
+        elif member.size > image_io.MAX_FILE_BYTES:
             raise UserError(
-                f'{origin} holds {member.name!r} of {member.size:,} bytes, more than the {image_io.LARGEST_FILE:,} that '
+                f'{origin} holds {member.name!r} of {member.size:,} bytes, more than the {image_io.MAX_FILE_BYTES:,} that '
                 'an image may have; make it again without it.'
             )
         else:

@@ -18,7 +18,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.prepare.sources import tar
 from alexnet_jax.prepare.sources.base import Source, Wanted, arranged, distinct
 from alexnet_jax.prepare.sources.tfrecords import TfRecords
-from alexnet_jax.prepare.splits import NAMED, Item
+from alexnet_jax.prepare.splits import SPLIT_NAMES, Item
 
 DESCRIPTION = 'dataset_info.json'
 VERSION = re.compile(r'(\d+)\.(\d+)\.(\d+)')
@@ -125,13 +125,17 @@ def _fetched(asked: str) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class InTfds:
-    """Reads records, best in their order: `where` is the split's name and the record's number."""
+    """Reads records, best in their order: `location` is the split's name and the record's number."""
 
     folder: str
     version: tuple[int, int]  # of its description: whether it is still the same when a preparation goes on
 
+    @property
+    def identity(self) -> str:
+        return f'InTfds(folder={self.folder!r}, version={self.version})'
+
     def __call__(self, item: Item) -> bytes | np.ndarray:
-        split, number = item.where
+        split, number = item.location
         image = self.example(split, number)[_features(self)[0]]
         if not isinstance(image, np.ndarray):
             return image
@@ -199,9 +203,9 @@ def _found(reader: InTfds) -> tuple[dict[str, tuple], int, list[str]]:
     _, label, file = _features(reader)
     names = distinct(_names(info.features[label]))
     found: dict[str, tuple] = {}
-    unlabeled, others = 0, [split for split in info.splits if split not in NAMED]
+    unlabeled, others = 0, [split for split in info.splits if split not in SPLIT_NAMES]
     for split in info.splits:
-        for number in range(info.splits[split].num_examples if split in NAMED else 0):
+        for number in range(info.splits[split].num_examples if split in SPLIT_NAMES else 0):
             try:
                 example = reader.example(split, number)
             except OSError as error:

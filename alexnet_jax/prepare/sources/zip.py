@@ -21,15 +21,19 @@ ENCRYPTED = 1  # a member's flag
 
 @dataclasses.dataclass(frozen=True)
 class InZip:
-    """Reads the members of a zip: `where` is a name as the archive spells it."""
+    """Reads the members of a zip: `location` is a name as the archive spells it."""
 
     path: str
     version: tuple[int, int]
 
+    @property
+    def identity(self) -> str:
+        return f'InZip(path={self.path!r}, version={self.version})'
+
     def __call__(self, item: Item) -> bytes:
         try:
-            with _opened(self.path, self.version).open(item.where[0]) as file:
-                return file.read(image_io.LARGEST_FILE + 1)  # one more than decode takes: it will say so
+            with _opened(self.path, self.version).open(item.location[0]) as file:
+                return file.read(image_io.MAX_FILE_BYTES + 1)  # one more than decode takes: it will say so
         except (zipfile.BadZipFile, KeyError, RuntimeError) as error:
             raise OSError(f'the archive is damaged there: {error}') from error
 

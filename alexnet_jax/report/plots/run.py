@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import string
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np

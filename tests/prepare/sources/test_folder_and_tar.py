@@ -37,7 +37,7 @@ def test_the_order_is_that_of_the_names(form, tmp_path):
 def test_a_packed_archive_is_best_read_in_its_own_order(tmp_path):
     source = made('tgz', tmp_path, FILES)
     assert source.streamed and not made('tar', tmp_path, FILES).streamed
-    in_its_order = sorted(source.splits['train'], key=lambda item: item.where)
+    in_its_order = sorted(source.splits['train'], key=lambda item: item.location)
     assert [item.id for item in in_its_order] == [path for path in FILES if 'train' in path]
 
 
@@ -139,14 +139,14 @@ def test_nothing_is_written_while_archives_are_read(tmp_path):
 def test_an_image_that_has_gone_is_named(tmp_path):
     source = made('folder', tmp_path, FILES)
     (tmp_path / 'pets/train/dog/b.jpg').unlink()
-    with pytest.raises(image_io.Unreadable, match='train/dog/b.jpg'):
+    with pytest.raises(image_io.UnreadableImage, match='train/dog/b.jpg'):
         source.read(source.splits['train'][2])
 
 
 def test_an_image_beyond_the_end_of_its_archive_is_named(tmp_path):
     source = made('tar', tmp_path, FILES)
     (tmp_path / 'pets.tar').write_bytes(b'')
-    with pytest.raises(image_io.Unreadable, match='train/cat/c.png'):
+    with pytest.raises(image_io.UnreadableImage, match='train/cat/c.png'):
         source.read(source.splits['train'][0])
 
 
@@ -181,7 +181,7 @@ def test_cutouts_are_a_source_like_any_other():
     assert {split: len(items) for split, items in source.splits.items()} == {'train': 20, 'test': 10}
     assert source.classes == cutouts.CLASSES
     item = source.splits['test'][7]
-    image, label = cutouts.example('test', 7, 3, 16)
+    image, label = cutouts.make_cutout('test', 7, 3, 16)
     np.testing.assert_array_equal(source.read(item), image)
     assert item.label == label
     assert len({item.id for items in source.splits.values() for item in items}) == 30

@@ -248,7 +248,7 @@ def test_half_an_archive_in_an_archive_is_refused(root):
 
 
 def test_members_too_large_for_images_are_refused_before_they_are_read(root, monkeypatch):
-    monkeypatch.setattr(image_io, 'LARGEST_FILE', 5000)
+    monkeypatch.setattr(image_io, 'MAX_FILE_BYTES', 5000)
     in_inner(root, lambda data: added(data, member('n02084071_4.JPEG', bytes(5001))))
     refused(root, r"'n02084071_4.JPEG' of 5,001 bytes, more than the 5,000")
 
@@ -331,9 +331,9 @@ def test_an_image_that_cannot_be_read_is_named_and_leaves_nothing_behind(data, s
     name = list(FOUND['train'])[5]
     archives.official_2012(root, {**FOUND, 'train': {**FOUND['train'], name: data}})
     with pytest.raises(UserError, match=f'(?s)1 image cannot be read.*{name[0]}: .*{sentence}'):
-        builder.prepare(opened(root), tmp_path / 'd', side=16, progress=False)
+        builder.prepare_dataset(opened(root), tmp_path / 'd', side=16, progress=False)
     assert sorted(os.listdir(tmp_path)) == ['ilsvrc']
-    builder.prepare(opened(root), tmp_path / 'd', side=16, progress=False, unreadable=1)
+    builder.prepare_dataset(opened(root), tmp_path / 'd', side=16, progress=False, unreadable=1)
     data = dataset.open_dataset(tmp_path / 'd')
     assert data.counts == {'train': 11, 'test': 6} and len(data.split('train')) == 11
     report = json.loads((tmp_path / 'd' / 'report.json').read_text())

@@ -118,7 +118,7 @@ def test_labels_that_contradict_names_are_refused(rows, sentence, tmp_path):
 def test_an_images_bytes_that_are_missing_are_told_when_it_is_read(tmp_path):
     written(tmp_path / 'train.parquet', [row('a.jpg', 0, None), row('b.jpg', 1)])
     source = opened(tmp_path, test_share=0)
-    with pytest.raises(image_io.Unreadable, match=r'0000/a.jpg: cannot be read \(row 0 .* has no bytes'):
+    with pytest.raises(image_io.UnreadableImage, match=r'0000/a.jpg: cannot be read \(row 0 .* has no bytes'):
         source.read(source.splits['train'][0])
 
 

@@ -55,7 +55,7 @@ def hostile(name, kind=stat.S_IFREG, content=b'x'):
         (hostile('train/dog/b.jpg'), "'train/dog/b.jpg' twice"),
         (hostile('train\\dog\\b.jpg'), 'twice'),
         (
-            hostile('train/dog/large.jpg', content=bytes(image_io.LARGEST_FILE + 1)),
+            hostile('train/dog/large.jpg', content=bytes(image_io.MAX_FILE_BYTES + 1)),
             'more than the .* an image may have',
         ),
     ],
@@ -95,7 +95,7 @@ def test_a_bomb_is_refused_by_what_it_says_and_yields_no_more_than_that(tmp_path
     changed(lying, 24, 5), changed(lying, 25, 0), changed(lying, 26, 0)  # says: five bytes
     source = opened(lying)
     (item,) = (item for item in source.splits['train'] if item.id == 'train/dog/b.jpg')
-    with pytest.raises(image_io.Unreadable, match=r'train/dog/b.jpg: cannot be read .*damaged there'):
+    with pytest.raises(image_io.UnreadableImage, match=r'train/dog/b.jpg: cannot be read .*damaged there'):
         source.read(item)
 
 
@@ -113,7 +113,7 @@ def test_a_damaged_image_is_named(tmp_path):
     data[100] ^= 1  # of the first
     path.write_bytes(bytes(data))
     source = opened(path)
-    with pytest.raises(image_io.Unreadable, match='train/dog/b.jpg: cannot be read .*CRC'):
+    with pytest.raises(image_io.UnreadableImage, match='train/dog/b.jpg: cannot be read .*CRC'):
         source.read(source.splits['train'][-1])
     assert len(source.read(source.splits['train'][0])) == 3000
 
@@ -124,5 +124,5 @@ def test_a_zip_that_has_gone_is_told_of_the_image(tmp_path):
     source = made('zip', tmp_path, FILES)
     zip._opened.cache_clear()
     (tmp_path / 'pets.zip').unlink()
-    with pytest.raises(image_io.Unreadable, match='train/cat/c.png'):
+    with pytest.raises(image_io.UnreadableImage, match='train/cat/c.png'):
         source.read(source.splits['train'][0])
