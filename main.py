@@ -1,104 +1,104 @@
-"""Starts a mode: reads the flags, sets what holds for the whole process, and turns the end into an exit status.
+"""Parses the flags, runs a mode and maps its end to an exit status."""
 
-Knows neither network nor data: alexnet_jax/modes has the modes, configs/default.py the fields of --config.
-"""
-
+import logging
 import sys
 
 from absl import flags
 from ml_collections import config_flags
 
-from alexnet_jax import cli, errors
+from alexnet_jax import cli, commands, errors
 from alexnet_jax.config import validate
 from alexnet_jax.distributed import heartbeat
-from alexnet_jax.errors import UserError
-from alexnet_jax.runtime.environment import hear_callbacks, leave, open_with, say, settings
+from alexnet_jax.exit_codes import ExitCode
+from alexnet_jax.runtime import environment
 
-QUICKSTART = str(cli.CARDS / 'quickstart.py')
+log = logging.getLogger('alexnet_jax')
 
 
-def read(argv: list[str]) -> flags.FlagValues:
-    """The flags, `config` among them with its overridden fields; UserError for all that is wrong with them."""
-    from alexnet_jax import commands
-
-    files, given = flags.FlagValues(), flags.FlagValues()
-    flags.DEFINE_string('mode', 'train', f'what to do: {", ".join(commands.MODES)}', flag_values=given)
-    flags.DEFINE_string('workdir', '', 'the folder of this run; made where it is missing', flag_values=given)
-    flags.DEFINE_string('images', '', 'for --mode=predict: images and folders', flag_values=given)
-    flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0; docs/pods.md', flag_values=given)
-    flags.DEFINE_integer('processes', 0, 'how many run this together; 0: as found', flag_values=given)
-    flags.DEFINE_integer('process', -1, 'which of them this is, from 0; -1: as found', flag_values=given)
-    flags.DEFINE_bool('help', False, 'shows this', short_name='h', flag_values=given)
-    for each in (files, given):
-        each.set_gnu_getopt()  # flags are flags even behind a word that is none
+def parse_flags(argv: list[str]) -> flags.FlagValues:
+    """Return the flags, `config` among them with its overridden fields. Raises UserError for whatever is wrong."""
+    files, args = flags.FlagValues(), flags.FlagValues()
+    flags.DEFINE_string('mode', 'train', f'what to do: {", ".join(commands.MODES)}', flag_values=args)
+    flags.DEFINE_string('workdir', '', 'folder of this run, created if missing', flag_values=args)
+    flags.DEFINE_string('images', '', 'for --mode=predict: images and folders', flag_values=args)
+    flags.DEFINE_bool('verbose', False, 'also print the settings of the machine', flag_values=args)
+    flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0; docs/pods.md', flag_values=args)
+    flags.DEFINE_integer('processes', 0, 'number of processes; 0: detect', flag_values=args)
+    flags.DEFINE_integer('process', -1, 'index of this process, from 0; -1: detect', flag_values=args)
+    flags.DEFINE_bool('help', False, 'show this', short_name='h', flag_values=args)
+    for each in (files, args):
+        # Flags are flags even after a positional argument.
+        each.set_gnu_getopt()
     try:
         words, own = cli.with_card(files.read_flags_from_files(argv, force_gnu=False))
         if own is not None:
             cli.try_card(own)
         cli.check_names(words)
-        card = (
-            'a config file such as configs/imagenet.py, and its fields by name: --config.train.batch_size=64'
-        )
-        config_flags.DEFINE_config_file('config', QUICKSTART, card, flag_values=given, sys_argv=words)
-        if rest := given(words)[1:]:
-            raise cli.leftover(rest, given.mode, given.images, commands.MODES)
+        help_text = 'config file such as configs/imagenet.py; fields by name: --config.train.batch_size=64'
+        default = str(cli.CARDS / 'quickstart.py')
+        config_flags.DEFINE_config_file('config', default, help_text, flag_values=args, sys_argv=words)
+        if rest := args(words)[1:]:
+            raise cli.leftover(rest, args.mode, args.images, commands.MODES)
     except (flags.Error, ValueError) as error:
         raise cli.flag_mistake(error) from error
-    return given
+    return args
 
 
-def start(argv: list[str]) -> None:
-    """From the words of the command line to the end of the mode."""
-    from alexnet_jax import commands
-
-    given = read(argv)
-    if given.help:
-        return say(cli.screen(given, commands.MODES))
-    validate.check_values(given.config)
-    given.config.predict.images = given.images or given.config.predict.images
-    open_with(settings(given.config.machine))
-    if (mode := commands.MODES.get(given.mode)) is None:
-        raise cli.no_mode(given.mode, commands.MODES)
-    validate.check(given.config, images=mode.prepares, trains=mode.trains)
-    cli.check_images(given.images, mode, commands.MODES)
-    validate.check_workdir(given.workdir, needed=mode.needs_workdir)
+def run_command(argv: list[str]) -> None:
+    """Run the mode that the command line asks for."""
+    args = parse_flags(argv)
+    environment.configure_logging()
+    if args.help:
+        return log.info(cli.screen(args, commands.MODES))
+    config = args.config
+    validate.check_values(config)
+    config.predict.images = args.images or config.predict.images
+    settings = environment.configure_environment(
+        cpu_devices=config.machine.cpu_devices,
+        keep_memory=config.machine.keep_memory,
+        compilation_cache=config.machine.compilation_cache,
+        deterministic=config.machine.deterministic,
+    )
+    if (mode := commands.MODES.get(args.mode)) is None:
+        raise cli.no_mode(args.mode, commands.MODES)
+    validate.check(config, images=mode.prepares, trains=mode.trains)
+    cli.check_images(args.images, mode, commands.MODES)
+    validate.check_workdir(args.workdir, needed=mode.needs_workdir)
+    for line in settings if args.verbose else ():
+        log.info(line)
     if mode.multi_process:
-        from alexnet_jax.commands import consistency
+        from alexnet_jax.commands import run_dir
 
-        consistency.join(given.config, given.workdir, given.coordinator, given.processes, given.process)
-    mode.run(given.config, given.workdir)
+        run_dir.join_processes(config, args.workdir, args.coordinator, args.processes, args.process)
+    mode.run(config, args.workdir)
 
 
-def ending(error: BaseException) -> tuple[str, int] | None:
-    """The sentence and the exit status of an end that is nobody's bug; None for a bug of ours."""
-    if isinstance(error, UserError):
-        return str(error), 2
+def exit_message(error: BaseException) -> tuple[str, ExitCode] | None:
+    """Return the sentence and the exit status of an end that is not a bug; None for a bug."""
     if isinstance(error, KeyboardInterrupt):
-        return 'Interrupted.', 130
-    if sentence := errors.describe_system_error(error):
-        return sentence, 2
-    from alexnet_jax.runtime import signals
-    from alexnet_jax.train import loop
-
-    statuses = {signals.Stopped: 3, loop.NonFiniteLoss: 4}
-    return (str(error), statuses[type(error)]) if type(error) in statuses else None
+        return 'Interrupted.', ExitCode.INTERRUPTED
+    if isinstance(code := getattr(error, 'exit_code', None), ExitCode):
+        return ' '.join(str(error).split()), code
+    message = errors.describe_system_error(error)
+    return (message, ExitCode.USER_ERROR) if message else None
 
 
 def main(argv: list[str]) -> int:
-    """The exit status: 0 done, 2 wrong input, 3 stopped with all saved, 4 the loss was not finite, 130 interrupted."""
+    """Run the command; return its exit status. A bug keeps its traceback."""
+    message, status = '', ExitCode.OK
     try:
-        start(argv)
-        heartbeat.leave(0)
-        return 0
+        run_command(argv)
     except BaseException as error:
-        if (end := ending(error)) is None:
-            heartbeat.leave(1, f'{type(error).__name__}: {error}', error)
+        if (end := exit_message(error)) is None:
+            heartbeat.announce_exit(ExitCode.INTERNAL_ERROR, f'{type(error).__name__}: {error}', error)
             raise
-    heartbeat.leave(*end[::-1])
-    print(' '.join(end[0].split()), file=sys.stderr)
-    return end[1]
+        message, status = end
+    heartbeat.announce_exit(status, message)
+    if message:
+        print(message, file=sys.stderr)
+    return int(status)
 
 
 if __name__ == '__main__':
-    hear_callbacks()
-    leave(main(sys.argv))
+    environment.install_unraisable_hook()
+    environment.exit_process(main(sys.argv))

@@ -71,20 +71,20 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
 
     from alexnet_jax.commands import factories
     from alexnet_jax.distributed.mesh import compiler_options, make_mesh
-    from alexnet_jax.evaluate.evaluator import Evaluator
+    from alexnet_jax.evaluate.evaluator import Evaluator, ViewOptions
     from alexnet_jax.models import presets
     from alexnet_jax.models.alexnet import with_parameters
     from alexnet_jax.train import optimizer, schedule, train_step
 
-    shape = presets.get(config.model.preset)
-    side = shape.crop * 8 // 7
+    arch = presets.get_architecture(config.model.preset)
+    side = arch.crop_size * 8 // 7
     config.model.use_reference_ops = plain
-    network = factories.network_of(config, shape, key=jax.random.key(0))
-    mesh = make_mesh((1, 1), columns=shape.columns)
+    network = factories.make_network(config, arch, key=jax.random.key(0))
+    mesh = make_mesh((1, 1), columns=arch.columns)
     options = compiler_options(config.machine.ynnpack_dots_only)
-    images, labels = images_of(batch, side, shape.classes)
+    images, labels = images_of(batch, side, arch.num_classes)
     mean = np.full((side, side, 3), 125, np.float32)
-    layers = tuple(shape.parameters())
+    layers = tuple(arch.parameter_counts())
     rule = optimizer.paper_sgd(layers, momentum=config.train.momentum, weight_decay=config.train.weight_decay)
     state = train_step.init_train_state(network, rule, mesh)
     if what != 'train':
@@ -94,7 +94,12 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
 
         views = {'center': 1, 'ten': 10}[what]
         evaluator = Evaluator(
-            forward, mean, crop=shape.crop, views=views, batch=batch, mesh=mesh, compiler_options=options
+            forward,
+            mean,
+            ViewOptions(arch.crop_size, views),
+            batch_size=batch,
+            mesh=mesh,
+            compiler_options=options,
         )
         return lambda: evaluator.probabilities(state.params, images)
 
@@ -107,9 +112,9 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
         options=train_step.StepOptions(compiler_options=options),
     )
     zeros = {name: np.zeros(batch, np.int32) for name in ('id', 'top', 'left')}
-    flags = {'mirror': np.zeros(batch, bool), 'real': np.ones(batch, bool)}
+    flags = {'mirror': np.zeros(batch, bool), 'valid': np.ones(batch, bool)}
     lighting = {'lighting': np.zeros((batch, 3), np.float32)}
-    crops = np.ascontiguousarray(images[:, : shape.crop, : shape.crop])
+    crops = np.ascontiguousarray(images[:, : arch.crop_size, : arch.crop_size])
     batches = jax.device_put({'image': crops, 'label': labels, **zeros, **flags, **lighting})
     rates = schedule.layer_learning_rates(layers, RATE)
     held = [state]
@@ -129,20 +134,20 @@ def theirs(config, what: str, batch: int, memory: str, normalization: str, way: 
 
     from alexnet_jax.commands import factories
     from alexnet_jax.models import presets
-    from alexnet_jax.models.alexnet import parameters_of
+    from alexnet_jax.models.alexnet import get_parameters
 
     twin = with_twin()
-    shape = presets.get(config.model.preset)
-    first = factories.network_of(config, shape, key=jax.random.key(0))
+    arch = presets.get_architecture(config.model.preset)
+    first = factories.make_network(config, arch, key=jax.random.key(0))
     network = {'library': twin.Paper, 'hand': twin.PaperByHand}[normalization](
-        shape.classes, miniature=config.model.preset == 'miniature'
+        arch.num_classes, miniature=config.model.preset == 'miniature'
     )
-    twin.load(network, twin.parameters_of(parameters_of(first), shape.points()['pool5'][-1]))
+    twin.load(network, twin.parameters_of(get_parameters(first), arch.activation_shapes()['pool5'][-1]))
     network.keep = 0.5
     memory_format = {'nchw': torch.contiguous_format, 'last': torch.channels_last}[memory]
     network = network.to(memory_format=memory_format)
-    side, crop = shape.crop * 8 // 7, shape.crop
-    images, labels = images_of(batch, side, shape.classes)
+    side, crop = arch.crop_size * 8 // 7, arch.crop_size
+    images, labels = images_of(batch, side, arch.num_classes)
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     compiled = torch.compile(network) if way == 'compiled' else network
     if what == 'train':

@@ -20,10 +20,10 @@ from unittest import mock
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from alexnet_jax.runtime.environment import settings
+from alexnet_jax.runtime.environment import configure_environment
 from configs import default
 
-settings(default.get_config().machine)  # the allocator above all, and before jax
+configure_environment(default.get_config().machine)  # the allocator above all, and before jax
 
 import steps
 import winograd
@@ -44,14 +44,14 @@ CHANGES = (
 @contextmanager
 def changed(change: str) -> Iterator[None]:
     """Within it a step is traced with that change."""
-    table = dict(custom_vjp.chosen('cpu', plain=change == PLAIN))
+    table = dict(custom_vjp.select_ops('cpu', use_reference=change == PLAIN))
     for name in ('max_pooling', 'response_normalization'):
         if change == f'{name.replace("_", " ")} plain':
-            table[name] = custom_vjp.PLAIN[name]
+            table[name] = custom_vjp.REFERENCE_OPS[name]
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(custom_vjp, 'chosen', lambda *_: table))
+        stack.enter_context(mock.patch.object(custom_vjp, 'select_ops', lambda *_: table))
         if change == '3x3 convolutions by Winograd':
-            stack.enter_context(mock.patch.object(layers, 'convolution', winograd.convolution))
+            stack.enter_context(mock.patch.object(layers, 'conv', winograd.convolution))
         yield
 
 

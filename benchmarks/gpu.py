@@ -23,10 +23,10 @@ from unittest import mock
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from alexnet_jax.runtime.environment import settings
+from alexnet_jax.runtime.environment import configure_environment
 from configs import default
 
-settings(default.get_config().machine)
+configure_environment(default.get_config().machine)
 os.environ.setdefault('XLA_PYTHON_CLIENT_MEM_FRACTION', '0.5')  # PyTorch wants some of the card as well
 
 import jax
@@ -35,11 +35,12 @@ import numpy as np
 import steps
 
 from alexnet_jax import commands
-from alexnet_jax.data import dataset, device_cache, pipeline, prefetch
-from alexnet_jax.distributed.mesh import batch_sharding, make_mesh, replicated_sharding
+from alexnet_jax.data import augment, dataset, device_cache, pipeline, prefetch
+from alexnet_jax.distributed.mesh import make_mesh
+from alexnet_jax.distributed.sharding import batch_sharding, replicated_sharding
 from alexnet_jax.models import custom_vjp, presets
 
-OWN = custom_vjp.WINS['cpu']
+OWN = custom_vjp.FAST_OPS['cpu']
 FORMULATIONS = {
     'XLA': {},
     'own pooling': {'max_pooling': OWN['max_pooling']},
@@ -99,14 +100,14 @@ def timed(call: Callable[[], object]) -> float:
 @contextlib.contextmanager
 def formulation(name: str) -> Iterator[None]:
     """Within it a step is traced with those layers."""
-    table = dict(custom_vjp.PLAIN) | FORMULATIONS[name]
-    with mock.patch.object(custom_vjp, 'chosen', lambda *_: table):
+    table = dict(custom_vjp.REFERENCE_OPS) | FORMULATIONS[name]
+    with mock.patch.object(custom_vjp, 'select_ops', lambda *_: table):
         yield
 
 
 def floating_operations(preset: str) -> float:
     """Of a training step for an image: forward, both gradients, and none to the image."""
-    adds = presets.get(preset).multiply_adds()
+    adds = presets.get_architecture(preset).macs()
     return 2 * (3 * sum(adds.values()) - adds['conv1'])
 
 
@@ -143,15 +144,15 @@ def torch_case(given: argparse.Namespace, batch: int) -> dict | None:
         return None
     from compare_pytorch import with_twin
 
-    shape = presets.get(given.preset)
-    network = with_twin().PaperByHand(shape.classes, miniature=given.preset == 'miniature').cuda()
+    arch = presets.get_architecture(given.preset)
+    network = with_twin().PaperByHand(arch.num_classes, miniature=given.preset == 'miniature').cuda()
     network = network.to(memory_format=torch.channels_last)
     network.keep = 0.5
     compiled = torch.compile(network)
-    pixels = torch.randn(batch, 3, shape.crop, shape.crop, device='cuda').contiguous(
+    pixels = torch.randn(batch, 3, arch.crop_size, arch.crop_size, device='cuda').contiguous(
         memory_format=torch.channels_last
     )
-    truth = torch.randint(0, shape.classes, (batch,), device='cuda')
+    truth = torch.randint(0, arch.num_classes, (batch,), device='cuda')
     rule = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4, fused=True)
 
     def turn(count: int) -> float:
@@ -178,10 +179,10 @@ def torch_case(given: argparse.Namespace, batch: int) -> dict | None:
 
 def prepared(given: argparse.Namespace) -> dataset.Dataset:
     """JPEG records of the network's size, prepared once."""
-    shape = presets.get(given.preset)
+    arch = presets.get_architecture(given.preset)
     config = default.get_config()
     config.prepare.source, config.prepare.num_cutouts = 'cutouts', f'{given.records},20,20'
-    config.prepare.image_size = shape.crop * 8 // 7
+    config.prepare.image_size = arch.crop_size * 8 // 7
     config.prepare.num_workers = given.threads
     config.data.directory = str(given.out / 'records')
     if not (given.out / 'records' / dataset.MANIFEST_FILE).exists():
@@ -191,34 +192,29 @@ def prepared(given: argparse.Namespace) -> dataset.Dataset:
 
 def whole(given: argparse.Namespace, data: dataset.Dataset, batch: int, *, held: bool) -> dict:
     """Steps as a run makes them, from the device cache or from JPEG records: images a second, share of waiting."""
-    shape, count = presets.get(given.preset), max(4, given.steps * 256 // max(batch, 256))
+    arch, count = presets.get_architecture(given.preset), max(4, given.steps * 256 // max(batch, 256))
     stream = pipeline.TrainPipeline(
         data.split('train'),
+        augment.Augmentation(arch.crop_size, True, 'eigenvalues', 0.1, data.pca_basis),
         seed=0,
-        batch=batch,
-        crop=shape.crop,
-        mirror=True,
-        lighting='eigenvalues',
-        deviation=0.1,
-        eigenvalues=data.eigenvalues,
-        eigenvectors=data.eigenvectors,
+        batch_size=batch,
         threads=given.threads,
     )
-    mesh = make_mesh((1, 1), columns=shape.columns)
+    mesh = make_mesh((1, 1), columns=arch.columns)
     images = None
     if held:
         placed = device_cache.load_to_devices(data.split('train'), replicated_sharding(mesh), threads=given.threads)
-        stream, images = stream.without_pixels(placed.labels), placed.images
+        stream, images = stream.metadata_only(placed.labels), placed.images
     with formulation('both'):
         one = steps.compiled(given.preset, mesh, images, compute='bfloat16')
-        with prefetch.prefetch_to_device(stream.batches(0, count + 3), batch_sharding(mesh), ahead=4) as batches:
+        with prefetch.prefetch_to_device(stream.batches(0, count + 3), batch_sharding(mesh), depth=4) as batches:
             for number in range(3):
                 jax.block_until_ready(one(next(batches), number))
-            waited, began = batches.waited, time.perf_counter()
+            waited, began = batches.wait_seconds, time.perf_counter()
             for number in range(3, count + 3):
                 done = one(next(batches), number)
             jax.block_until_ready(done)
-            seconds, waited = time.perf_counter() - began, batches.waited - waited
+            seconds, waited = time.perf_counter() - began, batches.wait_seconds - waited
     source = 'device cache' if held else f'JPEG records, {given.threads} threads'
     row = {'batch': batch, 'name': f'whole, {source}', 'images_per_second': count * batch / seconds}
     return row | {'waiting': waited / seconds}
@@ -245,7 +241,7 @@ def main() -> None:
             'copy': copy_rate(given.size),
         }
     )
-    side = presets.get(given.preset).crop * 8 // 7
+    side = presets.get_architecture(given.preset).crop_size * 8 // 7
     images = np.random.default_rng(0).integers(0, 256, (given.images, side, side, 3), np.uint8)
     best: dict[int, float] = {}
     theirs: dict[int, float] = {}

@@ -20,10 +20,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from alexnet_jax.runtime.environment import settings
+from alexnet_jax.runtime.environment import configure_environment
 from configs import default
 
-settings(default.get_config().machine)  # the allocator, as main.py sets it
+configure_environment(default.get_config().machine)  # the allocator, as main.py sets it
 
 import simplejpeg
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from alexnet_jax.runtime.environment import settings
+from alexnet_jax.runtime.environment import configure_environment
 from configs import default
 
 
@@ -32,12 +32,12 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def moved(shape, mesh: tuple[int, int], batch: int) -> tuple[float, float]:
+def moved(arch, mesh: tuple[int, int], batch: int) -> tuple[float, float]:
     """Bytes that each device sends in a step: of activations between columns, and of gradients over `data`."""
     data, column = mesh
     images = batch / data
-    activations = 2 * sum(shape.exchanged().values()) * images * 4 if column > 1 else 0.0
-    gradients = 2 * (data - 1) / data * sum(shape.parameters().values()) / column * 4
+    activations = 2 * sum(arch.numbers_exchanged().values()) * images * 4 if column > 1 else 0.0
+    gradients = 2 * (data - 1) / data * sum(arch.parameter_counts().values()) / column * 4
     return activations, gradients
 
 
@@ -45,15 +45,15 @@ def main() -> None:
     given = arguments()
     machine = default.get_config().machine
     machine.cpu_devices = given.cpu_devices
-    settings(machine)
+    configure_environment(machine)
 
     import jax
     import steps
 
     from alexnet_jax.models import presets
 
-    shape = presets.get(given.preset)
-    columns = (1, 2) if shape.columns == 2 else (1,)
+    arch = presets.get_architecture(given.preset)
+    columns = (1, 2) if arch.columns == 2 else (1,)
     count = jax.device_count()
     meshes = [(n, c) for c in columns for n in (1, 2, 4, 8, 16) if n * c <= count and not given.batch % n]
     turns = {
@@ -73,7 +73,7 @@ def main() -> None:
     for mesh, times in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(seconds[1, 1], times, strict=True))
         middle = statistics.median(times)
-        activations, gradients = (size / 1e6 for size in moved(shape, mesh, given.batch))
+        activations, gradients = (size / 1e6 for size in moved(arch, mesh, given.batch))
         print(
             f'({mesh[0]},{mesh[1]})  {1000 * middle:9.1f} ({1000 * min(times):.1f})  {given.batch / middle:9.0f}  '
             f'{ratio:9.2f}  {activations:9.2f} {gradients:9.2f}'

@@ -82,7 +82,7 @@ def main() -> None:
         every += here
         times = [total + more for total, more in zip(times, spent, strict=True)]
         print(
-            f'{shorter} pixels on the shorter side, decoded {opened.reduced} times smaller: {said(here)}; '
+            f'{shorter} pixels on the shorter side, decoded {opened.downscale} times smaller: {said(here)}; '
             f'{spent[0] / MOSAICS * 1e3:.0f} ms whole, {spent[1] / MOSAICS * 1e3:.0f} ms reduced'
         )
     print(f'storing as JPEG of quality 95: {said(stored)}')

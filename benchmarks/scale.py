@@ -64,42 +64,42 @@ def fitted(steps: Sequence[tuple[int, float]]) -> Device:
 
 
 def step_seconds(
-    shape: Architecture, way: str, devices: int, batch: int, device: Device, link: Link
+    arch: Architecture, way: str, devices: int, batch: int, device: Device, link: Link
 ) -> float | None:
     """Seconds of a step of `batch` images over all `devices`; None where the way is not to be had."""
     if batch % devices:
         return None
-    parameters = sum(shape.parameters().values())
+    parameters = sum(arch.parameter_counts().values())
     work = device.each * batch / devices
     if way == 'data':
         return device.fixed + work + (1 - link.hidden) * 2 * link.ring(FLOAT * parameters, devices)
     if way == 'columns':
-        if shape.columns != 2 or devices % 2:
+        if arch.columns != 2 or devices % 2:
             return None
         pairs = devices // 2
-        moved = sum(shape.exchanged().values()) * batch / pairs * FLOAT  # by each device, in each direction
-        exchanges = 2 * (moved / link.speed + len(shape.exchanged()) * link.latency)
+        moved = sum(arch.numbers_exchanged().values()) * batch / pairs * FLOAT  # by each device, in each direction
+        exchanges = 2 * (moved / link.speed + len(arch.numbers_exchanged()) * link.latency)
         return (
             device.fixed / 2
             + work
             + exchanges
             + (1 - link.hidden) * 2 * link.ring(FLOAT * parameters / 2, pairs)
         )
-    weights = shape.parameters()
-    convolutions = sum(weights[each.name] for each in shape.layers if isinstance(each, Convolution))
+    weights = arch.parameter_counts()
+    convolutions = sum(weights[each.name] for each in arch.layers if isinstance(each, Convolution))
     dense = parameters - convolutions
     held = (convolutions + dense / devices) / parameters
-    gathered = sum(inputs(shape).values()) * batch * FLOAT
-    layers = len(inputs(shape))
+    gathered = sum(inputs(arch).values()) * batch * FLOAT
+    layers = len(inputs(arch))
     exchanges = 2 * (link.ring(gathered, devices) + (layers - 1) * (devices - 1) * link.latency)
     reduction = 2 * link.ring(FLOAT * convolutions, devices)
     return device.fixed * held + work + exchanges + (1 - link.hidden) * reduction
 
 
-def inputs(shape: Architecture) -> dict[str, int]:
+def inputs(arch: Architecture) -> dict[str, int]:
     """Numbers that each dense layer sees of an image: what all devices need where they share out its units."""
-    points, seen, before = shape.points(), {}, 'image'
-    for layer in shape.layers:
+    points, seen, before = arch.activation_shapes(), {}, 'image'
+    for layer in arch.layers:
         if isinstance(layer, Dense):
             size = 1
             for length in points[before]:
@@ -109,9 +109,9 @@ def inputs(shape: Architecture) -> dict[str, int]:
     return seen
 
 
-def row(shape: Architecture, devices: int, batch: int, device: Device, link: Link) -> dict[str, float]:
+def row(arch: Architecture, devices: int, batch: int, device: Device, link: Link) -> dict[str, float]:
     """Seconds of a step by each way that can be had."""
-    found = {way: step_seconds(shape, way, devices, batch, device, link) for way in WAYS}
+    found = {way: step_seconds(arch, way, devices, batch, device, link) for way in WAYS}
     return {way: seconds for way, seconds in found.items() if seconds is not None}
 
 
@@ -139,7 +139,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = arguments()
-    shape = presets.get(given.preset)
+    arch = presets.get_architecture(given.preset)
     steps = [
         (int(images), float(seconds)) for images, _, seconds in (each.partition(':') for each in given.step)
     ]
@@ -148,16 +148,16 @@ def main() -> None:
     for line in ASSUMPTIONS:
         print(f'- {line}')
     print(
-        f'{shape.name}: {1000 * device.fixed:.2f} ms a step and {1000 * device.each:.3f} ms an image on one device; '
+        f'{arch.name}: {1000 * device.fixed:.2f} ms a step and {1000 * device.each:.3f} ms an image on one device; '
         f'{given.link:g} GB/s, {1e6 * given.latency:g} us, {given.hidden:.0%} of the reduction hidden'
     )
-    alone = step_seconds(shape, 'data', 1, given.batch, device, link)
+    alone = step_seconds(arch, 'data', 1, given.batch, device, link)
     assert alone is not None
     print(f'{"devices":>7} {"batch":>7}  ' + '  '.join(f'{way:>28}' for way in WAYS) + '  best')
     best: list[tuple[int, str]] = []
     for devices in itertools.takewhile(lambda n: n <= given.most, (2**n for n in itertools.count())):
         batch = given.batch * devices if given.grow else given.batch
-        found = row(shape, devices, batch, device, link)
+        found = row(arch, devices, batch, device, link)
         if not found:
             break
         cells = []

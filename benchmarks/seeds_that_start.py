@@ -69,16 +69,16 @@ class Trials:
         from alexnet_jax.train import optimizer, schedule, train_step
 
         self._rooms, self._first_state = factories, train_step.init_train_state
-        self._config, self._data = config, factories.open_dataset(config, '')
-        self._shape = factories.architecture_of(config, self._data)
-        self._mesh = factories.mesh_of(config, self._shape)
-        layers = tuple(self._shape.parameters())
+        self._config, self._data = config, factories.open_or_prepare_dataset(config, '')
+        self._arch = factories.make_architecture(config, self._data)
+        self._mesh = factories.make_device_mesh(config, self._arch)
+        layers = tuple(self._arch.parameter_counts())
         self._rates = {
             name: schedule.layer_learning_rates(layers, config.train.learning_rate, FACTORS.get(name, {}))
             for name in initializers.INITIALIZATIONS
         }
         self._rule = optimizer.paper_sgd(layers, momentum=config.train.momentum, weight_decay=config.train.weight_decay)
-        network = factories.network_of(config, self._shape)
+        network = factories.make_network(config, self._arch)
         self._step = train_step.make_train_step(
             network, self._rule, self._mesh, mean=self._data.mean, key=self._keys(0)[1]
         )
@@ -95,14 +95,14 @@ class Trials:
         import numpy as np
 
         from alexnet_jax.data import prefetch
-        from alexnet_jax.distributed.mesh import batch_sharding
+        from alexnet_jax.distributed.sharding import batch_sharding
 
         self._config.model.initialization, self._config.seed = initialization, seed
         weights, dropout = self._keys(seed)
-        network = self._rooms.network_of(self._config, self._shape, key=weights)
+        network = self._rooms.network_of(self._config, self._arch, key=weights)
         one = dataclasses.replace(self._step, constants=(self._step.constants[0], dropout))
         state, losses = self._first_state(network, self._rule, self._mesh), []
-        stream = self._rooms.training_of(self._config, self._data, self._shape, self._mesh)
+        stream = self._rooms.training_of(self._config, self._data, self._arch, self._mesh)
         with prefetch.prefetch_to_device(stream.batches(0, steps), batch_sharding(self._mesh)) as batches:
             for number in range(steps):
                 state, sums = one(state, next(batches), self._rates[initialization], np.uint32(number))
@@ -110,10 +110,10 @@ class Trials:
                 losses.append(float(sums['loss'] / sums['images']))
                 mean = statistics.fmean(losses[-OVER:])
                 if not math.isfinite(mean) or (
-                    len(losses) >= OVER and mean < math.log(len(self._data.classes)) - BELOW
+                    len(losses) >= OVER and mean < math.log(len(self._data.class_names)) - BELOW
                 ):
                     break
-        started = math.isfinite(mean) and mean < math.log(len(self._data.classes)) - BELOW
+        started = math.isfinite(mean) and mean < math.log(len(self._data.class_names)) - BELOW
         return {'started': len(losses) if started else None, 'loss': mean if math.isfinite(mean) else None}
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, make_mesh, replicated_sharding
+from alexnet_jax.distributed.mesh import compiler_options, make_mesh
+from alexnet_jax.distributed.sharding import batch_sharding, replicated_sharding
 from alexnet_jax.models import presets
 from alexnet_jax.models.alexnet import AlexNet
 from alexnet_jax.models.architecture import Architecture
@@ -27,11 +28,11 @@ def stepper(
 
     With `images` uint8 (N, side, side, 3) these lie on the devices, which cut each batch out of them.
     """
-    shape = presets.get(preset)
-    over = make_mesh(mesh, columns=shape.columns, batch=batch)
+    arch = presets.get_architecture(preset)
+    over = make_mesh(mesh, columns=arch.columns, batch=batch)
     held = None if images is None else jax.device_put(images, replicated_sharding(over))
     one = compiled(preset, over, held, dots_only=dots_only, compute=compute)
-    drawn = noise(shape, batch)
+    drawn = noise(arch, batch)
     if images is not None:
         drawn['id'] = np.arange(batch, dtype=np.int32) % len(images)
         del drawn['image']
@@ -59,10 +60,10 @@ def compiled(
 
     `images` are those of the device cache, where there is one.
     """
-    shape = presets.get(preset)
-    names = tuple(shape.parameters())
-    network = AlexNet(shape, key=jax.random.key(0), initialization='he', compute=compute)
-    side = shape.crop if images is None else images.shape[1]
+    arch = presets.get_architecture(preset)
+    names = tuple(arch.parameter_counts())
+    network = AlexNet(arch, key=jax.random.key(0), initialization='he', compute_dtype=compute)
+    side = arch.crop_size if images is None else images.shape[1]
     rule = optimizer.paper_sgd(names, momentum=0.9, weight_decay=5e-4)
     one = train_step.make_train_step(
         network,
@@ -84,17 +85,17 @@ def compiled(
     return made
 
 
-def noise(shape: Architecture, batch: int) -> dict[str, np.ndarray]:
+def noise(arch: Architecture, batch: int) -> dict[str, np.ndarray]:
     """A batch of random pixels, as data.pipeline delivers one."""
     rng = np.random.default_rng(0)
     nothing = np.zeros(batch, np.int32)
     return {
-        'image': rng.integers(0, 256, (batch, shape.crop, shape.crop, 3), np.uint8),
-        'label': rng.integers(0, shape.classes, batch).astype(np.int32),
+        'image': rng.integers(0, 256, (batch, arch.crop_size, arch.crop_size, 3), np.uint8),
+        'label': rng.integers(0, arch.num_classes, batch).astype(np.int32),
         'id': nothing,
         'top': nothing,
         'left': nothing,
         'mirror': nothing.astype(bool),
         'lighting': np.zeros((batch, 3), np.float32),
-        'real': np.ones(batch, bool),
+        'valid': np.ones(batch, bool),
     }

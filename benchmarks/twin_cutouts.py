@@ -69,12 +69,12 @@ class Race:
         from alexnet_jax.commands import factories, training_plan
 
         self._rooms = factories
-        self.config, self.data = config, factories.open_dataset(config, '')
-        self.shape = factories.architecture_of(config, self.data)
-        self.mesh = factories.mesh_of(config, self.shape)
-        self.layers = tuple(self.shape.parameters())
+        self.config, self.data = config, factories.open_or_prepare_dataset(config, '')
+        self.arch = factories.make_architecture(config, self.data)
+        self.mesh = factories.make_device_mesh(config, self.arch)
+        self.layers = tuple(self.arch.parameter_counts())
         self.plan = training_plan.make_loop_schedule(
-            config, factories.training_of(config, self.data, self.shape, self.mesh), self.layers
+            config, factories.make_train_pipeline(config, self.data, self.arch, self.mesh), self.layers
         )
 
     def begin(self, seed: int, compute: str):
@@ -82,8 +82,8 @@ class Race:
         import jax
 
         self.config.seed, self.config.model.compute_dtype = seed, compute
-        network = self._rooms.network_of(self.config, self.shape, key=jax.random.key(seed))
-        return network, self._rooms.training_of(self.config, self.data, self.shape, self.mesh)
+        network = self._rooms.network_of(self.config, self.arch, key=jax.random.key(seed))
+        return network, self._rooms.training_of(self.config, self.data, self.arch, self.mesh)
 
     def scoring(self):
         """The test images, each once."""
@@ -91,7 +91,7 @@ class Race:
 
     def evaluator(self, network):
         """The package's own, by the center view."""
-        return self._rooms.evaluator_of(self.config, self.data, network, self.mesh, views=1)
+        return self._rooms.make_evaluator(self.config, self.data, network, self.mesh, num_views=1)
 
 
 def ours(race: Race, seed: int, compute: str) -> dict:
@@ -100,7 +100,7 @@ def ours(race: Race, seed: int, compute: str) -> dict:
     import numpy as np
 
     from alexnet_jax.data import prefetch
-    from alexnet_jax.distributed.mesh import batch_sharding
+    from alexnet_jax.distributed.sharding import batch_sharding
     from alexnet_jax.train import optimizer, train_step
 
     network, stream = race.begin(seed, compute)
@@ -115,7 +115,7 @@ def ours(race: Race, seed: int, compute: str) -> dict:
             losses.append(sums['loss'] / sums['images'])
     losses = [float(each) for each in jax.device_get(losses)]
     seconds = time.perf_counter() - began
-    rates = race.evaluator(network).rates(state.params, race.scoring())
+    rates = race.evaluator(network).evaluate(state.params, race.scoring())
     return result(rates['top1_error'], losses, seconds)
 
 
@@ -127,19 +127,19 @@ def theirs(race: Race, seed: int, threads: int) -> dict:
     import torch
     import twin
 
-    from alexnet_jax.models.alexnet import parameters_of
-    from alexnet_jax.train import train_step
+    from alexnet_jax.data.normalize import normalize_batch
+    from alexnet_jax.models.alexnet import get_parameters
 
     network, stream = race.begin(seed, 'float32')
     torch.manual_seed(seed)
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    other = twin.TWINS['miniature'](race.shape.classes)
-    twin.load(other, twin.parameters_of(parameters_of(network), race.shape.points()['pool5'][-1]))
-    other.keep = next(layer.keep for layer in race.shape.layers if layer.name == 'drop6')
+    other = twin.TWINS['miniature'](race.arch.num_classes)
+    twin.load(other, twin.parameters_of(get_parameters(network), race.arch.activation_shapes()['pool5'][-1]))
+    other.keep = next(layer.keep_prob for layer in race.arch.layers if layer.name == 'drop6')
     rule = twin.PaperSGD(other, momentum=race.config.train.momentum, decay=race.config.train.weight_decay)
-    finish, losses, began = jax.jit(train_step.normalize_batch), [], time.perf_counter()
+    finish, losses, began = jax.jit(normalize_batch, static_argnames='static'), [], time.perf_counter()
     for number, batch in enumerate(stream.batches(0, race.plan.num_steps)):
-        images = np.asarray(finish(batch, race.data.mean))
+        images = np.asarray(finish(batch, race.data.mean, static=False))
         losses.append(twin.train_step(other, rule, images, batch['label'], rate_of(race, number)))
     seconds = time.perf_counter() - began
     other.eval()
@@ -159,15 +159,15 @@ def error_of(other, race: Race) -> float:
     import numpy as np
     import torch
 
-    edge = (race.data.side - race.shape.crop) // 2
-    inside = slice(edge, edge + race.shape.crop)
+    edge = (race.data.image_size - race.arch.crop_size) // 2
+    inside = slice(edge, edge + race.arch.crop_size)
     wrong = images = 0
     with torch.no_grad():
         for batch in race.scoring().batches():
             seen = (batch['image'].astype(np.float32) - race.data.mean)[:, inside, inside]
             logits = other(torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 3, 1, 2)))).numpy()
-            wrong += int(np.sum((logits.argmax(1) != batch['label'])[batch['real']]))
-            images += int(batch['real'].sum())
+            wrong += int(np.sum((logits.argmax(1) != batch['label'])[batch['valid']]))
+            images += int(batch['valid'].sum())
     return wrong / images
 
 

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from alexnet_jax.models.layers import Edges
-from alexnet_jax.models.layers import convolution as plainly
+from alexnet_jax.models.layers import Padding
+from alexnet_jax.models.layers import conv as plainly
 
 # One dimension: outputs = OUTPUT @ ((KERNEL @ kernel) * (INPUT @ inputs))
 INPUT = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
@@ -31,7 +31,7 @@ OUTPUT = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
 Tiles = Sequence[Sequence[jax.Array]]  # the places of a tile, each an array over all tiles
 
 
-def convolution(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, stride: int, edges: Edges) -> jax.Array:
+def convolution(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, stride: int, edges: Padding) -> jax.Array:
     """Equal to layers.convolution in value and gradient, to float32's rounding; no forward mode, no second derivative.
 
     What is not 3x3 with stride 1, and half precision, which the transforms would cost accuracy, is left to that one.
@@ -39,11 +39,11 @@ def convolution(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, stride: int
     """
     suits = kernel.shape[:2] == (3, 3) and stride == 1 and x.dtype in (jnp.float32, jnp.float64)
     if not suits:
-        return plainly(x, kernel, bias, stride=stride, edges=edges)
+        return plainly(x, kernel, bias, stride=stride, padding=edges)
     return _convolve(x, kernel, edges) + bias.reshape(1, 1, 1, -1)
 
 
-def _tiled(x: jax.Array, edges: Edges) -> Tiles:
+def _tiled(x: jax.Array, edges: Padding) -> Tiles:
     """The places of tiles that begin at every second pixel of the padded image, 4x4 of (B, H, W, C)."""
     counts = [_tiles(length, edge) for length, edge in zip(x.shape[1:3], edges, strict=True)]
     padding = [(0, 0)]
@@ -95,7 +95,7 @@ def _assembled(tiles: Tiles, height: int, width: int) -> jax.Array:
     return rows.reshape(b, 2 * h, 2 * w, k)[:, :height, :width]
 
 
-def _correlated(x: jax.Array, kernel: jax.Array, edges: Edges) -> jax.Array:
+def _correlated(x: jax.Array, kernel: jax.Array, edges: Padding) -> jax.Array:
     height, width = (length + sum(edge) - 2 for length, edge in zip(x.shape[1:3], edges, strict=True))
     # The barriers keep XLA from making a transform again for each of its readers.
     inputs = lax.optimization_barrier(_transformed(_tiled(x, edges), INPUT))
@@ -109,7 +109,7 @@ def _correlated(x: jax.Array, kernel: jax.Array, edges: Edges) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _convolve(x: jax.Array, kernel: jax.Array, edges: Edges) -> jax.Array:
+def _convolve(x: jax.Array, kernel: jax.Array, edges: Padding) -> jax.Array:
     return _correlated(x, kernel, edges)
 
 
@@ -121,7 +121,7 @@ def _backward(edges, kept, g):
     x, kernel = kept
     turned = kernel[::-1, ::-1].swapaxes(2, 3)
     back = _correlated(g, turned, tuple((2 - low, 2 - high) for low, high in edges))
-    plain = functools.partial(plainly, x, bias=jnp.zeros((1,), x.dtype), stride=1, edges=edges)
+    plain = functools.partial(plainly, x, bias=jnp.zeros((1,), x.dtype), stride=1, padding=edges)
     (kernel_gradient,) = jax.vjp(lambda kernel: plain(kernel), kernel)[1](
         g
     )  # linear: only the transpose is left

@@ -46,9 +46,9 @@ def test_the_trial_by_winograd_is_the_plain_convolution(shape, edges):
     with jax.enable_x64(True):
         arguments = [rng.normal(size=size) for size in (shape, (3, 3, shape[3], 7), (7,))]
         results = []
-        for convolution in (script('winograd').convolution, layers.convolution):
+        for convolution in (script('winograd').convolution, layers.conv):
             value, transpose = jax.vjp(
-                lambda *each, f=convolution: f(*each, stride=1, edges=edges), *arguments
+                lambda *each, f=convolution: f(*each, stride=1, padding=edges), *arguments
             )
             results.append((value, *transpose(np.cos(np.arange(value.size)).reshape(value.shape))))
     for found, expected in zip(*results, strict=True):

@@ -46,20 +46,20 @@ def test_every_test_is_one_of_the_suite():
 def test_its_numbers_are_those_of_the_architecture():
     paper = presets.PAPER
     neurons = [
-        paper.points()[layer] for layer in ('conv1', 'conv2', 'conv3', 'conv4', 'conv5', 'fc6', 'fc7', 'fc8')
+        paper.activation_shapes()[layer] for layer in ('conv1', 'conv2', 'conv3', 'conv4', 'conv5', 'fc6', 'fc7', 'fc8')
     ]
     products = [1 if len(shape) == 1 else shape[1] * shape[2] for shape in neurons]
     counts = [shape[0] * rest for shape, rest in zip(neurons, products, strict=True)]
     for total, parts in (
-        (sum(paper.parameters().values()), paper.parameters().values()),
+        (sum(paper.parameter_counts().values()), paper.parameter_counts().values()),
         (sum(counts), counts),
     ):
         assert f'{total:,}: {" + ".join(f"{part:,}" for part in parts)}' in PAPER
-    exchanged = ', '.join(f'{layer} {numbers:,}' for layer, numbers in paper.exchanged().items())
-    assert f'{sum(paper.exchanged().values()):,}: {exchanged}' in PAPER
-    assert f'{sum(paper.multiply_adds().values()):,}' in PAPER
+    exchanged = ', '.join(f'{layer} {numbers:,}' for layer, numbers in paper.numbers_exchanged().items())
+    assert f'{sum(paper.numbers_exchanged().values()):,}: {exchanged}' in PAPER
+    assert f'{sum(paper.macs().values()):,}' in PAPER
     for name in ('merged', 'torchvision'):
-        assert f'{sum(presets.get(name).parameters().values()):,}' in PAPER
+        assert f'{sum(presets.get_architecture(name).parameter_counts().values()):,}' in PAPER
 
 
 DATA = (ROOT / 'docs' / 'data.md').read_text().replace('\\\n', ' ')

@@ -229,7 +229,7 @@ def test_a_mistake_in_a_config_file_is_told_with_file_and_line(called, capsys, t
     'end, status',
     [
         (lambda: UserError('too few images'), 2),
-        (lambda: signals.Stopped('stopped at step 7'), 3),
+        (lambda: signals.StoppedGracefully('stopped at step 7'), 3),
         (lambda: loop.NonFiniteLoss(7, float('nan'), 1.0, 0.1), 4),
     ],
 )

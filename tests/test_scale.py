@@ -5,7 +5,7 @@ import pytest
 from alexnet_jax.models import presets
 from benchmarks import scale
 
-PAPER = presets.get('paper')
+PAPER = presets.get_architecture('paper')
 DEVICE = scale.Device(fixed=0.0, each=1e-3)
 
 
@@ -49,12 +49,12 @@ def test_on_two_devices_columns_move_less_than_gradients_below_a_thousand_images
 
 def test_a_reduction_in_a_ring_sends_twice_the_parameters_but_for_one_share():
     seconds = scale.step_seconds(PAPER, 'data', 4, 4, scale.Device(0, 0), link(4.0))
-    assert seconds == pytest.approx(2 * 3 / 4 * sum(PAPER.parameters().values()))
+    assert seconds == pytest.approx(2 * 3 / 4 * sum(PAPER.parameter_counts().values()))
     assert scale.step_seconds(PAPER, 'data', 4, 4, scale.Device(0, 0), link(4.0, hidden=1)) == 0
 
 
 def test_what_cannot_be_shared_is_not_offered():
-    torchvision = presets.get('torchvision')
+    torchvision = presets.get_architecture('torchvision')
     assert set(scale.row(torchvision, 2, 128, DEVICE, link(1e9))) == {'data', 'dense layers'}
     assert scale.row(PAPER, 3, 128, DEVICE, link(1e9)) == {}
     assert set(scale.row(PAPER, 1, 128, DEVICE, link(1e9))) == {'data', 'dense layers'}

@@ -41,5 +41,5 @@ def test_every_exit_status_of_the_program_is_listed():
     listed = {
         int(number) for row in re.findall(r'^\| ([\d, ]+) \|', TRUST, re.M) for number in row.split(',')
     }
-    ends = (UserError('m'), KeyboardInterrupt(), signals.Stopped('s'), loop.NonFiniteLoss(0, 0.0, 0.0, 0.0))
+    ends = (UserError('m'), KeyboardInterrupt(), signals.StoppedGracefully('s'), loop.NonFiniteLoss(0, 0.0, 0.0, 0.0))
     assert {main.ending(end)[1] for end in ends} | {0, 1, 143} <= listed

@@ -21,6 +21,7 @@ from jax.experimental import multihost_utils
 
 from alexnet_jax.checkpoint import checksums, manifest, quarantine, read_errors
 from alexnet_jax.distributed import sync
+from alexnet_jax.distributed.initialize import is_primary
 from alexnet_jax.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class CheckpointManager:
 
     def _clean_up(self) -> None:
         """Removes folders of killed saves, which orbax leaves for ever; sets aside what orbax would stumble over."""
-        if sync.first():
+        if is_primary():
             quarantine.clean_directory(self.directory)
             for folder in [path for path in self.directory.glob('*') if path.name.isdecimal()]:
                 try:
@@ -143,7 +144,7 @@ class CheckpointManager:
     def delete_after(self, step: int) -> None:
         """Deletes the checkpoints of later steps."""
         self._verify_last_save()
-        if sync.first() and not [each for each in self.steps() if each <= step]:
+        if is_primary() and not [each for each in self.steps() if each <= step]:
             quarantine.marker_file(self.directory).unlink(missing_ok=True)  # the run begins afresh, as it should
         for later in [each for each in self.steps() if each > step]:
             self._relocate(later, quarantine.delete_atomically)
@@ -171,7 +172,7 @@ class CheckpointManager:
                 f'The checkpoint of step {step} was saved and is not the same when read back ({damage}): do not trust '
                 f'the disk of {self.directory}. The checkpoints before it are whole; run the same command elsewhere.'
             ) from damage
-        if sync.first():
+        if is_primary():
             manifest.write_manifest(self.directory / str(step))
             quarantine.marker_file(self.directory).touch()
             quarantine.drop_stash(self.directory)
@@ -227,7 +228,7 @@ class CheckpointManager:
             try:
                 return self._manager.restore(step, args=ocp.args.Composite(**{name: arguments}))[name]
             except Exception as error:  # what orbax raises depends on which byte is wrong
-                sync.failed_together()  # a host may be alone with it, having read another part
+                sync.barrier_after_failure()  # a host may be alone with it, having read another part
                 if words := read_errors.classify_error(self.directory / str(step), error):
                     raise read_errors.unreadable_error(step, self.directory, words) from error
                 first = (str(error).splitlines() or [''])[0]
@@ -264,7 +265,7 @@ class CheckpointManager:
 
     def _relocate(self, step: int, how: Callable[[Path], None]) -> None:
         """Out of orbax's sight, for else it would decline to save that step again."""
-        if sync.first():
+        if is_primary():
             how(self.directory / str(step))
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices('checkpoint moved')

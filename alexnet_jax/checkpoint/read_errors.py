@@ -13,6 +13,7 @@ from pathlib import Path
 
 from alexnet_jax.checkpoint import manifest
 from alexnet_jax.distributed import sync
+from alexnet_jax.distributed.initialize import is_primary
 from alexnet_jax.errors import UserError
 
 # What a system says of files that are not there or are not what their names say: such are damage.
@@ -71,13 +72,13 @@ def classify_error(folder: Path, error: BaseException) -> str:
     """
     words = transient_cause(error)
     verdict = _OUTAGE if words else _NONE
-    if sync.first():
+    if is_primary():
         try:
             sound = manifest.is_intact(folder)
             verdict = _CONVICTED if sound is False else max(verdict, _SOUND if sound else _NONE)
         except (OSError, MemoryError) as other:
             words, verdict = words or transient_cause(other) or str(other), _OUTAGE
-    verdict = sync.highest(verdict)
+    verdict = sync.all_max(verdict)
     if verdict == _OUTAGE:
         return words or 'another process could not read it'
     first = (str(error).splitlines() or [''])[0][:200]

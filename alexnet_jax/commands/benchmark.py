@@ -1,4 +1,4 @@
-"""Mode benchmark: where the time and the memory of a training step go, on this machine and for the config at hand."""
+"""Mode benchmark: measure the time and the memory of the config's training step on this machine."""
 
 from __future__ import annotations
 
@@ -14,191 +14,223 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.commands import factories, prepare
-from alexnet_jax.config import validate
 from alexnet_jax.data import dataset, pipeline, prefetch
-from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, is_primary
-from alexnet_jax.models import presets
+from alexnet_jax.distributed.initialize import is_primary
+from alexnet_jax.distributed.mesh import compiler_options
+from alexnet_jax.distributed.sharding import DATA_AXIS, batch_sharding
 from alexnet_jax.models.architecture import Architecture
+from alexnet_jax.models.presets import PRESETS, get_architecture
 from alexnet_jax.report import benchmark_report, layer_benchmark, memory
 from alexnet_jax.report.plots import layer_time
 from alexnet_jax.runtime import atomic_io
-from alexnet_jax.train import optimizer, schedule, train_step
+from alexnet_jax.train import schedule
 
-FILE, PICTURE = 'benchmark.json', 'benchmark.png'
-BATCHES = (32, 128, 256, 1024)  # of the table of memory
-RATE = 1e-6  # nothing diverges, whatever the images
+REPORT_FILE, PLOT_FILE = 'benchmark.json', 'benchmark.png'
+MEMORY_TABLE_BATCH_SIZES = (32, 128, 256, 1024)
+# So small that nothing diverges, whatever the images.
+LEARNING_RATE = 1e-6
 
 log = logging.getLogger(__name__)
 
 
 def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
-    """Measures, says it as a table, and writes benchmark.json and benchmark.png; the content of the former."""
-    data = prepared(config, workdir)
-    shape = architecture_of(config, data)
-    mesh = factories.mesh_of(config, shape)
+    """Measure, log a table, write benchmark.json and benchmark.png, and return the content of the former."""
+    data = open_benchmark_dataset(config, workdir)
+    arch = factories.make_architecture(config, data) if data else factories.preset_architecture(config)
+    mesh = factories.make_device_mesh(config, arch)
     Path(workdir).mkdir(parents=True, exist_ok=True)
-    for line in factories.describe(shape, mesh):
+    for line in factories.describe_placement(arch, mesh):
         log.info('%s', line)
-    itemsize, batch = jnp.dtype(config.model.compute_dtype).itemsize, config.train.batch_size
-    base = memory.most()['process']
-    stream = factories.training_of(config, data, shape, mesh) if data else None
-    found = whole(config, shape, mesh, data, stream)
-    most = memory.most()
+    base = memory.peak_memory()['process']
+    train_data = factories.make_train_pipeline(config, data, arch, mesh) if data else None
+    measured = time_train_step(config, arch, mesh, data, train_data)
+    measured['memory']['most'] = memory.peak_memory()
+    seconds = measured['step']['median']
     with jax.default_matmul_precision(config.model.matmul_precision):
-        limits = layer_benchmark.machine(config.model.compute_dtype, rounds=config.benchmark.rounds)
-    seconds = found['step']['median']
-    on_cpu = mesh.devices.flat[0].platform == 'cpu'  # whose devices share the cores and the memory
-    flop = batch * layer_benchmark.training_flop(shape)
-    report = {
-        'network': shape.name,
-        'batch': batch,
-        'compute': config.model.compute_dtype,
-        'mesh': dict(mesh.shape),
-        'device': jax.devices()[0].device_kind,
-        'machine': {'products': limits.products, 'bytes_per_second': limits.bytes_per_second},
-        **found,
-        'images_per_second': batch / seconds,
-        'flop': flop,
-        'flop_per_second': flop / seconds,
-        'share': flop / seconds / (limits.rate * (1 if on_cpu else mesh.size)),
-        'input': input_of(config, stream, seconds) if stream else None,
-        'exchanged': memory.exchanged(shape, batch, dict(mesh.shape), itemsize),
-        'memory': found['memory']
-        | {
-            'predicted': memory.predicted(
-                shape, batch, accumulate=config.train.grad_accumulation, itemsize=itemsize, **mesh.shape
-            ),
-            'base': base,
-            'itemsize': itemsize,
-            'sharing': mesh.size if on_cpu else 1,  # devices of one memory
-            'most': most,
-        },
-        'presets': table_of_memory(shape.classes, itemsize),
-    }
-    with jax.default_matmul_precision(config.model.matmul_precision):
-        each = layer_benchmark.layers(
-            shape,
-            limits,
-            batch=batch // mesh.shape['data'],
+        peak = layer_benchmark.measure_peak(config.model.compute_dtype, rounds=config.benchmark.rounds)
+        layers = layer_benchmark.time_layers(
+            arch,
+            peak,
+            batch=config.train.batch_size // mesh.shape[DATA_AXIS],
             compute=config.model.compute_dtype,
             plain=config.model.use_reference_ops,
             compiler_options=compiler_options(config.machine.ynnpack_dots_only),
             rounds=config.benchmark.rounds,
         )
-    report['layers'] = [vars(layer) for layer in each]
-    log.info('%s', '\n'.join(benchmark_report.lines(report, shape)))
+    report = {
+        **_describe_setup(config, arch, mesh, peak),
+        **measured,
+        **_throughput(config, arch, mesh, peak, seconds),
+        'input': time_input(config, train_data, seconds) if train_data else None,
+        **_estimates(config, arch, mesh),
+        'layers': [vars(layer) for layer in layers],
+    }
+    report['memory'] = {**measured['memory'], **report['memory'], 'base': base}
+    log.info('%s', '\n'.join(benchmark_report.format_report(report, arch)))
     if is_primary():
-        atomic_io.write_json(Path(workdir) / FILE, report)
-        layer_time.by_layer(
-            each,
-            Path(workdir) / PICTURE,
-            title=f'{shape.name}, {batch} images on {report["device"]}',
-            subtitle=f'each layer alone, all columns on one device; the whole step: {benchmark_report.milliseconds(seconds)}',
+        atomic_io.write_json(Path(workdir) / REPORT_FILE, report)
+        layer_time.plot_layer_times(
+            layers,
+            Path(workdir) / PLOT_FILE,
+            title=f'{arch.name}, {config.train.batch_size} images on {report["device"]}',
+            subtitle='each layer alone, all columns on one device; the whole step: '
+            f'{benchmark_report.format_milliseconds(seconds)}',
         )
-    log.info('Figures and picture: %s, %s', Path(workdir) / FILE, Path(workdir) / PICTURE)
+    log.info('Report and plot: %s, %s', Path(workdir) / REPORT_FILE, Path(workdir) / PLOT_FILE)
     return report
 
 
-def prepared(config: ConfigDict, workdir: str) -> dataset.Dataset | None:
-    """The dataset that the config trains on, where it is there or quickly made; else None, with a line."""
-    directory = prepare.locate_dataset(config, workdir)
-    if (directory / dataset.MANIFEST_FILE).exists() or config.prepare.source == 'cutouts':
-        return factories.open_dataset(config, workdir)
-    log.info('No dataset in %s yet: noise takes its place, and the input is not measured.', directory)
-    return None
-
-
-def architecture_of(config: ConfigDict, data: dataset.Dataset | None) -> Architecture:
-    """The preset, for the dataset's classes or, without one, its own."""
-    if data:
-        return factories.architecture_of(config, data)
-    classes = config.model.num_classes or None
-    return presets.get(config.model.preset, classes=classes, **validate.variations(config))
-
-
-def whole(
-    config: ConfigDict,
-    shape: Architecture,
-    mesh: Mesh,
-    data: dataset.Dataset | None,
-    stream: pipeline.TrainPipeline | None,
+def _describe_setup(
+    config: ConfigDict, arch: Architecture, mesh: Mesh, peak: layer_benchmark.MachinePeak
 ) -> dict[str, Any]:
-    """The training step: its compilation, its time alone, the memory of its program, its time behind the input."""
-    layers, steps = tuple(shape.parameters()), config.benchmark.steps
-    side = data.side if data else shape.crop
-    held = factories.cache_of(config, data, mesh) if data else None
-    if stream and held:
-        stream = stream.without_pixels(held.labels)
-    one = train_step.make_train_step(
-        factories.network_of(config, shape),
-        optimizer.paper_sgd(layers, momentum=config.train.momentum, decay=config.train.weight_decay),
-        mesh,
-        mean=data.mean if data else np.full((side, side, shape.channels), 125, np.float32),
-        mean_kind=config.augment.mean,
-        key=jax.random.key(config.seed),
-        accumulate=config.train.grad_accumulation,
-        images=held.images if held else None,
-        compiler_options=compiler_options(config.machine.ynnpack_dots_only),
-    )
-    sharding, rates = batch_sharding(mesh), schedule.layer_learning_rates(layers, RATE)
-    given = stream.batch(0) if stream else noise(shape, config.train.batch_size)
-    placed = jax.make_array_from_process_local_data(sharding, given)
-    state = train_step.init_train_state(factories.network_of(config, shape, key=jax.random.key(config.seed)), mesh)
-    began = time.perf_counter()
-    compiled = one.lower(state, placed, rates, np.uint32(0)).compile()
-    found: dict[str, Any] = {'compile': time.perf_counter() - began}
-    process = memory.most()['process']
-
-    def run(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        nonlocal state
-        state, sums = compiled(state, batch, rates, np.uint32(0), *one.constants)
-        return sums
-
-    found['step'] = layer_benchmark.spread(layer_benchmark.timed(lambda: run(placed), steps))
-    found['memory'] = {'program': memory.of_program(compiled), 'compiled': process}
-    if stream:
-        with prefetch.prefetch_to_device(stream.batches(0, steps + 1), sharding, ahead=config.data.prefetch) as batches:
-            jax.block_until_ready(run(next(batches)))
-            began, before = time.perf_counter(), batches.waited
-            for _ in range(steps):
-                sums = run(next(batches))
-            jax.block_until_ready(sums)
-            seconds = time.perf_counter() - began
-            found['whole'] = {'step': seconds / steps, 'waiting': (batches.waited - before) / seconds}
-    return found
-
-
-def noise(shape: Architecture, batch: int) -> pipeline.Batch:
-    """This host's share of a batch of made-up images."""
-    share = batch // jax.process_count()
-    rng = np.random.default_rng(0)
-    whole = {name: np.zeros(share, np.int32) for name in ('id', 'top', 'left')}
-    return whole | {
-        'image': rng.integers(0, 256, (share, shape.crop, shape.crop, shape.channels), np.uint8),
-        'label': rng.integers(0, shape.classes, share, np.int32),
-        'mirror': np.zeros(share, bool),
-        'lighting': np.zeros((share, 3), np.float32),
-        'real': np.ones(share, bool),
+    return {
+        'network': arch.name,
+        'batch': config.train.batch_size,
+        'compute': config.model.compute_dtype,
+        'mesh': dict(mesh.shape),
+        'device': jax.devices()[0].device_kind,
+        'machine': {'products': peak.products, 'bytes_per_second': peak.bytes_per_second},
     }
 
 
-def input_of(config: ConfigDict, stream: pipeline.TrainPipeline, seconds: float) -> dict[str, float]:
-    """The input alone: images a second, and its time for a batch over that of a step."""
-    steps, batches = config.benchmark.steps, stream.batches(0, config.benchmark.steps + 1)
+def _throughput(
+    config: ConfigDict, arch: Architecture, mesh: Mesh, peak: layer_benchmark.MachinePeak, seconds: float
+) -> dict[str, float]:
+    """Return the images and the arithmetic of a step per second, and the share of the machine's peak."""
+    flop = config.train.batch_size * layer_benchmark.training_flops(arch)
+    # CPU devices share the cores, whose peak was measured together.
+    devices = 1 if _on_cpu(mesh) else mesh.size
+    return {
+        'images_per_second': config.train.batch_size / seconds,
+        'flop': flop,
+        'flop_per_second': flop / seconds,
+        'share': flop / seconds / (peak.rate * devices),
+    }
+
+
+def _estimates(config: ConfigDict, arch: Architecture, mesh: Mesh) -> dict[str, Any]:
+    """Return the bytes sent and kept by arithmetic, for this network and for all presets."""
+    itemsize, batch_size = jnp.dtype(config.model.compute_dtype).itemsize, config.train.batch_size
+    sizes = dict(mesh.shape)
+    step = memory.estimate_step_memory(
+        arch,
+        batch_size,
+        mesh=sizes,
+        grad_accumulation=config.train.grad_accumulation,
+        itemsize=itemsize,
+    )
+    return {
+        'exchanged': memory.bytes_communicated(arch, batch_size, sizes, itemsize),
+        # CPU devices share one memory.
+        'memory': {'predicted': step, 'itemsize': itemsize, 'sharing': mesh.size if _on_cpu(mesh) else 1},
+        'presets': estimate_memory_table(arch.num_classes, itemsize),
+    }
+
+
+def _on_cpu(mesh: Mesh) -> bool:
+    return mesh.devices.flat[0].platform == 'cpu'
+
+
+def open_benchmark_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset | None:
+    """Return the config's dataset if it exists or is quickly made; else log a line and return None."""
+    directory = prepare.locate_dataset(config, workdir)
+    if (directory / dataset.MANIFEST).exists() or config.prepare.source == 'cutouts':
+        return factories.open_or_prepare_dataset(config, workdir)
+    log.info('%s has no dataset yet: random images are used instead, and input is not measured.', directory)
+    return None
+
+
+def time_train_step(
+    config: ConfigDict,
+    arch: Architecture,
+    mesh: Mesh,
+    data: dataset.Dataset | None,
+    train_data: pipeline.TrainPipeline | None,
+) -> dict[str, Any]:
+    """Measure the training step: its compilation, its time alone, its memory, and its time behind the input."""
+    num_steps, image_size = config.benchmark.steps, data.image_size if data else arch.crop_size
+    cache = factories.make_device_cache(config, data, mesh) if data else None
+    if train_data and cache:
+        train_data = train_data.metadata_only(cache.labels)
+    key = jax.random.key(config.seed)
+    mean = data.mean if data else np.full((image_size, image_size, arch.channels), 125, np.float32)
+    step = factories.make_step(
+        config,
+        factories.make_network(config, arch),
+        mesh,
+        mean=mean,
+        key=key,
+        cached_images=cache.images if cache else None,
+    )
+    state = factories.init_state(config, factories.make_network(config, arch, key=key), mesh)
+    learning_rates = schedule.layer_learning_rates(tuple(arch.parameter_counts()), LEARNING_RATE)
+    host_batch = train_data.batch(0) if train_data else random_batch(arch, config.train.batch_size)
+    batch = jax.make_array_from_process_local_data(batch_sharding(mesh), host_batch)
+    start = time.perf_counter()
+    compiled = step.lower(state, batch, learning_rates, np.uint32(0)).compile()
+    measured: dict[str, Any] = {'compile': time.perf_counter() - start}
+    process = memory.peak_memory()['process']
+
+    def run(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        nonlocal state
+        state, sums = compiled(state, batch, learning_rates, np.uint32(0), *step.constants)
+        return sums
+
+    measured['step'] = layer_benchmark.summary_stats(
+        layer_benchmark.time_calls(lambda: run(batch), num_steps)
+    )
+    measured['memory'] = {'program': memory.compiled_memory(compiled), 'compiled': process}
+    if train_data:
+        with prefetch.prefetch_to_device(
+            train_data.batches(0, num_steps + 1), batch_sharding(mesh), depth=config.data.prefetch
+        ) as batches:
+            jax.block_until_ready(run(next(batches)))
+            start, waited = time.perf_counter(), batches.wait_seconds
+            for _ in range(num_steps):
+                sums = run(next(batches))
+            jax.block_until_ready(sums)
+            seconds = time.perf_counter() - start
+            measured['whole'] = {
+                'step': seconds / num_steps,
+                'waiting': (batches.wait_seconds - waited) / seconds,
+            }
+    return measured
+
+
+def random_batch(arch: Architecture, batch_size: int) -> pipeline.Batch:
+    """Return this process's share of a batch of random images."""
+    share = batch_size // jax.process_count()
+    rng = np.random.default_rng(0)
+    zeros = {name: np.zeros(share, np.int32) for name in ('id', 'top', 'left')}
+    return zeros | {
+        'image': rng.integers(0, 256, (share, arch.crop_size, arch.crop_size, arch.channels), np.uint8),
+        'label': rng.integers(0, arch.num_classes, share, np.int32),
+        'mirror': np.zeros(share, bool),
+        'lighting': np.zeros((share, 3), np.float32),
+        'valid': np.ones(share, bool),
+    }
+
+
+def time_input(config: ConfigDict, train_data: pipeline.TrainPipeline, step_seconds: float) -> dict[str, float]:
+    """Measure the input alone: images per second, and its time for a batch as a share of a step's."""
+    num_steps = config.benchmark.steps
+    batches = train_data.batches(0, num_steps + 1)
     next(batches)
-    began = time.perf_counter()
+    start = time.perf_counter()
     for _ in batches:
         pass
-    each = (time.perf_counter() - began) / steps
-    return {'images_per_second': config.train.batch_size / each, 'share': each / seconds}
+    seconds = (time.perf_counter() - start) / num_steps
+    return {'images_per_second': config.train.batch_size / seconds, 'share': seconds / step_seconds}
 
 
-def table_of_memory(classes: int, itemsize: int) -> dict[str, dict[str, int]]:
-    """Predicted bytes of a step by preset and batch."""
+def estimate_memory_table(num_classes: int, itemsize: int) -> dict[str, dict[str, int]]:
+    """Return the estimated bytes of a step by preset and batch size."""
     return {
         name: {
-            str(batch): memory.predicted(presets.get(name, classes=classes), batch, itemsize=itemsize)['all']
-            for batch in BATCHES
+            str(batch_size): memory.estimate_step_memory(
+                get_architecture(name, num_classes=num_classes), batch_size, itemsize=itemsize
+            )['all']
+            for batch_size in MEMORY_TABLE_BATCH_SIZES
         }
-        for name in presets.PRESETS
+        for name in PRESETS
     }

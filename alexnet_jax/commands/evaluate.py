@@ -10,11 +10,10 @@ import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax.checkpoint.manager import CheckpointManager
-from alexnet_jax.commands import factories
-from alexnet_jax.commands import run_dir as folder
+from alexnet_jax.commands import factories, run_dir
 from alexnet_jax.data import dataset
 from alexnet_jax.distributed import initialize
-from alexnet_jax.distributed.mesh import is_primary
+from alexnet_jax.distributed.initialize import is_primary
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate import metrics
 from alexnet_jax.models.alexnet import AlexNet, Parameters
@@ -26,7 +25,7 @@ from alexnet_jax.train.train_step import TrainState
 log = logging.getLogger(__name__)
 
 
-def split_of(config: ConfigDict, counts: dict[str, int]) -> str:
+def report_split(config: ConfigDict, counts: dict[str, int]) -> str:
     """The split the last figure is measured on: the one asked for, else the one that there is."""
     for split in (config.evaluate.split, 'test', 'validation'):
         if split in counts:
@@ -38,9 +37,9 @@ def split_of(config: ConfigDict, counts: dict[str, int]) -> str:
     )
 
 
-def check_figure(config: ConfigDict, counts: dict[str, int]) -> None:
+def check_report_split(config: ConfigDict, counts: dict[str, int]) -> None:
     """The dataset has the splits that the reported figure needs. Raises UserError."""
-    split_of(config, counts)
+    report_split(config, counts)
     if config.evaluate.checkpoint == 'best' and 'validation' not in counts:
         raise UserError(
             'config.evaluate.checkpoint is best, which the validation error chooses, and the dataset has only '
@@ -48,7 +47,7 @@ def check_figure(config: ConfigDict, counts: dict[str, int]) -> None:
         )
 
 
-def check_step(config: ConfigDict, plan: loop.LoopSchedule, saved: list[int], *, ended: bool = False) -> None:
+def check_report_step(config: ConfigDict, schedule: loop.LoopSchedule, saved: list[int], *, ended: bool = False) -> None:
     """The step that evaluate.checkpoint names will have a checkpoint when the run has ended. Raises UserError.
 
     `saved` are the checkpoints that there are; where the run has `ended`, none will come and none will go.
@@ -56,9 +55,9 @@ def check_step(config: ConfigDict, plan: loop.LoopSchedule, saved: list[int], *,
     if not config.evaluate.checkpoint.isdecimal():
         return
     step, newest = int(config.evaluate.checkpoint), max(saved, default=0)
-    before = next((done for done in range(plan.last - 1, newest, -1) if plan.saves(done)), newest)
-    last, each = [done for done in (before, plan.last) if done], config.checkpoint.keep_every_steps
-    comes = step in saved or (newest < step <= plan.last and plan.saves(step))
+    before = next((done for done in range(schedule.num_steps - 1, newest, -1) if schedule.should_save(done)), newest)
+    last, each = [done for done in (before, schedule.num_steps) if done], config.checkpoint.keep_every_steps
+    comes = step in saved or (newest < step <= schedule.num_steps and schedule.should_save(step))
     stays = ended or step in last or (each > 0 and step % each == 0)
     if not (comes and stays):
         kept = ', '.join(map(str, saved if ended else last)) + f', each {each}th' * (each > 0 and not ended)
@@ -68,7 +67,7 @@ def check_step(config: ConfigDict, plan: loop.LoopSchedule, saved: list[int], *,
         )
 
 
-def step_of(config: ConfigDict, checkpoints: CheckpointManager) -> int | None:
+def report_step(config: ConfigDict, checkpoints: CheckpointManager) -> int | None:
     """The step that evaluate.checkpoint means; None: the newest whole one."""
     wanted = config.evaluate.checkpoint
     if wanted == 'final':
@@ -82,23 +81,23 @@ def step_of(config: ConfigDict, checkpoints: CheckpointManager) -> int | None:
     return int(wanted)
 
 
-def reported(
+def report_parameters(
     config: ConfigDict,
     checkpoints: CheckpointManager,
-    shape: Architecture,
+    arch: Architecture,
     mesh: jax.sharding.Mesh,
     last: int,
     state: TrainState,
 ) -> tuple[int, Parameters]:
     """The step and the parameters that the last figure is of: of `state` after the `last` step, or of a checkpoint."""
-    wanted = step_of(config, checkpoints)
+    wanted = report_step(config, checkpoints)
     if wanted in (None, last):
-        return last, state['parameters']
-    number, restored, _ = checkpoints.restore(factories.abstract_state(shape, mesh), wanted)
+        return last, state.params
+    number, restored, _ = checkpoints.restore(factories.abstract_checkpoint(config, arch, mesh), wanted)
     return number, restored['parameters']
 
 
-class Run(NamedTuple):
+class LoadedRun(NamedTuple):
     """A trained run: its settings and its dataset, and one of its checkpoints on the mesh."""
 
     config: ConfigDict
@@ -109,35 +108,35 @@ class Run(NamedTuple):
     parameters: Parameters
 
 
-def trained(config: ConfigDict, workdir: str) -> Run:
+def load_run(config: ConfigDict, workdir: str) -> LoadedRun:
     """The run in `workdir` at the checkpoint that evaluate.checkpoint means, on the machine that `config` describes.
 
     What decided that run is read from its folder, so that nobody has to give its card again.
     """
-    if folder.read(workdir) is None or not (Path(workdir) / folder.CHECKPOINTS).is_dir():
+    if run_dir.read_run(workdir) is None or not (Path(workdir) / run_dir.CHECKPOINTS_DIR).is_dir():
         raise UserError(
             f'{workdir} holds no trained run; train first: python main.py --workdir={workdir} with the same --config.'
         )
-    config = folder.as_begun(config, workdir)
-    data = factories.open_dataset(config, workdir)
-    shape = factories.architecture_of(config, data)
-    mesh = factories.mesh_of(config, shape, trains=False)
-    checkpoints = CheckpointManager(Path(workdir) / folder.CHECKPOINTS, read_only=True)
-    step, state, _ = checkpoints.restore(factories.abstract_state(shape, mesh), step_of(config, checkpoints))
+    config = run_dir.restore_config(config, workdir)
+    data = factories.open_or_prepare_dataset(config, workdir)
+    arch = factories.make_architecture(config, data)
+    mesh = factories.make_device_mesh(config, arch, for_training=False)
+    checkpoints = CheckpointManager(Path(workdir) / run_dir.CHECKPOINTS_DIR, read_only=True)
+    step, state, _ = checkpoints.restore(factories.abstract_checkpoint(config, arch, mesh), report_step(config, checkpoints))
     checkpoints.close()
-    return Run(config, data, factories.network_of(config, shape), mesh, step, state['parameters'])
+    return LoadedRun(config, data, factories.make_network(config, arch), mesh, step, state['parameters'])
 
 
 def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Errors with their interval, loss, split, views and checkpoint step; also written as evaluation.json."""
-    with signals.at_once('nothing was written; run the same command again.', together=initialize.many()):
-        return _evaluated(config, workdir)
+    with signals.interrupt_immediately('nothing was written; run the same command again.', multi_process=initialize.is_multi_process()):
+        return _evaluate(config, workdir)
 
 
-def _evaluated(config: ConfigDict, workdir: str) -> dict[str, Any]:
-    run = trained(config, workdir)
+def _evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
+    run = load_run(config, workdir)
     config, data = run.config, run.data
-    split = split_of(config, data.counts)
+    split = report_split(config, data.counts)
     log.info(
         'Scoring step %d on %s images of the split %s, %d views.',
         run.step,
@@ -145,9 +144,9 @@ def _evaluated(config: ConfigDict, workdir: str) -> dict[str, Any]:
         split,
         config.evaluate.views,
     )
-    evaluator = factories.evaluator_of(config, data, run.network, run.mesh, views=config.evaluate.views)
-    rates = evaluator.rates(run.parameters, factories.scoring_of(config, data, split, run.mesh))
-    low, high = metrics.interval(round(rates['top1_error'] * rates['images']), int(rates['images']))
+    evaluator = factories.make_evaluator(config, data, run.network, run.mesh, views=config.evaluate.views)
+    rates = evaluator.rates(run.parameters, factories.make_eval_pipeline(config, data, split, run.mesh))
+    low, high = metrics.wilson_interval(round(rates['top1_error'] * rates['images']), int(rates['images']))
     scored = {
         **rates,
         'split': split,

@@ -1,4 +1,4 @@
-"""What several modes need from the rooms, made from a config: dataset, network, mesh, pipelines, checkpoints."""
+"""Objects from a config, for several modes: dataset, network, mesh, pipelines, train step, evaluator."""
 
 from __future__ import annotations
 
@@ -13,169 +13,208 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.commands import prepare
-from alexnet_jax.config import validate
-from alexnet_jax.data import dataset, device_cache, pipeline, statistics
+from alexnet_jax.config import parse
+from alexnet_jax.data import dataset, device_cache, pipeline
 from alexnet_jax.distributed.mesh import (
     compiler_options,
     describe_mesh,
     make_mesh,
     per_device_batch,
     process_batch_slice,
-    replicated_sharding,
 )
+from alexnet_jax.distributed.sharding import COLUMN_AXIS, replicated_sharding
 from alexnet_jax.errors import UserError
-from alexnet_jax.evaluate.evaluator import Evaluator
-from alexnet_jax.models import architecture, column_parallel, presets
+from alexnet_jax.evaluate.evaluator import Evaluator, ViewOptions
 from alexnet_jax.models.alexnet import AlexNet, with_parameters
+from alexnet_jax.models.architecture import Architecture
+from alexnet_jax.models.presets import get_architecture
 from alexnet_jax.prepare import sources
+from alexnet_jax.train import train_step
+from alexnet_jax.train.optimizer import Optimizer, paper_sgd
 
 log = logging.getLogger(__name__)
 
 
-def open_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset:
-    """The prepared dataset of a run; where there is none yet and the config says from what, it is prepared first.
+def open_or_prepare_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset:
+    """Open the prepared dataset of a run, after copying it from its object store or preparing it if necessary.
 
-    One in an object store is copied first.
+    Raises UserError if there is none and the config does not say from which images to make it.
     """
     directory = prepare.locate_dataset(config, workdir)
     if not prepare.ensure_local(config, directory):
         source = config.prepare.source
         if source not in sources.WITHOUT_PATH and not config.prepare.path:
             raise UserError(
-                f'There is no prepared dataset in {directory}, and nothing says from which images to make it; give '
-                f'--config.prepare.path=..., for the source {source!r} {sources.PATHS[source]}.'
+                f'{directory} has no prepared dataset, and config.prepare.path is empty. Set '
+                f'--config.prepare.path=... to prepare one; the source {source!r} needs {sources.PATHS[source]}.'
             )
         prepare.prepare(config, workdir)
     return dataset.open_dataset(directory)
 
 
-def outline(config: ConfigDict) -> architecture.Architecture:
-    """The network as far as it is known without the dataset: all but the number of classes."""
-    classes = config.model.num_classes or 2
-    return presets.get(config.model.preset, classes=classes, **validate.variations(config))
+def preset_architecture(config: ConfigDict, num_classes: int | None = None) -> Architecture:
+    """Return the config's architecture for `num_classes`, else model.num_classes, else the preset's own."""
+    return get_architecture(
+        config.model.preset,
+        num_classes=num_classes or config.model.num_classes or None,
+        overrides=parse.architecture_overrides(config),
+    )
 
 
-def architecture_of(config: ConfigDict, data: dataset.Dataset) -> architecture.Architecture:
-    """The preset, for as many classes as the dataset has; what does not fit the dataset is refused."""
-    prepare.check_num_classes(config, len(data.classes), f'the dataset in {data.directory}')
-    shape = presets.get(config.model.preset, classes=len(data.classes), **validate.variations(config))
-    if shape.crop > data.side:
+def make_architecture(config: ConfigDict, data: dataset.Dataset) -> Architecture:
+    """Return the config's architecture for the dataset's classes. Raises UserError if it does not fit the dataset."""
+    num_classes = len(data.class_names)
+    prepare.check_num_classes(config, num_classes, f'the dataset in {data.directory}')
+    arch = preset_architecture(config, num_classes)
+    if arch.crop_size > data.image_size:
         raise UserError(
-            f'{shape.name} sees {shape.crop} pixels and the images in {data.directory} have {data.side}; prepare them '
-            f'again with --config.prepare.image_size={shape.crop} or more.'
+            f'{arch.name} needs crops of {arch.crop_size} pixels, but the images in {data.directory} have '
+            f'{data.image_size}. Prepare them again with --config.prepare.image_size={arch.crop_size} or more.'
         )
-    return shape
+    return arch
 
 
-def network_of(
-    config: ConfigDict, shape: architecture.Architecture, *, key: jax.Array | None = None
-) -> AlexNet:
-    """The network with its first weights drawn by `key`; without one only their shapes are there."""
+def make_network(config: ConfigDict, arch: Architecture, *, key: jax.Array | None = None) -> AlexNet:
+    """Return the network with first weights drawn from `key`, or without a key one that has shapes only."""
 
     def make() -> AlexNet:
-        first = jax.random.key(0) if key is None else key
         return AlexNet(
-            shape,
-            key=first,
+            arch,
+            key=jax.random.key(0) if key is None else key,
             initialization=config.model.initialization,
-            plain=config.model.use_reference_ops,
-            compute=config.model.compute_dtype,
-            precision=config.model.matmul_precision,
+            use_reference_ops=config.model.use_reference_ops,
+            compute_dtype=config.model.compute_dtype,
+            matmul_precision=config.model.matmul_precision,
         )
 
     return nnx.eval_shape(make) if key is None else make()
 
 
-def mesh_of(config: ConfigDict, shape: architecture.Architecture, *, trains: bool = True) -> Mesh:
-    """The mesh the config asks for, on the devices there are; it shares the batches out, those of training where it
-    `trains`.
+def make_device_mesh(config: ConfigDict, arch: Architecture, *, for_training: bool = True) -> Mesh:
+    """Return the config's mesh for the columns of that architecture.
+
+    Raises UserError if it cannot share out the batches of evaluation, or those of training if it is `for_training`.
     """
     mesh = make_mesh(
-        validate.mesh_shape(config),
-        columns=shape.columns,
-        batch=config.train.batch_size if trains else None,
+        parse.mesh_shape(config),
+        columns=arch.columns,
+        batch=config.train.batch_size if for_training else None,
         parts=config.train.grad_accumulation,
     )
     per_device_batch(config.evaluate.batch_size, mesh, field='config.evaluate.batch_size')
     return mesh
 
 
-def abstract_state(shape: architecture.Architecture, mesh: Mesh) -> dict[str, Any]:
-    """What a checkpoint of that architecture holds, as shapes on `mesh`."""
-    sharding = column_parallel.weights_sharding(mesh)
-
-    def leaf(*sizes: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((shape.columns, *sizes), np.float32, sharding=sharding)
-
-    layers = {
-        name: {'kernel': leaf(*sizes), 'bias': leaf(sizes[-1])}
-        for name, sizes in shape.kernel_shapes().items()
-    }
-    return {'parameters': layers, 'velocity': layers}
-
-
-def training_of(
-    config: ConfigDict, data: dataset.Dataset, shape: architecture.Architecture, mesh: Mesh
-) -> pipeline.TrainPipeline:
-    """The stream of training batches, this host's share."""
-    share, shares = process_batch_slice(mesh)
-    eigenvalues, eigenvectors = statistics.select_pca_basis(
-        config.augment.pca_basis, data.eigenvalues, data.eigenvectors
+def make_optimizer(config: ConfigDict, arch: Architecture) -> Optimizer:
+    """Return the config's update rule for the layers of that architecture."""
+    return paper_sgd(
+        tuple(arch.parameter_counts()),
+        momentum=config.train.momentum,
+        weight_decay=config.train.weight_decay,
+        decay_biases=config.train.decay_biases,
     )
+
+
+def make_step(
+    config: ConfigDict,
+    network: AlexNet,
+    mesh: Mesh,
+    *,
+    mean: np.ndarray,
+    key: jax.Array,
+    cached_images: jax.Array | None = None,
+) -> train_step.CompiledStep:
+    """Return the config's training step, for training and for the benchmark.
+
+    `mean` is the mean image (side, side, 3), `key` decides the dropout masks, and `cached_images` are the training
+    images if the devices hold them.
+    """
+    options = train_step.StepOptions(
+        mean_kind=config.augment.mean,
+        grad_accumulation=config.train.grad_accumulation,
+        compiler_options=compiler_options(config.machine.ynnpack_dots_only),
+    )
+    return train_step.make_train_step(
+        network,
+        make_optimizer(config, network.arch),
+        mesh,
+        mean=mean,
+        key=key,
+        options=options,
+        cached_images=cached_images,
+    )
+
+
+def init_state(config: ConfigDict, network: AlexNet, mesh: Mesh) -> train_step.TrainState:
+    """Return the state before the first step, with the parameters of the network."""
+    return train_step.init_train_state(network, make_optimizer(config, network.arch), mesh)
+
+
+def abstract_checkpoint(config: ConfigDict, arch: Architecture, mesh: Mesh) -> dict[str, Any]:
+    """Return the arrays of a checkpoint of that architecture as shapes on `mesh`."""
+    return train_step.abstract_train_state(arch, make_optimizer(config, arch), mesh).state_dict()
+
+
+def make_train_pipeline(
+    config: ConfigDict, data: dataset.Dataset, arch: Architecture, mesh: Mesh
+) -> pipeline.TrainPipeline:
+    """Return the stream of training batches, this process's share."""
+    process_index, process_count = process_batch_slice(mesh)
     return pipeline.TrainPipeline(
         data.split('train'),
+        parse.augmentation(config, data.pca_basis, arch.crop_size),
         seed=config.seed,
-        batch=config.train.batch_size,
-        crop=shape.crop,
-        mirror=config.augment.horizontal_flip,
-        lighting=config.augment.lighting,
-        deviation=config.augment.lighting_std,
-        eigenvalues=eigenvalues,
-        eigenvectors=eigenvectors,
-        process_index=share,
-        process_count=shares,
+        batch_size=config.train.batch_size,
+        process_index=process_index,
+        process_count=process_count,
         threads=config.data.num_threads,
     )
 
 
-def check_cache(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> None:
-    """Raises UserError where the config wants the training images on the devices and they do not fit."""
+def require_cache_fits(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> None:
+    """Raise UserError if the config wants the training images on the devices and they do not fit."""
     if config.data.device_cache:
-        shape = (data.counts['train'], data.side, data.side, 3)
+        shape = (data.counts['train'], data.image_size, data.image_size, 3)
         device_cache.require_device_memory(shape, replicated_sharding(mesh))
 
 
-def cache_of(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> device_cache.DeviceCache | None:
-    """The training images on every device, where the config asks for it."""
+def make_device_cache(
+    config: ConfigDict, data: dataset.Dataset, mesh: Mesh
+) -> device_cache.DeviceCache | None:
+    """Copy the training images to every device and return them, or None if the config does not ask for it."""
     if not config.data.device_cache:
         return None
-    began = time.perf_counter()
-    held = device_cache.load_to_devices(data.split('train'), replicated_sharding(mesh), threads=config.data.num_threads)
+    start = time.perf_counter()
+    cache = device_cache.load_to_devices(
+        data.split('train'), replicated_sharding(mesh), threads=config.data.num_threads
+    )
     log.info(
         'data.device_cache: %s images, %.2f GiB, on each device after %.1f s.',
-        f'{len(held.labels):,}',
-        held.images.nbytes / device_cache.GIB,
-        time.perf_counter() - began,
+        f'{len(cache.labels):,}',
+        cache.images.nbytes / device_cache.GIB,
+        time.perf_counter() - start,
     )
-    return held
+    return cache
 
 
-def scoring_of(config: ConfigDict, data: dataset.Dataset, split: str, mesh: Mesh) -> pipeline.EvalPipeline:
-    """Every image of a split once, this host's share."""
-    share, shares = process_batch_slice(mesh)
+def make_eval_pipeline(
+    config: ConfigDict, data: dataset.Dataset, split: str, mesh: Mesh
+) -> pipeline.EvalPipeline:
+    """Return the batches of a split, every image once, this process's share."""
+    process_index, process_count = process_batch_slice(mesh)
     return pipeline.EvalPipeline(
         data.split(split),
-        batch=config.evaluate.batch_size,
-        process_index=share,
-        process_count=shares,
+        batch_size=config.evaluate.batch_size,
+        process_index=process_index,
+        process_count=process_count,
         threads=config.data.num_threads,
     )
 
 
-def evaluator_of(
+def make_evaluator(
     config: ConfigDict, data: dataset.Dataset, network: AlexNet, mesh: Mesh, *, views: int
 ) -> Evaluator:
-    """Scores splits with that network's forward pass, by the center view or by ten."""
+    """Return the evaluator of that network, by the center view or by ten."""
 
     def forward(parameters, images):
         return with_parameters(network, parameters)(images, mesh=mesh)[0]
@@ -183,25 +222,19 @@ def evaluator_of(
     return Evaluator(
         forward,
         data.mean,
-        mean_kind=config.augment.mean,
-        crop=network.architecture.crop,
-        views=views,
-        batch=config.evaluate.batch_size,
+        ViewOptions(network.arch.crop_size, views, config.augment.mean),
+        batch_size=config.evaluate.batch_size,
         mesh=mesh,
         compiler_options=compiler_options(config.machine.ynnpack_dots_only),
     )
 
 
-def describe(shape: architecture.Architecture, mesh: Mesh) -> list[str]:
-    """Where each column lives, and what crosses between them: two lines."""
-    lines = [describe_mesh(mesh, columns=shape.columns)]
-    crossing = shape.exchanged()
-    if crossing:
-        each = ', '.join(f'{name} {numbers:,}' for name, numbers in crossing.items())
-        moved = (
-            'cross between devices'
-            if mesh.shape['column'] > 1
-            else 'would cross, both columns being on one device'
-        )
-        lines.append(f'{sum(crossing.values()):,} numbers per image and direction {moved}: {each}')
+def describe_placement(arch: Architecture, mesh: Mesh) -> list[str]:
+    """Return a line on the devices of each column, and one on the numbers that cross between columns."""
+    lines = [describe_mesh(mesh, columns=arch.columns)]
+    exchanged = arch.numbers_exchanged()
+    if exchanged:
+        by_layer = ', '.join(f'{name} {numbers:,}' for name, numbers in exchanged.items())
+        verb = 'cross between devices' if mesh.shape[COLUMN_AXIS] > 1 else 'stay on one device with both columns'
+        lines.append(f'{sum(exchanged.values()):,} numbers per image and direction {verb}: {by_layer}')
     return lines

@@ -1,4 +1,4 @@
-"""Mode prepare: a source of images becomes a prepared dataset."""
+"""--mode=prepare: write a dataset from a source of images, and draw what the network will see of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import validate
+from alexnet_jax.config import parse
 from alexnet_jax.distributed import heartbeat, initialize
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import signals
@@ -25,198 +25,191 @@ if TYPE_CHECKING:
     from alexnet_jax.data.dataset import Dataset
     from alexnet_jax.prepare.sources import Source
 
-POLL_SECONDS = 2.0  # seconds between two looks at what another process makes
-PREPARED = 'the dataset is prepared'  # where process 0 says it stands, and after which the others see it, or never will
+POLL_SECONDS = 2.0  # between two checks for the dataset that another process prepares
+PREPARED = 'the dataset is prepared'  # phase of process 0 from which on the others must see the dataset
 
 log = logging.getLogger(__name__)
 
 
 def locate_dataset(config: ConfigDict, workdir: str) -> Path:
-    """Where the prepared dataset of a run lies: data.directory, else `dataset` in the workdir.
+    """Return the folder of the run's dataset: data.directory, else `dataset` in the workdir.
 
-    One in an object store is read from a copy, which lies in the workdir.
+    A dataset in an object store is read from a copy in the workdir.
     """
     if config.data.directory and not _remote_url(config):
         return Path(config.data.directory).expanduser()
     if not workdir:
-        wanted = '--workdir=...' if _remote_url(config) else '--config.data.directory=... or --workdir=...'
-        raise UserError(f'Nothing says where the dataset goes on this machine; give {wanted}.')
+        missing = '--workdir=...' if _remote_url(config) else '--config.data.directory=... or --workdir=...'
+        raise UserError(f'No folder is given for the dataset on this machine. Set {missing}.')
     return Path(workdir) / 'dataset'
 
 
 def _remote_url(config: ConfigDict) -> str:
-    """The address of the dataset in an object store, if it is to lie in one."""
+    """Return the dataset's address in an object store, empty if it is not in one."""
     from alexnet_jax.data import remote_storage
 
     return config.data.directory if remote_storage.is_remote_url(config.data.directory) else ''
 
 
-def ensure_local(config: ConfigDict, target: Path) -> bool:
-    """Whether the dataset is in `target`, to which it is copied where it lies in an object store."""
+def ensure_local(config: ConfigDict, dataset_dir: Path) -> bool:
+    """Copy the dataset to `dataset_dir` if it is in an object store; return whether it is in `dataset_dir` now."""
     from alexnet_jax.data import remote_storage
 
     url = _remote_url(config)
-    if url and not has_dataset(target) and remote_storage.remote_dataset_exists(url):
-        log.info('Copying the dataset from %s to %s.', url, target)
-        remote_storage.download_dataset(url, target)
-    return has_dataset(target)
+    if url and not has_dataset(dataset_dir) and remote_storage.remote_dataset_exists(url):
+        log.info('Copying the dataset from %s to %s.', url, dataset_dir)
+        remote_storage.download_dataset(url, dataset_dir)
+    return has_dataset(dataset_dir)
 
 
-def has_dataset(target: Path) -> bool:
-    """Whether a whole dataset lies in a folder on a disk."""
+def has_dataset(dataset_dir: Path) -> bool:
+    """Return whether `dataset_dir` holds a finished dataset."""
     from alexnet_jax.data import dataset
 
-    return (target / dataset.MANIFEST_FILE).exists()
+    return (dataset_dir / dataset.MANIFEST_FILE).exists()
 
 
-def check_num_classes(config: ConfigDict, classes: int, where: str) -> None:
-    """The images have as many classes as the network is to tell apart. Raises UserError."""
-    if config.model.num_classes not in (0, classes):
-        missing = '' if config.prepare.source == 'cutouts' else ', or fetch the images that are missing'
+def check_num_classes(config: ConfigDict, num_classes: int, subject: str) -> None:
+    """Raise UserError unless model.num_classes fits the images of `subject`."""
+    if config.model.num_classes not in (0, num_classes):
+        missing = '' if config.prepare.source == 'cutouts' else ', or get the missing images'
         raise UserError(
-            f'config.model.num_classes is {config.model.num_classes} and {where} has {classes} classes; give '
-            f'--config.model.num_classes=0, which takes as many as there are{missing}.'
+            f'config.model.num_classes is {config.model.num_classes}, but {subject} has {num_classes} classes. '
+            f'Set --config.model.num_classes=0 to take their number{missing}.'
         )
 
 
-def check_plateau_split(config: ConfigDict, splits: Collection[str], where: str) -> None:
-    """A schedule that steers by the validation error has images to validate on. Raises UserError."""
+def check_plateau_split(config: ConfigDict, splits: Collection[str], subject: str) -> None:
+    """Raise UserError if the schedule depends on the validation error and `subject` has no validation split."""
     if config.train.schedule == 'plateau' and 'validation' not in splits:
         raise UserError(
-            f'config.train.schedule is plateau, which steers by a validation split, and {where} has only '
-            f'{", ".join(splits)}; give --config.train.schedule=step, or prepare it with --config.prepare.'
-            'validation_share above 0.'
+            f'config.train.schedule=plateau needs a validation split, but {subject} has only {", ".join(splits)}. '
+            'Set --config.train.schedule=step, or prepare it with --config.prepare.validation_fraction above 0.'
         )
 
 
 def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
-    """Counts by split, classes and seconds; a dataset that is there already, of the same source, is kept as it is.
+    """Write the dataset unless it is there; return its counts by split, classes and seconds.
 
-    Ends with a sentence about what was found, and a contact sheet in the dataset's folder. Of a pod's processes the
-    first prepares, and the others wait. A dataset that is to lie in an object store is
-    sent there at the end.
+    Logs a summary of what was found, draws a contact sheet and uploads the dataset if it belongs into an object store.
+    In a run of several processes the first prepares and the others wait.
     """
     from alexnet_jax.data import dataset, remote_storage
-    from alexnet_jax.prepare import builder, dataset_report, output_dir, sources
+    from alexnet_jax.data.encoding import EncodingSpec
+    from alexnet_jax.prepare import builder, dataset_report, output_dir
 
-    wanted = config.prepare
-    target = locate_dataset(config, workdir)
-    ensure_local(config, target)
-    if not initialize.leads():
-        return _wait_for_primary(config, target)
-    source = sources.open_source(
-        wanted.source,
-        os.path.expanduser(wanted.path),
-        side=wanted.side,
-        seed=wanted.seed,
-        validation_share=wanted.validation_share,
-        test_share=wanted.test_share,
-        counts=validate.counts(config),
-        expect=wanted.expect,
-        md5=wanted.md5,
-    )
-    check_num_classes(config, len(source.classes), wanted.path or f'the source {source.name}')
+    dataset_dir = locate_dataset(config, workdir)
+    ensure_local(config, dataset_dir)
+    if not initialize.is_primary():
+        return _wait_for_primary(config, dataset_dir)
+    fields, source = config.prepare, _open_source(config)
+    check_num_classes(config, len(source.classes), fields.path or f'the source {source.name}')
     check_plateau_split(config, source.splits, f'the source {source.name}')
-    log.info('Preparing %s in %s: %s', source.name, target, source.note)
-    asked = signals.at_once('what is prepared so far is kept; run the same command to go on.')
-    with _remove_if_empty_on_error(target.parent), asked:
-        numbers = builder.prepare_dataset(
+    log.info('Preparing %s in %s: %s', source.name, dataset_dir, source.note)
+    interruptible = signals.interrupt_immediately('finished shards are kept; rerun the same command to continue.')
+    with _remove_if_empty_on_error(dataset_dir.parent), interruptible:
+        summary = builder.prepare_dataset(
             source,
-            target,
-            side=wanted.side,
-            encoding=wanted.encoding,
-            quality=wanted.quality,
-            workers=wanted.workers,
-            unreadable=wanted.unreadable,
+            dataset_dir,
+            EncodingSpec(fields.image_size, fields.encoding, fields.jpeg_quality),
+            num_workers=fields.num_workers,
+            max_unreadable=fields.max_unreadable,
         )
-    report = json.loads((target / output_dir.REPORT_FILE).read_text())
+    report = json.loads((dataset_dir / output_dir.REPORT_FILE).read_text())
     log.info('%s', dataset_report.summarize_report(report))
-    _draw_contact_sheet(config, dataset.open_dataset(target), source, report, target / output_dir.CONTACT_SHEET_FILE)
+    contact_sheet = dataset_dir / output_dir.CONTACT_SHEET_FILE
+    _draw_contact_sheet(config, dataset.open_dataset(dataset_dir), source, report, contact_sheet)
     if url := _remote_url(config):
-        remote_storage.upload_dataset(target, url)
-        log.info('The dataset is in %s.', url)
-    heartbeat.at(PREPARED)
-    return numbers
+        remote_storage.upload_dataset(dataset_dir, url)
+        log.info('Uploaded the dataset to %s.', url)
+    heartbeat.set_phase(PREPARED)
+    return summary
 
 
-def _wait_for_primary(config: ConfigDict, target: Path) -> dict[str, Any]:
-    """Counts by split, when the one process of the pod that prepares has made the dataset."""
+def _open_source(config: ConfigDict) -> Source:
+    from alexnet_jax.prepare import sources
+
+    fields = config.prepare
+    return sources.open_source(
+        fields.source,
+        os.path.expanduser(fields.path),
+        side=fields.image_size,
+        seed=fields.seed,
+        validation_share=fields.validation_fraction,
+        test_share=fields.test_fraction,
+        counts=parse.counts(config),
+        expect=fields.expected_counts,
+        md5=fields.verify_md5,
+    )
+
+
+def _wait_for_primary(config: ConfigDict, dataset_dir: Path) -> dict[str, Any]:
+    """Wait until process 0 has prepared the dataset; return its counts by split."""
     from alexnet_jax.data import dataset
 
-    heartbeat.at(f'waiting for the dataset in {target}')
-    since = None  # when process 0 was first heard to have it
-    while not ensure_local(config, target):
-        heartbeat.check()
-        if heartbeat.first_at() == PREPARED:
+    heartbeat.set_phase(f'waiting for the dataset in {dataset_dir}')
+    since = None  # when process 0 was first seen to have it
+    while not ensure_local(config, dataset_dir):
+        heartbeat.raise_if_primary_exited()
+        if heartbeat.primary_phase() == PREPARED:
             since = since or time.monotonic()
-            if time.monotonic() - since > config.machine.peer_timeout:  # a shared disk shows it in less
+            # A shared disk shows it in less.
+            if time.monotonic() - since > config.machine.peer_timeout:
                 raise UserError(
-                    f'Process 0 has prepared the dataset, and {target} on {socket.gethostname()} has none; prepare or '
-                    'copy it there, or give a --config.data.directory that all hosts share.'
+                    f'Process 0 has prepared the dataset, but {dataset_dir} on {socket.gethostname()} has none. '
+                    'Prepare or copy it there, or set --config.data.directory to a folder that all hosts share.'
                 )
         time.sleep(POLL_SECONDS)
-    return dict(dataset.open_dataset(target).counts)
+    return dict(dataset.open_dataset(dataset_dir).counts)
 
 
 @contextlib.contextmanager
 def _remove_if_empty_on_error(folder: Path) -> Iterator[None]:
-    """A mistake leaves no empty folder that was not there before."""
-    was_there = folder.exists()
+    """Remove `folder` if the block created it, raises UserError and leaves nothing in it."""
+    existed = folder.exists()
     try:
         yield
     except UserError:
-        if not was_there:
-            with contextlib.suppress(OSError):  # where it was not made, or is not empty
+        if not existed:
+            with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
 
 
-def _draw_contact_sheet(config: ConfigDict, data: Dataset, source: Source, report: dict[str, Any], file: Path) -> None:
-    """The contact sheet: of some classes some images, spread over the training split."""
+def _draw_contact_sheet(
+    config: ConfigDict, data: Dataset, source: Source, report: dict[str, Any], file: Path
+) -> None:
+    """Draw some images of some classes, spread over the training split."""
     from alexnet_jax.models import presets
     from alexnet_jax.report.plots import contact_sheet
 
-    shape = presets.get(config.model.preset, classes=len(data.classes), **validate.variations(config))
-    crop = min(shape.crop, data.side)
-    places = collections.defaultdict(list)
-    kept = (item for item in source.splits['train'] if item.id not in report['left_out'])
-    for record, item in enumerate(kept):
-        places[item.label].append(record)
-    counts = [len(places[label]) for label in range(len(data.classes))]
-    rows, chosen = [], contact_sheet.chosen(counts)
-    for label in chosen:
-        spread = np.linspace(0, counts[label] - 1, min(contact_sheet.IMAGES, counts[label])).astype(int)
-        seen = _augmented_samples(config, data, np.array(places[label], np.int64)[spread], crop)
-        rows.append(contact_sheet.Row(data.words[label], counts[label], seen))
-    title = f'{data.name}: {sum(counts):,} training images of {len(counts):,} classes'
-    subtitle = f'as the network will see them: {crop} of {data.side} pixels, mirrored and lit by chance'
-    if len(chosen) < len(counts):
-        subtitle += f'; {len(chosen)} of the classes, from the smallest to the largest'
-    contact_sheet.sheet(rows, data.mean, max(counts), file, title=title, subtitle=subtitle)
-    log.info('What the network will see of it: %s', file)
+    num_classes = len(data.class_names)
+    overrides = parse.architecture_overrides(config)
+    arch = presets.get_architecture(config.model.preset, num_classes=num_classes, overrides=overrides)
+    crop_size = min(arch.crop_size, data.image_size)
+    records_by_class = collections.defaultdict(list)
+    readable = (item for item in source.splits['train'] if item.id not in report['left_out'])
+    for record, item in enumerate(readable):
+        records_by_class[item.label].append(record)
+    counts = [len(records_by_class[label]) for label in range(num_classes)]
+    rows, labels = [], contact_sheet.select_classes(counts)
+    for label in labels:
+        spread = np.linspace(0, counts[label] - 1, min(contact_sheet.IMAGES_PER_CLASS, counts[label]))
+        records = np.array(records_by_class[label], np.int64)[spread.astype(int)]
+        images = _augmented_samples(config, data, records, crop_size)
+        rows.append(contact_sheet.ClassRow(data.class_descriptions[label], counts[label], images))
+    title = f'{data.name}: {sum(counts):,} training images of {num_classes:,} classes'
+    subtitle = f'as the network will see them: {crop_size} of {data.image_size} pixels, randomly mirrored and lit'
+    if len(labels) < num_classes:
+        subtitle += f'; {len(labels)} of the classes, from the smallest to the largest'
+    contact_sheet.draw_contact_sheet(rows, data.mean, max(counts), file, title=title, subtitle=subtitle)
+    log.info('Drew what the network will see: %s', file)
 
 
-def _augmented_samples(config: ConfigDict, data: Dataset, numbers: np.ndarray, crop: int) -> list[np.ndarray]:
-    """Training images by their records as the first epoch shows them, uint8 (crop, crop, 3), the mean left in."""
-    from alexnet_jax.data import augment, statistics
+def _augmented_samples(config: ConfigDict, data: Dataset, records: np.ndarray, crop_size: int) -> np.ndarray:
+    """Return those training images as the first epoch shows them, uint8 (n, crop, crop, 3), but with the mean."""
+    from alexnet_jax.data import augment, pipeline
 
-    settings, records = config.augment, data.split('train')
-    eigenvalues, eigenvectors = statistics.select_pca_basis(settings.colors, data.eigenvalues, data.eigenvectors)
-    drawn = augment.sample_augmentations(
-        config.seed,
-        np.zeros_like(numbers),
-        numbers,
-        side=data.side,
-        crop=crop,
-        mirror=settings.mirror,
-        lighting=settings.lighting,
-        deviation=settings.lighting_deviation,
-        eigenvalues=eigenvalues,
-        eigenvectors=eigenvectors,
-    )
-    seen = []
-    for place, record in enumerate(numbers):
-        top, left, mirror, lighting = drawn.one(place)
-        image = augment.cut(records[int(record)][0], top, left, mirror, np.empty((crop, crop, 3), np.uint8))
-        seen.append(np.clip(np.rint(image + lighting), 0, 255).astype(np.uint8))
-    return seen
+    augmentation = parse.augmentation(config, data.pca_basis, crop_size)
+    train_data = pipeline.TrainPipeline(data.split('train'), augmentation, seed=config.seed, batch_size=1)
+    return augment.preview_images(train_data.examples(np.zeros_like(records), records))

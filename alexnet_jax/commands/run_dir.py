@@ -16,18 +16,29 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax import cli
+from alexnet_jax.commands import prepare
 from alexnet_jax.config import validate
 from alexnet_jax.data import remote_storage
+from alexnet_jax.distributed import consistency, heartbeat, initialize
+from alexnet_jax.distributed.peer import Timeouts
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import atomic_io
 
-CONFIG, RUN, CHECKPOINTS, LOCK = 'config.json', 'run.json', 'checkpoints', '.training'
+CONFIG_FILE, RUN_FILE, CHECKPOINTS_DIR, LOCK_FILE = 'config.json', 'run.json', 'checkpoints', '.training'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy')
+# Fields that may differ between the hosts of one run.
+PER_HOST_FIELDS = (
+    'data.directory',
+    'data.num_threads',
+    'data.prefetch',
+    'machine.compilation_cache',
+    'machine.keep_memory',
+)
 
 log = logging.getLogger(__name__)
 
 
-def made(workdir: str) -> Path:
+def ensure_run_dir(workdir: str) -> Path:
     """The folder, made where it is missing. Raises UserError where it cannot be."""
     try:
         Path(workdir).mkdir(parents=True, exist_ok=True)
@@ -37,30 +48,28 @@ def made(workdir: str) -> Path:
 
 
 @contextlib.contextmanager
-def alone(workdir: str) -> Iterator[None]:
+def lock_run_dir(workdir: str) -> Iterator[None]:
     """Holds the folder against a second training; however this process ends, the system lets go of it."""
     message = f'Another process is training in {workdir}; wait for it to end, or choose another --workdir.'
-    with atomic_io.lock_file(made(workdir) / LOCK, message):
+    with atomic_io.lock_file(ensure_run_dir(workdir) / LOCK_FILE, message):
         yield
 
 
-def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
+def init_or_validate(workdir: str, config: ConfigDict, *, dataset: str) -> None:
     """Begins a run in `workdir`, or goes on with the one there; UserError where that one is another run.
 
     `dataset` is the dataset's checksum: other images are another run. Other versions of the packages warn.
     """
-    folder = made(workdir)
+    folder = ensure_run_dir(workdir)
     atomic_io.clean_temp(folder)
     atomic_io.clean_temp(folder / 'dataset')
     deciding = validate.deciding(config) | {'dataset': dataset}
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES} | {
-        'python': platform.python_version()
-    }
-    begun = read(workdir)
+    versions = _software_versions()
+    begun = read_run(workdir)
     if begun is not None:
         # Another size of the batch is told when the checkpoint is read, and the run goes on.
         deciding['train.batch_size'] = begun['deciding'].get('train.batch_size', config.train.batch_size)
-        if different := validate.differences(_with_later_fields(begun['deciding']), deciding):
+        if different := validate.differences(_fill_new_fields(begun['deciding']), deciding):
             raise UserError(
                 f'{workdir} holds another run: {" ".join(different)} Give another --workdir, or the same settings.'
             )
@@ -75,18 +84,18 @@ def settle(workdir: str, config: ConfigDict, *, dataset: str) -> None:
             )
     commands = (begun or {}).get('commands', []) + [[time.strftime('%Y-%m-%d %H:%M:%S'), ' '.join(sys.argv)]]
     atomic_io.write_json(
-        folder / RUN,
+        folder / RUN_FILE,
         {
             'deciding': deciding,
-            'data.directory': _address(config.data.directory),
+            'data.directory': _absolute_path(config.data.directory),
             'versions': (begun or {}).get('versions', versions),
             'commands': commands,
         },
     )
-    atomic_io.write_json(folder / CONFIG, validate.flat(config))
+    atomic_io.write_json(folder / CONFIG_FILE, validate.flat(config))
 
 
-def _with_later_fields(begun: dict[str, object]) -> dict[str, object]:
+def _fill_new_fields(begun: dict[str, object]) -> dict[str, object]:
     """What decided a run, with the fields that came after it began: each defaults to what had been the only way.
 
     Without those that decided then and do so no more.
@@ -96,38 +105,38 @@ def _with_later_fields(begun: dict[str, object]) -> dict[str, object]:
     return validate.deciding(default) | still
 
 
-def _address(directory: str) -> str:
+def _absolute_path(directory: str) -> str:
     """Of a dataset, wherever one stands; one in an object store has it already."""
     on_disk = directory and not remote_storage.is_remote_url(directory)
     return str(Path(directory).expanduser().absolute()) if on_disk else directory
 
 
-def check_room(workdir: str, *, numbers: int) -> None:
+def require_checkpoint_space(workdir: str, *, numbers: int) -> None:
     """The disk has room for the checkpoints of a run, each of so many `numbers` in float32. Raises UserError.
 
     Four of them: the two newest, the best, and the one that is being written; less those that are there already.
     """
-    held = sum(path.name.isdecimal() for path in Path(workdir).glob(f'{CHECKPOINTS}/*'))
+    held = sum(path.name.isdecimal() for path in Path(workdir).glob(f'{CHECKPOINTS_DIR}/*'))
     needed = 4 * numbers * max(1, 4 - held)
     atomic_io.require_free_space(
         workdir, needed, subject='Saving checkpoints', hint='choose a --workdir on another disk'
     )
 
 
-def batch_of(workdir: str, record: dict[str, Any], done: int) -> tuple[int, int]:
+def saved_batch(workdir: str, record: dict[str, Any], done: int) -> tuple[int, int]:
     """The size of the batch, and the examples seen, when a checkpoint with this record was saved after `done` steps.
 
     Version 0.1 did not write them: its runs had one size, that of their beginning.
     """
     if 'seen' in record:
         return record['seen']['batch'], record['seen']['examples']
-    batch = (read(workdir) or {'deciding': {}})['deciding']['train.batch_size']
+    batch = (read_run(workdir) or {'deciding': {}})['deciding']['train.batch_size']
     return batch, batch * done
 
 
-def read(workdir: str) -> dict[str, Any] | None:
+def read_run(workdir: str) -> dict[str, Any] | None:
     """What is known of the run in a folder; None where none began."""
-    file = Path(workdir) / RUN
+    file = Path(workdir) / RUN_FILE
     if not file.exists():
         return None
     try:
@@ -138,11 +147,11 @@ def read(workdir: str) -> dict[str, Any] | None:
         ) from error
 
 
-def as_begun(config: ConfigDict, workdir: str) -> ConfigDict:
+def restore_config(config: ConfigDict, workdir: str) -> ConfigDict:
     """`config` with what decided the run in `workdir`, where its dataset lies too; its own are the machine and
     the sections that say what is asked of the run (evaluate, predict). A line tells where that changes the network.
     """
-    begun = read(workdir) or {'deciding': {}}
+    begun = read_run(workdir) or {'deciding': {}}
     values = {
         field: value
         for field, value in begun['deciding'].items()
@@ -156,3 +165,44 @@ def as_begun(config: ConfigDict, workdir: str) -> ConfigDict:
     config = ConfigDict(config.to_dict())
     config.update_from_flattened_dict(values)
     return config
+
+
+def join_processes(config: ConfigDict, workdir: str, coordinator: str, processes: int, process: int) -> None:
+    """Make this process one of several if the flags or the cluster say so.
+
+    Raises the same UserError in all of them unless they have the same config, software and folder.
+    """
+    info = initialize.detect_process(coordinator, processes, process)
+    if info is None:
+        return
+    shared = Path(workdir) if workdir else prepare.locate_dataset(config, workdir)
+    timeouts = Timeouts(
+        config.machine.join_timeout, config.machine.peer_timeout, config.machine.stall_timeout
+    )
+    heartbeat.start_heartbeat(shared, info.process, info.num_processes, timeouts)
+    if not initialize.join_processes(info, config.machine.join_timeout):
+        heartbeat.stop_heartbeat()
+        return
+    heartbeat.mark_joined(*initialize.process_index_and_count())
+    heartbeat.set_phase('comparing the configs of all processes')
+    consistency.assert_shared_folder(shared, timeouts.peer / 2)
+    consistency.assert_equal_across_hosts(_fingerprint(config))
+    if config.data.directory and not config.predict.images:  # predict needs no dataset
+        dataset_dir = prepare.locate_dataset(config, workdir)
+        consistency.assert_dataset_everywhere(dataset_dir, prepare.is_prepared, timeouts.peer / 2)
+    heartbeat.set_phase('starting')
+
+
+def _fingerprint(config: ConfigDict) -> dict[str, Any]:
+    """Return what must be equal in all processes: fields, versions and this package's own source."""
+    fields = {name: value for name, value in validate.flat(config).items() if name not in PER_HOST_FIELDS}
+    return {
+        **{f'config.{name}': value for name, value in fields.items()},
+        **_software_versions(),
+        'the source of alexnet_jax (its checksum)': consistency.source_checksum(),
+    }
+
+
+def _software_versions() -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return versions | {'python': platform.python_version()}

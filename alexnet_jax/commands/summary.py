@@ -1,4 +1,4 @@
-"""Mode summary: a network on one screen, from arithmetic alone. Needs no dataset, no workdir and no device."""
+"""Mode summary: print a network on one screen, without dataset, workdir or device."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import validate
-from alexnet_jax.models import presets
+from alexnet_jax.config import parse
 from alexnet_jax.models.architecture import (
     Architecture,
     Convolution,
@@ -19,45 +18,49 @@ from alexnet_jax.models.architecture import (
     Pooling,
     ResponseNormalization,
 )
+from alexnet_jax.models.presets import get_architecture
 
-WIDTH = 80  # characters of a narrow terminal
-HEADINGS = ('layers', 'output', 'each sees', 'parameters', 'multiply-adds', 'exchanged')
+# Characters of a narrow terminal.
+WIDTH = 80
+HEADER = ('layers', 'output', 'each sees', 'parameters', 'multiply-adds', 'exchanged')
 
 log = logging.getLogger(__name__)
 
 
 def summary(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
-    """Totals of what is shown; classes from model.num_classes, else the preset's own."""
+    """Log the network's table and return its totals; classes from model.num_classes, else the preset's own."""
     del workdir
-    shape = presets.get(
-        config.model.preset, classes=config.model.num_classes or None, **validate.variations(config)
+    arch = get_architecture(
+        config.model.preset,
+        num_classes=config.model.num_classes or None,
+        overrides=parse.architecture_overrides(config),
     )
-    log.info('%s', '\n'.join(lines(shape)))
+    log.info('%s', '\n'.join(format_summary(arch)))
     return {
-        'network': shape.name,
-        'columns': shape.columns,
-        'crop': shape.crop,
-        'classes': shape.classes,
-        'parameters': sum(shape.parameters().values()),
-        'multiply_adds': sum(shape.multiply_adds().values()),
-        'exchanged': sum(shape.exchanged().values()),
+        'network': arch.name,
+        'columns': arch.columns,
+        'crop': arch.crop_size,
+        'classes': arch.num_classes,
+        'parameters': sum(arch.parameter_counts().values()),
+        'multiply_adds': sum(arch.macs().values()),
+        'exchanged': sum(arch.numbers_exchanged().values()),
     }
 
 
-def lines(shape: Architecture) -> list[str]:
-    """The screen: a heading, a table with a row for each shape on the way, totals, and what the table leaves out."""
-    parameters, products, exchanged = shape.parameters(), shape.multiply_adds(), shape.exchanged()
-    others = (
-        f' (also {", ".join(map(str, shape.other_crops))})' if shape.crop not in shape.other_crops else ''
-    )
-    columns = 'one column' if shape.columns == 1 else f'{shape.columns} columns'
-    rows = [HEADINGS, *_rows(shape), _row('total', '', '', *map(_sum, (parameters, products, exchanged)))]
+def format_summary(arch: Architecture) -> list[str]:
+    """Return the lines of the screen: a heading, a row per output shape, totals, and notes on the settings."""
+    counts = arch.parameter_counts(), arch.macs(), arch.numbers_exchanged()
+    total = _format_row('total', '', '', *(sum(by_layer.values()) for by_layer in counts))
+    rows = [HEADER, *_layer_rows(arch), total]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = ['  '.join(_placed(row, widths)).rstrip() for row in rows]
+    table = ['  '.join(_align(row, widths)).rstrip() for row in rows]
     rule = '-' * max(map(len, table))
+    columns = 'one column' if arch.columns == 1 else f'{arch.columns} columns'
+    also = ''
+    if arch.equivalent_crops and arch.crop_size not in arch.equivalent_crops:
+        also = f' (also {", ".join(map(str, arch.equivalent_crops))})'
     return [
-        f'{shape.name}: {columns}, crops of {shape.crop} pixels{others if shape.other_crops else ""}, '
-        f'{shape.classes:,} classes',
+        f'{arch.name}: {columns}, crops of {arch.crop_size} pixels{also}, {arch.num_classes:,} classes',
         '',
         table[0],
         rule,
@@ -65,77 +68,73 @@ def lines(shape: Architecture) -> list[str]:
         rule,
         table[-1],
         '',
-        *(part for note in _notes(shape) for part in textwrap.wrap(note, WIDTH, subsequent_indent='  ')),
+        *(line for note in _notes(arch) for line in textwrap.wrap(note, WIDTH, subsequent_indent='  ')),
     ]
 
 
-def _rows(shape: Architecture) -> list[tuple[str, ...]]:
-    """One for each layer with weights or another shape; those that leave the shape as it is stand beside it."""
-    parameters, products, exchanged = shape.parameters(), shape.multiply_adds(), shape.exchanged()
-    points, kernels, rows = shape.points(), shape.kernel_shapes(), []
-    for layer in shape.layers:
+def _layer_rows(arch: Architecture) -> list[tuple[str, ...]]:
+    """Return a row per layer with a kernel or a window; the layers after it, which keep its shape, share its row."""
+    counts = arch.parameter_counts(), arch.macs(), arch.numbers_exchanged()
+    shapes, kernels, rows = arch.activation_shapes(), arch.kernel_shapes(), []
+    for layer in arch.layers:
         name = layer.name
         if not isinstance(layer, Convolution | Dense | Pooling):
             rows[-1] = (f'{rows[-1][0]} {name}', *rows[-1][1:])
             continue
-        sees = [str(layer.window)] * 2 if isinstance(layer, Pooling) else map(str, kernels[name][:-1])
+        sees = (layer.window, layer.window) if isinstance(layer, Pooling) else kernels[name][:-1]
         stride = '' if isinstance(layer, Dense) or layer.stride == 1 else f' /{layer.stride}'
-        numbers = (each.get(name, 0) for each in (parameters, products, exchanged))
-        rows.append(_row(name, 'x'.join(map(str, points[name])), 'x'.join(sees) + stride, *numbers))
+        numbers = (by_layer.get(name, 0) for by_layer in counts)
+        rows.append(_format_row(name, _format_shape(shapes[name]), _format_shape(sees) + stride, *numbers))
     rows[-1] = (f'{rows[-1][0]} prob', *rows[-1][1:])
     return rows
 
 
-def _row(name: str, output: str, sees: str, *numbers: int) -> tuple[str, ...]:
+def _format_shape(shape: tuple[int, ...]) -> str:
+    return 'x'.join(map(str, shape))
+
+
+def _format_row(name: str, output: str, sees: str, *numbers: int) -> tuple[str, ...]:
     return name, output, sees, *(f'{number:,}' if number else '' for number in numbers)
 
 
-def _sum(numbers: dict[str, int]) -> int:
-    return sum(numbers.values())
+def _align(row: tuple[str, ...], widths: list[int]) -> list[str]:
+    """Pad text on the right, and numbers, from the fourth cell on, on the left."""
+    text = [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
+    return text + [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
 
 
-def _placed(row: tuple[str, ...], widths: list[int]) -> list[str]:
-    """Words to the left, numbers to the right."""
-    return [
-        cell.rjust(width) if place > 2 else cell.ljust(width)
-        for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]
-
-
-def _notes(shape: Architecture) -> list[str]:
-    """What the table cannot show: how it normalizes and drops out, what it weighs, what the last heading means."""
+def _notes(arch: Architecture) -> list[str]:
+    """Return what the table cannot show: normalization, pooling, dropout, size, and what `exchanged` counts."""
     notes = []
-    for norm, names in _alike(shape, ResponseNormalization).items():
-        divided = ' divided by n' if norm.divided else ''
-        over = '' if shape.columns == 1 else ", within each column's maps"
+    for norm, names in _group_by_settings(arch, ResponseNormalization).items():
+        over_n = ' divided by n' if norm.alpha_over_n else ''
+        within = '' if arch.columns == 1 else ", within each column's maps"
         notes.append(
-            f'{names}: k {norm.k:g}, n {norm.n}, alpha {norm.alpha:g}{divided}, beta {norm.beta:g}{over}'
+            f'{names}: k {norm.k:g}, n {norm.n}, alpha {norm.alpha:g}{over_n}, beta {norm.beta:g}{within}'
         )
-    for pool, names in _alike(shape, Pooling).items():
+    for pool, names in _group_by_settings(arch, Pooling).items():
         kind = {'max': 'the largest number', 'average': 'the mean'}[pool.kind]
         notes.append(f'{names}: {kind} of each window')
-    for drop, names in _alike(shape, Dropout).items():
-        way = (
-            f'divides by {drop.keep:g} in training'
-            if drop.inverted
-            else f'multiplies by {drop.keep:g} at test'
-        )
-        notes.append(f'{names}: keeps each number with probability {drop.keep:g}; {way}')
-    mebibytes = 4 * _sum(shape.parameters()) / 2**20
-    notes.append(f'parameters: {mebibytes:,.1f} MiB in float32; a checkpoint holds their velocity too')
-    if shape.exchanged():
-        others = 'the other' if shape.columns == 2 else 'the others'
+    for dropout, names in _group_by_settings(arch, Dropout).items():
+        keep = f'{dropout.keep_prob:g}'
+        scaling = f'divides by {keep} in training' if dropout.inverted else f'multiplies by {keep} at test'
+        notes.append(f'{names}: keeps each number with probability {keep}; {scaling}')
+    mebibytes = 4 * sum(arch.parameter_counts().values()) / 2**20
+    notes.append(f'parameters: {mebibytes:,.1f} MiB in float32; a checkpoint also holds their velocity')
+    if arch.numbers_exchanged():
+        others = 'the other' if arch.columns == 2 else 'the others'
         notes.append(
-            f'exchanged: what each column sends to {others} for each image, forward; as many gradients come back'
+            f'exchanged: what each column sends to {others} per image in the forward pass; the backward pass sends as '
+            'many gradients'
         )
     return notes
 
 
-def _alike(shape: Architecture, record: type) -> dict[Any, str]:
-    """The layers of a kind by their settings, with the names of those that share them."""
-    found: dict[Any, str] = {}
-    for layer in shape.layers:
-        if isinstance(layer, record):
+def _group_by_settings(arch: Architecture, kind: type) -> dict[Any, str]:
+    """Return the layers of a kind by their settings, each with the names of those that share them."""
+    names: dict[Any, str] = {}
+    for layer in arch.layers:
+        if isinstance(layer, kind):
             settings = dataclasses.replace(layer, name='')
-            found[settings] = f'{found[settings]}, {layer.name}' if settings in found else layer.name
-    return found
+            names[settings] = f'{names[settings]}, {layer.name}' if settings in names else layer.name
+    return names

@@ -1,4 +1,4 @@
-"""Mode train: from a config and a folder to a trained network, its figure and its pictures."""
+"""--mode=train: trains a network from a config in a folder, and reports its error with pictures."""
 
 from __future__ import annotations
 
@@ -14,282 +14,307 @@ import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax.checkpoint.manager import CheckpointManager
-from alexnet_jax.commands import consistency, evaluate, factories, final_report, training_plan
-from alexnet_jax.commands import run_dir as folder
+from alexnet_jax.commands import consistency, evaluate, factories, final_report, run_dir, training_plan
 from alexnet_jax.config import validate
 from alexnet_jax.data import dataset, pipeline, prefetch
 from alexnet_jax.distributed import initialize, sync
-from alexnet_jax.distributed.mesh import batch_sharding, compiler_options, is_primary
-from alexnet_jax.models.alexnet import AlexNet
+from alexnet_jax.distributed.initialize import is_primary
+from alexnet_jax.distributed.sharding import batch_sharding
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.runtime import signals
-from alexnet_jax.train import loop, nonfinite, optimizer, schedule, train_step
+from alexnet_jax.train import nonfinite
+from alexnet_jax.train.loop import LoopSchedule, MetricAccumulator, NonFiniteLoss, TrainLoop
 from alexnet_jax.train.metrics_writer import MetricsWriter, read_metrics
 from alexnet_jax.train.profiler import Profiler
+from alexnet_jax.train.schedule import ReduceOnPlateau
 from alexnet_jax.train.timing import PhaseTimer
+from alexnet_jax.train.train_step import TrainState
 
 PROFILE_DIR = 'profile'  # the folder of traces in the workdir
 
 log = logging.getLogger(__name__)
 
 
-def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
-    """Goes on with the run in `workdir` or begins it; the content of result.json.
-
-    What does not fit is refused before the folder is made, and so is a folder in which another process trains.
-    """
-    mesh = factories.mesh_of(config, factories.outline(config))  # first: one that cannot be costs no images
-    data = factories.open_dataset(config, workdir)
-    shape = factories.architecture_of(config, data)
-    factories.check_cache(config, data, mesh)
-    stream = factories.training_of(config, data, shape, mesh)
-    consistency.compare({'the dataset (its checksum)': data.checksum})
-    plateau = training_plan.make_plateau(config, data.counts)
-    plan = training_plan.make_loop_schedule(config, stream, shape.parameters(), plateau)
-    evaluate.check_figure(config, data.counts)
-    if not (Path(workdir) / folder.CHECKPOINTS).exists():
-        evaluate.check_step(config, plan, [])
-    with (
-        folder.alone(workdir) if is_primary() else contextlib.nullcontext(),
-        signals.Stop(together=initialize.many()) as stop,
-    ):
-        return run_training(config, workdir, data, shape, mesh, stream, plateau, plan, stop)
-
-
-def run_training(
-    config: ConfigDict,
-    workdir: str,
-    data: dataset.Dataset,
-    shape: Architecture,
-    mesh: jax.sharding.Mesh,
-    stream: pipeline.TrainPipeline,
-    plateau: schedule.ReduceOnPlateau | None,
-    plan: loop.LoopSchedule,
-    stop: signals.Stop,
-) -> dict[str, Any]:
-    """The run itself: it continues from its own newest whole checkpoint, else begins from weights drawn by its seed."""
-    began = time.perf_counter()
-    if is_primary():
-        folder.check_room(workdir, numbers=2 * sum(shape.parameters().values()))
-        folder.settle(workdir, config, dataset=data.checksum)
-    for line in training_plan.describe_run(config, data, shape, plan, workdir) + factories.describe(
-        shape, mesh
-    ):
-        log.info('%s', line)
-    with (
-        MetricsWriter(workdir, tensorboard=config.log.tensorboard, writer=is_primary()) as journal,
-        Profiler(validate.profile(config), Path(workdir) / PROFILE_DIR) as profile,
-        # However the run ends, a save that was begun becomes whole before the process does.
-        contextlib.closing(
-            CheckpointManager(Path(workdir) / folder.CHECKPOINTS, keep_every=config.checkpoint.keep_every_steps)
-        ) as checkpoints,
-    ):
-        network = factories.network_of(config, shape)
-        run = RunContext(config, workdir, data, network, mesh, stream, plateau, stop, journal, profile, checkpoints)
-        with stop.leaving('nothing was done since the last checkpoint; run the same command to go on.'):
-            checkpoints.require_fresh_run(any(row['step'] for row in read_metrics(workdir)))
-            start = restore_or_init(run)
-            if is_primary() and not (Path(workdir) / final_report.EXAMPLES).exists():
-                final_report.draw_examples(stream, data, workdir, mean_kind=config.augment.mean)
-        ended = start.done >= start.plan.last or bool(plateau and plateau.over)
-        evaluate.check_step(config, start.plan, checkpoints.steps(), ended=ended)
-        run.ledger.add('start', time.perf_counter() - began)
-        return finish_run(run, train_with_recovery(run, start))
-
-
 @dataclasses.dataclass(frozen=True)
 class RunContext:
-    """What one run holds from its beginning to its end."""
+    """What a run trains, on which data and devices, and where."""
 
     config: ConfigDict
     workdir: str
     data: dataset.Dataset
-    network: AlexNet
+    arch: Architecture
     mesh: jax.sharding.Mesh
-    stream: pipeline.TrainPipeline  # as of a run that nothing changed: no other batch before, nothing skipped
-    plateau: schedule.ReduceOnPlateau | None
-    stop: signals.Stop
-    journal: MetricsWriter
-    profile: Profiler
-    checkpoints: CheckpointManager
-    ledger: PhaseTimer = dataclasses.field(default_factory=PhaseTimer)
+    # As of a run that nothing changed: no other batch size before, nothing skipped.
+    train_data: pipeline.TrainPipeline
+    plateau: ReduceOnPlateau | None
 
     @property
-    def key(self) -> jax.Array:
-        """What the weights and the masks are drawn by."""
-        return jax.random.key(self.config.seed)
+    def checkpoint_dir(self) -> Path:
+        """Return the folder of the run's checkpoints."""
+        return Path(self.workdir) / run_dir.CHECKPOINTS_DIR
 
-    def plan(self, stream: pipeline.TrainPipeline, done: int = 0) -> loop.LoopSchedule:
-        """Steps, cadences and rates along a stream."""
-        layers = self.network.architecture.parameters()
-        return training_plan.make_loop_schedule(self.config, stream, layers, self.plateau, done)
+    def make_schedule(self, train_data: pipeline.TrainPipeline, step: int = 0) -> LoopSchedule:
+        """Return the schedule of a run over `train_data` of which `step` steps are done."""
+        layers = self.arch.parameter_counts()
+        return training_plan.make_loop_schedule(self.config, train_data, layers, self.plateau, step)
+
+    def key(self, number: int) -> jax.Array:
+        """Return the key of the weights (0) or of the dropout masks (1)."""
+        return jax.random.fold_in(jax.random.key(self.config.seed), number)
 
 
 class ResumePoint(NamedTuple):
-    """Where a run stands: steps done, state, sums since the last row, the stream behind the examples it has seen and
-    its plan, ranges that are skipped, and whether a signal left the validation of this state.
+    """Where a run stands after `step` steps.
+
+    `metrics` are the sums since the last row, `train_data` begins behind the examples seen so far, `skipped` are the
+    ranges to skip, and `unvalidated` says that a signal interrupted the validation of this state.
     """
 
-    done: int
-    state: train_step.TrainState
-    tally: loop.MetricAccumulator
-    stream: pipeline.TrainPipeline
-    plan: loop.LoopSchedule
+    step: int
+    state: TrainState
+    metrics: MetricAccumulator
+    train_data: pipeline.TrainPipeline
+    schedule: LoopSchedule
     skipped: pipeline.SkipRanges = ()
     unvalidated: bool = False
 
-    def images(self) -> pipeline.TrainPipeline:
-        """The stream without what is skipped."""
-        return self.stream.skipping(self.skipped)
+    def examples(self) -> pipeline.TrainPipeline:
+        """Return the training data without what is skipped."""
+        return self.train_data.with_skips(self.skipped)
 
 
-def restore_or_init(run: RunContext) -> ResumePoint:
-    """The newest whole checkpoint's, else a fresh network's. The plateau is put where it was."""
-    shape, config = run.network.architecture, run.config
-    if not run.checkpoints.steps():
-        run.journal.truncate_after(0)
-        fresh = factories.network_of(config, shape, key=jax.random.fold_in(run.key, 0))
+def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
+    """Resume the run in `workdir` or begin it; return the content of result.json.
+
+    What does not fit raises UserError before the folder is made, and so does a folder in which another process trains.
+    """
+    # First the mesh: a wrong one costs no preparation.
+    mesh = factories.make_device_mesh(config, factories.preset_architecture(config))
+    data = factories.open_or_prepare_dataset(config, workdir)
+    arch = factories.make_architecture(config, data)
+    factories.require_cache_fits(config, data, mesh)
+    train_data = factories.make_train_pipeline(config, data, arch, mesh)
+    consistency.assert_equal_across_hosts({'the dataset (its checksum)': data.checksum})
+    plateau = training_plan.make_plateau(config, data.counts)
+    context = RunContext(config, workdir, data, arch, mesh, train_data, plateau)
+    evaluate.check_report_split(config, data.counts)
+    if not context.checkpoint_dir.exists():
+        evaluate.check_report_step(config, context.make_schedule(train_data), [])
+    with (
+        run_dir.lock_run_dir(workdir) if is_primary() else contextlib.nullcontext(),
+        signals.SignalHandler(multi_process=initialize.is_multi_process()) as handler,
+    ):
+        return run_training(context, handler)
+
+
+def run_training(context: RunContext, handler: signals.SignalHandler) -> dict[str, Any]:
+    """Train from the newest whole checkpoint, else from weights drawn by the seed; return the result."""
+    began = time.perf_counter()
+    config, workdir, arch, train_data = context.config, context.workdir, context.arch, context.train_data
+    if is_primary():
+        run_dir.require_checkpoint_space(workdir, numbers=2 * sum(arch.parameter_counts().values()))
+        run_dir.init_or_validate(workdir, config, dataset=context.data.checksum)
+    num_steps = context.make_schedule(train_data).num_steps
+    for line in training_plan.describe_run(config, context.data, arch, num_steps, workdir):
+        log.info('%s', line)
+    for line in factories.describe_placement(arch, context.mesh):
+        log.info('%s', line)
+    with (
+        MetricsWriter(workdir, tensorboard=config.log.tensorboard, enabled=is_primary()) as writer,
+        Profiler(validate.profile(config), Path(workdir) / PROFILE_DIR) as profiler,
+        # However the run ends, a save that was begun becomes whole before the process does.
+        contextlib.closing(
+            CheckpointManager(context.checkpoint_dir, keep_every=config.checkpoint.keep_every_steps)
+        ) as checkpoints,
+    ):
+        trainer = Trainer(context, handler, writer, profiler, checkpoints)
+        with handler.interruptible('nothing was done since the last checkpoint; run the same command to resume.'):
+            checkpoints.require_fresh_run(any(row['step'] for row in read_metrics(workdir)))
+            start = trainer.restore_or_init()
+            if is_primary() and not (Path(workdir) / final_report.EXAMPLES_FILE).exists():
+                final_report.draw_examples(train_data, context.data, workdir)
+        evaluate.check_report_step(
+            config, start.schedule, checkpoints.steps(), ended=trainer.is_finished(start)
+        )
+        trainer.timer.add('start', time.perf_counter() - began)
+        return trainer.finish(trainer.train_with_recovery(start))
+
+
+class Trainer:
+    """Takes one run from its first or newest state to its result."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        handler: signals.SignalHandler,
+        writer: MetricsWriter,
+        profiler: Profiler,
+        checkpoints: CheckpointManager,
+    ):
+        self.context, self.handler, self.writer = context, handler, writer
+        self.profiler, self.checkpoints, self.timer = profiler, checkpoints, PhaseTimer()
+        self.model = factories.make_network(context.config, context.arch)
+
+    def is_finished(self, point: ResumePoint) -> bool:
+        """Return whether no step is left to do."""
+        plateau = self.context.plateau
+        return point.step >= point.schedule.num_steps or bool(plateau and plateau.finished)
+
+    def restore_or_init(self) -> ResumePoint:
+        """Return the newest whole checkpoint's state, else a fresh network's; the plateau is set accordingly."""
+        context, config, plateau = self.context, self.context.config, self.context.plateau
+        if plateau:
+            plateau.reset()
+        if not self.checkpoints.steps():
+            self.writer.truncate_after(0)
+            model = factories.make_network(config, context.arch, key=context.key(0))
+            state = factories.init_state(config, model, context.mesh)
+            schedule = context.make_schedule(context.train_data)
+            return ResumePoint(0, state, MetricAccumulator(), context.train_data, schedule)
+        like = factories.abstract_checkpoint(config, context.arch, context.mesh)
+        step, arrays, record = self.checkpoints.restore(like)
+        self.writer.truncate_after(step)
+        log.info('Resuming from the checkpoint of step %d.', step)
+        if plateau:
+            plateau.load_state_dict(record['plateau'])
+        batch_size, seen = run_dir.saved_batch(context.workdir, record, step)
+        if batch_size != config.train.batch_size:
+            log.warning(
+                'config.train.batch_size was %d and is now %d: the run resumes after the %s examples it has seen, in '
+                'steps of the new size. The learning rate stays config.train.learning_rate.',
+                batch_size,
+                config.train.batch_size,
+                f'{seen:,}',
+            )
+        skipped = tuple((first, last) for first, last in record.get('skipped', ()))
+        train_data = context.train_data.with_skips(())
+        schedule = context.make_schedule(train_data)
+        # Some of them were seen in batches of another size.
+        if seen != train_data.with_skips(skipped).position(step):
+            train_data.rebase(step, seen)
+            schedule = context.make_schedule(train_data, step)
         return ResumePoint(
-            0, train_step.init_train_state(fresh, run.mesh), loop.MetricAccumulator(), run.stream, run.plan(run.stream)
-        )
-    done, state, record = run.checkpoints.restore(factories.abstract_state(shape, run.mesh))
-    run.journal.truncate_after(done)
-    log.info('Going on from the checkpoint of step %d.', done)
-    if run.plateau:
-        vars(run.plateau).update(record['plateau'])
-    batch, seen = folder.batch_of(run.workdir, record, done)
-    if batch != config.train.batch_size:
-        log.warning(
-            'config.train.batch_size was %d and is now %d: the run goes on behind the %s examples it has seen, in steps '
-            'of the new size; the rate stays what config.train.learning_rate says.',
-            batch,
-            config.train.batch_size,
-            f'{seen:,}',
-        )
-    skipped = tuple((first, last) for first, last in record.get('skipped', ()))
-    stream, plan = run.stream.skipping(()), run.plan(run.stream)
-    if seen != stream.skipping(skipped).position(done):  # some of them were seen in batches of another size
-        stream.go_on(done, seen)
-        plan = run.plan(stream, done)
-    unvalidated = record.get('unvalidated', False)
-    return ResumePoint(done, state, loop.MetricAccumulator(**record['tally']), stream, plan, skipped, unvalidated)
-
-
-def train_with_recovery(run: RunContext, start: ResumePoint) -> ResumePoint:
-    """All steps from there, going back where the loss explodes and the config says so; where the run stands then."""
-    while start.unvalidated or start.done < start.plan.last and not (run.plateau and run.plateau.over):
-        try:
-            state, done = run_loop(run, start)
-            return start._replace(done=done, state=state, unvalidated=False)
-        except loop.NonFiniteLoss as end:
-            end = nonfinite.with_examples(end, start.images(), run.workdir)
-            if run.config.train.on_nonfinite == 'stop':
-                raise end from None
-            skipped = nonfinite.ranges_to_skip(end, start.images())
-            run.checkpoints.delete_after(nonfinite.first_bad_step(end))
-            if run.plateau:
-                vars(run.plateau).update(vars(training_plan.make_plateau(run.config, run.data.counts)))
-            start = restore_or_init(run)._replace(skipped=skipped)
-    return start
-
-
-def run_loop(run: RunContext, start: ResumePoint) -> tuple[train_step.TrainState, int]:
-    """The steps from where the run stands to the last one, and its number."""
-    config, stream = run.config, start.images()
-    held = factories.cache_of(config, run.data, run.mesh)
-    made = made_step(run, held.images if held else None)
-    cached = stream.without_pixels(held.labels) if held else stream
-    batches = cached.batches(start.done, start.plan.last)
-    with prefetch.prefetch_to_device(batches, batch_sharding(run.mesh), ahead=config.data.prefetch) as fed:
-        return loop.run(
-            made,
-            start.state,
-            fed,
-            start.plan,
-            run.journal,
-            first=start.done,
-            unvalidated=start.unvalidated,
-            tally=start.tally,
-            evaluate=make_validator(run),
-            save=make_saver(run, start.skipped, stream),
-            stop=sync.Agreement(run.stop, run.mesh) if initialize.many() else run.stop,
-            leaving=run.stop.leaving,
-            check=run.checkpoints.raise_if_save_failed,
-            plateau=run.plateau,
-            standstill=training_plan.make_stalled_loss_detector(config, len(run.data.classes)),
-            profile=run.profile,
-            skipped=stream.skipped_before,
-            ledger=run.ledger,
-            shares=config.log.time_breakdown,
+            step,
+            TrainState.from_state_dict(arrays),
+            MetricAccumulator(**record['tally']),
+            train_data,
+            schedule,
+            skipped,
+            record.get('unvalidated', False),
         )
 
+    def train_with_recovery(self, point: ResumePoint) -> ResumePoint:
+        """Run all steps from `point`; where the loss is not finite, go back and skip examples if the config says so."""
+        while point.unvalidated or not self.is_finished(point):
+            try:
+                state, step = self._run_loop(point)
+                return point._replace(step=step, state=state, unvalidated=False)
+            except NonFiniteLoss as error:
+                error = nonfinite.with_examples(error, point.examples(), self.context.workdir)
+                if self.context.config.train.on_nonfinite == 'stop':
+                    raise error from None
+                skipped = nonfinite.ranges_to_skip(error, point.examples())
+                self.checkpoints.delete_after(nonfinite.first_bad_step(error))
+                point = self.restore_or_init()._replace(skipped=skipped)
+        return point
 
-def made_step(run: RunContext, images: jax.Array | None) -> Callable[..., Any]:
-    """The compiled step as the config has it; `images` are those that the devices hold themselves."""
-    train = run.config.train
-    layers = tuple(run.network.architecture.parameters())
-    return train_step.make_train_step(
-        run.network,
-        optimizer.paper_sgd(
-            layers, momentum=train.momentum, decay=train.weight_decay, decay_biases=train.decay_biases
-        ),
-        run.mesh,
-        mean=run.data.mean,
-        mean_kind=run.config.augment.mean,
-        key=jax.random.fold_in(run.key, 1),
-        accumulate=train.grad_accumulation,
-        images=images,
-        compiler_options=compiler_options(run.config.machine.ynnpack_dots_only),
-    )
-
-
-def make_validator(run: RunContext) -> Callable[[train_step.TrainState, int], dict[str, float] | None]:
-    """What gives the rates on the validation split, None where there is none."""
-    if 'validation' not in run.data.counts:
-        return lambda state, done: None
-    center = factories.evaluator_of(run.config, run.data, run.network, run.mesh, views=1)
-    return lambda state, done: center.rates(
-        state['parameters'], factories.scoring_of(run.config, run.data, 'validation', run.mesh)
-    )
-
-
-def make_saver(run: RunContext, skipped: pipeline.SkipRanges, stream: pipeline.TrainPipeline) -> Callable[..., None]:
-    """What saves a state of a run along that stream, as loop.Run.save says."""
-
-    def save(
-        state: train_step.TrainState,
-        done: int,
-        tally: loop.MetricAccumulator,
-        top1_error: float | None,
-        unvalidated: bool = False,
-        overwrite: bool = False,
-    ) -> None:
-        run.journal.flush()
-        seen = {'batch': run.config.train.batch_size, 'examples': stream.position(done)}
-        record: dict[str, Any] = {'tally': vars(tally), 'seen': seen}
-        record |= {'plateau': run.plateau.state()} if run.plateau else {}
-        record |= {'skipped': skipped} if skipped else {}
-        record |= {'unvalidated': True} if unvalidated else {}
-        run.checkpoints.save(done, state, record, top1_error=top1_error, overwrite=overwrite)
-
-    return save
-
-
-def finish_run(run: RunContext, start: ResumePoint) -> dict[str, Any]:
-    """The figure of a run that is through, when all of it is saved."""
-    config, ledger = run.config, run.ledger
-    with ledger.of('checkpoint'):
-        run.checkpoints.wait()
-    run.journal.close_progress()
-    with run.stop.leaving('the training is done and saved, its figure is not; run the same command for it.'):
-        with ledger.of('end'):
-            shape = run.network.architecture
-            number, parameters = evaluate.reported(
-                config, run.checkpoints, shape, run.mesh, start.done, start.state
+    def _run_loop(self, point: ResumePoint) -> tuple[TrainState, int]:
+        """Return the state after the last step, and that step."""
+        context, config, train_data = self.context, self.context.config, point.examples()
+        cache = factories.make_device_cache(config, context.data, context.mesh)
+        train_step = factories.make_step(
+            config,
+            self.model,
+            context.mesh,
+            mean=context.data.mean,
+            key=context.key(1),
+            cached_images=cache.images if cache else None,
+        )
+        inputs = train_data.metadata_only(cache.labels) if cache else train_data
+        host_batches = inputs.batches(point.step, point.schedule.num_steps)
+        handler = self.handler
+        with prefetch.prefetch_to_device(
+            host_batches, batch_sharding(context.mesh), depth=config.data.prefetch
+        ) as batches:
+            loop = TrainLoop(
+                train_step,
+                batches,
+                point.schedule,
+                self.writer,
+                point.step,
+                point.metrics,
+                evaluate=self._make_validator(),
+                save=self._make_saver(point.skipped, train_data),
+                stop_signal=sync.SignalSync(handler, context.mesh) if handler.multi_process else handler,
+                interruptible=handler.interruptible,
+                raise_if_save_failed=self.checkpoints.raise_if_save_failed,
+                plateau=context.plateau,
+                stalled_loss=training_plan.make_stalled_loss_detector(config, len(context.data.class_names)),
+                profiler=self.profiler,
+                skips_before=train_data.skips_before,
+                timer=self.timer,
+                log_time_breakdown=config.log.time_breakdown,
             )
-            result = final_report.conclude(
-                config, run.data, run.network, run.mesh, run.workdir, parameters, number, start.images()
+            return loop.run(point.state, unvalidated=point.unvalidated)
+
+    def _make_validator(self) -> Callable[[TrainState, int], dict[str, float] | None]:
+        """Return what scores a state on the validation split; it returns None if there is no such split."""
+        config, data, mesh = self.context.config, self.context.data, self.context.mesh
+        if 'validation' not in data.counts:
+            return lambda state, step: None
+        evaluator = factories.make_evaluator(config, data, self.model, mesh, num_views=1)
+        return lambda state, step: evaluator.evaluate(
+            state.params, factories.make_eval_pipeline(config, data, 'validation', mesh)
+        )
+
+    def _make_saver(
+        self, skipped: pipeline.SkipRanges, train_data: pipeline.TrainPipeline
+    ) -> Callable[..., None]:
+        """Return what saves a state of a run over `train_data`, as TrainLoop.save says."""
+        batch_size, plateau = self.context.config.train.batch_size, self.context.plateau
+
+        def save(
+            state: TrainState,
+            step: int,
+            metrics: MetricAccumulator,
+            top1_error: float | None,
+            unvalidated: bool = False,
+            overwrite: bool = False,
+        ) -> None:
+            self.writer.flush()
+            seen = {'batch': batch_size, 'examples': train_data.position(step)}
+            record: dict[str, Any] = {'tally': metrics.state_dict(), 'seen': seen}
+            record |= {'plateau': plateau.state_dict()} if plateau else {}
+            record |= {'skipped': skipped} if skipped else {}
+            record |= {'unvalidated': True} if unvalidated else {}
+            self.checkpoints.save(
+                step, state.state_dict(), record, top1_error=top1_error, overwrite=overwrite
             )
-        run.journal.write_timings(start.done, **ledger.take())
-        log.info('%s', run.journal.time_breakdown())
-    return result
+
+        return save
+
+    def finish(self, point: ResumePoint) -> dict[str, Any]:
+        """Wait until all is saved, and write the final report; return its figures."""
+        context = self.context
+        with self.timer.measure('checkpoint'):
+            self.checkpoints.wait()
+        self.writer.close_progress()
+        message = 'the training is done and saved, its final report is not; run the same command for it.'
+        with self.handler.interruptible(message):
+            with self.timer.measure('end'):
+                step, params = evaluate.report_parameters(
+                    context.config, self.checkpoints, context.arch, context.mesh, point.step, point.state
+                )
+                result = final_report.write_final_report(
+                    context.config,
+                    context.data,
+                    self.model,
+                    context.mesh,
+                    context.workdir,
+                    params,
+                    step,
+                    point.examples(),
+                )
+            self.writer.write_timings(point.step, **self.timer.drain())
+            log.info('%s', self.writer.time_breakdown())
+        return result

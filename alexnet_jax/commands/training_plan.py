@@ -1,75 +1,88 @@
-"""Plans: from a config and a dataset to steps, cadences and rates, and the first words about them."""
+"""Build the schedule of a training, and its first log lines, from the config."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.commands import prepare
 from alexnet_jax.config import validate
 from alexnet_jax.data import dataset, pipeline
-from alexnet_jax.train import loop, schedule
+from alexnet_jax.models.architecture import Architecture
+from alexnet_jax.train.loop import LoopSchedule
+from alexnet_jax.train.schedule import LearningRateSchedule, ReduceOnPlateau, layer_learning_rates
 from alexnet_jax.train.stalled_loss import StalledLossDetector
 
 
-def make_plateau(config: ConfigDict, counts: dict[str, int]) -> schedule.ReduceOnPlateau | None:
-    """What steers by the validation error where the config asks for it; refused where nothing is validated."""
+def make_plateau(config: ConfigDict, splits: Iterable[str]) -> ReduceOnPlateau | None:
+    """Return what lowers the learning rate by the validation error, if the config asks for it.
+
+    Raises UserError if there is no validation split.
+    """
     if config.train.schedule != 'plateau':
         return None
-    prepare.check_plateau_split(config, counts, 'the dataset')
-    return schedule.ReduceOnPlateau(config.train.patience, config.train.min_delta)
+    prepare.check_plateau_split(config, list(splits), 'the dataset')
+    return ReduceOnPlateau(config.train.patience, config.train.min_delta)
 
 
-def make_stalled_loss_detector(config: ConfigDict, classes: int) -> StalledLossDetector | None:
-    """What warns of a loss that stays where guessing leaves it, unless log.stalled_loss_steps is 0."""
+def make_stalled_loss_detector(config: ConfigDict, num_classes: int) -> StalledLossDetector | None:
+    """Return what warns of a loss that stays at ln(classes); None if log.stalled_loss_steps is 0."""
     if not config.log.stalled_loss_steps:
         return None
-    return StalledLossDetector(classes, config.log.stalled_loss_steps, initialization=config.model.initialization)
+    steps, initialization = config.log.stalled_loss_steps, config.model.initialization
+    return StalledLossDetector(num_classes, steps, initialization=initialization)
 
 
 def make_loop_schedule(
     config: ConfigDict,
-    stream: pipeline.TrainPipeline,
-    layers: dict[str, int],
-    plateau: schedule.ReduceOnPlateau | None = None,
-    done: int = 0,
-) -> loop.LoopSchedule:
-    """Steps, cadences and rates of the whole run, of which so many steps are done."""
-    per_epoch = len(stream.records) / config.train.batch_size
-    rates = schedule.LearningRateSchedule(
+    train_data: pipeline.TrainPipeline,
+    layers: Iterable[str],
+    plateau: ReduceOnPlateau | None = None,
+    step: int = 0,
+) -> LoopSchedule:
+    """Return the number of steps, cadences and learning rates of the whole run, of which `step` steps are done."""
+    steps_per_epoch = len(train_data.records) / config.train.batch_size
+    epochs_left = config.train.num_epochs - train_data.epoch(step)
+    base = LearningRateSchedule(
         config.train.schedule,
         config.train.learning_rate,
         config.train.num_epochs,
-        drops=validate.drops(config),
+        milestones=validate.drops(config),
         warmup=config.train.warmup_epochs,
+        plateau=plateau,
     )
-    names, factors = tuple(layers), validate.layer_rates(config)
-    evaluates = config.evaluate.every_epochs
+    names, multipliers = tuple(layers), validate.layer_rates(config)
+    bias_multiplier, evaluate_epochs = config.train.bias_lr_multiplier, config.evaluate.every_epochs
 
-    def rate(done: int) -> float:
-        return rates.at(stream.epoch(done)) * (plateau.factor if plateau else 1.0)
+    def learning_rate(step: int) -> float:
+        return base.learning_rate(train_data.epoch(step))
 
-    return loop.LoopSchedule(
-        last=max(1, done + round((config.train.num_epochs - stream.epoch(done)) * per_epoch)),
+    def learning_rates(step: int) -> np.ndarray:
+        return layer_learning_rates(names, learning_rate(step), multipliers, bias_multiplier=bias_multiplier)
+
+    return LoopSchedule(
+        num_steps=max(1, step + round(epochs_left * steps_per_epoch)),
         log_every=config.log.every_steps,
-        evaluate_every=max(1, round(evaluates * per_epoch)) if evaluates else 0,
+        evaluate_every=max(1, round(evaluate_epochs * steps_per_epoch)) if evaluate_epochs else 0,
         save_every=config.checkpoint.every_steps,
-        rate=rate,
-        rates=lambda n: schedule.layer_learning_rates(names, rate(n), factors, biases=config.train.bias_lr_multiplier),
-        epoch=stream.epoch,
+        learning_rate=learning_rate,
+        learning_rates=learning_rates,
+        epoch=train_data.epoch,
     )
 
 
 def describe_run(
-    config: ConfigDict, data: dataset.Dataset, shape: Any, plan: loop.LoopSchedule, workdir: str
+    config: ConfigDict, data: dataset.Dataset, arch: Architecture, num_steps: int, workdir: str
 ) -> list[str]:
-    """The first words: what is trained, on what, for how long, and where it goes."""
-    parameters = sum(shape.parameters().values())
-    most = 'at most ' if config.train.schedule == 'plateau' else ''
+    """Return the first lines: what is trained, on what, for how long, and where it goes."""
+    num_parameters = sum(arch.parameter_counts().values())
+    at_most = 'at most ' if config.train.schedule == 'plateau' else ''
     return [
-        f'Training {config.name}: the network {shape.name}, {parameters:,} parameters in {shape.columns} column'
-        f'{"s" if shape.columns > 1 else ""}, {shape.crop}-pixel crops',
-        f'on {data.name}: {data.counts["train"]:,} images of {len(data.classes)} classes ({data.note})',
-        f'for {most}{config.train.num_epochs:g} epochs, {plan.last:,} steps of {config.train.batch_size} images; into {workdir}',
+        f'Training {config.name}: the network {arch.name}, {num_parameters:,} parameters in {arch.columns} column'
+        f'{"s" if arch.columns > 1 else ""}, {arch.crop_size}-pixel crops',
+        f'on {data.name}: {data.counts["train"]:,} images of {len(data.class_names)} classes ({data.note})',
+        f'for {at_most}{config.train.num_epochs:g} epochs, {num_steps:,} steps of {config.train.batch_size} images; '
+        f'into {workdir}',
     ]

@@ -10,13 +10,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.checkpoint import manager, manifest, quarantine
-from alexnet_jax.commands import prepare
-from alexnet_jax.commands import run_dir as folder
+from alexnet_jax.commands import prepare, run_dir
 from alexnet_jax.data import dataset
 from alexnet_jax.errors import UserError
 from alexnet_jax.train import metrics_writer
 
-JSON_FILES = (folder.RUN, folder.CONFIG, 'result.json', 'evaluation.json')  # JSON without checksums
+JSON_FILES = (run_dir.RUN_FILE, run_dir.CONFIG_FILE, 'result.json', 'evaluation.json')  # JSON without checksums
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ def verify(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     if not workdir and not config.data.directory:
         raise UserError('Nothing says what to verify; give --workdir or --config.data.directory.')
     found: dict[str, str] = {}
-    if workdir and (Path(workdir) / folder.RUN).exists():
+    if workdir and (Path(workdir) / run_dir.RUN_FILE).exists():
         found = check_run(Path(workdir))
     for directory in dataset_dirs(config, workdir):
         found |= {str(directory / name): fault for name, fault in dataset.find_problems(directory).items()}
@@ -54,11 +53,11 @@ def dataset_dirs(config: ConfigDict, workdir: str) -> list[Path]:
     if workdir and (Path(workdir) / dataset.MANIFEST_FILE).exists():
         return [Path(workdir)]
     try:
-        config = folder.as_begun(config, workdir) if workdir else config
+        config = run_dir.restore_config(config, workdir) if workdir else config
     except UserError:  # run.json is damaged, which is told with the run's files
         log.info('Where the dataset of %s lies is not known; what the config says is looked at.', workdir)
     directory = prepare.locate_dataset(config, workdir)
-    is_run = workdir and (Path(workdir) / folder.RUN).exists()
+    is_run = workdir and (Path(workdir) / run_dir.RUN_FILE).exists()
     return [directory] if is_run or directory.exists() else []
 
 
@@ -74,8 +73,8 @@ def check_run(workdir: Path) -> dict[str, str]:
     ):
         if (workdir / name).exists():
             found[str(workdir / name)] = _check_jsonl(read, workdir)
-    if (workdir / folder.CHECKPOINTS).is_dir():
-        found |= check_checkpoints(workdir / folder.CHECKPOINTS)
+    if (workdir / run_dir.CHECKPOINTS_DIR).is_dir():
+        found |= check_checkpoints(workdir / run_dir.CHECKPOINTS_DIR)
     return found
 
 

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
 from alexnet_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from alexnet_jax.data.augment import Augmentation
+    from alexnet_jax.data.statistics import PcaBasis
+    from alexnet_jax.models.overrides import ArchitectureOverrides
 
 MOST = 10_000_000  # cut-outs of a split
 
@@ -42,16 +47,36 @@ def layer_rates(config: ConfigDict) -> dict[str, float]:
     return factors
 
 
-def variations(config: ConfigDict) -> dict[str, Any]:
-    """How the network departs from its preset: what presets.get takes besides the name and the classes."""
+def architecture_overrides(config: ConfigDict) -> ArchitectureOverrides:
+    """Return the changes to the preset that section `model` asks for."""
+    # Imported here: overrides imports jax.
+    from alexnet_jax.models.overrides import ArchitectureOverrides
+
     model = config.model
     exchange = tuple(filter(None, map(str.strip, model.exchange_layers.split(','))))
-    return {
-        'crop': model.crop_size,
-        'exchange': () if exchange == ('none',) else exchange or None,
-        **{word: model[word] for word in ('activation', 'pooling', 'dropout', 'dropout_position')},
-        'alpha_over_n': model.lrn_alpha_over_n,
-    }
+    return ArchitectureOverrides(
+        crop_size=model.crop_size,
+        exchange_layers=() if exchange == ('none',) else exchange or None,
+        activation=model.activation,
+        pooling=model.pooling,
+        alpha_over_n=model.lrn_alpha_over_n,
+        dropout=model.dropout,
+        dropout_position=model.dropout_position,
+    )
+
+
+def augmentation(config: ConfigDict, dataset_basis: PcaBasis, crop_size: int) -> Augmentation:
+    """Return the random changes of training images that section `augment` asks for."""
+    from alexnet_jax.data.augment import Augmentation
+    from alexnet_jax.data.statistics import select_pca_basis
+
+    return Augmentation(
+        crop_size=crop_size,
+        horizontal_flip=config.augment.horizontal_flip,
+        lighting=config.augment.lighting,
+        lighting_std=config.augment.lighting_std,
+        pca_basis=select_pca_basis(config.augment.pca_basis, dataset_basis),
+    )
 
 
 def counts(config: ConfigDict) -> tuple[int, int, int]:

@@ -14,7 +14,15 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from alexnet_jax.cli import unknown
-from alexnet_jax.config.parse import counts, drops, layer_rates, mesh_shape, profile, variations, wrong
+from alexnet_jax.config.parse import (
+    architecture_overrides,
+    counts,
+    drops,
+    layer_rates,
+    mesh_shape,
+    profile,
+    wrong,
+)
 from alexnet_jax.config.schema import DECIDING, FIELDS, MACHINE
 from alexnet_jax.errors import UserError
 
@@ -122,7 +130,7 @@ def _words() -> dict[str, Collection[str]]:
         'model.preset': presets.PRESETS,
         'model.activation': ('', *overrides.ACTIVATIONS),
         'model.pooling': ('', *overrides.POOLINGS),
-        'model.lrn_alpha_over_n': ('', *overrides.ALPHAS),
+        'model.lrn_alpha_over_n': ('', *overrides.ALPHA_OVER_N),
         'model.dropout': ('', *overrides.DROPOUTS),
         'model.dropout_position': ('', *overrides.DROPOUT_POSITIONS),
         'model.initialization': initializers.INITIALIZATIONS,
@@ -140,26 +148,26 @@ def _check_network(config: ConfigDict, images: bool) -> None:
     """The crop fits the layers, the factors name layers, the mesh divides the columns."""
     from alexnet_jax.models import presets
 
-    shape = presets.get(config.model.preset, classes=config.model.num_classes or 2, **variations(config))
+    arch = presets.get_architecture(config.model.preset, num_classes=config.model.num_classes or 2, overrides=architecture_overrides(config))
     for layer in layer_rates(config):
-        if layer not in shape.parameters():
-            known = ', '.join(shape.parameters())
+        if layer not in arch.parameter_counts():
+            known = ', '.join(arch.parameter_counts())
             raise wrong(
                 'train.layer_lr_multipliers',
                 config.train.layer_lr_multipliers,
                 f'factors of layers with weights: {known}',
             )
-    if images and not config.data.directory and shape.crop > config.prepare.image_size:
+    if images and not config.data.directory and arch.crop_size > config.prepare.image_size:
         # An eighth of the side is left for the offsets, as in the paper: 256 for its 224.
-        side = max(shape.crop, round(shape.crop * 8 / 7 / 16) * 16)
+        side = max(arch.crop_size, round(arch.crop_size * 8 / 7 / 16) * 16)
         raise UserError(
-            f'Crops of {shape.crop} pixels cannot be taken from images of {config.prepare.image_size}; '
+            f'Crops of {arch.crop_size} pixels cannot be taken from images of {config.prepare.image_size}; '
             f'raise config.prepare.image_size, to {side}, or lower config.model.crop_size.'
         )
     column = (mesh_shape(config) or (1, 1))[1]
-    if shape.columns % column:
+    if arch.columns % column:
         raise wrong(
-            'mesh', config.mesh, f'a column axis that divides the {shape.columns} columns of {shape.name}'
+            'mesh', config.mesh, f'a column axis that divides the {arch.columns} columns of {arch.name}'
         )
 
 

@@ -1,155 +1,138 @@
-"""Augmentation: what chance decides about one presentation of one image, and what that does to its pixels.
+"""Augmentation of training images: the random crop, flip and color shift of each, and the mean that is subtracted.
 
-Knows neither files nor the order of records. Every draw is a function of (seed, epoch, record) alone, so any
-example can be made again by itself. Only Philox's raw words are used: NumPy promises those from release to
-release, and does not promise what `Generator.normal` and its like make of them.
+Every draw is a function of (seed, epoch, record) alone, so any example can be made again by itself. Only Philox's raw
+words are used: NumPy promises those from release to release, but not the output of `Generator.normal` and its like.
 
-N draws, C colors (red, green, blue), K principal components.
+N examples, C colors (red, green, blue), K principal components. Functions without draws take NumPy and JAX arrays.
 """
 
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
 
+from alexnet_jax.data.statistics import PcaBasis
 from alexnet_jax.errors import UserError
 
 LIGHTING_KINDS = ('eigenvalues', 'deviations', 'none')
 MEAN_KINDS = ('image', 'center', 'channel')
-WORDS_PER_SAMPLE = 6  # of 64 bits per draw: top, left, mirror and one normal for each component
+# Of 64 bits for each example: top, left, mirror and one normal for each component.
+WORDS_PER_SAMPLE = 6
 
 
-class Draw(NamedTuple):
-    """Where the crop begins, in pixels; whether it is mirrored; the RGB shift in gray levels of 0..255."""
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """The random changes of a run's training images, and their strength."""
 
-    top: int
-    left: int
-    mirror: bool
-    lighting: np.ndarray  # float32 (3,)
+    crop_size: int
+    horizontal_flip: bool
+    lighting: str  # one of LIGHTING_KINDS
+    lighting_std: float
+    pca_basis: PcaBasis
 
 
 class AugmentParams(NamedTuple):
-    """N draws side by side."""
+    """The drawn parameters of N examples: corner of the crop in pixels, flip, RGB shift in gray levels of 0..255."""
 
     top: np.ndarray  # int32 (N,)
     left: np.ndarray  # int32 (N,)
     mirror: np.ndarray  # bool (N,)
     lighting: np.ndarray  # float32 (N, 3)
 
-    def one(self, i: int) -> Draw:
-        """The i-th of them."""
-        return Draw(int(self.top[i]), int(self.left[i]), bool(self.mirror[i]), self.lighting[i])
-
 
 def sample_augmentations(
-    seed: int,
-    epochs: np.ndarray,
-    records: np.ndarray,
-    *,
-    side: int,
-    crop: int,
-    mirror: bool,
-    lighting: str,
-    deviation: float,
-    eigenvalues: np.ndarray,
-    eigenvectors: np.ndarray,
+    seed: int, epochs: np.ndarray, records: np.ndarray, augmentation: Augmentation, *, image_size: int
 ) -> AugmentParams:
-    """The draws of N presentations, `records[i]` in `epochs[i]`, each as it would come out alone.
+    """Draw the parameters of N examples, `records[i]` in `epochs[i]`, each as it would be drawn alone.
 
-    Offsets are uniform on 0 .. side - crop inclusive: 33 each way for 256 and 224, as in the 2012 source
-    (the paper's text counts 32). Lighting is section 4.1's shift, once per image and presentation, of
-    normal draws with this `deviation`; `eigenvalues` (3,) and `eigenvectors` (3, 3), as columns, are those
-    of the RGB covariance of pixels in 0..255. A lighting unknown to LIGHTINGS, or a crop that does not fit,
-    is a UserError.
+    Offsets are uniform on 0 .. image_size - crop_size inclusive: 33 each way for 256 and 224, as in the 2012 source
+    (the paper's text counts 32). Lighting is section 4.1's shift, once per image and epoch. Raises UserError if the
+    crop does not fit or the lighting is not one of LIGHTING_KINDS.
     """
-    if not 0 < crop <= side:
-        raise UserError(
-            f'A crop of {crop} pixels does not fit into images of {side} pixels; give 1 to {side}.'
-        )
+    require_crop_fits(augmentation.crop_size, image_size)
+    components_CK = augmentation.lighting_std * pca_components(augmentation.lighting, augmentation.pca_basis)
     words_NW = _philox_words(seed, epochs, records)
-    offsets_N2 = ((words_NW[:, :2] >> np.uint64(32)) * np.uint64(side - crop + 1)) >> np.uint64(32)
-    top_N, left_N = np.ascontiguousarray(offsets_N2.T.astype(np.int32))
-    mirror_N = (words_NW[:, 2] >> np.uint64(63)).astype(bool) & mirror
-    components_CK = deviation * pca_components(lighting, eigenvalues, eigenvectors)
-    return AugmentParams(top_N, left_N, mirror_N, _pca_shift(_standard_normal(words_NW[:, 3:]), components_CK))
+    offsets = np.uint64(image_size - augmentation.crop_size + 1)
+    corners_N2 = ((words_NW[:, :2] >> np.uint64(32)) * offsets) >> np.uint64(32)
+    top_N, left_N = np.ascontiguousarray(corners_N2.T.astype(np.int32))
+    mirror_N = (words_NW[:, 2] >> np.uint64(63)).astype(bool) & augmentation.horizontal_flip
+    if augmentation.lighting == 'none':
+        return AugmentParams(top_N, left_N, mirror_N, np.zeros((len(words_NW), 3), np.float32))
+    return AugmentParams(
+        top_N, left_N, mirror_N, _pca_shift(_standard_normal(words_NW[:, 3:]), components_CK)
+    )
 
 
-def draw(seed: int, epoch: int, record: int, **augmentation) -> Draw:
-    """One draw alone, with the keywords of `draws`: equal to its row in any batch."""
-    return sample_augmentations(seed, np.array([epoch]), np.array([record]), **augmentation).one(0)
+def require_crop_fits(crop_size: int, image_size: int) -> None:
+    """Raise UserError unless a crop of that size fits into square images of `image_size` pixels."""
+    if not 0 < crop_size <= image_size:
+        raise UserError(
+            f'A crop of {crop_size} pixels does not fit into images of {image_size} pixels; choose 1 to {image_size}.'
+        )
 
 
-def pca_components(lighting: str, eigenvalues: np.ndarray, eigenvectors: np.ndarray) -> np.ndarray:
-    """(C, K): the RGB shift in gray levels that a draw of one along each principal component makes.
+def pca_components(lighting: str, pca_basis: PcaBasis) -> np.ndarray:
+    """Return (C, K), the RGB shift in gray levels that a draw of one makes along each principal component.
 
-    `eigenvalues` is the paper's formula, which only makes sense for pixels in [0, 1]: the shift is reckoned
-    there and brought back to 0..255. `deviations` is the 2012 source's: square roots, about twice as
-    strong.
+    `eigenvalues` is the paper's formula, which only makes sense for pixels in [0, 1]: the shift is computed there and
+    scaled back to 0..255. `deviations` is the 2012 source's: square roots, about twice as strong.
     """
     if lighting not in LIGHTING_KINDS:
-        raise UserError(f'No lighting is called {lighting!r}; there are {", ".join(LIGHTING_KINDS)}.')
-    variances_K = np.maximum(np.asarray(eigenvalues, np.float64), 0.0)  # rounding can leave -1e-13
+        raise UserError(f'Unknown lighting {lighting!r}; choose one of {", ".join(LIGHTING_KINDS)}.')
+    # Rounding can leave -1e-13.
+    variances_K = np.maximum(np.asarray(pca_basis.eigenvalues, np.float64), 0.0)
     size_K = {
         'eigenvalues': variances_K / 255.0**2 * 255.0,
         'deviations': np.sqrt(variances_K),
         'none': np.zeros(3),
     }[lighting]
-    return np.asarray(eigenvectors, np.float64) * size_K[None, :]
+    return np.asarray(pca_basis.eigenvectors, np.float64) * size_K[None, :]
 
 
-def cut(image: np.ndarray, top: int, left: int, mirror: bool, out: np.ndarray) -> np.ndarray:
-    """Write the crop of `image` (side, side, 3) there, mirrored or not, into `out` (crop, crop, 3)."""
-    crop = out.shape[0]
-    window = image[top : top + crop, left : left + crop]
-    if mirror:
-        window = window[:, ::-1]
-        for color in range(3):  # by color: three times faster than reversed rows of three-byte pixels
-            out[..., color] = window[..., color]
-    else:
-        out[...] = window
-    return out
+def select_mean(mean: np.ndarray, kind: str, crop_size: int) -> tuple[np.ndarray, bool]:
+    """Return the mean to subtract, float32, and whether it is static: the same (crop, crop, 3) for every crop.
 
-
-def static_mean(mean: np.ndarray, kind: str, crop: int) -> np.ndarray | None:
-    """What is subtracted of every crop alike, float32 (crop, crop, 3), from the mean image (side, side, 3).
-
-    `image` is the paper's text: the mean image is cropped and mirrored as each image is, so there is none (None).
-    `center` is the 2012 source's: the mean's center, for crops of any offset, mirrored or not. `channel` has three
-    numbers, the mean red, green and blue. A kind unknown to MEANS is a UserError.
+    `mean` is the mean image (side, side, 3). `image` is the paper's text: the mean image is cropped and mirrored as
+    each image is, so the whole of it is returned and not static. `center` is the 2012 source's: its center, for crops
+    of any offset, mirrored or not. `channel` is three numbers, the mean red, green and blue. Raises UserError for
+    another kind.
     """
     if kind not in MEAN_KINDS:
-        raise UserError(f'No mean is called {kind!r}; there are {", ".join(MEAN_KINDS)}.')
+        raise UserError(f'Unknown mean {kind!r}; choose one of {", ".join(MEAN_KINDS)}.')
     if kind == 'image':
-        return None
+        return np.asarray(mean, np.float32), False
     if kind == 'center':
-        edge = (len(mean) - crop) // 2
-        return np.ascontiguousarray(mean[edge : edge + crop, edge : edge + crop], np.float32)
+        edge = (len(mean) - crop_size) // 2
+        return np.ascontiguousarray(mean[edge : edge + crop_size, edge : edge + crop_size], np.float32), True
     colors_C = mean.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
-    return np.broadcast_to(colors_C, (crop, crop, 3)).copy()
+    return np.broadcast_to(colors_C, (crop_size, crop_size, 3)).copy(), True
 
 
-def apply(
-    image: np.ndarray, draw: Draw, mean: np.ndarray, *, crop: int, mean_kind: str = 'image'
-) -> np.ndarray:
-    """One finished example, float32 (crop, crop, 3): cut from `image` (side, side, 3), lit, free of the mean.
+def add_lighting(images: Any, lighting: Any) -> Any:
+    """Return float32 images (N, H, W, 3) with the RGB shifts `lighting` (N, 3) added."""
+    return images.astype(np.float32) + lighting[:, None, None, :]
 
-    `mean` is the mean image (side, side, 3), `mean_kind` one of MEANS. The shift is added first and the mean
-    subtracted then, in float32, which is the training step's order: both give the same numbers to the bit.
-    """
-    top, left, mirror, shift = draw
-    pixels = cut(image, top, left, mirror, out=np.empty((crop, crop, 3), np.float32))
-    background = static_mean(mean, mean_kind, crop)
-    if background is None:
-        background = cut(mean, top, left, mirror, out=np.empty((crop, crop, 3), np.float32))
-    return pixels + shift[None, None, :] - background
+
+def mirror_images(images: Any, mirror: Any) -> Any:
+    """Return images (N, H, W, C) with those flipped left to right for which `mirror` (N,) or () is true."""
+    where = images.__array_namespace__().where
+    return where(mirror.reshape(-1, 1, 1, 1), images[:, :, ::-1], images)
+
+
+def preview_images(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return uint8 (N, crop, crop, 3), the examples of a training batch as the network sees them, mean included."""
+    images = mirror_images(add_lighting(batch['image'], batch['lighting']), batch['mirror'])
+    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
 
 
 def _philox_words(seed: int, epochs: np.ndarray, records: np.ndarray) -> np.ndarray:
-    """uint64 (N, WORDS): Philox under the key (seed, epoch), its counter's second word being the record."""
+    """Return uint64 (N, WORDS_PER_SAMPLE), drawn under the key (seed, epoch) with the record in the counter."""
     epochs_N, records_N = np.asarray(epochs).tolist(), np.asarray(records).tolist()
     words_NW = np.empty((len(records_N), WORDS_PER_SAMPLE), np.uint64)
     philox = np.random.Philox(key=0)
-    state = philox.state  # setting the state of one generator costs a fifth of making one for each record
+    # Setting the state of one generator costs a fifth of making one for each record.
+    state = philox.state
     counter, key = state['state']['counter'], state['state']['key']
     key[0] = seed
     for i, (epoch, record) in enumerate(zip(epochs_N, records_N, strict=True)):
@@ -160,11 +143,13 @@ def _philox_words(seed: int, epochs: np.ndarray, records: np.ndarray) -> np.ndar
 
 
 def _standard_normal(words: np.ndarray) -> np.ndarray:
-    """Standard normal float64 of the same shape: the quantile at the middle of one of 2^52 equal steps."""
+    """Return standard normal float64 of the same shape: the quantile at the middle of one of 2^52 equal steps."""
+    from scipy.special import ndtri
+
     return ndtri(((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
 
 
 def _pca_shift(normal_NK: np.ndarray, components_CK: np.ndarray) -> np.ndarray:
-    """float32 (N, C). Summed term by term: a matrix product may round differently with the number of rows."""
+    """Return float32 (N, C). Summed term by term: a matrix product may round differently with the number of rows."""
     terms = [normal_NK[:, k, None] * components_CK[None, :, k] for k in range(3)]
     return (terms[0] + terms[1] + terms[2]).astype(np.float32)

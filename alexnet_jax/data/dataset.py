@@ -1,7 +1,6 @@
-"""A prepared dataset: its records, counts, class names and statistics; whether it is whole and sound.
+"""A prepared dataset: its records, counts, class names and statistics; opening and checking it.
 
-A dataset lies in a directory that any TFDS reader opens; this file alone speaks with TFDS about it. Knows how
-datasets are described, read and checked, not how they come about, and nothing of batches.
+A dataset is a directory that any TFDS reader opens; all TFDS calls about it are in this file.
 """
 
 import dataclasses
@@ -9,18 +8,33 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from alexnet_jax.data import example_proto, image_io
+from alexnet_jax.data.statistics import PcaBasis
 from alexnet_jax.errors import UserError
-from alexnet_jax.runtime import atomic_io
+from alexnet_jax.runtime.atomic_io import file_checksum
 
 MANIFEST_FILE = 'manifest.json'
 STATISTICS_FILE = 'statistics.npz'
-TFDS_FILES = ('dataset_info.json', 'features.json', 'label.labels.txt')  # what TFDS wants beside the shards
-FORMAT_VERSION = 1  # of manifest and records; a dataset of another one is refused
-FULL_CHECK_MAX_BYTES = 2**24  # bytes: files up to this are checked whole at every opening, shards by their size
+# What TFDS needs beside the shards.
+TFDS_FILES = ('dataset_info.json', 'features.json', 'label.labels.txt')
+# Of manifest and records; a dataset of another one is refused.
+FORMAT_VERSION = 1
+# Files up to this size are read and checked at every opening, larger ones and shards by their size only.
+FULL_CHECK_MAX_BYTES = 2**24
+
+
+class RecordSource(Protocol):
+    """Random access to labelled images: a prepared split, or anything like it. Read from several threads at once."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, record: int, /) -> tuple[np.ndarray, int, str]:
+        """Return the image, uint8 (side, side, 3), its label and its id."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,39 +43,40 @@ class Dataset:
 
     directory: str
     name: str
-    classes: tuple[str, ...]  # label -> name
-    words: tuple[str, ...]  # label -> what the class is called: its name, or WordNet's words for it
-    side: int  # pixels; images are (side, side, 3)
+    class_names: tuple[str, ...]  # by label
+    class_descriptions: tuple[str, ...]  # by label: WordNet's words for the class, else its name
+    image_size: int  # pixels; images are (image_size, image_size, 3)
     encoding: str  # jpeg or raw
-    note: str  # where it comes from and how its splits came about
+    note: str  # where the images come from and how the splits were made
     counts: dict[str, int]  # split -> images, in the order train, validation, test; those that exist
-    mean: np.ndarray  # float32 (side, side, 3)
-    covariance: np.ndarray  # float64 (3, 3), of RGB
-    eigenvalues: np.ndarray  # float64 (3,), ascending
-    eigenvectors: np.ndarray  # float64 (3, 3), as columns
+    mean: np.ndarray  # float32 (image_size, image_size, 3)
+    pca_basis: PcaBasis
     checksum: str  # SHA-256 over the manifest, which holds those of all files: the dataset's identity
 
     @property
-    def captions(self) -> tuple[str, ...]:
-        """Label -> a name short enough for a picture: the first of WordNet's words, else the class's name."""
-        called = zip(self.classes, self.words, strict=True)
-        return tuple(name if name == words else words.partition(',')[0] for name, words in called)
+    def short_class_names(self) -> tuple[str, ...]:
+        """The names that fit on a picture, by label: the first of WordNet's words, else the class's name."""
+        pairs = zip(self.class_names, self.class_descriptions, strict=True)
+        return tuple(name if name == text else text.partition(',')[0] for name, text in pairs)
 
-    def split(self, name: str) -> 'Records':
-        """The records of a split. Raises UserError where there is none of the name or its files do not open."""
+    def split(self, name: str) -> 'SplitRecords':
+        """Return the records of a split. Raises UserError if it does not exist or its files do not open."""
         if name not in self.counts:
-            raise UserError(f'{self.directory} has no split {name!r}; it has {", ".join(self.counts)}.')
-        return SplitRecords(self.directory, name, self.side, self.encoding)
+            raise UserError(
+                f'{self.directory} has no split {name!r}; choose one of {", ".join(self.counts)}.'
+            )
+        return SplitRecords(self.directory, name, self.image_size, self.encoding)
 
 
 class SplitRecords:
     """The records of one split, by number. May be read from several threads, and sent to other processes."""
 
-    def __init__(self, directory: str, split: str, side: int, encoding: str):
+    def __init__(self, directory: str, split: str, image_size: int, encoding: str):
+        """Open the split and compare its first record with what TFDS reads. Raises UserError if they differ."""
         import tensorflow_datasets as tfds
 
-        self._of = f'{directory}, split {split}'
-        self._shape = (side, side, 3)
+        self._name = f'{directory}, split {split}'
+        self._shape = (image_size, image_size, 3)
         self._is_raw = encoding == 'raw'
         try:
             builder = tfds.builder_from_directory(directory)
@@ -69,40 +84,38 @@ class SplitRecords:
             self._source = builder.as_data_source(
                 split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
             )
-            # Taking records apart here costs a tenth of what it costs TFDS, which has to agree on what they say.
-            theirs = builder.as_data_source(split, decoders=None if self._is_raw else undecoded)[0]
+            # Parsing records here costs a tenth of what it costs TFDS, which has to read them the same way.
+            expected = builder.as_data_source(split, decoders=None if self._is_raw else undecoded)[0]
             image, label, name = example_proto.decode_example(self._source[0])
-        except Exception as error:  # TFDS and ArrayRecord answer damage with many kinds of exceptions
-            raise UserError(f'{self._of} cannot be opened ({error}); {_hint(directory)}') from error
-        image_theirs = theirs['image'].tobytes() if self._is_raw else theirs['image']
-        if (image_theirs, theirs['label'], theirs['id'].decode()) != (image, label, name):
-            raise UserError(f'{self._of}: TFDS reads its first record differently; {_hint(directory)}')
+        except Exception as error:  # TFDS and ArrayRecord raise many kinds of exceptions for damaged files
+            raise UserError(f'{self._name} cannot be opened ({error}); {_hint(directory)}') from error
+        expected_image = expected['image'].tobytes() if self._is_raw else expected['image']
+        if (expected_image, expected['label'], expected['id'].decode()) != (image, label, name):
+            raise UserError(f'{self._name}: TFDS reads its first record differently; {_hint(directory)}')
 
     def __len__(self) -> int:
-        """The number of images."""
+        """Return the number of images."""
         return len(self._source)
 
     def __getitem__(self, record: int) -> tuple[np.ndarray, int, str]:
-        """Image, uint8 (side, side, 3), read-only where it is stored raw; label; id.
+        """Return the image, uint8 (side, side, 3), read-only if it is stored raw; label; id.
 
-        Raises IndexError beyond the last record (and below 0), UserError where the record is damaged.
+        Raises IndexError beyond the last record (and below 0), UserError if the record is damaged.
         """
-        data, label, name = self._unpacked(record)
+        data, label, name = self.encoded(record)
         if self._is_raw:
             if len(data) != self._shape[0] * self._shape[1] * 3:
                 raise self._damaged(record, f'{len(data)} bytes of pixels')
             return np.frombuffer(data, np.uint8).reshape(self._shape), label, name
-        side = self._shape[0]
-        image = image_io.decode_square_jpeg(data, side, name=f'{self._of}, record {record} ({name})')
+        image = image_io.decode_square_jpeg(
+            data, self._shape[0], name=f'{self._name}, record {record} ({name})'
+        )
         if image.shape != self._shape:
             raise self._damaged(record, f'an image of {image.shape}')
         return image, label, name
 
-    def raw(self, record: int) -> bytes:
-        """The image's bytes as they are stored: a JPEG file, or the pixels."""
-        return bytes(self._unpacked(record)[0])
-
-    def _unpacked(self, record: int) -> tuple[memoryview, int, str]:
+    def encoded(self, record: int) -> tuple[memoryview, int, str]:
+        """Return the image's bytes as they are stored (a JPEG file, or the pixels), label and id."""
         if not 0 <= record < len(self._source):
             raise IndexError(f'record {record} of {len(self._source)}')
         try:
@@ -110,114 +123,104 @@ class SplitRecords:
         except (RuntimeError, ValueError) as error:  # ArrayRecord's checksums, or our parser
             raise self._damaged(record, error) from error
 
-    def _damaged(self, record: int, what) -> UserError:
+    def _damaged(self, record: int, reason: object) -> UserError:
         return UserError(
-            f'{self._of}: record {record} is damaged ({what}); see --mode=verify, then prepare it again.'
+            f'{self._name}: record {record} is damaged ({reason}); run --mode=verify, then prepare the dataset again.'
         )
 
 
 def open_dataset(directory: str | os.PathLike) -> Dataset:
-    """The dataset prepared in a directory.
+    """Open the dataset prepared in a directory.
 
-    Checks the manifest and all small files by their SHA-256, the shards by their sizes (`verify` reads them whole).
-    Raises UserError where there is none, where its preparation has not ended, or where something is missing or damaged.
+    Checks the manifest and all small files by their SHA-256, the shards by their sizes (`find_problems` reads all of
+    them). Raises UserError if there is no dataset, an unfinished one, or a file is missing or damaged.
     """
     directory = os.path.abspath(directory)
     manifest = read_manifest(directory)
-    wrong = [
-        fault for name in manifest['files'] if (fault := _check_file(directory, manifest, name, thorough=False))
-    ]
-    if wrong:
+    checks = (_check_file(directory, manifest, name, full=False) for name in manifest['files'])
+    problems = [problem for problem in checks if problem]
+    if problems:
         raise UserError(
-            f'{wrong[0]} {len(wrong)} of {len(manifest["files"])} files are wrong; {_hint(directory)}'
+            f'{problems[0]} {len(problems)} of {len(manifest["files"])} files are wrong; {_hint(directory)}'
         )
     with np.load(Path(directory, STATISTICS_FILE), allow_pickle=False) as file:
-        statistics = {name: file[name] for name in ('mean', 'covariance', 'eigenvalues', 'eigenvectors')}
+        mean, pca_basis = file['mean'], PcaBasis(file['eigenvalues'], file['eigenvectors'])
     return Dataset(
         directory=directory,
-        classes=tuple(manifest['classes']),
-        words=tuple(manifest['words'] or manifest['classes']),
-        checksum=manifest['checksum'],
-        **{field: manifest[field] for field in ('name', 'side', 'encoding', 'note', 'counts')},
-        **statistics,
+        class_names=tuple(manifest['classes']),
+        class_descriptions=tuple(manifest['words'] or manifest['classes']),
+        image_size=manifest['side'],
+        mean=mean,
+        pca_basis=pca_basis,
+        **{field: manifest[field] for field in ('name', 'encoding', 'note', 'counts', 'checksum')},
     )
 
 
-def verify(directory: str | os.PathLike) -> list[str]:
-    """A sentence for each file of a prepared dataset that is wrong; reads all of them. Empty: it is sound."""
-    return [fault for fault in find_problems(directory).values() if fault]
-
-
 def find_problems(directory: str | os.PathLike) -> dict[str, str]:
-    """What is wrong with each file of a prepared dataset, in a sentence; '' where nothing is. Reads all of them."""
+    """Return a sentence about each file of a prepared dataset that is wrong, '' for the others. Reads all of them."""
     directory = os.path.abspath(directory)
     try:
         manifest = read_manifest(directory)
-    except UserError as mistake:
-        return {MANIFEST_FILE: str(mistake)}
-    files = {name: _check_file(directory, manifest, name, thorough=True) or '' for name in manifest['files']}
+    except UserError as error:
+        return {MANIFEST_FILE: str(error)}
+    files = {name: _check_file(directory, manifest, name, full=True) for name in manifest['files']}
     return {MANIFEST_FILE: '', **files}
 
 
 def read_manifest(directory: str | os.PathLike) -> dict:
-    """The manifest of a whole dataset. Raises UserError where there is none, or a damaged or foreign one."""
+    """Return the manifest of a finished dataset. Raises UserError if it is missing, damaged or of another format."""
     path = Path(directory, MANIFEST_FILE)
     if not path.exists():
-        state = 'holds no whole dataset' if path.parent.exists() else 'does not exist'
+        state = 'holds no finished dataset' if path.parent.exists() else 'does not exist'
         raise UserError(
-            f'{directory} {state}; prepare one with "python main.py --mode=prepare ..." (a half one is continued so).'
+            f'{directory} {state}; prepare one with "python main.py --mode=prepare ...", which also continues an '
+            'unfinished one.'
         )
     try:
         manifest = json.loads(path.read_text())
-        sound = manifest['checksum'] == manifest_checksum(manifest)
+        intact = manifest['checksum'] == manifest_checksum(manifest)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f'{path} is damaged ({type(error).__name__}); {_hint(directory)}') from error
-    if not sound:
-        raise UserError(f'{path} is damaged (its checksum is not right); {_hint(directory)}')
+    if not intact:
+        raise UserError(f'{path} is damaged (its checksum is wrong); {_hint(directory)}')
     if manifest['format'] != FORMAT_VERSION:
         raise UserError(
-            f'{path} has format {manifest["format"]}, expected was {FORMAT_VERSION}; {_hint(directory)}'
+            f'{path} has format {manifest["format"]}, expected {FORMAT_VERSION}; {_hint(directory)}'
         )
     return manifest
 
 
 def manifest_checksum(manifest: dict) -> str:
-    """SHA-256 over everything in a manifest but the checksum itself."""
+    """Return the SHA-256 over everything in a manifest but the checksum itself."""
     rest = {key: value for key, value in manifest.items() if key != 'checksum'}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def write_tfds_metadata(
     directory: str | os.PathLike,
+    manifest: dict,
     *,
-    name: str,
-    classes: tuple[str, ...],
-    side: int,
-    encoding: str,
-    note: str,
     shard_lengths: dict[str, list[int]],
-    payloads: dict[str, int],
+    num_bytes: dict[str, int],
 ) -> None:
-    """Writes DESCRIPTION: features, classes, how many records each shard has and how many bytes each split."""
+    """Write TFDS_FILES: features, classes, the number of records in each shard and of bytes in each split.
+
+    Of the manifest it takes name, classes, side, encoding and note.
+    """
     import tensorflow_datasets as tfds
 
-    image = {
-        'jpeg': lambda: tfds.features.Image(shape=(side, side, 3), encoding_format='jpeg'),
+    shape = (manifest['side'], manifest['side'], 3)
+    if manifest['encoding'] == 'raw':
         # A plain uint8 Tensor is stored as a list of numbers and reads fifteen times slower.
-        'raw': lambda: tfds.features.Tensor(shape=(side, side, 3), dtype=np.uint8, encoding='bytes'),
-    }
-    features = tfds.features.FeaturesDict(
-        {
-            'id': tfds.features.Text(),
-            'image': image[encoding](),
-            'label': tfds.features.ClassLabel(names=list(classes)),
-        }
-    )
+        image = tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding='bytes')
+    else:
+        image = tfds.features.Image(shape=shape, encoding_format='jpeg')
+    label = tfds.features.ClassLabel(names=list(manifest['classes']))
     template = '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}'
     files = {
         split: tfds.core.ShardedFileTemplate(
-            data_dir=directory,
-            dataset_name=name,
+            data_dir=os.fspath(directory),
+            dataset_name=manifest['name'],
             split=split,
             filetype_suffix='array_record',
             template=template,
@@ -225,41 +228,39 @@ def write_tfds_metadata(
         for split in shard_lengths
     }
     tfds.folder_dataset.write_metadata(
-        data_dir=directory,
-        features=features,
+        data_dir=os.fspath(directory),
+        features=tfds.features.FeaturesDict({'id': tfds.features.Text(), 'image': image, 'label': label}),
         version='1.0.0',
         split_infos=[
             tfds.core.SplitInfo(
-                name=split, shard_lengths=lengths, num_bytes=payloads[split], filename_template=files[split]
+                name=split, shard_lengths=lengths, num_bytes=num_bytes[split], filename_template=files[split]
             )
             for split, lengths in shard_lengths.items()
         ],
         filename_template=template,
-        description=note,
+        description=manifest['note'],
         homepage='',
         supervised_keys=('image', 'label'),
         check_data=False,
     )
 
 
-def _check_file(directory: str, manifest: dict, name: str, *, thorough: bool) -> str | None:
-    """What is wrong with a file of the dataset, in a sentence that names it."""
+def _check_file(directory: str, manifest: dict, name: str, *, full: bool) -> str:
+    """Return a sentence that says what is wrong with a file of the dataset, '' if nothing is."""
     path, expected = Path(directory, name), manifest['files'][name]
     try:
         size = path.stat().st_size
         if size != expected['bytes']:
             return f'{path} has {size:,} bytes instead of {expected["bytes"]:,}.'
-        if (thorough or size <= FULL_CHECK_MAX_BYTES and not _is_shard(name)) and atomic_io.file_checksum(path) != expected['sha256']:
-            return f'{path} is damaged: its SHA-256 is not that of the manifest.'
+        is_shard = '.array_record-' in name
+        if full or (size <= FULL_CHECK_MAX_BYTES and not is_shard):
+            if file_checksum(path) != expected['sha256']:
+                return f'{path} is damaged: its SHA-256 differs from the manifest.'
     except FileNotFoundError:
         return f'{path} is missing.'
     except OSError as error:
         return f'{path} cannot be read ({error}).'
-    return None
-
-
-def _is_shard(name: str) -> bool:
-    return '.array_record-' in name
+    return ''
 
 
 def _hint(directory: str | os.PathLike) -> str:

@@ -1,7 +1,7 @@
-"""The device cache: a whole split as uint8 pixels on every device, for rates that no host can read and cut.
+"""A whole split as uint8 pixels on every device, for throughputs that no host can read and crop.
 
-The host still draws which images, where they are cut, mirrored and lit, and sends only that; the devices do the rest,
-with the same numbers as on the host's way. Knows records and devices, nothing of steps.
+The host still draws which images, where they are cropped, their flips and lighting, and sends only that; the devices do
+the rest, with the same numbers as from the host's pixels.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from alexnet_jax.data.pipeline import Records
+from alexnet_jax.data.dataset import RecordSource
+from alexnet_jax.data.normalize import crop_images
 from alexnet_jax.errors import UserError
 
-RESERVED_FRACTION = 0.25  # of a device's memory: for parameters, momentum, activations and the compiler's workspace
+# Of a device's memory: for parameters, momentum, activations and the compiler's workspace.
+RESERVED_FRACTION = 0.25
 GIB = 2.0**30
 MEMINFO = Path('/proc/meminfo')  # of Linux
 
@@ -29,56 +29,58 @@ MEMINFO = Path('/proc/meminfo')  # of Linux
 class DeviceCache:
     """A split on the devices."""
 
-    images: jax.Array  # uint8 (N, side, side, 3), whole on every device
+    images: jax.Array  # uint8 (N, side, side, 3), all of them on every device
     labels: np.ndarray  # int32 (N,), on the host
 
 
-def load_to_devices(records: Records, sharding: jax.sharding.Sharding, *, threads: int = 1) -> DeviceCache:
-    """All images of a split, decoded once, on every device of `sharding`, which must not divide them.
+def load_to_devices(
+    records: RecordSource, sharding: jax.sharding.Sharding, *, threads: int = 1
+) -> DeviceCache:
+    """Decode all images of a split once and copy them to every device of `sharding`, which must be replicated.
 
-    Raises UserError, before anything is read, where they do not fit.
+    Raises UserError, before anything is read, if they do not fit.
     """
     shape = (len(records), *records[0][0].shape)
     require_device_memory(shape, sharding)
     images, labels = np.empty(shape, np.uint8), np.empty(len(records), np.int32)
 
-    def read(first: int) -> None:
+    def read_every(first: int) -> None:
         for record in range(first, len(records), threads):
             images[record], labels[record], _ = records[record]
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(read, range(threads)))  # the list makes what a thread raises heard
+        list(pool.map(read_every, range(threads)))  # the list raises what a thread raised
     return DeviceCache(jax.make_array_from_callback(shape, sharding, lambda index: images[index]), labels)
 
 
 def require_device_memory(shape: tuple[int, ...], sharding: jax.sharding.Sharding) -> None:
-    """Raises UserError where uint8 images of that shape leave too little of some device's memory."""
-    mine = sorted(sharding.addressable_devices, key=lambda device: device.id)
+    """Raise UserError if uint8 images of that shape leave too little memory on one of this process's devices."""
+    devices = sorted(sharding.addressable_devices, key=lambda device: device.id)
     needed = int(np.prod(shape, dtype=np.int64))
-    for device in mine:
-        free = free_device_memory(device, sharers=len(mine))
+    for device in devices:
+        free = free_device_memory(device, devices_sharing_memory=len(devices))
         if free is not None and needed > (1 - RESERVED_FRACTION) * free:
             raise UserError(
-                f'config.data.device_cache: {shape[0]:,} images of {shape[1]} pixels take {needed / GIB:,.1f} GiB, and '
-                f'{device.platform}:{device.id} can give {(1 - RESERVED_FRACTION) * free / GIB:,.1f} GiB beside the training; '
-                'leave the field False, or prepare fewer or smaller images.'
+                f'config.data.device_cache: {shape[0]:,} images of {shape[1]} pixels take {needed / GIB:,.1f} GiB, but '
+                f'{device.platform}:{device.id} has {(1 - RESERVED_FRACTION) * free / GIB:,.1f} GiB for them; set '
+                'the field to False, or prepare fewer or smaller images.'
             )
 
 
-def free_device_memory(device: jax.Device, *, sharers: int) -> int | None:
-    """What a device has left; of the host's memory a share, where `sharers` CPU devices live in it; None if unknown."""
+def free_device_memory(device: jax.Device, *, devices_sharing_memory: int) -> int | None:
+    """Return the free bytes of a device, None if unknown; a CPU device has its share of the host's memory."""
     statistics = device.memory_stats() or {}
     if 'bytes_limit' in statistics:
         return statistics['bytes_limit'] - statistics.get('bytes_in_use', 0)
     if device.platform != 'cpu':
         return None
-    # The images are there once more on the host, while they are placed.
+    # One more share: while the images are copied, the host holds them too.
     available = _available_host_memory()
-    return available if available is None else available // (sharers + 1)
+    return available if available is None else available // (devices_sharing_memory + 1)
 
 
 def _available_host_memory() -> int | None:
-    """Bytes that the host can give, with what it holds of files and would drop for them; None if unknown."""
+    """Return the bytes that the host can allocate, droppable file caches included; None if unknown."""
     try:
         kibibytes = re.search(r'^MemAvailable:\s+(\d+) kB', MEMINFO.read_text(), re.MULTILINE)
         if kibibytes:
@@ -91,14 +93,13 @@ def _available_host_memory() -> int | None:
         return None
 
 
-def gather_crops(images: jax.Array, records: jax.Array, top: jax.Array, left: jax.Array, *, crop: int) -> jax.Array:
-    """The crops of a batch, uint8 (B, crop, crop, 3), as pipeline.Training makes them on the host.
+def gather_crops(
+    images: jax.Array, records: jax.Array, top: jax.Array, left: jax.Array, *, crop_size: int
+) -> jax.Array:
+    """Return the crops of a batch, uint8 (B, crop, crop, 3), as TrainPipeline makes them on the host.
 
     `images` (N, side, side, 3); `records`, `top` and `left` int32 (B,).
     """
-
-    def one(record: jax.Array, top: jax.Array, left: jax.Array) -> jax.Array:
-        zero = jnp.zeros_like(record)
-        return lax.dynamic_slice(images, (record, top, left, zero), (1, crop, crop, images.shape[-1]))[0]
-
-    return jax.vmap(one)(records, top, left)
+    return jax.vmap(lambda index, top, left: crop_images(images, top, left, crop_size, index=index))(
+        records, top, left
+    )

@@ -1,42 +1,42 @@
-"""The wire form of a record: a tf.train.Example of 'id' (bytes), 'image' (bytes) and 'label' (int64).
+"""Codec of a record: a tf.train.Example of 'id' (bytes), 'image' (bytes) and 'label' (int64).
 
-Written here because protobuf serializes maps in no fixed order, and datasets are to have the same bytes on
-every run; read here because TFDS's own way costs several times the reading of the record. dataset.py holds it
-against TFDS's whenever it opens a split. Knows neither files nor what the image's bytes mean.
+Encoded here because protobuf serializes maps in no fixed order, and datasets must have the same bytes on every run;
+decoded here because TFDS's own way costs several times the reading of the record. dataset.py compares it with TFDS's
+whenever it opens a split.
 
 An Example has Features in field 1; Features have map entries in field 1, each a key in field 1 and a Feature in
 field 2; a Feature is a BytesList in field 1 or an Int64List in field 3, each with its values in field 1.
 """
 
-TAG_1, TAG_2, TAG_3 = (
-    1 << 3 | 2,
-    2 << 3 | 2,
-    3 << 3 | 2,
-)  # tags of the fields 1, 2 and 3 that carry a length
+# Tags of the fields 1, 2 and 3 that carry a length.
+TAG_1, TAG_2, TAG_3 = 1 << 3 | 2, 2 << 3 | 2, 3 << 3 | 2
 
 
 def encode_example(image: bytes, label: int, name: str) -> bytes:
-    """The record of an image, its label (0 or more) and its id."""
+    """Return the record of an image, its label (0 or more) and its id."""
     entries = (
         (b'id', _encode_field(TAG_1, _encode_field(TAG_1, name.encode()))),
         (b'image', _encode_field(TAG_1, _encode_field(TAG_1, image))),
         (b'label', _encode_field(TAG_3, _encode_field(TAG_1, _encode_varint(label)))),
     )
-    features = (_encode_field(TAG_1, _encode_field(TAG_1, key) + _encode_field(TAG_2, feature)) for key, feature in entries)
+    features = (
+        _encode_field(TAG_1, _encode_field(TAG_1, key) + _encode_field(TAG_2, feature))
+        for key, feature in entries
+    )
     return _encode_field(TAG_1, b''.join(features))
 
 
 def decode_example(record: bytes) -> tuple[memoryview, int, str]:
-    """Image bytes (a view, not a copy), label and id. Raises ValueError where the record is of another form."""
+    """Return image bytes (a view, not a copy), label and id. Raises ValueError if the record has another form."""
     image = label = name = None
     at, end = _enter_field(record, 0, TAG_1)
     if end != len(record):
         raise ValueError(f'a record of {len(record)} bytes announces {end}')
     while at < end:
-        entry, after = _enter_field(record, at, TAG_1)
+        entry, next_entry = _enter_field(record, at, TAG_1)
         key, stop = _enter_field(record, entry, TAG_1)
         feature, at = _enter_field(record, stop, TAG_2)
-        if at != after:
+        if at != next_entry:
             raise ValueError('a record whose lengths contradict each other')
         key = record[key:stop]
         if key == b'image':
@@ -53,7 +53,7 @@ def decode_example(record: bytes) -> tuple[memoryview, int, str]:
 
 
 def _encode_varint(number: int) -> bytes:
-    """Seven bits a byte, lowest first, the eighth says that more follow."""
+    """Return seven bits a byte, lowest first; the eighth says that more follow."""
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
@@ -67,10 +67,10 @@ def _encode_field(tag: int, content: bytes) -> bytes:
 
 
 def _enter_field(record: bytes, at: int, tag: int) -> tuple[int, int]:
-    """Where the content of the field at `at` begins and ends; the field must have this tag."""
+    """Return start and end of the content of the field at `at`, which must have this tag."""
     try:
         if record[at] != tag:
-            raise ValueError(f'tag {record[at]} where {tag} was expected')
+            raise ValueError(f'tag {record[at]} instead of {tag}')
         length, at = record[at + 1], at + 2
         if length > 127:
             length, shift = length & 127, 7
@@ -85,7 +85,7 @@ def _enter_field(record: bytes, at: int, tag: int) -> tuple[int, int]:
 
 
 def _single_value(record: bytes, at: int, tag: int, end: int) -> tuple[int, int]:
-    """The single value of the list in the feature that spans at to end."""
+    """Return start and end of the only value of the list in the feature that spans `at` to `end`."""
     at, stop = _enter_field(record, at, tag)
     at, last = _enter_field(record, at, TAG_1)
     if not last == stop == end:
@@ -94,7 +94,7 @@ def _single_value(record: bytes, at: int, tag: int, end: int) -> tuple[int, int]
 
 
 def _int64_value(record: bytes, at: int, end: int) -> int:
-    """The one int64 of a feature, packed as every writer does it."""
+    """Return the only int64 of a feature, packed as every writer does it."""
     at, end = _single_value(record, at, TAG_3, end)
     number = shift = 0
     for byte in record[at:end]:

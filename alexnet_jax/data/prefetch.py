@@ -1,8 +1,4 @@
-"""The feed: a host's batches become global arrays on the mesh, ahead of need, in a thread of its own.
-
-Knows nothing of what is in a batch. A few batches wait on the devices; a host that is too slow shows in
-`waited`.
-"""
+"""Global arrays on the mesh from a process's batches, ahead of need, in a thread of its own."""
 
 import queue
 import threading
@@ -18,61 +14,61 @@ CLOSE_TIMEOUT = 5  # seconds
 
 
 def prefetch_to_device(
-    batches: Iterable[dict[str, np.ndarray]], sharding: jax.sharding.Sharding, *, ahead: int = 2
-) -> 'Feed':
-    """The batches as dicts of global arrays under `sharding`, which shares the first axis among the devices.
+    batches: Iterable[dict[str, np.ndarray]], sharding: jax.sharding.Sharding, *, depth: int = 2
+) -> 'Prefetcher':
+    """Return an iterator of the batches as dicts of global arrays under `sharding`, which splits the first axis.
 
-    Each process gives its own share, and the processes in order make the global batch. At most `ahead`
-    batches wait on the devices. Close it, or use it in a `with`: that ends the thread and closes `batches`
-    too.
+    Each process gives its own share, and the processes in order make the global batch. At most `depth` batches wait on
+    the devices. Close it, or use it in a `with`: that ends the thread and closes `batches` too.
     """
-    return Prefetcher(batches, lambda batch: jax.make_array_from_process_local_data(sharding, batch), ahead)
+    return Prefetcher(batches, lambda batch: jax.make_array_from_process_local_data(sharding, batch), depth)
 
 
 class Prefetcher(Iterator[Arrays]):
-    """An iterator over placed batches. What the source raises is raised here, in its turn."""
+    """An iterator over batches on the devices. What the source raises is raised here, in its turn."""
 
-    def __init__(self, batches: Iterable, place: Callable[[Any], Any], ahead: int):
-        if ahead < 1:
-            raise ValueError(f'At least one batch must wait ahead of need, not {ahead}.')
-        self.waited = 0.0  # seconds spent here by the consumer, over all batches so far
-        self._batches, self._place = batches, place
-        self._ring: queue.SimpleQueue = queue.SimpleQueue()  # of (batch, None), or (None, why it ended)
-        self._room = threading.Semaphore(ahead)
+    def __init__(self, batches: Iterable, to_device: Callable[[Any], Any], depth: int):
+        if depth < 1:
+            raise ValueError(f'depth must be 1 or more, not {depth}.')
+        # Spent here by the consumer, over all batches so far; it grows if the host is too slow.
+        self.wait_seconds = 0.0
+        self._batches, self._to_device = batches, to_device
+        self._queue: queue.SimpleQueue = queue.SimpleQueue()  # of (batch, None), or (None, why it ended)
+        self._slots = threading.Semaphore(depth)
         self._closed = threading.Event()
-        self._over = False
-        self._thread = threading.Thread(target=self._fill, name='feed', daemon=True)
+        self._exhausted = False
+        self._thread = threading.Thread(target=self._fill, name='prefetch', daemon=True)
         self._thread.start()
 
     def __next__(self) -> Arrays:
-        if self._over or self._closed.is_set():
+        if self._exhausted or self._closed.is_set():
             raise StopIteration
-        begun = time.perf_counter()
-        batch, end = self._ring.get()
-        self.waited += time.perf_counter() - begun
+        began = time.perf_counter()
+        batch, end = self._queue.get()
+        self.wait_seconds += time.perf_counter() - began
         if end is not None:
-            self._over = True
+            self._exhausted = True
             raise end
-        self._room.release()
+        self._slots.release()
         return batch
 
     def close(self) -> None:
-        """End the thread, let go of what waits and close the source. Does nothing the second time.
+        """End the thread, drop the waiting batches and close the source. Does nothing the second time.
 
-        A source that hangs in a read is left to itself after PATIENCE.
+        A source that hangs in a read is abandoned after CLOSE_TIMEOUT.
         """
         if self._closed.is_set():
             return
         self._closed.set()
-        self._room.release()  # the thread may be waiting for room; it looks at `_closed` next
+        self._slots.release()  # the thread may be waiting for a slot; it looks at `_closed` next
         self._thread.join(CLOSE_TIMEOUT)
-        self._ring = queue.SimpleQueue()
+        self._queue = queue.SimpleQueue()
         if self._thread.is_alive():
             return
         if hasattr(self._batches, 'close'):
             self._batches.close()
 
-    def __enter__(self) -> 'Feed':
+    def __enter__(self) -> 'Prefetcher':
         return self
 
     def __exit__(self, *_) -> None:
@@ -81,10 +77,10 @@ class Prefetcher(Iterator[Arrays]):
     def _fill(self) -> None:
         try:
             for batch in self._batches:
-                self._room.acquire()
+                self._slots.acquire()
                 if self._closed.is_set():
                     return
-                self._ring.put((self._place(batch), None))
-            self._ring.put((None, StopIteration()))
-        except BaseException as error:  # whatever it is, it must not end in a thread that nobody hears
-            self._ring.put((None, error))
+                self._queue.put((self._to_device(batch), None))
+            self._queue.put((None, StopIteration()))
+        except BaseException as error:  # it must not be lost in a thread that nobody joins
+            self._queue.put((None, error))

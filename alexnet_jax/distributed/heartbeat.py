@@ -1,13 +1,11 @@
-"""Peers: the processes of a pod tell one another where they stand, so that one that is missing or silent is named.
+"""Heartbeats: each process writes its phase to a shared folder, so that one that is missing, lost or stuck is named.
 
-Each writes every second a few words into a file of its own in a folder that all share, and reads those of the others.
-jax alone would wait for ever in a collective, or end this process without a sentence. Knows nothing of what runs.
+jax alone would wait forever in a collective, or end this process without a message.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import secrets
 import signal
@@ -17,278 +15,298 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from alexnet_jax.distributed.peer import Peer, read
+from alexnet_jax.distributed.peer import Peer, Timeouts, read_record, write_record
 from alexnet_jax.errors import UserError
+from alexnet_jax.exit_codes import ExitCode
 
-FOLDER = '.peers'
-LOST = 5  # the exit status
-SIZE = 1024  # bytes of a file: written in one piece, whole or not at all
-AT_ONCE = (1, 2, 130, 143)  # a peer that ended so leaves the others nothing to wait for
-LINGER = 5  # seconds that process 0, with which jax's own service goes, leaves the others for their sentences
+HEARTBEAT_DIR = '.peers'
+# If a peer exited with one of these, there is nothing to wait for.
+IMMEDIATE_EXIT_CODES = (
+    ExitCode.INTERNAL_ERROR,
+    ExitCode.USER_ERROR,
+    ExitCode.INTERRUPTED,
+    ExitCode.TERMINATED,
+)
+# How long process 0, whose exit ends jax's own service, waits for the others to print their messages.
+LINGER_SECONDS = 5
+RERUN = 'Run the same command on all hosts; it continues from the last checkpoint.'
 
-_watch: Watch | None = None
+_heartbeat: Heartbeat | None = None
 
 
-class Watch(threading.Thread):
-    """Tells the others where this process stands and looks after them; ends the process where one is lost."""
+class Heartbeat(threading.Thread):
+    """Writes this process's record, watches the others', and ends the process if one of them is lost."""
 
     def __init__(
         self,
         folder: Path,
         process: int | None,
-        processes: int | None,
-        *,
-        join: float,
-        limit: float,
-        stuck: float = 0,
+        num_processes: int | None,
+        timeouts: Timeouts,
     ):
-        super().__init__(name='peers', daemon=True)
-        self.folder, self.processes, self.limit, self._join = folder, processes, limit, join
-        self.at, self.joined, self.verdict = 'joining', False, ''
-        self.moves, self.still, self._stuck_limit = (
-            0,
-            0.0,
-            stuck,
-        )  # places, and seconds of this watch in the last one
-        self._left: tuple[int, str] | None = None
-        self._beats, self._beat, self._run = 0, min(1.0, limit / 8), secrets.token_hex(4)
-        self._others: dict[str, Peer] = {}
-        self._lock = threading.Lock()
-        self.over = threading.Event()
-        self.name_of_file = f'{socket.gethostname()}-{os.getpid()}' if process is None else str(process)
-        self.process = process
+        super().__init__(name='heartbeat', daemon=True)
+        self.process, self._num_processes = process, num_processes
+        self._timeouts = timeouts
+        self.phase, self._phase_count, self._seconds_in_phase = 'joining', 0, 0.0
+        self._joined, self._exit = False, (None, '')
+        self._run, self._count, self._interval = secrets.token_hex(4), 0, min(1.0, timeouts.peer / 8)
+        self._peers: dict[str, Peer] = {}
+        self._lock, self._stopped = threading.Lock(), threading.Event()
+        self._folder = folder
+        self._name = f'{socket.gethostname()}-{os.getpid()}' if process is None else str(process)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._tell()
+            self._write()
         except OSError as error:
             raise UserError(
-                f'{folder} cannot be written ({error}); give a --workdir that all processes share.'
+                f'{folder} cannot be written ({error}); choose a --workdir that all processes share.'
             ) from error
 
     def run(self) -> None:
-        """A look at the others with every beat, until this process ends."""
+        """Write the own record and read the others' at every interval, until this process ends."""
         waited, last = 0.0, time.monotonic()
-        while not self.over.wait(self._beat):
-            # Where this process itself was held, the others may have been, and their silence is not counted.
-            seconds = min(time.monotonic() - last, 2 * self._beat)
+        while not self._stopped.wait(self._interval):
+            # If this process was suspended, the others may have been too, and their silence does not count.
+            seconds = min(time.monotonic() - last, 2 * self._interval)
             last = time.monotonic()
             waited += seconds
-            self.still += seconds
+            self._seconds_in_phase += seconds
             try:
-                self._tell()
-                self._look(seconds)
+                self._write()
+                self._poll(seconds)
             except OSError:  # the folder is away for a moment; the others count our silence
                 continue
-            if not self.joined and waited > self._join:
-                self.end(LOST, self._missing())
-            if self.joined and (found := self._lost() or self._stuck()):
-                self.end(*found)
+            if not self._joined and waited > self._timeouts.join:
+                self.abort(ExitCode.PEER_LOST, self._missing_message())
+            if self._joined and (failure := self._find_lost() or self._find_stuck()):
+                self.abort(*failure)
 
-    def leave(self, status: int, sentence: str) -> None:
-        """The last word of this process to the others."""
-        self._left = (status, sentence)
-        self._tell()
+    def stop(self) -> None:
+        """Stop watching: there are no other processes."""
+        self._stopped.set()
+        signal.signal(signal.SIGABRT, signal.SIG_DFL)
 
-    def end(self, status: int, sentence: str) -> NoReturn:
-        """Ends this process with its sentence and where all stood. Also from a thread: the main one may be stuck."""
-        self.verdict = sentence
-        lines = [' '.join(sentence.split()), *(f'  {line}' for line in self._stood())]
+    def mark_joined(self, process: int, num_processes: int) -> None:
+        """Count silence from here on, as all processes are there."""
+        if self.process is None:
+            (self._folder / self._name).unlink(missing_ok=True)
+            self._name, self.process, self._num_processes = str(process), process, num_processes
+            self._peers = {}
+        for peer in self._peers.values():
+            peer.silent_for = 0.0
+        self._joined = True
+
+    def set_phase(self, phase: str) -> None:
+        """Set what this process is doing."""
+        self.phase = phase
+        self._phase_count += 1
+        self.reset_stall()
+
+    def reset_stall(self) -> None:
+        """Count from here how long the phase lasts."""
+        self._seconds_in_phase = 0.0
+
+    def primary(self) -> Peer:
+        """Return what is known of process 0."""
+        return self._peers.get('0') or Peer()
+
+    def announce_exit(self, status: int, message: str) -> None:
+        """Write the last record of this process."""
+        self._exit = status, message
+        self._write()
+
+    def abort(self, status: int, message: str) -> NoReturn:
+        """End this process with a message and all phases. Also from a thread, as the main one may be stuck."""
+        lines = [' '.join(message.split()), *(f'  {line}' for line in self._format_phases())]
         os.write(2, ('\n'.join(lines) + '\n').encode())
-        self.quit(status, sentence)
+        self.exit(status, message)
 
-    def quit(self, status: int, sentence: str) -> NoReturn:
-        """Ends without waiting for anybody at jax's own barrier, which those who are lost never reach."""
+    def exit(self, status: int, message: str) -> NoReturn:
+        """End this process without waiting at jax's own barrier, which lost processes never reach."""
         try:
-            self.leave(status, sentence)
-            self._linger()
+            self.announce_exit(status, message)
+            self._wait_for_peers()
         finally:
             os._exit(status)
 
-    def _linger(self) -> None:
-        for _ in range(int(LINGER / self._beat) if self.process == 0 else 0):
-            self._look(self._beat)
-            if all(peer.left is not None or peer.silent > self.limit for peer in self._others.values()):
-                return
-            time.sleep(self._beat)
+    def wait_for_verdict(self) -> None:
+        """Wait as long as it takes to notice a lost peer, which ends this process."""
+        time.sleep(self._timeouts.peer + 4 * self._interval)
 
-    def _tell(self) -> None:
+    def delay_sigabrt(self) -> None:
+        """Delay the abort with which jax answers the exit of process 0, until the lost peer was named."""
+
+        def wait(_: int) -> None:
+            signal.alarm(int(3 * self._timeouts.peer) + 60)  # should even this be stuck
+            time.sleep(self._timeouts.peer + LINGER_SECONDS + 4)
+
+        # An attribute, as what C calls must not be collected.
+        self._sigabrt_handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(wait)
+        libc = ctypes.CDLL(None)
+        libc.signal.argtypes, libc.signal.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
+        libc.signal(signal.SIGABRT, ctypes.cast(self._sigabrt_handler, ctypes.c_void_p))
+
+    def _wait_for_peers(self) -> None:
+        for _ in range(int(LINGER_SECONDS / self._interval) if self.process == 0 else 0):
+            self._poll(self._interval)
+            if all(
+                peer.exit_status is not None or peer.silent_for > self._timeouts.peer
+                for peer in self._peers.values()
+            ):
+                return
+            time.sleep(self._interval)
+
+    def _write(self) -> None:
         with self._lock:
-            status, sentence = self._left or (None, '')
-            words = {
+            status, message = self._exit
+            record = {
                 'run': self._run,
-                'beat': self._beats,
+                'count': self._count,
                 'host': socket.gethostname(),
                 'pid': os.getpid(),
-                'at': self.at[:200],
-                'moves': self.moves,
-                'still': self.still,
-                'left': status,
-                'sentence': sentence[:400],
+                'phase': self.phase[:200],
+                'phase_count': self._phase_count,
+                'seconds_in_phase': self._seconds_in_phase,
+                'exit_status': status,
+                'message': message[:400],
             }
-            self._beats += 1
-            # In place, in one piece and closed: so NFS shows it to whoever opens the file next.
-            file = os.open(self.folder / self.name_of_file, os.O_WRONLY | os.O_CREAT, 0o644)
-            try:
-                os.pwrite(file, json.dumps(words).encode()[:SIZE].ljust(SIZE), 0)
-            finally:
-                os.close(file)
+            self._count += 1
+            write_record(self._folder / self._name, record)
 
-    def _look(self, seconds: float) -> None:
-        if self.processes is None or self.process is None:
-            names = {path.name for path in self.folder.iterdir()}
+    def _poll(self, seconds: float) -> None:
+        if self._num_processes is None or self.process is None:
+            names = {path.name for path in self._folder.iterdir()}
         else:
-            names = {str(process) for process in range(self.processes)}
-        for name in names - {self.name_of_file}:
-            self._others.setdefault(name, Peer()).hear(read(self.folder / name), seconds)
+            names = {str(process) for process in range(self._num_processes)}
+        for name in names - {self._name}:
+            self._peers.setdefault(name, Peer()).update(read_record(self._folder / name), seconds)
 
-    def _missing(self) -> str:
-        here = [name for name, peer in self._others.items() if peer.come]
-        away = (
-            sorted(self._others.keys() - here, key=int) if self.processes and self.process is not None else []
-        )
-        came = ', '.join(self._called(name) for name in sorted([self.name_of_file, *here])) or 'none'
-        who = (
-            f'process{"es" * (len(away) > 1)} {", ".join(away)} of {self.processes}'
-            if away
-            else 'others of this pod'
-        )
+    def _missing_message(self) -> str:
+        joined = [name for name, peer in self._peers.items() if peer.joined]
+        missing = []
+        if self._num_processes and self.process is not None:
+            missing = sorted(self._peers.keys() - joined, key=int)
+        plural = 'es' if len(missing) > 1 else ''
+        who = f'process{plural} {", ".join(missing)} of {self._num_processes}' if missing else 'others'
         return (
-            f'In {self._join:.0f} seconds {who} did not come to {self.folder}; here {"are" if here else "is"} '
-            f'{came}. Start all with the same command, each where it sees the same --workdir; '
-            'config.machine.join_timeout says how long they wait.'
+            f'Timed out after {self._timeouts.join:.0f} s (config.machine.join_timeout) waiting for {who} in '
+            f'{self._folder}; joined: {", ".join(self._format_name(name) for name in sorted([self._name, *joined]))}. '
+            'Start every process with the same command and a --workdir that all hosts share.'
         )
 
-    def _lost(self) -> tuple[int, str] | None:
-        for name, peer in self._others.items():
-            if peer.left == 0 or (self._left and self._left[0] == 0 and peer.left is not None):
+    def _find_lost(self) -> tuple[int, str] | None:
+        for name, peer in self._peers.items():
+            status = peer.exit_status
+            if status == 0 or (self._exit[0] == 0 and status is not None):
                 continue
-            if peer.left is not None and (peer.left in AT_ONCE or peer.silent > self.limit):
-                status = peer.left if peer.left in (2, 3) else LOST
-                return status, f'{self._called(name)} ended with status {peer.left}: {peer.said["sentence"]}'
-            if peer.left is None and peer.silent > self.limit:
-                return LOST, (
-                    f'{self._called(name)} is lost: it has said nothing for {self.limit:.0f} seconds '
-                    '(config.machine.peer_timeout). Run the same command again everywhere; it goes on from the '
-                    'last checkpoint.'
+            is_silent = peer.silent_for > self._timeouts.peer
+            if status is not None and (status in IMMEDIATE_EXIT_CODES or is_silent):
+                message = f'{self._format_name(name)} exited with status {status}: {peer.record["message"]}'
+                return _status_after(status), message
+            if status is None and is_silent:
+                return ExitCode.PEER_LOST, (
+                    f'{self._format_name(name)} is lost: no heartbeat for {self._timeouts.peer:.0f} s '
+                    f'(config.machine.peer_timeout). {RERUN}'
                 )
         return None
 
-    def _stuck(self) -> tuple[int, str] | None:
-        """Who has come least far, where a main thread has not moved for too long; those it holds up do not either."""
-        said = {
-            name: each.said for name, each in self._others.items() if each.come and each.left in (None, LOST)
+    def _find_stuck(self) -> tuple[int, str] | None:
+        """Return status and message about the process furthest behind if one stays too long in a phase.
+
+        Those that it holds up make no progress either.
+        """
+        progress = {
+            name: (peer.record['phase_count'], peer.record['seconds_in_phase'])
+            for name, peer in self._peers.items()
+            if peer.joined and peer.exit_status in (None, ExitCode.PEER_LOST)
         }
-        if self._left is None:  # who is done may wait for the others
-            said[self.name_of_file] = {'moves': self.moves, 'still': self.still}
-        if not 0 < self._stuck_limit < max((each['still'] for each in said.values()), default=0):
+        if self._exit[0] is None:  # who is done may wait for the others
+            progress[self._name] = self._phase_count, self._seconds_in_phase
+        if not 0 < self._timeouts.stall < max((seconds for _, seconds in progress.values()), default=0):
             return None
-        still = [name for name, each in said.items() if each['still'] > self._stuck_limit / 2]
-        name = min(still, key=lambda name: (said[name]['moves'], name))
-        return LOST, (
-            f'{self._called(name)} is alive and stands still: it has not left its place for {said[name]["still"]:.0f} '
-            'seconds (config.machine.stall_timeout). Run the same command again everywhere; it goes on from the last '
-            'checkpoint.'
+        stalled = [name for name, (_, seconds) in progress.items() if seconds > self._timeouts.stall / 2]
+        name = min(stalled, key=lambda name: (progress[name][0], name))
+        return ExitCode.PEER_LOST, (
+            f'{self._format_name(name)} is alive but made no progress for {progress[name][1]:.0f} s '
+            f'(config.machine.stall_timeout). {RERUN}'
         )
 
-    def _called(self, name: str) -> str:
-        peer = self._others.get(name)
-        host = peer.said.get('host', '?') if peer else socket.gethostname()
+    def _format_name(self, name: str) -> str:
+        peer = self._peers.get(name)
+        host = peer.record.get('host', '?') if peer else socket.gethostname()
         return f'process {name} ({host})' if name.isdecimal() else name
 
-    def _stood(self) -> list[str]:
-        mine = [f'{self._called(self.name_of_file)}, which says this, stood at: {self.at}']
-        return mine + [
-            f'{self._called(name)} stood at: {peer.said.get("at", "nothing that was heard")}, '
-            f'{peer.silent:.0f} s ago'
-            for name, peer in sorted(self._others.items())
+    def _format_phases(self) -> list[str]:
+        return [f'{self._format_name(self._name)}, reporting, was at: {self.phase}'] + [
+            f'{self._format_name(name)} was at: {peer.record.get("phase", "unknown")}, {peer.silent_for:.0f} s ago'
+            for name, peer in sorted(self._peers.items())
         ]
 
 
-def begin(folder: Path, process: int | None, processes: int | None, **seconds: float) -> None:
-    """From here on this process tells the others where it stands.
+def _status_after(status: int) -> int:
+    """Return the status of this process after a peer exited with `status`."""
+    return status if status in (ExitCode.USER_ERROR, ExitCode.STOPPED) else ExitCode.PEER_LOST
 
-    It waits for them no longer than `join` seconds, is silent for no longer than `limit`, and stays at one place for no
-    longer than `stuck`, if that is not 0.
+
+def start_heartbeat(folder: Path, process: int | None, num_processes: int | None, timeouts: Timeouts) -> None:
+    """Begin to exchange heartbeats in `folder`. Raises UserError if it cannot be written."""
+    global _heartbeat
+    _heartbeat = Heartbeat(folder / HEARTBEAT_DIR, process, num_processes, timeouts)
+    _heartbeat.delay_sigabrt()
+    _heartbeat.start()
+
+
+def mark_joined(process: int, num_processes: int) -> None:
+    """Count silence from here on, as all processes are there."""
+    assert _heartbeat is not None
+    _heartbeat.mark_joined(process, num_processes)
+
+
+def stop_heartbeat() -> None:
+    """Stop: there are no other processes after all."""
+    global _heartbeat
+    if _heartbeat is not None:
+        _heartbeat.stop()
+        _heartbeat = None
+
+
+def set_phase(phase: str) -> None:
+    """Set what this process is doing, as the others will report it if it is lost. Does nothing in a single process."""
+    if _heartbeat is not None:
+        _heartbeat.set_phase(phase)
+
+
+def raise_if_primary_exited() -> None:
+    """End this process if process 0 has ended; for waits in Python for what process 0 makes."""
+    if _heartbeat is None:
+        return
+    _heartbeat.reset_stall()
+    primary = _heartbeat.primary()
+    if primary.exit_status not in (None, 0):
+        _heartbeat.abort(_status_after(primary.exit_status), f'Process 0 ended: {primary.record["message"]}')
+
+
+def primary_phase() -> str:
+    """Return the last known phase of process 0; empty if unknown."""
+    primary = _heartbeat.primary() if _heartbeat is not None else Peer()
+    return primary.record.get('phase', '') if primary.joined else ''
+
+
+def announce_exit(status: int, message: str = '', error: BaseException | None = None) -> None:
+    """Tell the other processes how this one ends; unless it ends well, exit here.
+
+    An `error` without a message for the user may come of a lost peer: then that is reported, and no traceback.
     """
-    global _watch
-    _watch = Watch(folder / FOLDER, process, processes, **seconds)
-    _hold_aborts(_watch)
-    _watch.start()
-
-
-def joined(process: int, processes: int) -> None:
-    """All have come: from here on a silence of the limit's length is a loss."""
-    assert _watch is not None
-    if _watch.process is None:
-        (_watch.folder / _watch.name_of_file).unlink(missing_ok=True)
-        _watch.name_of_file, _watch.process, _watch.processes = str(process), process, processes
-        _watch._others = {}
-    for peer in _watch._others.values():
-        peer.silent = 0.0
-    _watch.joined = True
-
-
-def alone() -> None:
-    """There are no others after all."""
-    global _watch
-    if _watch is not None:
-        _watch.over.set()
-        _watch = None
-
-
-def at(place: str) -> None:
-    """Where this process stands, as the others will tell it if it is lost. Costs nothing; alone it does nothing."""
-    if _watch is not None:
-        _watch.at, _watch.still = place, 0.0
-        _watch.moves += 1
-
-
-def check() -> None:
-    """For who waits in Python for what the first process makes: raises nothing, but ends where that one has ended."""
-    if _watch is not None:
-        _watch.still = 0.0
-    if _watch is not None and (first := _watch._others.get('0')) is not None and first.left not in (None, 0):
-        _watch.end(first.left if first.left in (2, 3) else LOST, f'Process 0 ended: {first.said["sentence"]}')
-
-
-def first_at() -> str:
-    """Where the first process stands, as far as it was heard."""
-    first = _watch._others.get('0') if _watch is not None else None
-    return first.said.get('at', '') if first is not None and first.come else ''
-
-
-def leave(status: int, sentence: str = '', error: BaseException | None = None) -> None:
-    """The end of the mode. Of a pod's process it tells the others, and does not return unless all end together.
-
-    Where an `error` is nobody's sentence it may come of a lost peer: then the watch speaks, and not a traceback.
-    """
-    if _watch is None:
+    if _heartbeat is None:
         return
     if error is not None:
-        time.sleep(_watch.limit + 4 * _watch._beat)  # the watch ends this process, or there is no loss
+        _heartbeat.wait_for_verdict()
         traceback.print_exception(error)
-    elif status not in (0, 3):
-        print(' '.join(sentence.split()), file=sys.stderr)
-    if status not in (0, 3):
+    elif status not in (ExitCode.OK, ExitCode.STOPPED):
+        print(message, file=sys.stderr)
+    if status not in (ExitCode.OK, ExitCode.STOPPED):
         sys.stderr.flush()
-        _watch.quit(status, sentence)
-    _watch.leave(status, sentence)
-
-
-def _hold_aborts(watch: Watch) -> None:
-    """Where jax's service goes with process 0, jax aborts this one at once: held until the watch has spoken."""
-
-    def wait(_: int) -> None:
-        signal.alarm(int(3 * watch.limit) + 60)  # should even this be stuck
-        time.sleep(watch.limit + LINGER + 4)
-
-    global _held
-    _held = ctypes.CFUNCTYPE(None, ctypes.c_int)(wait)
-    libc = ctypes.CDLL(None)
-    libc.signal.argtypes, libc.signal.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
-    libc.signal(signal.SIGABRT, ctypes.cast(_held, ctypes.c_void_p))
-
-
-_held: Any = None  # what C calls must not be collected
+        _heartbeat.exit(status, message)
+    _heartbeat.announce_exit(status, message)

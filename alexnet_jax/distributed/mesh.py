@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import jaxlib
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh
 
+from alexnet_jax.distributed.sharding import AXES, COLUMN_AXIS, DATA_AXIS
 from alexnet_jax.errors import UserError
 
-AXES = ('data', 'column')
-SHOWN = 4  # devices of a column that are listed by name
-_DOTS_ONLY = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'}
+MAX_LISTED_DEVICES = 4  # devices of a column that are listed by name
+_DOTS_ONLY_OPTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'}
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def per_device_batch(
     batch: int, mesh: Mesh, *, field: str = 'config.train.batch_size', parts: int = 1
 ) -> int:
     """Images that each device along `data` takes of each of a batch's parts. Raises UserError where they do not fit."""
-    devices = mesh.shape['data']
+    devices = mesh.shape[DATA_AXIS]
     if batch % (devices * parts):
         in_parts = f' in {parts} parts' if parts > 1 else ''
         raise UserError(
@@ -143,38 +143,18 @@ def _slices_by_process(mesh: Mesh) -> dict[int, int] | None:
     return {process: mine[0] // size for process, mine in rows.items()} if rows[0][0] == 0 else None
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Arrays whose first axis is the batch: its images are shared out along `data`, each column has them all."""
-    return NamedSharding(mesh, PartitionSpec('data'))
-
-
-def replicated_sharding(mesh: Mesh) -> NamedSharding:
-    """Arrays that every device holds whole."""
-    return NamedSharding(mesh, PartitionSpec())
-
-
-def gather_to_host(array: jax.Array, mesh: Mesh) -> np.ndarray:
-    """All values of an array that lies on the mesh, on every process; all of them must ask for it."""
-    if not array.is_fully_addressable:
-        array = jax.jit(lambda x: x, out_shardings=replicated_sharding(mesh))(array)
-    return np.asarray(array)
-
-
-def is_primary() -> bool:
-    """Whether this process is the one that writes files and words."""
-    return jax.process_index() == 0
-
-
 def describe_mesh(mesh: Mesh, *, columns: int) -> str:
     """Which column lives on which devices, in a line: 'column a on cpu:0, column b on cpu:1'."""
     names = [chr(ord('a') + column) for column in range(columns)]
-    each = columns // mesh.shape['column']
+    each = columns // mesh.shape[COLUMN_AXIS]
     parts = []
-    for place in range(mesh.shape['column']):
+    for place in range(mesh.shape[COLUMN_AXIS]):
         lived = names[place * each : (place + 1) * each]
         holders = [f'{device.platform}:{device.id}' for device in mesh.devices[:, place]]
-        more = f', ... ({len(holders)} in all)' if len(holders) > SHOWN else ''
-        parts.append(f'column{"s" * (each > 1)} {" and ".join(lived)} on {", ".join(holders[:SHOWN])}{more}')
+        more = f', ... ({len(holders)} in all)' if len(holders) > MAX_LISTED_DEVICES else ''
+        parts.append(
+            f'column{"s" * (each > 1)} {" and ".join(lived)} on {", ".join(holders[:MAX_LISTED_DEVICES])}{more}'
+        )
     return '; '.join(parts)
 
 
@@ -185,7 +165,7 @@ def compiler_options(dots_only: bool) -> dict[str, str]:
     option, which is experimental. Rounding may differ, the mathematics does not.
     """
     wanted = dots_only and jax.default_backend() == 'cpu'
-    return dict(_DOTS_ONLY) if wanted and _supports_options(tuple(_DOTS_ONLY.items())) else {}
+    return dict(_DOTS_ONLY_OPTIONS) if wanted and _supports_options(tuple(_DOTS_ONLY_OPTIONS.items())) else {}
 
 
 @functools.cache

@@ -1,38 +1,61 @@
-"""A peer: what one process of a pod knows of another, by the words in its file. Knows nothing of what they mean."""
+"""The record of one process in its heartbeat file, and what another process knows by it."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+# Of a file: written in one piece, complete or not at all.
+RECORD_BYTES = 1024
+
+
+class Timeouts(NamedTuple):
+    """Limits in seconds: of waiting for the others to join, of a peer's silence, of one phase (0: none)."""
+
+    join: float
+    peer: float
+    stall: float = 0
 
 
 class Peer:
-    """What is known of another process."""
+    """What is known of another process by the record in its file."""
 
     def __init__(self) -> None:
-        self.said: dict[str, Any] = {}
-        self.come = False  # its file was seen to change: it is not of an earlier run
-        self.silent = 0.0  # seconds of our own watching since it last changed
+        self.record: dict[str, Any] = {}
+        # Whether the file was seen to change: the first content may be of an earlier run.
+        self.joined = False
+        # Seconds of our own watching since it last changed.
+        self.silent_for = 0.0
 
-    def hear(self, said: dict[str, Any] | None, seconds: float) -> None:
-        """A look at its file, `seconds` after the last one; None where nothing could be read."""
-        if said and said != self.said:
-            self.come = self.come or bool(self.said)  # the first content may be of an earlier run
-            self.said, self.silent = said, 0.0
+    def update(self, record: dict[str, Any] | None, seconds: float) -> None:
+        """Take in what the file holds, `seconds` after the last look; None if it could not be read."""
+        if record and record != self.record:
+            self.joined = self.joined or bool(self.record)
+            self.record, self.silent_for = record, 0.0
         else:
-            self.silent += seconds
+            self.silent_for += seconds
 
     @property
-    def left(self) -> int | None:
-        """The status with which it ended, if it did."""
-        return self.said.get('left') if self.come else None
+    def exit_status(self) -> int | None:
+        """The status with which the process ended, if it did."""
+        return self.record.get('exit_status') if self.joined else None
 
 
-def read(file: Path) -> dict[str, Any] | None:
-    """The words, or None where there are none, or no whole ones."""
+def write_record(file: Path, record: dict[str, Any]) -> None:
+    """Write the record to a file in place, in one piece, and close it: so NFS shows it to whoever opens it next."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
-        said = json.loads(file.read_bytes() or b'null')
+        os.pwrite(descriptor, json.dumps(record).encode()[:RECORD_BYTES].ljust(RECORD_BYTES), 0)
+    finally:
+        os.close(descriptor)
+
+
+def read_record(file: Path) -> dict[str, Any] | None:
+    """Return the record in a file, or None if there is no complete one."""
+    try:
+        record = json.loads(file.read_bytes() or b'null')
     except (OSError, ValueError):
         return None
-    return said if isinstance(said, dict) else None
+    return record if isinstance(record, dict) else None

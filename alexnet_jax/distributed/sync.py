@@ -10,31 +10,31 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from alexnet_jax.runtime.signals import Stop
+from alexnet_jax.runtime.signals import SignalHandler
 
 
-class Agreement:
+class SignalSync:
     """The signal that came to any process of the mesh, by one small reduction a step, read one step late.
 
     Read late, since the answer to this step's question would have the host wait for the devices.
     """
 
-    def __init__(self, stop: Stop, mesh: Mesh):
+    def __init__(self, stop: SignalHandler, mesh: Mesh):
         self._stop, self._count = stop, mesh.size
         self._split = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
         self._agree = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
         self._asked_before: jax.Array | None = None
 
-    def look(self) -> str | None:
+    def poll(self) -> str | None:
         """The name of the first signal that any process had heard a step ago, or None. All must call it each step."""
-        mine = np.array([signal.Signals[self._stop.asked].value if self._stop.asked else 0], np.int32)
+        mine = np.array([signal.Signals[self._stop.received].value if self._stop.received else 0], np.int32)
         numbers = jax.make_array_from_callback((self._count,), self._split, lambda _: mine)
         before, self._asked_before = self._asked_before, self._agree(numbers)
         number = 0 if before is None else int(before)
         return signal.Signals(number).name if number else None
 
 
-def failed_together() -> None:
+def barrier_after_failure() -> None:
     """Called by a process that could not read a checkpoint; returns when all processes could not.
 
     Those that could wait at a barrier of orbax's. Ours has another name, so that theirs fails too, and they come here.
@@ -46,12 +46,7 @@ def failed_together() -> None:
             continue
 
 
-def first() -> bool:
-    """Whether this process is the one that looks and writes for all."""
-    return jax.process_index() == 0
-
-
-def highest(number: int) -> int:
+def all_max(number: int) -> int:
     """The highest of the numbers that the processes give; all must call it."""
     if jax.process_count() == 1:
         return number

@@ -1,39 +1,31 @@
-"""Accuracy: every image of a split through the network, each counted exactly once on any number of devices.
-
-Knows the network only as a function from images to logits, and the images only as batches; reads no files.
+"""Evaluate a network on a split: each image counts exactly once, on any number of devices.
 
 B batch, V views, K classes.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from alexnet_jax.data import augment
-from alexnet_jax.errors import UserError
+from alexnet_jax.data.pipeline import Batch, EvalPipeline
+from alexnet_jax.distributed.mesh import per_device_batch
+from alexnet_jax.distributed.sharding import batch_sharding, replicated_sharding
 from alexnet_jax.evaluate import metrics, ten_crop
 
-Batch = Mapping[str, np.ndarray]
 Forward = Callable[[Any, jax.Array], jax.Array]
 
 
-class Scoring(Protocol):
-    """What is scored: this host's share of each batch, equally many on all hosts (data.pipeline.Scoring)."""
-
-    def batches(self) -> Iterator[Batch]:
-        """image uint8 (B, side, side, 3), label and id int32 (B,), real bool (B,), false for the filling."""
-        ...
-
-
-class Outcomes(NamedTuple):
-    """What the network said to each image: arrays of one length, in the order of the split."""
+class Predictions(NamedTuple):
+    """The network's answers: arrays of one length, in the order of the split."""
 
     id: np.ndarray  # int32, the record's number
     label: np.ndarray  # int32
@@ -41,131 +33,134 @@ class Outcomes(NamedTuple):
     probability: np.ndarray  # float32, of the predicted class, averaged over the views
 
 
+@dataclasses.dataclass(frozen=True)
+class ViewOptions:
+    """The crops that the network sees of an image: their size, their number and the mean subtracted from them."""
+
+    crop_size: int
+    num_views: int = 1  # one of ten_crop.VIEW_COUNTS
+    mean_kind: str = 'image'  # one of augment.MEAN_KINDS
+
+
 class Evaluator:
-    """Scores splits with `forward(parameters, images) -> logits`, which is compiled once for all of them."""
+    """Error rates and predictions of a network, compiled once for all splits and params."""
 
     def __init__(
         self,
         forward: Forward,
         mean: np.ndarray,
+        options: ViewOptions,
         *,
-        mean_kind: str = 'image',
-        crop: int,
-        views: int,
-        batch: int,
+        batch_size: int,
         mesh: Mesh | None = None,
         compiler_options: Mapping[str, Any] | None = None,
     ):
-        """`forward` takes float32 (B, crop, crop, 3) free of the mean and gives (B, K); `mean` is (side, side, 3), and
-        of it that is subtracted which `mean_kind` (augment.MEANS) says.
+        """Prepare `forward(params, images) -> logits`: float32 (B, crop, crop, 3), mean subtracted, to (B, K).
 
-        `views` is 1 (center) or 10 (the paper's); they follow one another, so that memory is that of one. `batch` is
-        the number of images over all hosts. On a `mesh` they are split over its axis `data`. Raises UserError for a
-        batch that cannot be shared evenly, a crop that does not fit and another number of views. `compiler_options`
-        go to jax.jit.
+        `mean` is the mean image (side, side, 3). The views go through one after another, so that memory is that of
+        one. `batch_size` counts the images on all processes; on a `mesh` they are split over its axis `data`.
+        `compiler_options` go to jax.jit. Raises UserError if the devices cannot share a batch evenly, the crop does
+        not fit, or the number of views or the kind of mean is unknown.
         """
-        self._forward, self._crop, self.batch, self._side = forward, crop, batch, len(mean)
-        self._views = _views(views, len(mean), crop)
-        self._split = self._whole = None
+        self._forward, self._crop_size = forward, options.crop_size
+        self.batch_size, self._image_size = batch_size, len(mean)
+        views = ten_crop.make_views(options.num_views, len(mean), options.crop_size)
+        # As arrays (V,), over which lax.map goes on the device.
+        self._views = ten_crop.View(*(np.array(column) for column in zip(*views, strict=True)))
+        self._data_sharding = self._replicated = None
         if mesh is not None:
-            _check_batch(batch, mesh.shape['data'])
-            self._split = NamedSharding(mesh, PartitionSpec('data'))
-            self._whole = NamedSharding(mesh, PartitionSpec())
-        background = augment.static_mean(mean, mean_kind, crop)
-        self._still = background is not None
-        self._mean = jax.device_put(
-            np.asarray(mean if background is None else background, np.float32), self._whole
-        )
+            per_device_batch(batch_size, mesh, field='evaluate.batch_size')
+            self._data_sharding, self._replicated = batch_sharding(mesh), replicated_sharding(mesh)
+        selected, self._static_mean = augment.select_mean(mean, options.mean_kind, options.crop_size)
+        self._mean = jax.device_put(selected, self._replicated)
         compiled = functools.partial(
-            jax.jit, out_shardings=self._whole, compiler_options=dict(compiler_options or {})
+            jax.jit, out_shardings=self._replicated, compiler_options=dict(compiler_options or {})
         )
-        self._score = compiled(self._scored, static_argnames='each')
-        self._probable = compiled(lambda *given: jnp.exp(self._averaged(*given)))
+        self._score = compiled(self._score_step, static_argnames='with_predictions')
+        self._probabilities = compiled(lambda *args: jnp.exp(self._mean_log_probs(*args)))
 
-    def rates(self, parameters: Any, scoring: Scoring) -> dict[str, float]:
-        """'loss', 'top1_error', 'top5_error' and 'images' of all that is to be scored."""
-        sums, _ = self._run(parameters, scoring, each=False)
-        return metrics.rates(sums)
+    def evaluate(self, params: Any, batches: EvalPipeline) -> dict[str, float]:
+        """Return 'loss', 'top1_error', 'top5_error' and 'images' over all `batches`."""
+        sums, _ = self._run(params, batches, with_predictions=False)
+        return metrics.error_rates(sums)
 
-    def outcomes(self, parameters: Any, scoring: Scoring) -> tuple[dict[str, float], Outcomes]:
-        """The rates, and beside them the answer to each image; the same on all hosts."""
-        sums, parts = self._run(parameters, scoring, each=True)
-        return metrics.rates(sums), Outcomes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    def evaluate_and_predict(
+        self, params: Any, batches: EvalPipeline
+    ) -> tuple[dict[str, float], Predictions]:
+        """Return what `evaluate` does, and the prediction for each image; the same on all processes."""
+        sums, parts = self._run(params, batches, with_predictions=True)
+        columns = zip(*parts, strict=True)
+        return metrics.error_rates(sums), Predictions(*(np.concatenate(column) for column in columns))
 
-    def probabilities(self, parameters: Any, images: np.ndarray) -> np.ndarray:
-        """float32 (n, K), averaged over the views, of n uint8 images (n, side, side, 3), the same on all hosts.
+    def probabilities(self, params: Any, images: np.ndarray) -> np.ndarray:
+        """Return float32 (n, K), averaged over the views, of uint8 images (n, side, side, 3), equal on all processes.
 
-        At most `batch` of them at a time; fewer are filled up, so that nothing is compiled anew.
+        At most `batch_size` of them at a time; fewer are padded, so that nothing is compiled anew.
         """
-        whole = np.zeros((self.batch, self._side, self._side, 3), np.uint8)
-        whole[: len(images)] = images
-        if self._split is None:
-            placed = jax.device_put(whole)
-        else:  # every host holds all of them
-            placed = jax.make_array_from_callback(whole.shape, self._split, lambda index: whole[index])
-        return jax.device_get(self._probable(parameters, placed, self._mean))[: len(images)]
+        padded = np.zeros((self.batch_size, self._image_size, self._image_size, 3), np.uint8)
+        padded[: len(images)] = images
+        if self._data_sharding is None:
+            placed = jax.device_put(padded)
+        else:  # every process has all of them
+            placed = jax.make_array_from_callback(
+                padded.shape, self._data_sharding, lambda index: padded[index]
+            )
+        return jax.device_get(self._probabilities(params, placed, self._mean))[: len(images)]
 
-    def _run(self, parameters: Any, scoring: Scoring, *, each: bool) -> tuple[dict[str, Any], list[Outcomes]]:
-        """Sums and outcomes over all batches, each read while the next one runs."""
+    def _run(
+        self, params: Any, batches: EvalPipeline, *, with_predictions: bool
+    ) -> tuple[dict[str, Any], list[Predictions]]:
+        """Return sums and predictions over all batches; the numbers of each are fetched while the next one runs."""
         sums, parts, pending = {'loss': 0.0, 'top1': 0, 'top5': 0, 'images': 0}, [], None
-        for batch in scoring.batches():
-            numbers = self._score(parameters, self._placed(batch), self._mean, each=each)
+        for batch in batches.batches():
+            numbers = self._score(
+                params, self._to_device(batch), self._mean, with_predictions=with_predictions
+            )
             if pending is not None:
-                _add(sums, parts, *jax.device_get(pending))
+                _accumulate(sums, parts, *jax.device_get(pending))
             pending = numbers
         if pending is not None:
-            _add(sums, parts, *jax.device_get(pending))
+            _accumulate(sums, parts, *jax.device_get(pending))
         return sums, parts
 
-    def _placed(self, batch: Batch) -> dict[str, jax.Array]:
-        """This host's arrays as its share of global ones."""
-        if self._split is None:
+    def _to_device(self, batch: Batch) -> dict[str, jax.Array]:
+        """Return this process's arrays as its share of global ones."""
+        if self._data_sharding is None:
             return jax.device_put(dict(batch))
         return {
-            name: jax.make_array_from_process_local_data(self._split, part) for name, part in batch.items()
+            name: jax.make_array_from_process_local_data(self._data_sharding, part)
+            for name, part in batch.items()
         }
 
-    def _scored(self, parameters, batch, mean, *, each: bool):
-        """A batch's sums and, where `each` image is asked for, its outcomes with their `real`."""
-        logits = self._averaged(parameters, batch['image'], mean)
-        sums = metrics.score(logits, batch['label'], batch['real'])
-        if not each:
+    def _score_step(self, params, batch, mean, *, with_predictions: bool):
+        """Return a batch's sums and, if asked for, its predictions and which of them are valid."""
+        log_probs_BK = self._mean_log_probs(params, batch['image'], mean)
+        sums = metrics.sum_metrics(log_probs_BK, batch['label'], batch['valid'])
+        if not with_predictions:
             return sums, None
-        answers = Outcomes(
-            batch['id'], batch['label'], jnp.argmax(logits, axis=1), jnp.exp(jnp.max(logits, axis=1))
-        )
-        return sums, (answers, batch['real'])
+        predicted, probability = jnp.argmax(log_probs_BK, axis=1), jnp.exp(jnp.max(log_probs_BK, axis=1))
+        return sums, (Predictions(batch['id'], batch['label'], predicted, probability), batch['valid'])
 
-    def _averaged(self, parameters, images, mean):
-        """Logarithms of the averaged probabilities (B, K)."""
+    def _mean_log_probs(self, params, images, mean):
+        """Return the logarithms of the probabilities averaged over the views (B, K)."""
 
-        def through(view):
-            pixels = ten_crop.cut(images, view, self._crop).astype(jnp.float32)
-            background = mean[None] if self._still else ten_crop.cut(mean[None], view, self._crop)
-            return self._forward(parameters, pixels - background)
+        def view_logits(view):
+            pixels = ten_crop.crop_view(images, view, self._crop_size).astype(jnp.float32)
+            view_mean = (
+                mean[None] if self._static_mean else ten_crop.crop_view(mean[None], view, self._crop_size)
+            )
+            return self._forward(params, pixels - view_mean)
 
-        return metrics.mean_of_views(jax.lax.map(through, self._views))
-
-
-def _views(number: int, side: int, crop: int) -> ten_crop.View:
-    """The views as arrays (V,), for walking through them on the device."""
-    each = ten_crop.views(number, side, crop)
-    return ten_crop.View(*(np.array(column) for column in zip(*each, strict=True)))
+        return ten_crop.mean_log_probs(jax.lax.map(view_logits, self._views))
 
 
-def _check_batch(batch: int, devices: int) -> None:
-    if batch < 1 or batch % devices:
-        raise UserError(
-            f'evaluate.batch_size is {batch}, which cannot be shared evenly by the {devices} devices of the mesh axis '
-            f'data; give a multiple of {devices}.'
-        )
-
-
-def _add(sums: dict[str, Any], parts: list[Outcomes], numbers: dict[str, np.ndarray], each: Any) -> None:
-    """One batch more: counts as whole numbers, the loss in float64."""
+def _accumulate(
+    sums: dict[str, Any], parts: list[Predictions], numbers: dict[str, np.ndarray], answers: Any
+) -> None:
+    """Add one batch: counts as integers, the loss in float64."""
     for name in ('top1', 'top5', 'images'):
         sums[name] += int(numbers[name])
     sums['loss'] += float(numbers['loss'])
-    if each is not None:
-        answers, real = each
-        parts.append(Outcomes(*(part[real] for part in answers)))
+    if answers is not None:
+        predictions, valid = answers
+        parts.append(Predictions(*(part[valid] for part in predictions)))

@@ -1,7 +1,7 @@
-"""Scores: sums and counts from logits and labels; errors from sums. Knows neither files, devices nor the network.
+"""Loss, top-1 and top-5: sums over a batch from logits and labels, and error rates with their intervals from sums.
 
-Everything goes by comparison with the label's own logit, so logits whose classes lie on several devices are never
-gathered: what crosses between them is a few numbers per image.
+All of it compares with the label's own logit, so that logits whose classes are on several devices are never gathered:
+a few numbers per image cross between devices.
 
 B batch, K classes.
 """
@@ -15,45 +15,35 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-TOP = 5  # the second error that ILSVRC reports
-DEVIATIONS = 1.959963984540054  # of a normal distribution, within which 95 % of it lie
+TOP_K = 5  # the second error that ILSVRC reports
+Z_95 = 1.959963984540054  # standard deviations of a normal distribution that 95 % of it lie within
 
 
-def score(logits: jax.Array, label: jax.Array, real: jax.Array) -> dict[str, jax.Array]:
-    """Sums over the images of a batch that are `real`: 'loss' float32, 'top1', 'top5' and 'images' int32.
+def sum_metrics(logits: jax.Array, label: jax.Array, valid: jax.Array) -> dict[str, jax.Array]:
+    """Return sums over the `valid` images of a batch: 'loss' float32, 'top1', 'top5' and 'images' int32.
 
-    `logits` float (B, K) need not be normalized, `label` int (B,), `real` bool (B,). The loss is the negative
+    `logits` float (B, K) need not be normalized, `label` int (B,), `valid` bool (B,). The loss is the negative
     logarithm of the label's probability (nats) and differentiable. An image counts for top-1 or top-5 by its label's
     rank: a tie counts against it, and so does a NaN. With fewer than five classes, top-5 means all of them.
     """
-    classes = logits.shape[1]
-    logits_BK = jnp.where(
-        real[:, None], logits, 0
-    )  # what the filling gave, NaN included, touches no sum or gradient
-    right_BK = jnp.arange(classes)[None] == label[:, None]
-    label_B = jnp.sum(jnp.where(right_BK, logits_BK, 0), axis=1)
-    loss_B = jax.nn.logsumexp(logits_BK, axis=1) - label_B
-    ahead_BK = ~(logits_BK < label_B[:, None]) & ~right_BK
-    rank_B = jnp.where(jnp.isfinite(label_B), jnp.sum(ahead_BK, axis=1), classes)
+    num_classes = logits.shape[1]
+    # Logits of padding, NaN included, touch no sum or gradient.
+    logits_BK = jnp.where(valid[:, None], logits, 0)
+    correct_BK = jnp.arange(num_classes)[None] == label[:, None]
+    label_logit_B = jnp.sum(jnp.where(correct_BK, logits_BK, 0), axis=1)
+    loss_B = jax.nn.logsumexp(logits_BK, axis=1) - label_logit_B
+    ahead_BK = ~(logits_BK < label_logit_B[:, None]) & ~correct_BK
+    rank_B = jnp.where(jnp.isfinite(label_logit_B), jnp.sum(ahead_BK, axis=1), num_classes)
     return {
-        'loss': jnp.sum(jnp.where(real, loss_B, 0)),
-        'top1': jnp.sum((rank_B < 1) & real),
-        'top5': jnp.sum((rank_B < min(TOP, classes)) & real),
-        'images': jnp.sum(real),
+        'loss': jnp.sum(jnp.where(valid, loss_B, 0)),
+        'top1': jnp.sum((rank_B < 1) & valid),
+        'top5': jnp.sum((rank_B < min(TOP_K, num_classes)) & valid),
+        'images': jnp.sum(valid),
     }
 
 
-def mean_of_views(logits: jax.Array) -> jax.Array:
-    """Logarithms of the probabilities averaged over views: (views, B, K) to (B, K), as fit for `score` as logits are.
-
-    The paper averages the softmax outputs (section 4.1), the 2012 source takes the loss of that average too. In
-    logarithms no small probability becomes zero, which would tie with others.
-    """
-    return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - math.log(len(logits))
-
-
-def rates(sums: Mapping[str, Any]) -> dict[str, float]:
-    """Mean 'loss', 'top1_error' and 'top5_error' (shares of one), and the number of 'images', from sums of `score`."""
+def error_rates(sums: Mapping[str, Any]) -> dict[str, float]:
+    """Return the mean 'loss', 'top1_error' and 'top5_error' (0 to 1) and the number of 'images', from `sum_metrics`."""
     images = int(sums['images'])
     return {
         'loss': float(sums['loss']) / images,
@@ -63,11 +53,17 @@ def rates(sums: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def interval(errors: int, images: int) -> tuple[float, float]:
-    """The 95 % confidence interval (low, high) of an error rate of `errors` among `images`, after Wilson (1927)."""
-    rate, weight = errors / images, DEVIATIONS**2 / images
+def wilson_interval(errors: int, images: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval (low, high) of an error rate of `errors` among `images` (Wilson 1927)."""
+    rate, weight = errors / images, Z_95**2 / images
     middle = rate + weight / 2
-    half = DEVIATIONS * math.sqrt(rate * (1 - rate) / images + weight / (4 * images))
+    half = Z_95 * math.sqrt(rate * (1 - rate) / images + weight / (4 * images))
     low, high = (middle - half) / (1 + weight), (middle + half) / (1 + weight)
-    # At no errors and at all of them rounding would leave the rate itself outside.
+    # Rounding would leave a rate of 0 or 1 outside its own interval.
     return max(0.0, min(low, rate)), min(1.0, max(high, rate))
+
+
+def top1_interval(rates: Mapping[str, float]) -> tuple[float, float]:
+    """Return the 95 % confidence interval of the 'top1_error' in `error_rates`."""
+    images = int(rates['images'])
+    return wilson_interval(round(rates['top1_error'] * images), images)

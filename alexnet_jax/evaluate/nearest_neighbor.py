@@ -1,28 +1,28 @@
-"""Baseline: how far one comes without a network, so that a figure can be held against it.
+"""The error of a nearest-neighbor classifier, which needs no network: the baseline of a run's figure.
 
-The label of the nearest training image, by eleven statistics of color and gradients, and by the pixels of a 16 x 16
-thumbnail; the better of the two counts. NumPy alone; a GPU would not be worth its start.
+Each test image gets the label of the nearest training image, by eleven statistics of color and gradients or by the
+pixels of a 16 x 16 thumbnail. NumPy alone; a GPU would not be worth its start.
 
-N images, D numbers for each.
+N images, D features.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from alexnet_jax.data import image_io
+from alexnet_jax.data.dataset import RecordSource
 
-LARGEST_TRAINING_SET = 10_000  # images; beyond it the errors hardly move, and the time grows
-THUMBNAIL = 16  # pixels a side
-EDGE = (
-    16.5  # gray levels from one pixel to the next that make an edge; no mean of three colors meets it exactly
-)
-CHUNK = 1024  # test images whose distances are held at once: 40 MB against 10,000
-AT_ONCE = 64  # images read and described together: 150 MB of arithmetic at 256 pixels
-STATISTICS = (
+MAX_TRAIN_IMAGES = 10_000  # beyond it the errors hardly move, and the time grows
+THUMBNAIL_SIZE = 16  # pixels a side
+# Gray levels between neighboring pixels that make an edge; no mean of three colors meets it exactly.
+EDGE_THRESHOLD = 16.5
+TEST_CHUNK = 1024  # test images whose distances are held at once: 40 MB against 10,000
+READ_CHUNK = 64  # images read and computed together: 150 MB of arithmetic at 256 pixels
+STATISTIC_NAMES = (
     'mean red',
     'mean green',
     'mean blue',
@@ -37,106 +37,101 @@ STATISTICS = (
 )
 
 
-class Records(Protocol):
-    """A split of a dataset."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, record: int, /) -> tuple[np.ndarray, int, str]:
-        """The image uint8 (side, side, 3), its label and its id."""
-        ...
-
-
-def baseline(
-    train: Records, test: Records, *, seed: int = 0, largest: int = LARGEST_TRAINING_SET, threads: int = 1
+def baseline_errors(
+    train: RecordSource,
+    test: RecordSource,
+    *,
+    seed: int = 0,
+    max_train_images: int = MAX_TRAIN_IMAGES,
+    threads: int = 1,
 ) -> dict[str, Any]:
-    """Errors (shares of one) of nearest neighbors on `test`, all of it: 'statistics', 'pixels', 'best' and its 'kind'.
+    """Return the errors (0 to 1) on all of `test`: 'statistics', 'pixels', 'best' of the two and its 'kind'.
 
-    Of more than `largest` training images so many are taken, chosen by `seed`; 'train_images' and 'test_images' say
-    how many there were. Images are read by `threads`, a few at a time.
+    Of a larger training set `max_train_images` are drawn by `seed`; 'train_images' and 'test_images' count what was
+    used. `threads` read the images, a few at a time.
     """
-    known = np.arange(len(train))
-    if len(train) > largest:
-        known = np.sort(np.random.default_rng(seed).choice(len(train), largest, replace=False))
-    near, labels = _described(train, known, threads)
-    far, truths = _described(test, np.arange(len(test)), threads)
+    records = np.arange(len(train))
+    if len(train) > max_train_images:
+        records = np.sort(np.random.default_rng(seed).choice(len(train), max_train_images, replace=False))
+    train_features, train_labels = _compute_features(train, records, threads)
+    test_features, test_labels = _compute_features(test, np.arange(len(test)), threads)
     rows = {
-        'statistics': nearest(*scaled(near['statistics'], far['statistics'])),
-        'pixels': nearest(near['pixels'], far['pixels']),
+        'statistics': nearest_rows(
+            *standardize_features(train_features['statistics'], test_features['statistics'])
+        ),
+        'pixels': nearest_rows(train_features['pixels'], test_features['pixels']),
     }
-    errors = {kind: float(np.mean(labels[row] != truths)) for kind, row in rows.items()}
+    errors = {kind: float(np.mean(train_labels[row] != test_labels)) for kind, row in rows.items()}
     best = min(errors, key=lambda kind: errors[kind])
     return {
         **errors,
         'best': errors[best],
         'kind': best,
-        'train_images': len(labels),
-        'test_images': len(truths),
+        'train_images': len(train_labels),
+        'test_images': len(test_labels),
     }
 
 
-def statistics(pixels: np.ndarray) -> np.ndarray:
-    """float32 (N, 11), in the order of STATISTICS, of uint8 images (N, side, side, 3); in gray levels and shares.
+def image_statistics(pixels: np.ndarray) -> np.ndarray:
+    """Return float32 (N, 11), in the order of STATISTIC_NAMES, of uint8 images (N, side, side, 3); in gray levels.
 
     Gradients are differences of neighboring pixels of the mean of the three colors; an image's deviation of gradients
-    is that of both directions together. Colorfulness is the largest of a pixel's three values less the smallest.
+    is that of both directions together. Colorfulness is the largest of a pixel's three values less the smallest. The
+    share of edges is one of 1.
     """
-    planes = np.moveaxis(pixels, 3, 0).astype(np.float32, order='C')  # laid out by color: ten times faster
+    # Laid out by color: ten times faster.
+    planes = np.moveaxis(pixels, 3, 0).astype(np.float32, order='C')
     gray = planes.mean(axis=0)
-    across, down = np.diff(gray, axis=2), np.diff(gray, axis=1)
-    both = np.concatenate([gradient.reshape(len(pixels), -1) for gradient in (across, down)], axis=1)
+    horizontal, vertical = np.diff(gray, axis=2), np.diff(gray, axis=1)
+    both = np.concatenate([gradient.reshape(len(pixels), -1) for gradient in (horizontal, vertical)], axis=1)
     columns = [
         *planes.mean(axis=(2, 3)),
         *planes.std(axis=(2, 3)),
-        np.abs(across).mean(axis=(1, 2)),
-        np.abs(down).mean(axis=(1, 2)),
+        np.abs(horizontal).mean(axis=(1, 2)),
+        np.abs(vertical).mean(axis=(1, 2)),
         both.std(axis=1),
         (planes.max(axis=0) - planes.min(axis=0)).mean(axis=(1, 2)),
-        (np.abs(both) > EDGE).mean(axis=1, dtype=np.float32),
+        (np.abs(both) > EDGE_THRESHOLD).mean(axis=1, dtype=np.float32),
     ]
     return np.stack(columns, axis=1)
 
 
-def thumbnails(pixels: np.ndarray) -> np.ndarray:
-    """float32 (N, 768): the pixels of each uint8 image (N, side, side, 3) made 16 x 16, antialiased, less 128.
+def make_thumbnails(pixels: np.ndarray) -> np.ndarray:
+    """Return float32 (N, 768), the pixels of uint8 images (N, side, side, 3) resized to 16 x 16, minus 128.
 
-    Whole numbers about zero, so that sums of 768 of their products fit float32 and distances are exact.
+    Integers about zero, so that sums of 768 of their products fit float32 and distances are exact.
     """
-    small = np.stack([image_io.resize_and_crop(image, THUMBNAIL) for image in pixels])
+    small = np.stack([image_io.resize_and_crop(image, THUMBNAIL_SIZE) for image in pixels])
     return small.reshape(len(small), -1).astype(np.float32) - 128
 
 
-def scaled(near: np.ndarray, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both (N, D) with each number's mean taken off and divided by its deviation, as the first has them."""
-    mean, deviation = near.mean(axis=0), near.std(axis=0)
-    deviation = np.where(
-        deviation > 0, deviation, 1
-    )  # a number that never varies, such as grey's colorfulness
-    return (near - mean) / deviation, (far - mean) / deviation
+def standardize_features(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both (N, D) minus the mean and divided by the standard deviation of the training features."""
+    mean, std = train.mean(axis=0), train.std(axis=0)
+    # A feature that never varies, such as the colorfulness of gray images, stays as it is.
+    std = np.where(std > 0, std, 1)
+    return (train - mean) / std, (test - mean) / std
 
 
-def nearest(near: np.ndarray, far: np.ndarray) -> np.ndarray:
-    """For each of `far` (M, D) the row of `near` (N, D) at the smallest Euclidean distance; the first of equal ones."""
-    half = (near**2).sum(axis=1) / 2
-    chunks = (far[first : first + CHUNK] for first in range(0, len(far), CHUNK))
-    # |n - f|^2 / 2 less |f|^2 / 2, which is the same for all of near: one matrix product does the work.
-    return np.concatenate([np.argmin(half[None, :] - chunk @ near.T, axis=1) for chunk in chunks])
+def nearest_rows(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Return, for each of `test` (M, D), the row of `train` (N, D) at the smallest Euclidean distance, first of equals."""
+    half = (train**2).sum(axis=1) / 2
+    chunks = (test[first : first + TEST_CHUNK] for first in range(0, len(test), TEST_CHUNK))
+    # |a - b|^2 / 2 minus |b|^2 / 2, which is the same for all of train: one matrix product does the work.
+    return np.concatenate([np.argmin(half[None, :] - chunk @ train.T, axis=1) for chunk in chunks])
 
 
-def _described(
-    records: Records, numbers: np.ndarray, threads: int
+def _compute_features(
+    records: RecordSource, numbers: np.ndarray, threads: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Statistics and thumbnails (N, D) of those records, and their labels (N,)."""
+    """Return the statistics and thumbnails (N, D) of those records, and their labels (N,)."""
 
-    def of_some(first: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
-        some = [records[int(number)] for number in numbers[first : first + AT_ONCE]]
-        pixels = np.stack([image for image, _, _ in some])
-        return statistics(pixels), thumbnails(pixels), [label for _, label, _ in some]
+    def compute_chunk(first: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        chunk = [records[int(number)] for number in numbers[first : first + READ_CHUNK]]
+        pixels = np.stack([image for image, _, _ in chunk])
+        return image_statistics(pixels), make_thumbnails(pixels), [label for _, label, _ in chunk]
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        parts = list(pool.map(of_some, range(0, len(numbers), AT_ONCE)))
-    described = {
-        'statistics': np.concatenate([part[0] for part in parts]),
-        'pixels': np.concatenate([part[1] for part in parts]),
-    }
-    return described, np.concatenate([part[2] for part in parts])
+        chunks = list(pool.map(compute_chunk, range(0, len(numbers), READ_CHUNK)))
+    statistics, thumbnails, labels = (np.concatenate(column) for column in zip(*chunks, strict=True))
+    return {'statistics': statistics, 'pixels': thumbnails}, labels

@@ -1,19 +1,21 @@
-"""Views: which crops of an image are shown to the network when it is tested. Pixels in, pixels out, no chance.
+"""Test-time views of an image: the center or the paper's ten crops, and the average of the network's answers to them.
 
 The order is the 2012 source's: four corners with the center third, row by row, then the mirror image of each.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from alexnet_jax.data.augment import mirror_images, require_crop_fits
+from alexnet_jax.data.normalize import crop_images
 from alexnet_jax.errors import UserError
 
-NUMBERS = (1, 10)  # the center alone; the paper's
+VIEW_COUNTS = (1, 10)  # the center alone; the paper's
 
 
 class View(NamedTuple):
@@ -24,28 +26,36 @@ class View(NamedTuple):
     mirror: bool | jax.Array
 
 
-def views(number: int, side: int, crop: int) -> tuple[View, ...]:
-    """The center view (1) or the paper's ten (section 4.1) of images of `side` pixels, seen through `crop` pixels."""
-    if number not in NUMBERS:
+def make_views(num_views: int, image_size: int, crop_size: int) -> tuple[View, ...]:
+    """Return the center view (1) or the paper's ten (section 4.1) of images of `image_size` pixels.
+
+    Raises UserError for another number of views and for a crop that does not fit.
+    """
+    if num_views not in VIEW_COUNTS:
         raise UserError(
-            f'There are 1 view (the center) or 10 (the corners, the center and their mirrors), not {number}.'
+            f'The number of views must be 1 (center) or 10 (corners, center, their mirror images), not {num_views}.'
         )
-    if not 0 < crop <= side:
-        raise UserError(
-            f'A view of {crop} pixels does not fit into images of {side} pixels; give 1 to {side}.'
-        )
-    far, middle = side - crop, (side - crop) // 2
-    if number == 1:
+    require_crop_fits(crop_size, image_size)
+    far, middle = image_size - crop_size, (image_size - crop_size) // 2
+    if num_views == 1:
         return (View(middle, middle, False),)
     corners = ((0, 0), (0, far), (middle, middle), (far, 0), (far, far))
     return tuple(View(top, left, mirror) for mirror in (False, True) for top, left in corners)
 
 
-def cut(images: jax.Array, view: View, crop: int) -> jax.Array:
-    """That view of every image: (B, side, side, 3) to (B, crop, crop, 3), of any dtype. The view may be traced.
+def crop_view(images: jax.Array, view: View, crop_size: int) -> jax.Array:
+    """Return the same view of every image: (B, side, side, 3) to (B, crop, crop, 3), any dtype. The view may be traced.
 
-    The mean image is cut by the same function, as mean[None]: it is cropped and mirrored as the images are.
+    A mean image is cropped and mirrored as the images are by the same function, as mean[None].
     """
-    batch, _, _, colors = images.shape
-    window = lax.dynamic_slice(images, (0, view.top, view.left, 0), (batch, crop, crop, colors))
-    return jnp.where(view.mirror, window[:, :, ::-1], window)
+    crops = crop_images(jnp.asarray(images), view.top, view.left, crop_size)
+    return mirror_images(crops, jnp.asarray(view.mirror))
+
+
+def mean_log_probs(logits: jax.Array) -> jax.Array:
+    """Return the logarithms of the probabilities averaged over V views: logits (V, B, K) to (B, K).
+
+    The paper averages the softmax outputs (section 4.1), the 2012 source takes the loss of that average too. In
+    logarithms no small probability becomes zero, which would tie with others.
+    """
+    return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - math.log(len(logits))

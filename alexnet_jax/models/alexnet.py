@@ -1,20 +1,21 @@
-"""AlexNet: walks an architecture and returns the logits and every named point. No files, no config.
+"""The forward pass of an architecture, with logits and every named activation, and the parameters behind it.
 
-One forward pass for every use; under jit what nobody asks for is never computed. Where columns meet is `exchange`.
+One forward pass serves every use; under jit, activations that nobody reads are never computed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from alexnet_jax.models import column_parallel, custom_vjp, layers
+from alexnet_jax.distributed.sharding import COLUMN_AXIS
+from alexnet_jax.models import custom_vjp, layers
 from alexnet_jax.models.architecture import (
     Activation,
     Architecture,
@@ -25,13 +26,21 @@ from alexnet_jax.models.architecture import (
     Pooling,
     ResponseNormalization,
 )
-from alexnet_jax.models.initializers import kernel_and_bias
+from alexnet_jax.models.column_parallel import (
+    Columns,
+    all_gather_columns,
+    concat_columns,
+    shard_map_columns,
+    split_columns,
+)
+from alexnet_jax.models.initializers import init_kernel_and_bias
 
-Masks = Mapping[str, jax.Array]
-Parameters = dict[str, dict[str, jax.Array]]  # {layer: {'kernel', 'bias'}}, the column first in every array
+DropoutMasks = Mapping[str, jax.Array]
+# {layer: {'kernel', 'bias'}}, the column first in every array.
+Parameters = dict[str, dict[str, jax.Array]]
 
 
-class Weighted(nnx.Module):
+class ColumnParams(nnx.Module):
     """Kernel (columns, ..., out) and bias (columns, out) of one layer, float32."""
 
     def __init__(self, kernel: jax.Array, bias: jax.Array):
@@ -42,201 +51,206 @@ class Weighted(nnx.Module):
 class AlexNet(nnx.Module):
     """The network of an `Architecture`, after Krizhevsky, Sutskever and Hinton (2012), section 3.
 
-    `key` decides the first weights by the named `initialization`; `plain=True` keeps to formulations that any order of
-    differentiation goes through. `compute` names the dtype of the whole computation ('bfloat16'), empty: that of the
-    images; parameters stay float32, logits are at least that. `precision` is that of float32 products on GPUs and
-    TPUs, whose own way is to round the factors to 10 or 7 bits ('tensorfloat32', 'bfloat16'). Parameters lie in
+    `key` and the named `initialization` decide the first weights. `use_reference_ops` keeps to formulations that can be
+    differentiated any number of times. `compute_dtype` is that of the whole computation ('bfloat16'), empty: that of
+    the images; parameters stay float32, logits are at least that. `matmul_precision` is that of float32 products on
+    GPUs and TPUs, which by default round the factors to 10 or 7 bits ('tensorfloat32', 'bfloat16'). Parameters are
     `layers[name].kernel` and `.bias`, with the column as first axis.
     """
 
     def __init__(
         self,
-        architecture: Architecture,
+        arch: Architecture,
         *,
         key: jax.Array,
         initialization: str = 'paper',
-        plain: bool = False,
-        compute: str = '',
-        precision: str = 'float32',
+        use_reference_ops: bool = False,
+        compute_dtype: str = '',
+        matmul_precision: str = 'float32',
     ):
-        self.architecture = architecture
-        self.plain = plain
-        self.compute = compute
-        self.precision = precision
+        self.arch = arch
+        self.use_reference_ops = use_reference_ops
+        self.compute_dtype = compute_dtype
+        self.matmul_precision = matmul_precision
         self.layers = nnx.Dict(
             {
-                name: Weighted(*kernel_and_bias(name, shape, architecture.columns, key, initialization))
-                for name, shape in architecture.kernel_shapes().items()
+                name: ColumnParams(*init_kernel_and_bias(name, shape, arch.columns, key, initialization))
+                for name, shape in arch.kernel_shapes().items()
             }
         )
 
     def __call__(
-        self, images: jax.Array, masks: Masks | None = None, mesh: Mesh | None = None
+        self, images: jax.Array, masks: DropoutMasks | None = None, mesh: Mesh | None = None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Logits (batch, classes) and the named points, each (batch, ...) with all columns' maps side by side.
+        """Return logits (batch, classes) and the named activations, each (batch, ...), all columns side by side.
 
-        `images` is (batch, crop, crop, 3), the mean already subtracted. Column a comes first in every point.
-        `masks` (from `dropout_masks`) makes this a training pass; None is the test pass. On a `mesh` with the axes
-        `data` and `column` the batch is split over the one and the columns over the other; the size of `column`
-        divides the number of columns, that of `data` the batch, else jax raises ValueError.
+        `images` is (batch, crop_size, crop_size, 3) with the mean subtracted. Column a comes first in every activation.
+        `masks` (from `sample_dropout_masks`) makes this a training pass; None is the test pass. On a `mesh` the batch is
+        split over the axis `data` and the columns over `column`; jax raises ValueError unless the size of `column`
+        divides the number of columns and that of `data` the batch.
         """
-        crop = self.architecture.crop
-        if images.shape[1:] != (crop, crop, self.architecture.channels):
+        arch = self.arch
+        if images.shape[1:] != (arch.crop_size, arch.crop_size, arch.channels):
             raise ValueError(
-                f'{self.architecture.name} takes images of shape (batch, {crop}, {crop}, '
-                f'{self.architecture.channels}), and {images.shape} came.'
+                f'{arch.name} expects images of shape (batch, {arch.crop_size}, {arch.crop_size}, {arch.channels}), '
+                f'not {images.shape}.'
             )
-        if self.compute:
-            images = images.astype(self.compute)
+        if self.compute_dtype:
+            images = images.astype(self.compute_dtype)
         platform = mesh.devices.flat[0].platform if mesh is not None else jax.default_backend()
         body = functools.partial(
-            walk,
-            self.architecture,
-            custom_vjp.chosen(platform, self.plain),
-            mesh is not None and mesh.shape['column'] > 1,
+            _forward,
+            arch,
+            custom_vjp.select_ops(platform, self.use_reference_ops),
+            mesh is not None and mesh.shape[COLUMN_AXIS] > 1,
         )
-        parameters = parameters_of(self)
         if mesh is not None:
-            ranks = {
-                name: len(shape) + 1 for name, shape in self.architecture.points().items() if name != 'prob'
-            }
-            body = column_parallel.over_mesh(body, mesh, ranks)
+            ranks = {name: len(shape) + 1 for name, shape in arch.activation_shapes().items() if name != 'prob'}
+            body = shard_map_columns(body, mesh, ranks)
         # On CPUs float32 is float32, and XLA need not look for more.
-        precise = (
-            contextlib.nullcontext() if platform == 'cpu' else jax.default_matmul_precision(self.precision)
+        precision = (
+            contextlib.nullcontext() if platform == 'cpu' else jax.default_matmul_precision(self.matmul_precision)
         )
-        with precise:
-            points = body(parameters, images, dict(masks or {}))
-        last = self.architecture.layers[-1].name
-        # Classes that do not share evenly among the columns were padded with units that are dropped here.
-        logits = points[last] = points[last][:, : self.architecture.classes]
-        points['prob'] = jax.nn.softmax(logits)
-        return logits, points
+        with precision:
+            activations = body(get_parameters(self), images, dict(masks or {}))
+        last = arch.layers[-1].name
+        # The last layer's features are padded to a multiple of the columns; the padding is dropped here.
+        logits = activations[last] = activations[last][:, : arch.num_classes]
+        activations['prob'] = jax.nn.softmax(logits)
+        return logits, activations
 
 
-def parameters_of(network: AlexNet) -> Parameters:
-    """The network's parameters as plain arrays by layer."""
+def get_parameters(network: AlexNet) -> Parameters:
+    """Return the network's parameters as plain arrays by layer."""
     return {
-        name: {'kernel': each.kernel[...], 'bias': each.bias[...]} for name, each in network.layers.items()
+        name: {'kernel': layer.kernel[...], 'bias': layer.bias[...]} for name, layer in network.layers.items()
     }
 
 
 def with_parameters(network: AlexNet, parameters: Parameters) -> AlexNet:
-    """A network of the same architecture that holds other parameters; the one given stays as it is."""
-    graph, held = nnx.split(network)
-    layers = {
-        name: {part: held['layers'][name][part].replace(array) for part, array in parts.items()}
+    """Return a copy of the network that holds other parameters."""
+    graph, state = nnx.split(network)
+    new = {
+        name: {part: state['layers'][name][part].replace(array) for part, array in parts.items()}
         for name, parts in parameters.items()
     }
-    return nnx.merge(graph, nnx.State({'layers': layers}))
+    return nnx.merge(graph, nnx.State({'layers': new}))
 
 
-def dropout_masks(architecture: Architecture, key: jax.Array, batch: int) -> dict[str, jax.Array]:
-    """Masks of ones and zeros, (columns, batch, ...) bool for each dropout layer, from `key` alone.
+def sample_dropout_masks(arch: Architecture, key: jax.Array, batch_size: int) -> dict[str, jax.Array]:
+    """Return a bool mask (columns, batch, ...) for each dropout layer, a function of `key` alone.
 
-    Drawn over the whole batch and all columns, outside the mesh, so that they are the same on any mesh.
+    Masks are drawn over the whole batch and all columns, outside the mesh, so that they are the same on any mesh.
     """
-    masks, points = {}, architecture.points()
-    for number, layer in enumerate(each for each in architecture.layers if isinstance(each, Dropout)):
-        *space, maps = points[layer.name]
-        shape = (architecture.columns, batch, *space, maps // architecture.columns)
-        masks[layer.name] = jax.random.bernoulli(jax.random.fold_in(key, number), layer.keep, shape)
+    masks, shapes = {}, arch.activation_shapes()
+    for number, layer in enumerate(each for each in arch.layers if isinstance(each, Dropout)):
+        *space, features = shapes[layer.name]
+        shape = (arch.columns, batch_size, *space, features // arch.columns)
+        masks[layer.name] = jax.random.bernoulli(jax.random.fold_in(key, number), layer.keep_prob, shape)
     return masks
 
 
-def walk(
-    architecture: Architecture,
-    formulations: custom_vjp.Kernels,
-    on_mesh: bool,
+def _forward(
+    arch: Architecture,
+    ops: custom_vjp.Ops,
+    columns_sharded: bool,
     parameters: Parameters,
     images: jax.Array,
-    masks: Masks,
+    masks: DropoutMasks,
 ) -> dict[str, jax.Array]:
-    """One device's forward pass over its own columns: every point, its columns side by side."""
+    """Run one device's columns and return every activation, its columns side by side."""
     parameters = {
         name: {
             'kernel': each['kernel'].astype(images.dtype),
-            'bias': each['bias'].astype(layers.wider(images.dtype)),
+            'bias': each['bias'].astype(layers.promote_to_float32(images.dtype)),
         }
         for name, each in parameters.items()
     }
-    x: column_parallel.Columns = (images,)
-    points = {}
-    for layer in architecture.layers:
+    x: Columns = (images,)
+    activations = {}
+    for layer in arch.layers:
         own = parameters.get(layer.name, {})
-        x = through(layer, architecture, formulations, on_mesh, x, own, masks.get(layer.name))
-        points[layer.name] = column_parallel.beside(x)
-    return points
+        x = apply_layer(layer, arch, ops, x, own, masks.get(layer.name), columns_sharded=columns_sharded)
+        activations[layer.name] = concat_columns(x)
+    return activations
 
 
-def through(
+def apply_layer(
     layer: Layer,
-    architecture: Architecture,
-    formulations: custom_vjp.Kernels,
-    on_mesh: bool,
-    x: column_parallel.Columns,
+    arch: Architecture,
+    ops: custom_vjp.Ops,
+    x: Columns,
     parameters: Mapping[str, jax.Array],
     mask: jax.Array | None,
-) -> column_parallel.Columns:
-    """One layer over one device's columns, an array for each; conv1 is given the image alone.
+    *,
+    columns_sharded: bool = False,
+) -> Columns:
+    """Apply one layer to one device's columns, an array for each; conv1's input is the image alone.
 
-    `parameters` are the layer's own, by column, empty where it has none; `mask` is that of a dropout layer in training.
+    `parameters` are the layer's own, by column, empty for a layer without; `mask` is that of a dropout layer in
+    training. `columns_sharded` says that other columns are on other devices.
     """
-    if isinstance(layer, Convolution):
-        return _convolve(layer, architecture, x, **parameters, on_mesh=on_mesh)
-    if isinstance(layer, Dense):
-        kernel, bias = parameters['kernel'], parameters['bias']
-        mine, last = len(kernel), layer is architecture.layers[-1]
-        seen = (column_parallel.between_columns(x, on_mesh=on_mesh),) * mine if layer.sees == 'all' else x
-        return tuple(layers.dense(seen[c], kernel[c], bias[c], wide=last) for c in range(mine))
-    if isinstance(layer, Dropout):
-        each = (None,) * len(x) if mask is None else mask
-        return tuple(
-            layers.dropout(x[c], each[c], keep=layer.keep, inverted=layer.inverted) for c in range(len(x))
-        )
-    return tuple(_alone(layer, architecture, formulations, column) for column in x)
+    op: Callable[[jax.Array], jax.Array]
+    match layer:
+        case Convolution():
+            return _apply_conv(layer, arch, x, **parameters, columns_sharded=columns_sharded)
+        case Dense():
+            kernel, bias = parameters['kernel'], parameters['bias']
+            seen = x
+            if layer.input_from == 'all':
+                seen = (all_gather_columns(x, columns_sharded=columns_sharded),) * len(kernel)
+            is_last = layer is arch.layers[-1]
+            return tuple(
+                layers.dense(seen[c], kernel[c], bias[c], keep_float32=is_last) for c in range(len(kernel))
+            )
+        case Dropout():
+            masks = (None,) * len(x) if mask is None else mask
+            return tuple(
+                layers.dropout(x[c], masks[c], keep_prob=layer.keep_prob, inverted=layer.inverted)
+                for c in range(len(x))
+            )
+        case Activation():
+            op = layers.ACTIVATIONS[layer.function]
+        case Pooling():
+            op = functools.partial(
+                ops[f'{layer.kind}_pooling'],
+                window=layer.window,
+                stride=layer.stride,
+                padding=arch.padding(layer),
+            )
+        case ResponseNormalization():
+            alpha = layer.alpha / layer.n if layer.alpha_over_n else layer.alpha
+            op = functools.partial(
+                ops['response_normalization'], k=layer.k, n=layer.n, alpha=alpha, beta=layer.beta
+            )
+    return tuple(op(column) for column in x)
 
 
-def _alone(
-    layer: Activation | ResponseNormalization | Pooling,
-    architecture: Architecture,
-    formulations: custom_vjp.Kernels,
-    x: jax.Array,
-) -> jax.Array:
-    """A layer without weights, which never looks beyond its own column."""
-    if isinstance(layer, Activation):
-        return layers.ACTIVATIONS[layer.function](x)
-    if isinstance(layer, Pooling):
-        return formulations[f'{layer.kind}_pooling'](
-            x, window=layer.window, stride=layer.stride, edges=architecture.edges(layer)
-        )
-    alpha = layer.alpha / layer.n if layer.divided else layer.alpha
-    return formulations['response_normalization'](x, k=layer.k, n=layer.n, alpha=alpha, beta=layer.beta)
-
-
-def _convolve(
+def _apply_conv(
     layer: Convolution,
-    architecture: Architecture,
-    x: column_parallel.Columns,
+    arch: Architecture,
+    x: Columns,
     kernel: jax.Array,
     bias: jax.Array,
-    on_mesh: bool,
-) -> column_parallel.Columns:
-    """One convolution for each column and group; a single one where all columns of this device see the same input."""
-    mine = len(kernel)
-    convolve = functools.partial(layers.convolution, stride=layer.stride, edges=architecture.edges(layer))
-    if layer.sees == 'own':
-        return tuple(_grouped(convolve, x[c], kernel[c], bias[c], layer.groups) for c in range(mine))
-    seen = column_parallel.between_columns(x, on_mesh=on_mesh) if layer.sees == 'all' else x[0]
+    columns_sharded: bool,
+) -> Columns:
+    """Apply one convolution per column and group; a single one if all columns of this device see the same input."""
+    columns = range(len(kernel))
+    conv = functools.partial(layers.conv, stride=layer.stride, padding=arch.padding(layer))
+    if layer.input_from == 'own':
+        return tuple(_grouped_conv(conv, x[c], kernel[c], bias[c], layer.groups) for c in columns)
+    seen = all_gather_columns(x, columns_sharded=columns_sharded) if layer.input_from == 'all' else x[0]
     if layer.groups > 1:
-        return tuple(_grouped(convolve, seen, kernel[c], bias[c], layer.groups) for c in range(mine))
-    wide = jnp.concatenate(tuple(kernel[c] for c in range(mine)), axis=-1) if mine > 1 else kernel[0]
-    return column_parallel.apart(convolve(seen, wide, bias.reshape(-1)), mine)
+        return tuple(_grouped_conv(conv, seen, kernel[c], bias[c], layer.groups) for c in columns)
+    joined = concat_columns(tuple(kernel[c] for c in columns))
+    return split_columns(conv(seen, joined, bias.reshape(-1)), len(kernel))
 
 
-def _grouped(convolve, x: jax.Array, kernel: jax.Array, bias: jax.Array, groups: int) -> jax.Array:
-    """Separate convolutions of the groups: a grouped one costs XLA several times as much on CPU."""
+def _grouped_conv(
+    conv: Callable[..., jax.Array], x: jax.Array, kernel: jax.Array, bias: jax.Array, groups: int
+) -> jax.Array:
+    """Convolve the groups separately: a grouped convolution costs XLA several times as much on CPU."""
     if groups == 1:
-        return convolve(x, kernel, bias)
-    parts = (jnp.split(each, groups, axis=-1) for each in (x, kernel, bias))
-    return jnp.concatenate([convolve(*part) for part in zip(*parts, strict=True)], axis=-1)
+        return conv(x, kernel, bias)
+    parts = (jnp.split(array, groups, axis=-1) for array in (x, kernel, bias))
+    return jnp.concatenate([conv(*part) for part in zip(*parts, strict=True)], axis=-1)

@@ -1,8 +1,7 @@
-"""Architectures as data: layer records, and all that follows from them by arithmetic.
+"""Architectures as data: layer records, and everything that follows from them by arithmetic.
 
-Knows neither arrays nor devices; the networks by name are `presets`. Shapes, parameter counts, multiply-adds and the
-numbers that columns exchange are derived here and nowhere else. Sizes are in pixels; maps and units are counted over
-all columns.
+Shapes, parameter counts, multiply-adds and the numbers that columns exchange are derived here and nowhere else.
+Sizes are in pixels; features are counted over all columns. `presets` has the networks by name.
 """
 
 from __future__ import annotations
@@ -16,33 +15,36 @@ from alexnet_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
-    """Maps from windows of what it sees: the image, its own column, or all columns (an exchange)."""
+    """A convolution over the image, its own column's features or those of all columns (an exchange)."""
 
     name: str
-    maps: int
-    kernel: int
+    features: int
+    kernel_size: int
     stride: int = 1
-    pad: int = 0  # zeros on each side
-    sees: str = 'own'  # 'image', 'own' or 'all'
-    groups: int = 1  # inside a column: separate convolutions of as many parts of its input (Caffe)
-    overhang: int = (
-        0  # zeros that the last window may read past the bottom and right edges (2012 source, layer.py)
-    )
-    rounding: str = 'exact'  # 'floor' drops pixels that no window reaches (torch)
+    # Zeros on each side.
+    pad: int = 0
+    # 'image', 'own' (column) or 'all' (columns).
+    input_from: str = 'own'
+    # Separate convolutions inside a column, each of its own part of the input (Caffe's group).
+    groups: int = 1
+    # Zeros that the last window may read past the bottom and right edges (2012 source, layer.py).
+    pad_after: int = 0
+    # 'floor' drops pixels that no window reaches (torch); 'exact' refuses them.
+    rounding: str = 'exact'
 
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """Units that see every number of their own column, or of all columns (an exchange)."""
+    """A fully connected layer over its own column or over all columns (an exchange)."""
 
     name: str
-    units: int
-    sees: str = 'all'
+    features: int
+    input_from: str = 'all'
 
 
 @dataclasses.dataclass(frozen=True)
 class Activation:
-    """A function of each number by itself; its words are in layers.ACTIVATIONS."""
+    """An elementwise function, named as in layers.ACTIVATIONS."""
 
     name: str
     function: str = 'relu'
@@ -57,31 +59,30 @@ class ResponseNormalization:
     n: int = 5
     alpha: float = 1e-4
     beta: float = 0.75
-    divided: bool = False  # True: alpha is divided by n, as the 2012 source and Caffe do
+    # True divides alpha by n, as the 2012 source and Caffe do.
+    alpha_over_n: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Pooling:
-    """The largest or the mean number of each window; windows overlap where stride < window (paper, section 3.4)."""
+    """The maximum or the mean of each window; windows overlap where stride < window (paper, section 3.4)."""
 
     name: str
     window: int = 3
     stride: int = 2
     kind: str = 'max'
-    rounding: str = (
-        'exact'  # 'ceil': the last window may hang over the edge and reads nothing there (2012 source)
-    )
+    # 'ceil' lets the last window hang over the edge, where it reads nothing (2012 source).
+    rounding: str = 'exact'
 
 
 @dataclasses.dataclass(frozen=True)
 class Dropout:
-    """Zeroes each number with probability 1 - keep in training (paper, section 4.2)."""
+    """Zeros with probability 1 - keep_prob in training (paper, section 4.2)."""
 
     name: str
-    keep: float = 0.5
-    inverted: bool = (
-        False  # True: divides by keep in training; False: multiplies by keep at test, as the paper
-    )
+    keep_prob: float = 0.5
+    # True divides by keep_prob in training; False multiplies by it at test, as the paper does.
+    inverted: bool = False
 
 
 Layer = Convolution | Dense | Activation | ResponseNormalization | Pooling | Dropout
@@ -90,135 +91,128 @@ Shape = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """A network as a value. `columns` parts, each seeing its own maps but where a layer sees all.
+    """A network as a value, in `columns` parts that see each other's features at the exchanging layers only.
 
     Every quantity that documents quote (shapes, counts, exchanged numbers) is a method and follows from `layers`.
     """
 
     name: str
     columns: int
-    crop: int  # side of the square image, pixels
+    # Side of the square input image, in pixels.
+    crop_size: int
     layers: tuple[Layer, ...]
     channels: int = 3
-    other_crops: tuple[int, ...] = ()  # sides that give the same shapes from conv1 on
+    # Other sides that give the same shapes from conv1 on.
+    equivalent_crops: tuple[int, ...] = ()
 
     @property
-    def classes(self) -> int:
-        """Number of classes: the units of the last layer."""
-        return self._last.units
-
-    @property
-    def _last(self) -> Dense:
+    def num_classes(self) -> int:
+        """Return the number of classes, which are the features of the last layer."""
         last = self.layers[-1]
         if not isinstance(last, Dense):
             raise UserError(
-                f'The last layer of {self.name} is {last.name}; it must be dense, with a unit for each class.'
+                f'The last layer of {self.name} is {last.name}; it must be dense, with one feature per class.'
             )
-        return last
+        return last.features
 
     @functools.cached_property
-    def _shapes(self) -> tuple[tuple[Shape, Shape], ...]:
-        """Input and output shape of each layer, without the batch, all columns together."""
-        pairs, shape = [], (self.crop, self.crop, self.channels)
+    def _shapes(self) -> dict[str, tuple[Shape, Shape]]:
+        """Input and output shape by layer, without the batch, all columns together."""
+        shapes: dict[str, tuple[Shape, Shape]] = {}
+        shape: Shape = (self.crop_size, self.crop_size, self.channels)
         for layer in self.layers:
-            after = _output(layer, shape)
-            pairs.append((shape, after))
-            shape = after
-        return tuple(pairs)
+            shapes[layer.name] = (shape, _output_shape(layer, shape))
+            shape = shapes[layer.name][1]
+        return shapes
 
-    def points(self) -> dict[str, Shape]:
-        """Named points in the order of the forward pass, each with its shape without the batch."""
-        points = {layer.name: after for layer, (_, after) in zip(self.layers, self._shapes, strict=True)}
-        return points | {'prob': (self.classes,)}
+    def activation_shapes(self) -> dict[str, Shape]:
+        """Return the shape of each named activation, without the batch, in the order of the forward pass."""
+        return {name: output for name, (_, output) in self._shapes.items()} | {'prob': (self.num_classes,)}
 
     def kernel_shapes(self) -> dict[str, Shape]:
-        """Shape of one column's kernel: (height, width, in, maps) or (inputs, units); the last layer unpadded."""
+        """Return the shape of one column's kernel by layer: (height, width, in, out) or (in, out).
+
+        The last layer's features are rounded up to a multiple of the columns.
+        """
         kernels: dict[str, Shape] = {}
-        for layer, (before, _) in zip(self.layers, self._shapes, strict=True):
-            if isinstance(layer, Convolution):
-                channels = before[-1] if layer.sees != 'own' else before[-1] // self.columns
-                shape = (layer.kernel, layer.kernel, channels // layer.groups, layer.maps // self.columns)
-            elif isinstance(layer, Dense):
-                inputs = math.prod(before) // (self.columns if layer.sees == 'own' else 1)
-                shape = (inputs, math.ceil(layer.units / self.columns))
-            else:
+        for layer in self.layers:
+            if not isinstance(layer, Convolution | Dense):
                 continue
-            kernels[layer.name] = shape
+            inputs = self._shapes[layer.name][0]
+            columns_seen = self.columns if layer.input_from == 'own' else 1
+            features = math.ceil(layer.features / self.columns)
+            if isinstance(layer, Convolution):
+                size, channels = layer.kernel_size, inputs[-1] // columns_seen // layer.groups
+                kernels[layer.name] = (size, size, channels, features)
+            else:
+                kernels[layer.name] = (math.prod(inputs) // columns_seen, features)
         return kernels
 
-    def parameters(self) -> dict[str, int]:
-        """Weights and biases of each layer, all columns together."""
-        counts = {}
-        for layer in self.layers:
-            if isinstance(layer, Convolution | Dense):
-                outputs = layer.maps if isinstance(layer, Convolution) else layer.units
-                counts[layer.name] = outputs * (math.prod(self.kernel_shapes()[layer.name][:-1]) + 1)
-        return counts
-
-    def multiply_adds(self) -> dict[str, int]:
-        """Multiplications of the forward pass for one image, by layer."""
-        kernels = self.kernel_shapes()
+    def parameter_counts(self) -> dict[str, int]:
+        """Return the number of weights and biases by layer, all columns together."""
         return {
-            layer.name: math.prod(kernels[layer.name][:-1]) * math.prod(after)
-            for layer, (_, after) in zip(self.layers, self._shapes, strict=True)
-            if layer.name in kernels
+            name: self._shapes[name][1][-1] * (math.prod(kernel[:-1]) + 1)
+            for name, kernel in self.kernel_shapes().items()
         }
 
-    def exchanged(self) -> dict[str, int]:
-        """Numbers per image that one column sends to the others at each layer that sees them all."""
+    def macs(self) -> dict[str, int]:
+        """Return the multiply-adds of one image's forward pass by layer."""
+        return {
+            name: math.prod(kernel[:-1]) * math.prod(self._shapes[name][1])
+            for name, kernel in self.kernel_shapes().items()
+        }
+
+    def numbers_exchanged(self) -> dict[str, int]:
+        """Return the numbers per image that a column sends to the others at each layer that sees all columns."""
         if self.columns == 1:
             return {}
         return {
-            layer.name: math.prod(before) // self.columns
-            for layer, (before, _) in zip(self.layers, self._shapes, strict=True)
-            if isinstance(layer, Convolution | Dense) and layer.sees == 'all'
+            layer.name: math.prod(self._shapes[layer.name][0]) // self.columns
+            for layer in self.layers
+            if isinstance(layer, Convolution | Dense) and layer.input_from == 'all'
         }
 
-    def edges(self, layer: Convolution | Pooling) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Rows and columns to add before and after the input of a layer, for its windows to tile it."""
-        before = dict(zip((each.name for each in self.layers), self._shapes, strict=True))[layer.name][0]
-        return tuple(_edge(layer, size) for size in before[:2])  # type: ignore[return-value]
+    def padding(self, layer: Convolution | Pooling) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return the rows and columns to add (before, after) to the layer's input so that its windows tile it."""
+        pad = layer.pad if isinstance(layer, Convolution) else 0
+        height, width = self._shapes[layer.name][0][:2]
+        return (pad, pad + _count_windows(layer, height)[1]), (pad, pad + _count_windows(layer, width)[1])
 
 
-def _windows(layer: Convolution | Pooling, size: int) -> tuple[int, int]:
-    """How many windows fit along `size` pixels, and how many pixels the last one hangs over."""
-    window = layer.kernel if isinstance(layer, Convolution) else layer.window
-    pad = layer.pad if isinstance(layer, Convolution) else 0
-    room = size + 2 * pad - window
-    steps, rest = divmod(room, layer.stride)
+def _count_windows(layer: Convolution | Pooling, size: int) -> tuple[int, int]:
+    """Return the number of windows along `size` pixels, and the pixels that the last one hangs over the edge.
+
+    Raises UserError if the windows do not tile the pixels.
+    """
+    if isinstance(layer, Convolution):
+        window, pad, pad_after = layer.kernel_size, layer.pad, layer.pad_after
+    else:
+        window, pad, pad_after = layer.window, 0, 0
+    span = size + 2 * pad - window
+    steps, rest = divmod(span, layer.stride)
     over = (layer.stride - rest) % layer.stride
-    if room < 0:
+    if span < 0:
         raise UserError(
-            f'{layer.name}: a window of {window} pixels does not fit into {size} + 2 x {pad}; give a larger crop.'
+            f'{layer.name}: a window of {window} pixels does not fit into {size} + 2 x {pad}. Use a larger crop.'
         )
     if rest == 0 or layer.rounding == 'floor':
         return steps + 1, 0
-    if layer.rounding == 'ceil' or (isinstance(layer, Convolution) and over == layer.overhang):
+    if layer.rounding == 'ceil' or over == pad_after:
         return steps + 2, over
-    allowed = (
-        f' (or {layer.overhang} zeros past the edge)'
-        if isinstance(layer, Convolution) and layer.overhang
-        else ''
-    )
+    allowed = f' (or {pad_after} zeros past the edge)' if pad_after else ''
     raise UserError(
-        f'{layer.name}: ({size} + 2 x {pad} - {window}) / {layer.stride} = {room / layer.stride:g} is not a whole '
-        f'number{allowed}, so its windows do not fit {size} pixels; give another crop.'
+        f'{layer.name}: ({size} + 2 x {pad} - {window}) / {layer.stride} = {span / layer.stride:g} is not a whole '
+        f'number{allowed}, so its windows do not fit {size} pixels. Use another crop.'
     )
 
 
-def _edge(layer: Convolution | Pooling, size: int) -> tuple[int, int]:
-    pad = layer.pad if isinstance(layer, Convolution) else 0
-    return pad, pad + _windows(layer, size)[1]
-
-
-def _output(layer: Layer, shape: Shape) -> Shape:
+def _output_shape(layer: Layer, shape: Shape) -> Shape:
+    """Return the layer's output shape for that input shape. Raises UserError if it cannot take the input."""
     if isinstance(layer, Dense):
-        return (layer.units,)
+        return (layer.features,)
     if isinstance(layer, Convolution | Pooling):
         if len(shape) != 3:
-            raise UserError(
-                f'{layer.name} needs maps of height and width, and what comes before it has the shape {shape}.'
-            )
-        height, width = (_windows(layer, size)[0] for size in shape[:2])
-        return height, width, layer.maps if isinstance(layer, Convolution) else shape[2]
+            raise UserError(f'{layer.name} needs an input of height, width and channels; its input is {shape}.')
+        height, width = (_count_windows(layer, size)[0] for size in shape[:2])
+        return height, width, layer.features if isinstance(layer, Convolution) else shape[2]
     return shape

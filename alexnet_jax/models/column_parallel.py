@@ -1,7 +1,7 @@
-"""The only place where columns meet: the mesh axes, what lies where, and the gathers between columns.
+"""Collectives between columns: the only place in the network where numbers cross the mesh axis `column`.
 
-A device of the mesh axis `column` holds `mine` = columns / size of that axis columns and works through them one by one;
-what it sees of the others comes through `between_columns`. Nothing else crosses that axis inside the network.
+A device on that axis holds (columns / size of the axis) columns and works through them one by one; it sees those of
+other devices through `all_gather_columns`.
 """
 
 from __future__ import annotations
@@ -12,71 +12,62 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
-DATA, COLUMN = 'data', 'column'
-WEIGHTS = PartitionSpec(COLUMN)  # (columns, ...)
-IMAGES = PartitionSpec(DATA)  # (batch, ...)
-MASKS = PartitionSpec(COLUMN, DATA)  # (columns, batch, ...)
-Columns = tuple[jax.Array, ...]  # one array (B, ..., maps of a column) for each column of this device
+from alexnet_jax.distributed.sharding import (
+    BATCH_SPEC,
+    COLUMN_AXIS,
+    DATA_AXIS,
+    MASK_SPEC,
+    PARAM_SPEC,
+    activation_spec,
+)
+
+# One array (B, ..., features of a column) for each column of this device.
+Columns = tuple[jax.Array, ...]
 
 
-def point_spec(rank: int) -> PartitionSpec:
-    """Where a named point of that rank lies: images over `data`, maps or units over `column`."""
-    return PartitionSpec(DATA, *(None,) * (rank - 2), COLUMN)
+def all_gather_columns(columns: Columns, *, columns_sharded: bool) -> jax.Array:
+    """Return all columns' features side by side, (B, ..., features of all). Its gradient is a reduce-scatter.
 
-
-def between_columns(columns: Columns, *, on_mesh: bool) -> jax.Array:
-    """All columns' maps side by side, (B, ..., maps of all): the exchange. Its gradient is a reduce-scatter.
-
-    A device alone on the axis `column` holds them all, and nothing moves.
+    Unless the columns are sharded, this device holds them all, and nothing moves.
     """
-    mine = beside(columns)
-    if not on_mesh:
-        return mine
-    # Along a new first axis, where every device's numbers lie in one piece: gathered along the maps themselves, XLA
-    # lays the result out for the gather, and the layer behind it works on a transposed array.
-    return beside(tuple(lax.all_gather(mine, COLUMN)))
+    own = concat_columns(columns)
+    if not columns_sharded:
+        return own
+    # Along a new first axis, where every device's numbers are contiguous: gathered along the features themselves, XLA
+    # lays the result out for the gather, and the next layer works on a transposed array.
+    return concat_columns(tuple(lax.all_gather(own, COLUMN_AXIS)))
 
 
-def beside(columns: Columns) -> jax.Array:
-    """This device's columns side by side along their last axis."""
+def concat_columns(columns: Columns) -> jax.Array:
+    """Concatenate this device's columns along their last axis."""
     return columns[0] if len(columns) == 1 else jnp.concatenate(columns, axis=-1)
 
 
-def apart(x: jax.Array, columns: int) -> Columns:
-    """The reverse of `beside`: equal parts along the last axis."""
+def split_columns(x: jax.Array, columns: int) -> Columns:
+    """Split the last axis into equal columns: the inverse of `concat_columns`."""
     return tuple(jnp.split(x, columns, axis=-1)) if columns > 1 else (x,)
 
 
-def over_mesh(
+def shard_map_columns(
     body: Callable[..., dict[str, jax.Array]], mesh: Mesh, ranks: dict[str, int]
 ) -> Callable[..., Any]:
-    """`body(weights, images, masks) -> points` run by every device on its share.
+    """Return `body(parameters, images, masks) -> activations` as run by every device of the mesh on its share.
 
-    Weights come in by column and whole over `data`, so the transpose reduces their gradients over `data` alone;
-    the check that this is so (check_vma) stays on. They vary over `data` before `body` casts them to anything, so that
-    the reduction is in their own dtype.
+    Parameters are split by column and replicated over `data`, so the transpose reduces their gradients over `data`
+    alone; the check that this is so (check_vma) stays on. They vary over `data` before `body` casts them to another
+    dtype, so that the reduction is in their own.
     """
 
-    def varying(weights: Any, images: jax.Array, masks: Any) -> dict[str, jax.Array]:
-        weights = jax.tree.map(lambda each: lax.pcast(each, DATA, to='varying'), weights)
-        return body(weights, images, masks)
+    def varying(parameters: Any, images: jax.Array, masks: Any) -> dict[str, jax.Array]:
+        parameters = jax.tree.map(lambda x: lax.pcast(x, DATA_AXIS, to='varying'), parameters)
+        return body(parameters, images, masks)
 
     return jax.shard_map(
         varying,
         mesh=mesh,
-        in_specs=(WEIGHTS, IMAGES, MASKS),
-        out_specs={name: point_spec(rank) for name, rank in ranks.items()},
+        in_specs=(PARAM_SPEC, BATCH_SPEC, MASK_SPEC),
+        out_specs={name: activation_spec(rank) for name, rank in ranks.items()},
         check_vma=True,
     )
-
-
-def weights_sharding(mesh: Mesh) -> NamedSharding:
-    """Where parameters and their momentum live: by column, whole on every device of `data`."""
-    return NamedSharding(mesh, WEIGHTS)
-
-
-def masks_sharding(mesh: Mesh) -> NamedSharding:
-    """Where dropout masks (columns, batch, ...) live."""
-    return NamedSharding(mesh, MASKS)

@@ -1,7 +1,6 @@
-"""Named departures from a network: what exchanges, which function, how it pools, normalizes and drops out.
+"""Named changes to a preset: which layers exchange, which activation, and how it pools, normalizes and drops out.
 
-Each takes layers and gives layers, so that they can follow one another. Points are named for their operation: with
-tanh, relu1 becomes tanh1.
+Activations are named for their operation: with tanh, relu1 becomes tanh1.
 """
 
 from __future__ import annotations
@@ -24,40 +23,71 @@ from alexnet_jax.models.architecture import (
 )
 
 Layers = tuple[Layer, ...]
-Variation = Callable[[Layers], Layers]
+Override = Callable[[Layers], Layers]
 
 
-def behind(layers: Layers, name: str, *more: Layer) -> Layers:
-    """The layers with others put in behind the one of that name."""
-    place = next(number for number, layer in enumerate(layers) if layer.name == name) + 1
-    return (*layers[:place], *more, *layers[place:])
+@dataclasses.dataclass(frozen=True)
+class ArchitectureOverrides:
+    """Changes to a preset; a field left at its default keeps the preset's own. Choices are the tables below."""
+
+    crop_size: int = 0
+    # Layers that see all columns; () for none.
+    exchange_layers: Collection[str] | None = None
+    activation: str = ''
+    pooling: str = ''
+    alpha_over_n: str = ''
+    dropout: str = ''
+    dropout_position: str = ''
 
 
-def exchanging(architecture: Architecture, names: Collection[str]) -> Architecture:
-    """The network whose layers of these names see all columns, and all others their own. Raises UserError."""
+def apply_overrides(arch: Architecture, overrides: ArchitectureOverrides) -> Architecture:
+    """Return the architecture with the overrides. Raises UserError if layers are to exchange that cannot."""
+    if overrides.exchange_layers is not None:
+        arch = _with_exchange(arch, overrides.exchange_layers)
+    layers = arch.layers
+    for table, choice in (
+        (ACTIVATIONS, overrides.activation),
+        (POOLINGS, overrides.pooling),
+        (ALPHA_OVER_N, overrides.alpha_over_n),
+        (DROPOUTS, overrides.dropout),
+        (DROPOUT_POSITIONS, overrides.dropout_position),
+    ):
+        if choice:
+            layers = table[choice](layers)
+    return dataclasses.replace(arch, crop_size=overrides.crop_size or arch.crop_size, layers=layers)
+
+
+def insert_after(layers: Layers, name: str, *new: Layer) -> Layers:
+    """Return the layers with new ones inserted after the one of that name."""
+    index = next(index for index, layer in enumerate(layers) if layer.name == name) + 1
+    return (*layers[:index], *new, *layers[index:])
+
+
+def _with_exchange(arch: Architecture, names: Collection[str]) -> Architecture:
+    """Return the architecture whose layers of these names see all columns, and all others their own."""
     able = [
         layer.name
-        for layer in architecture.layers
-        if isinstance(layer, Convolution | Dense) and layer.sees != 'image'
+        for layer in arch.layers
+        if isinstance(layer, Convolution | Dense) and layer.input_from != 'image'
     ]
-    if architecture.columns == 1:
-        raise UserError(f'{architecture.name} has one column, so that no layer exchanges anything.')
-    if strangers := [name for name in names if name not in able]:
+    if arch.columns == 1:
+        raise UserError(f'{arch.name} has one column, so no layer can exchange. Leave exchange_layers empty.')
+    if unable := [name for name in names if name not in able]:
         raise UserError(
-            f'{" and ".join(strangers)} cannot exchange in {architecture.name}; layers that can: {", ".join(able)}.'
+            f'{" and ".join(unable)} cannot exchange in {arch.name}. Choose among {", ".join(able)}.'
         )
     return dataclasses.replace(
-        architecture,
+        arch,
         layers=tuple(
-            dataclasses.replace(layer, sees='all' if layer.name in names else 'own')
+            dataclasses.replace(layer, input_from='all' if layer.name in names else 'own')
             if layer.name in able
             else layer
-            for layer in architecture.layers
+            for layer in arch.layers
         ),
     )
 
 
-def _activated(layers: Layers, function: str) -> Layers:
+def _with_activation(layers: Layers, function: str) -> Layers:
     return tuple(
         Activation(layer.name.replace(layer.function, function), function)
         if isinstance(layer, Activation)
@@ -66,10 +96,10 @@ def _activated(layers: Layers, function: str) -> Layers:
     )
 
 
-def _changed(layers: Layers, record: type, **values: object) -> Layers:
-    """Every layer of that kind with other values."""
+def _replace_fields(layers: Layers, layer_type: type, **values: object) -> Layers:
+    """Return the layers with these values in every layer of that type."""
     return tuple(
-        dataclasses.replace(layer, **values) if isinstance(layer, record) else layer for layer in layers
+        dataclasses.replace(layer, **values) if isinstance(layer, layer_type) else layer for layer in layers
     )
 
 
@@ -77,39 +107,39 @@ def _without_dropout(layers: Layers) -> Layers:
     return tuple(layer for layer in layers if not isinstance(layer, Dropout))
 
 
-def _dropping(layers: Layers, *, before: bool) -> Layers:
-    """Dropout before each hidden dense layer (drop5 before fc6), or behind its activation (drop6 behind relu6)."""
-    found = [layer for layer in layers if isinstance(layer, Dropout)]
+def _place_dropout(layers: Layers, *, before: bool) -> Layers:
+    """Move dropout before each hidden dense layer (drop5 before fc6), or after its activation (drop6 after relu6)."""
+    dropouts = [layer for layer in layers if isinstance(layer, Dropout)]
     hidden = [layer for layer in layers if isinstance(layer, Dense)][:-1]
     layers = _without_dropout(layers)
-    for dense in hidden if found else ():
-        place = layers.index(dense)
+    for dense in hidden if dropouts else ():
+        index = layers.index(dense)
         if not before:
-            place += 2 if isinstance(layers[place + 1], Activation) else 1
-        dropout = dataclasses.replace(found[0], name=f'drop{int(dense.name[2:]) - before}')
-        layers = (*layers[:place], dropout, *layers[place:])
+            index += 2 if isinstance(layers[index + 1], Activation) else 1
+        dropout = dataclasses.replace(dropouts[0], name=f'drop{int(dense.name[2:]) - before}')
+        layers = (*layers[:index], dropout, *layers[index:])
     return layers
 
 
-ACTIVATIONS: Mapping[str, Variation] = {
-    function: functools.partial(_activated, function=function) for function in operations.ACTIVATIONS
+ACTIVATIONS: Mapping[str, Override] = {
+    function: functools.partial(_with_activation, function=function) for function in operations.ACTIVATIONS
 }
-POOLINGS: Mapping[str, Variation] = {
-    kind: functools.partial(_changed, record=Pooling, kind=kind) for kind in ('max', 'average')
+POOLINGS: Mapping[str, Override] = {
+    kind: functools.partial(_replace_fields, layer_type=Pooling, kind=kind) for kind in ('max', 'average')
 }
 # The paper's alpha multiplies the sum as it is; the 2012 source and Caffe divide it by n first.
-ALPHAS: Mapping[str, Variation] = {
-    'false': functools.partial(_changed, record=ResponseNormalization, divided=False),
-    'true': functools.partial(_changed, record=ResponseNormalization, divided=True),
+ALPHA_OVER_N: Mapping[str, Override] = {
+    'false': functools.partial(_replace_fields, layer_type=ResponseNormalization, alpha_over_n=False),
+    'true': functools.partial(_replace_fields, layer_type=ResponseNormalization, alpha_over_n=True),
 }
-# Times keep at test (paper, section 4.2), divided by keep in training (Caffe, torch), or not at all.
-DROPOUTS: Mapping[str, Variation] = {
-    'paper': functools.partial(_changed, record=Dropout, inverted=False),
-    'inverted': functools.partial(_changed, record=Dropout, inverted=True),
+# Times keep_prob at test (paper, section 4.2), divided by it in training (Caffe, torch), or no dropout.
+DROPOUTS: Mapping[str, Override] = {
+    'paper': functools.partial(_replace_fields, layer_type=Dropout, inverted=False),
+    'inverted': functools.partial(_replace_fields, layer_type=Dropout, inverted=True),
     'none': _without_dropout,
 }
-# Behind fc6 and fc7 (paper: drop6, drop7) or before them (torchvision: drop5, drop6).
-DROPOUT_POSITIONS: Mapping[str, Variation] = {
-    'after': functools.partial(_dropping, before=False),
-    'before': functools.partial(_dropping, before=True),
+# After fc6 and fc7 (paper: drop6, drop7) or before them (torchvision: drop5, drop6).
+DROPOUT_POSITIONS: Mapping[str, Override] = {
+    'after': functools.partial(_place_dropout, before=False),
+    'before': functools.partial(_place_dropout, before=True),
 }

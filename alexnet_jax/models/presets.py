@@ -1,15 +1,11 @@
-"""The networks by name, each a value with its source; `get` hands one out, changed as a config asks.
-
-What follows from a network (shapes, counts, exchanged numbers) is arithmetic and stands in `architecture`.
-"""
+"""The networks by name, each a value with its source, and `get_architecture`, which also applies overrides."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.models import overrides
 from alexnet_jax.models.architecture import (
     Activation,
     Architecture,
@@ -20,33 +16,33 @@ from alexnet_jax.models.architecture import (
     Pooling,
     ResponseNormalization,
 )
+from alexnet_jax.models.overrides import ArchitectureOverrides, apply_overrides, insert_after
 
-_OVERHANG = (
-    3  # 224 pixels are read as 227: three zeros below and to the right (2012 source, modulesX rounds up)
-)
+# 224 pixels are read as 227: three zeros below and to the right (2012 source, modulesX rounds up).
+_CONV1_PAD_AFTER = 3
 
 
-def _with_relus(*layers: Layer) -> tuple[Layer, ...]:
-    """Puts a ReLU behind each layer with weights but the last: relu1 behind conv1, relu6 behind fc6."""
-    every = []
+def _add_relus(*layers: Layer) -> tuple[Layer, ...]:
+    """Return the layers with a ReLU after each one with weights but the last: relu1 after conv1, relu6 after fc6."""
+    result = []
     for layer in layers:
-        every.append(layer)
+        result.append(layer)
         if isinstance(layer, Convolution | Dense) and layer is not layers[-1]:
-            # conv6 shares its number with fc6, so its ReLU bears its whole name.
-            every.append(Activation('relu_conv6' if layer.name == 'conv6' else f'relu{layer.name[-1]}'))
-    return tuple(every)
+            # conv6 shares its number with fc6, so its ReLU has the layer's whole name.
+            result.append(Activation('relu_conv6' if layer.name == 'conv6' else f'relu{layer.name[-1]}'))
+    return tuple(result)
 
 
-def _dense(
-    units: int = 4096, classes: int = 1000, *, keep: float = 0.5, inverted: bool = False
+def _classifier(
+    features: int = 4096, num_classes: int = 1000, *, keep_prob: float = 0.5, inverted: bool = False
 ) -> tuple[Layer, ...]:
-    """fc6 to fc8 with dropout behind the hidden ones."""
+    """Return fc6 to fc8 with dropout after the hidden ones."""
     return (
-        Dense('fc6', units),
-        Dropout('drop6', keep, inverted),
-        Dense('fc7', units),
-        Dropout('drop7', keep, inverted),
-        Dense('fc8', classes),
+        Dense('fc6', features),
+        Dropout('drop6', keep_prob, inverted),
+        Dense('fc7', features),
+        Dropout('drop7', keep_prob, inverted),
+        Dense('fc8', num_classes),
     )
 
 
@@ -54,20 +50,20 @@ def _dense(
 PAPER = Architecture(
     name='paper',
     columns=2,
-    crop=224,
-    other_crops=(227,),
-    layers=_with_relus(
-        Convolution('conv1', 96, kernel=11, stride=4, sees='image', overhang=_OVERHANG),
+    crop_size=224,
+    equivalent_crops=(227,),
+    layers=_add_relus(
+        Convolution('conv1', 96, kernel_size=11, stride=4, input_from='image', pad_after=_CONV1_PAD_AFTER),
         ResponseNormalization('norm1'),
         Pooling('pool1'),
-        Convolution('conv2', 256, kernel=5, pad=2),
+        Convolution('conv2', 256, kernel_size=5, pad=2),
         ResponseNormalization('norm2'),
         Pooling('pool2'),
-        Convolution('conv3', 384, kernel=3, pad=1, sees='all'),
-        Convolution('conv4', 384, kernel=3, pad=1),
-        Convolution('conv5', 256, kernel=3, pad=1),
+        Convolution('conv3', 384, kernel_size=3, pad=1, input_from='all'),
+        Convolution('conv4', 384, kernel_size=3, pad=1),
+        Convolution('conv5', 256, kernel_size=3, pad=1),
         Pooling('pool5'),
-        *_dense(),
+        *_classifier(),
     ),
 )
 
@@ -75,20 +71,20 @@ PAPER = Architecture(
 ONE_GPU = Architecture(
     name='one_gpu',
     columns=1,
-    crop=224,
-    other_crops=(227,),
-    layers=_with_relus(
-        Convolution('conv1', 48, kernel=11, stride=4, sees='image', overhang=_OVERHANG),
+    crop_size=224,
+    equivalent_crops=(227,),
+    layers=_add_relus(
+        Convolution('conv1', 48, kernel_size=11, stride=4, input_from='image', pad_after=_CONV1_PAD_AFTER),
         ResponseNormalization('norm1'),
         Pooling('pool1'),
-        Convolution('conv2', 128, kernel=5, pad=2),
+        Convolution('conv2', 128, kernel_size=5, pad=2),
         ResponseNormalization('norm2'),
         Pooling('pool2'),
-        Convolution('conv3', 192, kernel=3, pad=1),
-        Convolution('conv4', 192, kernel=3, pad=1),
-        Convolution('conv5', 256, kernel=3, pad=1),
+        Convolution('conv3', 192, kernel_size=3, pad=1),
+        Convolution('conv4', 192, kernel_size=3, pad=1),
+        Convolution('conv5', 256, kernel_size=3, pad=1),
         Pooling('pool5'),
-        *_dense(),
+        *_classifier(),
     ),
 )
 
@@ -96,10 +92,10 @@ ONE_GPU = Architecture(
 SIX_CONVOLUTIONS = dataclasses.replace(
     PAPER,
     name='six_convolutions',
-    layers=overrides.behind(
+    layers=insert_after(
         PAPER.layers,
         'pool5',
-        Convolution('conv6', 256, kernel=3, pad=1, sees='all'),
+        Convolution('conv6', 256, kernel_size=3, pad=1, input_from='all'),
         Activation('relu_conv6'),
     ),
 )
@@ -108,49 +104,51 @@ SIX_CONVOLUTIONS = dataclasses.replace(
 MERGED = Architecture(
     name='merged',
     columns=1,
-    crop=224,
-    other_crops=(227,),
+    crop_size=224,
+    equivalent_crops=(227,),
     layers=tuple(layer for layer in PAPER.layers if not isinstance(layer, ResponseNormalization)),
 )
 
 
-def _caffe(name: str, *, pooled_first: bool) -> Architecture:
-    """BVLC's models (train_val.prototxt): k 1, alpha divided by n, over all maps, which thereby mix the groups."""
+def _caffe_architecture(name: str, *, pool_before_norm: bool) -> Architecture:
+    """Return one of BVLC's models (train_val.prototxt): k 1, alpha over n, over all maps, which mixes the groups."""
 
-    def pooled(number: int) -> tuple[Layer, ...]:
-        norm, pool = ResponseNormalization(f'norm{number}', k=1.0, divided=True), Pooling(f'pool{number}')
-        return (pool, norm) if pooled_first else (norm, pool)
+    def norm_and_pool(number: int) -> tuple[Layer, ...]:
+        norm = ResponseNormalization(f'norm{number}', k=1.0, alpha_over_n=True)
+        pool = Pooling(f'pool{number}')
+        return (pool, norm) if pool_before_norm else (norm, pool)
 
-    layers = _with_relus(
-        Convolution('conv1', 96, kernel=11, stride=4, sees='image'),
-        *pooled(1),
-        Convolution('conv2', 256, kernel=5, pad=2, groups=2),
-        *pooled(2),
-        Convolution('conv3', 384, kernel=3, pad=1),
-        Convolution('conv4', 384, kernel=3, pad=1, groups=2),
-        Convolution('conv5', 256, kernel=3, pad=1, groups=2),
+    layers = _add_relus(
+        Convolution('conv1', 96, kernel_size=11, stride=4, input_from='image'),
+        *norm_and_pool(1),
+        Convolution('conv2', 256, kernel_size=5, pad=2, groups=2),
+        *norm_and_pool(2),
+        Convolution('conv3', 384, kernel_size=3, pad=1),
+        Convolution('conv4', 384, kernel_size=3, pad=1, groups=2),
+        Convolution('conv5', 256, kernel_size=3, pad=1, groups=2),
         Pooling('pool5'),
-        *_dense(inverted=True),
+        *_classifier(inverted=True),
     )
-    return Architecture(name=name, columns=1, crop=227, layers=layers)
+    return Architecture(name=name, columns=1, crop_size=227, layers=layers)
 
 
-CAFFE = _caffe('caffe', pooled_first=False)  # bvlc_alexnet
-CAFFENET = _caffe('caffenet', pooled_first=True)  # bvlc_reference_caffenet
+# bvlc_alexnet and bvlc_reference_caffenet.
+CAFFE = _caffe_architecture('caffe', pool_before_norm=False)
+CAFFENET = _caffe_architecture('caffenet', pool_before_norm=True)
 
 # torchvision/models/alexnet.py. Its adaptive pooling to 6x6 is the identity at 224; at other crops fc6 differs here.
 TORCHVISION = Architecture(
     name='torchvision',
     columns=1,
-    crop=224,
-    layers=_with_relus(
-        Convolution('conv1', 64, kernel=11, stride=4, pad=2, sees='image', rounding='floor'),
+    crop_size=224,
+    layers=_add_relus(
+        Convolution('conv1', 64, kernel_size=11, stride=4, pad=2, input_from='image', rounding='floor'),
         Pooling('pool1', rounding='floor'),
-        Convolution('conv2', 192, kernel=5, pad=2),
+        Convolution('conv2', 192, kernel_size=5, pad=2),
         Pooling('pool2', rounding='floor'),
-        Convolution('conv3', 384, kernel=3, pad=1),
-        Convolution('conv4', 256, kernel=3, pad=1),
-        Convolution('conv5', 256, kernel=3, pad=1),
+        Convolution('conv3', 384, kernel_size=3, pad=1),
+        Convolution('conv4', 256, kernel_size=3, pad=1),
+        Convolution('conv5', 256, kernel_size=3, pad=1),
         Pooling('pool5', rounding='floor'),
         Dropout('drop5', inverted=True),
         Dense('fc6', 4096),
@@ -160,70 +158,51 @@ TORCHVISION = Architecture(
     ),
 )
 
-# Every part of the paper at a size that a laptop trains in minutes; not of the paper.
+# Every part of the paper at a size that a laptop trains in minutes; not of the paper. Its 256 hidden features do not
+# stand the loss of half of them.
 MINIATURE = Architecture(
     name='miniature',
     columns=2,
-    crop=56,
-    other_crops=(57,),
-    layers=_with_relus(
-        Convolution('conv1', 32, kernel=7, stride=2, sees='image', overhang=1),
+    crop_size=56,
+    equivalent_crops=(57,),
+    layers=_add_relus(
+        Convolution('conv1', 32, kernel_size=7, stride=2, input_from='image', pad_after=1),
         ResponseNormalization('norm1'),
         Pooling('pool1', rounding='ceil'),
-        Convolution('conv2', 64, kernel=5, pad=2),
+        Convolution('conv2', 64, kernel_size=5, pad=2),
         ResponseNormalization('norm2'),
         Pooling('pool2'),
-        Convolution('conv3', 96, kernel=3, pad=1, sees='all'),
-        Convolution('conv4', 96, kernel=3, pad=1),
-        Convolution('conv5', 64, kernel=3, pad=1),
+        Convolution('conv3', 96, kernel_size=3, pad=1, input_from='all'),
+        Convolution('conv4', 96, kernel_size=3, pad=1),
+        Convolution('conv5', 64, kernel_size=3, pad=1),
         Pooling('pool5', rounding='ceil'),
-        *_dense(256, 10, keep=0.9),  # 256 units do not bear the loss of half of them
+        *_classifier(256, 10, keep_prob=0.9),
     ),
 )
 
 PRESETS: Mapping[str, Architecture] = {
-    each.name: each
-    for each in (PAPER, ONE_GPU, SIX_CONVOLUTIONS, MERGED, CAFFE, CAFFENET, TORCHVISION, MINIATURE)
+    arch.name: arch
+    for arch in (PAPER, ONE_GPU, SIX_CONVOLUTIONS, MERGED, CAFFE, CAFFENET, TORCHVISION, MINIATURE)
 }
 
 
-def get(
-    preset: str,
-    *,
-    classes: int | None = None,
-    crop: int = 0,
-    exchange: Collection[str] | None = None,
-    activation: str = '',
-    pooling: str = '',
-    alpha_over_n: str = '',
-    dropout: str = '',
-    dropout_position: str = '',
+def get_architecture(
+    preset: str, *, num_classes: int | None = None, overrides: ArchitectureOverrides | None = None
 ) -> Architecture:
-    """The preset of that name, changed where something is given; UserError where the change does not fit it.
+    """Return the preset of that name, for `num_classes` and with the overrides.
 
-    `exchange` are the layers that see all columns; the words of the others are tables in `variations`.
+    Raises UserError if there is no such preset or an override does not fit it.
     """
     if preset not in PRESETS:
-        raise UserError(f'There is no network {preset!r}; give one of {", ".join(PRESETS)}.')
-    chosen = PRESETS[preset]
-    if exchange is not None:
-        chosen = overrides.exchanging(chosen, exchange)
-    for words, word in (
-        (overrides.ACTIVATIONS, activation),
-        (overrides.POOLINGS, pooling),
-        (overrides.ALPHAS, alpha_over_n),
-        (overrides.DROPOUTS, dropout),
-        (overrides.DROPOUT_POSITIONS, dropout_position),
-    ):
-        if word:
-            chosen = dataclasses.replace(chosen, layers=words[word](chosen.layers))
-    last = chosen.layers[-1]
-    if classes is not None:
-        last = dataclasses.replace(last, units=classes)
-    chosen = dataclasses.replace(chosen, crop=crop or chosen.crop, layers=(*chosen.layers[:-1], last))
+        raise UserError(f'Unknown network {preset!r}. Choose one of {", ".join(PRESETS)}.')
+    arch = apply_overrides(PRESETS[preset], overrides or ArchitectureOverrides())
+    if num_classes is not None:
+        last = dataclasses.replace(arch.layers[-1], features=num_classes)
+        arch = dataclasses.replace(arch, layers=(*arch.layers[:-1], last))
     try:
-        chosen.points()  # the arithmetic speaks up here, before anything is built
-    except UserError as mistake:
-        fitting = ' and '.join(map(str, (PRESETS[preset].crop, *PRESETS[preset].other_crops)))
-        raise UserError(f'{mistake} Those of {preset} are {fitting}.') from None
-    return chosen
+        # Windows that do not tile the crop raise here, before anything is built.
+        arch.activation_shapes()
+    except UserError as error:
+        crops = ' and '.join(map(str, (PRESETS[preset].crop_size, *PRESETS[preset].equivalent_crops)))
+        raise UserError(f'{error} Crops that fit {preset}: {crops}.') from None
+    return arch

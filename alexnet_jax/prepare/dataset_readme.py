@@ -1,13 +1,17 @@
-"""The dataset card: README.md in a dataset's folder, for those who find it there. Text alone."""
+"""Text of the README.md in a dataset's folder, for those who find it there."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from alexnet_jax.data.encoding import RAW
 from alexnet_jax.prepare import dataset_report
 
 
 def format_readme(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> str:
-    """In Markdown, from the manifest (without its checksum) and the report."""
+    """Return the README in Markdown, from the manifest (without its checksum) and the report.
+
+    Its SHA-256 is in the manifest, so the wording is a format: any change gives the same images another identity.
+    """
     sizes = dict.fromkeys(manifest['counts'], 0)
     for name, file in manifest['files'].items():
         for split in sizes:
@@ -16,9 +20,9 @@ def format_readme(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> str
         f'| {split} | {number:,} | {sizes[split] / 1e6:,.1f} MB |'
         for split, number in manifest['counts'].items()
     ]
-    stored = 'uint8 pixels' if manifest['encoding'] == 'raw' else f'JPEG of quality {manifest["quality"]}'
+    stored = 'uint8 pixels' if manifest['encoding'] == RAW else f'JPEG of quality {manifest["quality"]}'
     versions = ', '.join(f'{package} {version}' for package, version in manifest['versions'].items())
-    odd = [f'- {word}: {found["images"]:,}, {found["treatment"]}' for word, found in report['odd'].items()]
+    odd = [f'- {kind}: {entry["images"]:,}, {entry["treatment"]}' for kind, entry in report['odd'].items()]
     return '\n'.join(
         [
             f'# {manifest["name"]}',
@@ -29,9 +33,9 @@ def format_readme(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> str
             '|---|---|---|',
             *rows,
             '',
-            f'Of every image the center square, its side resized to {manifest["side"]} pixels (antialiased, bicubic), '
+            f'Of every image the centre square, its side resized to {manifest["side"]} pixels (antialiased, bicubic), '
             f'stored as {stored}. `label.labels.txt` has the classes in the order of their labels, `statistics.npz` '
-            'the mean image and the principal colors of the training split, `report.json` what was met with, image by '
+            'the mean image and the principal colours of the training split, `report.json` what was met with, image by '
             'image, `manifest.json` the SHA-256 of every file.',
             '',
             dataset_report.summarize_report(report),

@@ -1,6 +1,6 @@
-"""Findings: what a preparation met with, image by image, as a report. Knows neither files nor pixels.
+"""Report on a prepared dataset: counts, anomalies, unreadable and duplicate images.
 
-The report holds nothing but what the images and the settings decide: no time, no path, no number of workers.
+It depends on the images and the settings alone: it has no time, no path, no number of workers. Its keys are a format.
 """
 
 import collections
@@ -14,37 +14,37 @@ from alexnet_jax.data import image_io
 from alexnet_jax.prepare.shard_writer import ShardMetadata
 from alexnet_jax.prepare.splits import Item
 
-MIN_TRAINING_IMAGES = 10  # training images of a class with fewer, which is too few to learn from
-MAX_IDS = 100  # ids that are named of each kind of oddity
-MAX_GROUPS = 20  # groups of identical images that are named
+MIN_TRAINING_IMAGES = 10  # per class; fewer are too few to learn from
+MAX_IDS = 100  # named for each kind of anomaly
+MAX_GROUPS = 20  # of duplicate images that are named
 
 
 @dataclasses.dataclass
 class ReportBuilder:
-    """Is told of one shard after the other, those of a split in order."""
+    """Collects the metadata of all shards, those of a split in order."""
 
     classes: Sequence[str]
-    forms: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    odd: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    formats: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    anomalies: dict[str, list[str]] = dataclasses.field(default_factory=dict)  # kind -> ids
     left_out: dict[str, str] = dataclasses.field(default_factory=dict)
-    kept: dict[str, list[Item]] = dataclasses.field(default_factory=dict)  # by split
+    images: dict[str, list[Item]] = dataclasses.field(default_factory=dict)  # by split
     digests: list[np.ndarray] = dataclasses.field(default_factory=list)
 
-    def add(self, split: str, items: Iterable[Item], account: ShardMetadata) -> None:
-        """What is known of a shard."""
-        self.forms.update(account.forms)
-        for word, ids in account.odd.items():
-            self.odd.setdefault(word, []).extend(ids)
-        self.left_out.update(account.left_out)
-        self.kept.setdefault(split, []).extend(item for item in items if item.id not in account.left_out)
-        self.digests.append(account.digests)
+    def add_shard(self, split: str, items: Iterable[Item], metadata: ShardMetadata) -> None:
+        """Add the next shard of `split`, made of `items`."""
+        self.formats.update(metadata.forms)
+        for kind, ids in metadata.odd.items():
+            self.anomalies.setdefault(kind, []).extend(ids)
+        self.left_out.update(metadata.left_out)
+        self.images.setdefault(split, []).extend(item for item in items if item.id not in metadata.left_out)
+        self.digests.append(metadata.digests)
 
-    def report(self) -> dict[str, Any]:
-        """As JSON has it."""
-        by_class = {split: self._by_class(items) for split, items in self.kept.items()}
+    def build(self) -> dict[str, Any]:
+        """Return the report, as JSON has it."""
+        by_class = {split: self._count_by_class(items) for split, items in self.images.items()}
         train = by_class['train']
         return {
-            'images': {split: len(items) for split, items in self.kept.items()},
+            'images': {split: len(items) for split, items in self.images.items()},
             'classes': len(self.classes),
             'training_images_of_a_class': {
                 'least': min(train.values()),
@@ -52,86 +52,87 @@ class ReportBuilder:
                 'most': max(train.values()),
             },
             'classes_with_few_training_images': {
-                name: number for name, number in train.items() if number < MIN_TRAINING_IMAGES
+                name: count for name, count in train.items() if count < MIN_TRAINING_IMAGES
             },
-            'forms': dict(sorted(self.forms.items())),
+            'forms': dict(sorted(self.formats.items())),
             'odd': {
-                word: {
-                    'images': len(self.odd[word]),
+                kind: {
+                    'images': len(self.anomalies[kind]),
                     'treatment': treatment,
-                    'first': sorted(self.odd[word])[:MAX_IDS],
+                    'first': sorted(self.anomalies[kind])[:MAX_IDS],
                 }
-                for word, treatment in image_io.ANOMALIES.items()
-                if word in self.odd
+                for kind, treatment in image_io.ANOMALIES.items()
+                if kind in self.anomalies
             },
             'left_out': dict(sorted(self.left_out.items())),
-            'identical': self._identical(),
+            'identical': self._find_duplicates(),
             'images_by_class': {
                 name: {split: counts[name] for split, counts in by_class.items()} for name in self.classes
             },
         }
 
-    def _by_class(self, items: Iterable[Item]) -> dict[str, int]:
+    def _count_by_class(self, items: Iterable[Item]) -> dict[str, int]:
         counts = collections.Counter(item.label for item in items)
         return {name: counts[label] for label, name in enumerate(self.classes)}
 
-    def _identical(self) -> dict[str, Any]:
-        """Images that are the same as they are stored, whatever their names and files."""
-        splits = [split for split, items in self.kept.items() for _ in items]
-        items = [item for of_split in self.kept.values() for item in of_split]
-        groups = [[(splits[place], items[place]) for place in group] for group in _group_equal_digests(self.digests)]
-        across = [group for group in groups if len({split for split, _ in group}) > 1]
-        labels = [group for group in groups if len({item.label for _, item in group}) > 1]
+    def _find_duplicates(self) -> dict[str, Any]:
+        """Return the groups of images that are equal as they are stored, whatever their names and files."""
+        images = [(split, item) for split, items in self.images.items() for item in items]
+        groups = [[images[index] for index in group] for group in _group_equal_digests(self.digests)]
+        across_splits = [group for group in groups if len({split for split, _ in group}) > 1]
+        across_classes = [group for group in groups if len({item.label for _, item in group}) > 1]
 
-        def named(some: list) -> dict[str, Any]:
-            first = [[f'{split}: {item.id}' for split, item in group] for group in some[:MAX_GROUPS]]
-            return {'groups': len(some), 'images': sum(map(len, some)), 'first': first}
+        def describe_groups(groups: list) -> dict[str, Any]:
+            first = [[f'{split}: {item.id}' for split, item in group] for group in groups[:MAX_GROUPS]]
+            return {'groups': len(groups), 'images': sum(map(len, groups)), 'first': first}
 
         return {
-            'in_two_splits': named(across),
-            'in_two_classes': named(labels),
-            'altogether': named(groups),
+            'in_two_splits': describe_groups(across_splits),
+            'in_two_classes': describe_groups(across_classes),
+            'altogether': describe_groups(groups),
         }
 
 
 def _group_equal_digests(digests: Sequence[np.ndarray]) -> list[list[int]]:
-    """Places of equal digests, those that are not alone, in the order in which they first occur."""
+    """Return the indices of equal digests, for those that occur more than once, in the order of first occurrence."""
     every = np.concatenate(digests)
     order = np.argsort(every, kind='stable')
     groups: list[list[int]] = []
     last = None
-    for place in np.flatnonzero(every[order][1:] == every[order][:-1]):  # few, or none
-        if place == last:
-            groups[-1].append(int(order[place + 1]))
+    for index in np.flatnonzero(every[order][1:] == every[order][:-1]):  # few, or none
+        if index == last:
+            groups[-1].append(int(order[index + 1]))
         else:
-            groups.append([int(order[place]), int(order[place + 1])])
-        last = place + 1
+            groups.append([int(order[index]), int(order[index + 1])])
+        last = index + 1
     return sorted(groups)
 
 
 def summarize_report(report: Mapping[str, Any]) -> str:
-    """The report in a few words: what a person should know before training."""
+    """Return in a few sentences what a person should know before training."""
     counts = ', '.join(f'{split} {number:,}' for split, number in report['images'].items())
-    each = report['training_images_of_a_class']
-    said = [f'{counts} images of {report["classes"]:,} classes; training images of a class: ']
-    said[0] += f'{each["least"]:,} to {each["most"]:,}, the median {each["median"]:,}.'
+    per_class = report['training_images_of_a_class']
+    sentences = [
+        f'{counts} images of {report["classes"]:,} classes; training images of a class: '
+        f'{per_class["least"]:,} to {per_class["most"]:,}, the median {per_class["median"]:,}.'
+    ]
     if few := report['classes_with_few_training_images']:
-        said.append(
-            f'Fewer than {MIN_TRAINING_IMAGES} training images have {_join_first([f"{name} ({n})" for name, n in few.items()])}.'
-        )
+        names = _join_first([f'{name} ({count})' for name, count in few.items()])
+        sentences.append(f'Classes with fewer than {MIN_TRAINING_IMAGES} training images: {names}.')
     if odd := report['odd']:
-        said.append('Odd: ' + ', '.join(f'{word} {found["images"]:,}' for word, found in odd.items()) + '.')
+        kinds = ', '.join(f'{kind} {entry["images"]:,}' for kind, entry in odd.items())
+        sentences.append(f'Not plain photographs: {kinds}.')
     if left_out := report['left_out']:
-        said.append(f'Left out, as they cannot be read: {_join_first(list(left_out))}.')
-    if across := report['identical']['in_two_splits']['groups']:
-        first = _format_group(report['identical']['in_two_splits']['first'][0])
-        said.append(
-            f'{across:,} images are in two splits, so that the figure flatters: {first}; report.json names more.'
-        )
-    if labels := report['identical']['in_two_classes']['groups']:
-        first = _format_group(report['identical']['in_two_classes']['first'][0])
-        said.append(f'{labels:,} images are in two classes: {first}; report.json names more.')
-    return ' '.join(said)
+        sentences.append(f'Left out because they are unreadable: {_join_first(list(left_out))}.')
+    for key, places, effect in (
+        ('in_two_splits', 'two splits', ', which inflates accuracy'),
+        ('in_two_classes', 'two classes', ''),
+    ):
+        if groups := report['identical'][key]['groups']:
+            first = _format_group(report['identical'][key]['first'][0])
+            subject = 'image appears' if groups == 1 else 'images appear'
+            sentences.append(f'{groups:,} {subject} in {places}{effect}: {first} (see report.json).')
+    return ' '.join(sentences)
 
 
 def _join_first(names: Sequence[str]) -> str:

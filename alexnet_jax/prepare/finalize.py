@@ -1,4 +1,4 @@
-"""Conclusion: all shards are there; now the statistics, TFDS's description, report and card, and last the manifest."""
+"""Finish a dataset whose shards are written: statistics, TFDS metadata, report, README, and last the manifest."""
 
 import importlib.metadata
 import json
@@ -18,38 +18,31 @@ from alexnet_jax.runtime import atomic_io
 
 PACKAGES = ('array_record', 'numpy', 'pillow', 'scikit-image', 'simplejpeg', 'tensorflow-datasets')
 
-Jobs = Mapping[str, Sequence[shard_writer.ShardJob]]  # by split, in order
+ShardJobs = Mapping[str, Sequence[shard_writer.ShardJob]]  # by split, in order
 
 
-def finalize_dataset(directory: Path, source: Source, settings: Mapping[str, Any], jobs: Jobs, made: Jobs) -> dict:
-    """Writes all but the shards of `jobs`, and gives the manifest back. The accounts of `made` tell of the images.
+def finalize_dataset(
+    directory: Path, source: Source, identity: Mapping[str, Any], jobs: ShardJobs, read_jobs: ShardJobs
+) -> dict:
+    """Write all files but the shards of `jobs`, and return the manifest, of which `identity` is a part.
 
-    Raises UserError where a class has lost all its training images.
+    Sums and findings are in the metadata of `read_jobs`. Raises UserError if a class has lost all its training images.
     """
-    report = _write_statistics(directory, source, made)
+    report = _write_statistics(directory, source, read_jobs)
     files, lengths, payloads = _collect_shards(jobs)
     counts = {split: sum(of_split) for split, of_split in lengths.items()}
     if counts != report['images']:
         raise RuntimeError(f'{counts} records of {report["images"]} images')
-    dataset.write_tfds_metadata(
-        directory,
-        name=source.name,
-        classes=source.classes,
-        side=settings['side'],
-        encoding=settings['encoding'],
-        note=source.note,
-        shard_lengths=lengths,
-        payloads=payloads,
-    )
     manifest = {
         'format': dataset.FORMAT_VERSION,
-        **settings,
+        **identity,
         'counts': counts,
         'words': list(source.words),
         'note': source.note,
         'versions': {package: importlib.metadata.version(package) for package in PACKAGES},
         'files': files,
     }
+    dataset.write_tfds_metadata(directory, manifest, shard_lengths=lengths, num_bytes=payloads)
     texts = {
         output_dir.REPORT_FILE: json.dumps(report, indent=1),
         output_dir.README_FILE: dataset_readme.format_readme(manifest, report),
@@ -67,35 +60,36 @@ def finalize_dataset(directory: Path, source: Source, settings: Mapping[str, Any
     return manifest
 
 
-def _write_statistics(directory: Path, source: Source, made: Jobs) -> dict[str, Any]:
-    """Writes the statistics of the training split; the answer is the report."""
-    found = ReportBuilder(source.classes)
+def _write_statistics(directory: Path, source: Source, jobs: ShardJobs) -> dict[str, Any]:
+    """Write the statistics of the training split; return the report."""
+    builder = ReportBuilder(source.classes)
     total, products = np.int64(0), np.int64(0)
-    for split, of_split in made.items():
+    for split, of_split in jobs.items():
         for job in of_split:
-            account = shard_writer.read_shard_metadata(job.account)  # as large as an image, so one after the other
-            found.add(split, job.items, account)
+            # Its sum is as large as an image, so one after the other.
+            metadata = shard_writer.read_shard_metadata(job.metadata_path)
+            builder.add_shard(split, job.items, metadata)
             if split == 'train':
-                total, products = total + account.total, products + account.products
-    report = found.report()
-    learnt = {source.classes[item.label] for job in made['train'] for item in job.items}
-    if lost := sorted(name for name in learnt if not report['images_by_class'][name]['train']):
+                total, products = total + metadata.total, products + metadata.products
+    report = builder.build()
+    trained = {source.classes[item.label] for job in jobs['train'] for item in job.items}
+    if lost := sorted(name for name in trained if not report['images_by_class'][name]['train']):
         raise UserError(
-            f'No training image of {len(lost)} classes can be read ({", ".join(lost[:5])}); mend or remove them.'
+            f'All training images of {len(lost)} classes are unreadable ({", ".join(lost[:5])}). Repair or remove them.'
         )
     with atomic_io.write_atomic(directory / dataset.STATISTICS_FILE, 'wb') as file:
         np.savez(file, **statistics.compute_statistics(total, products, report['images']['train']))
     return report
 
 
-def _collect_shards(jobs: Jobs) -> tuple[dict[str, dict], dict[str, list[int]], dict[str, int]]:
-    """Of the shards, by name, size and checksum; and by split how many records each has, and the bytes of all."""
+def _collect_shards(jobs: ShardJobs) -> tuple[dict[str, dict], dict[str, list[int]], dict[str, int]]:
+    """Return size and checksum of each shard by name; by split, the records of each shard and the bytes of all."""
     files, lengths, payloads = {}, {}, {}
     for split, of_split in jobs.items():
         lengths[split], payloads[split] = [], 0
         for job in of_split:
-            account = shard_writer.read_shard_metadata(job.account)
-            files[os.path.basename(job.path)] = {'bytes': account.bytes, 'sha256': account.sha256}
-            lengths[split].append(account.records)
-            payloads[split] += account.payload
+            metadata = shard_writer.read_shard_metadata(job.metadata_path)
+            files[os.path.basename(job.path)] = {'bytes': metadata.bytes, 'sha256': metadata.sha256}
+            lengths[split].append(metadata.records)
+            payloads[split] += metadata.payload
     return files, lengths, payloads

@@ -1,4 +1,4 @@
-"""Labour: shards made by one process or several, and how far they are shown. Knows nothing of their use."""
+"""Run shard jobs in this process or in a pool of processes, and show progress."""
 
 import contextlib
 import multiprocessing
@@ -17,116 +17,119 @@ import tqdm
 
 from alexnet_jax.errors import UserError
 
-SECONDS_BETWEEN_LINES = 10  # between lines of progress where there is no terminal
-POLL_SECONDS = 0.2  # between two looks at how far the workers are
-_done: Any = None  # in a worker: the images that all of them have dealt with
-_stop: Any = None  # in a worker: set when the parent has given up
+SECONDS_BETWEEN_LINES = 10  # of progress if stderr is no terminal
+POLL_SECONDS = 0.2  # between two readings of the workers' progress
 
-Results = Generator[list[str], None, None]  # for each job that has ended
+Work = Callable[[Any, Callable[[int], object]], list[str]]
+Failures = Generator[list[str], None, None]  # for each job that has ended
+
+# Set in each worker process. A pool hands synchronized objects to its initializer only, not to jobs.
+_num_done: Any = None  # items done by all workers
+_cancelled: Any = None  # event: the parent has given up
 
 
 def run_jobs(
-    work: Callable[[Any, Callable[[int], object]], list[str]],
-    jobs: Sequence[Any],
-    workers: int,
-    progress: bool,
-    *,
-    enough: int = sys.maxsize,
+    work: Work, jobs: Sequence[Any], *, num_workers: int, progress: bool, max_failures: int = sys.maxsize
 ) -> list[str]:
-    """Does the work for each job, which has items; the answer is a sentence for each image that cannot be read.
+    """Run `work` on each job; return a sentence for each image that is unreadable.
 
-    `work` is a module's own function: (job, tick) -> sentences, `tick` being told how many more items are done. One
-    worker is this very process. An error in any of several stops the others, and so do more than `enough` sentences.
+    `work` is a module-level function (job, report_progress) -> sentences, which reports how many more of `job.items`
+    are done. One worker is this process. An exception in one of several stops the others, and so do more than
+    `max_failures` sentences.
     """
     sentences = []
-    with _progress(sum(len(job.items) for job in jobs), progress) as count:
-        by = _run_serial(work, jobs, count) if workers == 1 else _run_pool(workers, work, jobs, count)
-        with contextlib.closing(by):
-            for found in by:
-                sentences += found
-                if len(sentences) > enough:
+    with _show_progress(sum(len(job.items) for job in jobs), progress) as update:
+        results = (
+            _run_serial(work, jobs, update)
+            if num_workers == 1
+            else _run_pool(num_workers, work, jobs, update)
+        )
+        with contextlib.closing(results):
+            for failures in results:
+                sentences += failures
+                if len(sentences) > max_failures:
                     break
     return sentences
 
 
-def _run_serial(work, jobs: Sequence[Any], count: Callable[[int], object]) -> Results:
-    yield from (work(job, count) for job in jobs)
+def _run_serial(work: Work, jobs: Sequence[Any], update: Callable[[int], object]) -> Failures:
+    yield from (work(job, update) for job in jobs)
 
 
-def _run_pool(workers: int, work, jobs: Sequence[Any], count: Callable[[int], object]) -> Results:
-    """By processes that are started afresh: a fork would copy threads in the middle of what they do."""
+def _run_pool(num_workers: int, work: Work, jobs: Sequence[Any], update: Callable[[int], object]) -> Failures:
+    # Spawned, as a fork would copy threads in the middle of what they do.
     context = multiprocessing.get_context('spawn')
-    done, stop = context.Value('q', 0), context.Event()
-    pool = futures.ProcessPoolExecutor(min(workers, len(jobs)), context, _init_worker, (done, stop))
+    num_done, cancelled = context.Value('q', 0), context.Event()
+    pool = futures.ProcessPoolExecutor(
+        min(num_workers, len(jobs)), context, _init_worker, (num_done, cancelled)
+    )
     try:
-        waiting, counted = {pool.submit(_run_job, work, job) for job in jobs}, 0
-        while waiting:
-            ended, waiting = futures.wait(waiting, POLL_SECONDS, futures.FIRST_EXCEPTION)
-            found = [future.result() for future in ended]  # raises what was raised there
-            now = done.value
-            count(now - counted)
-            counted = now
-            yield from found
+        pending, shown = {pool.submit(_run_job, work, job) for job in jobs}, 0
+        while pending:
+            ended, pending = futures.wait(pending, POLL_SECONDS, futures.FIRST_EXCEPTION)
+            failures = [future.result() for future in ended]  # raises what was raised there
+            now = num_done.value
+            update(now - shown)
+            shown = now
+            yield from failures
     except BrokenProcessPool as error:
         raise UserError(
-            'A worker process died, perhaps for want of memory; run it again, if need be with fewer '
-            '--config.prepare.num_workers: it goes on where it was.'
+            'A worker process died, perhaps for lack of memory. Run it again, with fewer --config.prepare.num_workers '
+            'if needed: it continues where it stopped.'
         ) from error
     finally:
-        stop.set()
+        cancelled.set()
         pool.shutdown(cancel_futures=True)
 
 
 class _Cancelled(Exception):
-    """The parent has given up."""
+    """Ends a job after the parent has given up."""
 
 
-def _init_worker(done, stop) -> None:
-    """In a worker, before anything else."""
-    global _done, _stop
-    _done, _stop = done, stop
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal interrupts all of us; the parent tells when to stop
+def _init_worker(num_done, cancelled) -> None:
+    global _num_done, _cancelled
+    _num_done, _cancelled = num_done, cancelled
+    # A terminal interrupts the whole process group; the parent decides when workers stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
 def _exit_with_parent() -> None:
-    """Where the parent is killed, the pool's workers would wait for work for ever."""
+    """Exit when the parent is killed: the pool's workers would wait for jobs for ever."""
     connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
 
 
-def _run_job(work, job: Any) -> list[str]:
-    return work(job, _report)
+def _run_job(work: Work, job: Any) -> list[str]:
+    return work(job, _report_progress)
 
 
-def _report(number: int) -> None:
-    if _stop.is_set():
+def _report_progress(num_items: int) -> None:
+    if _cancelled.is_set():
         raise _Cancelled
-    with _done.get_lock():
-        _done.value += number
+    with _num_done.get_lock():
+        _num_done.value += num_items
 
 
 @contextlib.contextmanager
-def _progress(total: int, progress: bool) -> Iterator[Callable[[int], object]]:
-    """Shows how many images are done: a bar on a terminal, a line now and then elsewhere."""
+def _show_progress(total: int, progress: bool) -> Iterator[Callable[[int], object]]:
+    """Yield a function that takes the number of items just done; it moves a bar on a terminal, or prints lines."""
     if progress and sys.stderr.isatty():
         with tqdm.tqdm(total=total, desc='preparing', unit=' images') as bar:
             yield bar.update
         return
-    began = last = time.monotonic()
+    start = last = time.monotonic()
     done = 0
 
-    def line(number: int) -> None:
+    def print_line(num_items: int) -> None:
         nonlocal done, last
-        done += number
+        done += num_items
         now = time.monotonic()
-        if progress and (now - last >= SECONDS_BETWEEN_LINES or done == total and number):
+        if progress and (now - last >= SECONDS_BETWEEN_LINES or done == total and num_items):
             last = now
-            rate = done / (now - began + 1e-9)
+            rate = done / (now - start + 1e-9)
             left = (total - done) / (rate + 1e-9)
-            text = f'prepared {done:,} of {total:,} images, {rate:,.0f} a second, {left:,.0f} s left'
-            print(text, file=sys.stderr, flush=True)
+            line = f'prepared {done:,} of {total:,} images, {rate:,.0f} a second, {left:,.0f} s left'
+            print(line, file=sys.stderr, flush=True)
 
-    yield line
+    yield print_line

@@ -18,14 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from alexnet_jax.models import custom_vjp
-from alexnet_jax.models.alexnet import through
+from alexnet_jax.models.alexnet import apply_layer
 from alexnet_jax.models.architecture import Architecture, Convolution, Dense, Dropout, Layer
 
 ROUNDS = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Machine:
+class MachinePeak:
     """What one device does at most, measured: matrix products by library (FLOP/s), and bytes it reads and writes."""
 
     products: Mapping[str, float]
@@ -42,7 +42,7 @@ class Machine:
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerSpeed:
+class LayerTiming:
     """A layer alone: seconds forward and backward, and the least that the machine needs for either."""
 
     name: str
@@ -52,7 +52,7 @@ class LayerSpeed:
     backward_floor: float
 
 
-def timed(call: Callable[[], Any], rounds: int = ROUNDS) -> list[float]:
+def time_calls(call: Callable[[], Any], rounds: int = ROUNDS) -> list[float]:
     """Seconds of each of so many calls, each waited for; one call before them does not count."""
     jax.block_until_ready(call())
     seconds = []
@@ -63,7 +63,7 @@ def timed(call: Callable[[], Any], rounds: int = ROUNDS) -> list[float]:
     return seconds
 
 
-def machine(dtype: str = 'float32', *, side: int = 0, rounds: int = ROUNDS) -> Machine:
+def measure_peak(dtype: str = 'float32', *, side: int = 0, rounds: int = ROUNDS) -> MachinePeak:
     """The best of several products of square matrices of `side` (0: large enough), and of several copies.
 
     On CPU NumPy's library takes part in float32. Copies are of four times `side` squared numbers: past all caches.
@@ -72,11 +72,11 @@ def machine(dtype: str = 'float32', *, side: int = 0, rounds: int = ROUNDS) -> M
     side = side or (3072 if cpu else 8192)
     ones = jnp.ones((side, side), dtype)
     product = jax.jit(jnp.matmul)
-    found = {'jax': min(timed(lambda: product(ones, ones), rounds))}
+    found = {'jax': min(time_calls(lambda: product(ones, ones), rounds))}
     if cpu and dtype == 'float32':
         host = np.ones((side, side), np.float32)
         out = np.empty_like(host)
-        found['numpy'] = min(timed(lambda: np.matmul(host, host, out=out), rounds))
+        found['numpy'] = min(time_calls(lambda: np.matmul(host, host, out=out), rounds))
     held = [jnp.zeros((4, side, side), jnp.float32)]
     add = jax.jit(lambda x: x + 1, donate_argnums=0)
 
@@ -85,46 +85,46 @@ def machine(dtype: str = 'float32', *, side: int = 0, rounds: int = ROUNDS) -> M
         return held[0]
 
     moved = 2 * held[0].nbytes
-    return Machine(
-        {name: 2 * side**3 / each for name, each in found.items()}, moved / min(timed(copy, rounds))
+    return MachinePeak(
+        {name: 2 * side**3 / each for name, each in found.items()}, moved / min(time_calls(copy, rounds))
     )
 
 
-def training_flop(shape: Architecture) -> int:
+def training_flops(arch: Architecture) -> int:
     """FLOP of a training step for one image: products and sums of all layers, forward, and twice backward.
 
     No gradient goes to the image, so the layers that see it count once backward.
     """
-    forward = shape.multiply_adds()
+    forward = arch.macs()
     seeing = {
-        layer.name for layer in shape.layers if isinstance(layer, Convolution) and layer.sees == 'image'
+        layer.name for layer in arch.layers if isinstance(layer, Convolution) and layer.input_from == 'image'
     }
     return 2 * sum((2 if name in seeing else 3) * each for name, each in forward.items())
 
 
-def layers(
-    shape: Architecture,
-    limits: Machine,
+def time_layers(
+    arch: Architecture,
+    limits: MachinePeak,
     *,
     batch: int,
     compute: str = 'float32',
     plain: bool = False,
     compiler_options: Mapping[str, Any] | None = None,
     rounds: int = ROUNDS,
-) -> list[LayerSpeed]:
+) -> list[LayerTiming]:
     """Each layer alone on one device that holds all columns, in the order of the forward pass.
 
     Backward is what differentiating adds: gradients of what the layer sees (not of the image) and of its parameters.
     """
-    found, formulations = [], custom_vjp.chosen(jax.default_backend(), plain)
-    sizes, before = shape.points(), (shape.crop, shape.crop, shape.channels)
-    for layer in shape.layers:
+    found, formulations = [], custom_vjp.select_ops(jax.default_backend(), plain)
+    sizes, before = arch.activation_shapes(), (arch.crop_size, arch.crop_size, arch.channels)
+    for layer in arch.layers:
         after = sizes[layer.name]
-        inputs, parameters, mask = _inputs(layer, shape, before, batch, compute)
-        image = isinstance(layer, Convolution) and layer.sees == 'image'
+        inputs, parameters, mask = _random_inputs(layer, arch, before, batch, compute)
+        image = isinstance(layer, Convolution) and layer.input_from == 'image'
 
         def run(inputs, parameters, layer=layer, mask=mask):
-            return through(layer, shape, formulations, False, inputs, parameters, mask)
+            return apply_layer(layer, arch, formulations, inputs, parameters, mask)
 
         def both(inputs, parameters, gradients, run=run, image=image):
             known = (lambda parameters: run(inputs, parameters)) if image else run
@@ -137,56 +137,56 @@ def layers(
             lambda x: jnp.ones(x.shape, x.dtype), jax.eval_shape(run, inputs, parameters)
         )
         one, two = jax.jit(run, compiler_options=options), jax.jit(both, compiler_options=options)
-        forward = _median(timed(functools.partial(one, inputs, parameters), rounds))
-        whole = _median(timed(functools.partial(two, inputs, parameters, gradients), rounds))
+        forward = _median(time_calls(functools.partial(one, inputs, parameters), rounds))
+        whole = _median(time_calls(functools.partial(two, inputs, parameters, gradients), rounds))
         found.append(
-            LayerSpeed(
+            LayerTiming(
                 layer.name,
                 forward,
                 max(0.0, whole - forward),
-                *floors(layer, shape, before, after, limits, batch, jnp.dtype(compute).itemsize),
+                *roofline_seconds(layer, arch, before, after, limits, batch, jnp.dtype(compute).itemsize),
             )
         )
         before = after
     return found
 
 
-def floors(
+def roofline_seconds(
     layer: Layer,
-    shape: Architecture,
+    arch: Architecture,
     before: tuple[int, ...],
     after: tuple[int, ...],
-    limits: Machine,
+    limits: MachinePeak,
     batch: int,
     itemsize: int,
 ) -> tuple[float, float]:
     """The least seconds forward and backward: its FLOP at the machine's rate, or its arrays read and written once."""
-    flop = 2 * batch * shape.multiply_adds().get(layer.name, 0)
-    weights = 4 * shape.parameters().get(layer.name, 0)
+    flop = 2 * batch * arch.macs().get(layer.name, 0)
+    weights = 4 * arch.parameter_counts().get(layer.name, 0)
     inputs, outputs = (itemsize * batch * math.prod(each) for each in (before, after))
-    image = isinstance(layer, Convolution) and layer.sees == 'image'
+    image = isinstance(layer, Convolution) and layer.input_from == 'image'
     forward = limits.floor(flop, inputs + outputs + weights)
     gradients = outputs + weights if image else inputs + outputs + weights  # written, and the outputs' read
     return forward, limits.floor(flop if image else 2 * flop, gradients + inputs + (0 if image else weights))
 
 
-def _inputs(
-    layer: Layer, shape: Architecture, before: tuple[int, ...], batch: int, compute: str
+def _random_inputs(
+    layer: Layer, arch: Architecture, before: tuple[int, ...], batch: int, compute: str
 ) -> tuple[tuple[jax.Array, ...], dict[str, jax.Array], jax.Array | None]:
     """What the layer is given: its input by column, its parameters, its mask; numbers of no meaning, but not zero."""
     key = jax.random.key(0)
-    image = isinstance(layer, Convolution) and layer.sees == 'image'
-    parts = 1 if image else shape.columns
+    image = isinstance(layer, Convolution) and layer.input_from == 'image'
+    parts = 1 if image else arch.columns
     x = jax.random.normal(key, (batch, *before), compute)
     inputs = tuple(jnp.split(x, parts, axis=-1))
     parameters: dict[str, jax.Array] = {}
     if isinstance(layer, Convolution | Dense):
-        sizes = shape.kernel_shapes()[layer.name]
-        kernel = 0.01 * jax.random.normal(key, (shape.columns, *sizes), jnp.float32)
-        parameters = {'kernel': kernel.astype(compute), 'bias': jnp.zeros((shape.columns, sizes[-1]))}
+        sizes = arch.kernel_shapes()[layer.name]
+        kernel = 0.01 * jax.random.normal(key, (arch.columns, *sizes), jnp.float32)
+        parameters = {'kernel': kernel.astype(compute), 'bias': jnp.zeros((arch.columns, sizes[-1]))}
     mask = None
     if isinstance(layer, Dropout):
-        mask = jax.random.bernoulli(key, layer.keep, (shape.columns, *inputs[0].shape))
+        mask = jax.random.bernoulli(key, layer.keep_prob, (arch.columns, *inputs[0].shape))
     return jax.block_until_ready((inputs, parameters, mask))
 
 
@@ -194,6 +194,6 @@ def _median(seconds: list[float]) -> float:
     return float(np.median(seconds))
 
 
-def spread(seconds: list[float]) -> dict[str, float]:
+def summary_stats(seconds: list[float]) -> dict[str, float]:
     """Median, least and most of some times."""
     return {'median': _median(seconds), 'least': min(seconds), 'most': max(seconds)}

@@ -1,6 +1,6 @@
-"""Memory: what a training step needs, by arithmetic from an architecture, by the compiler, and as it was.
+"""Memory of a training step: estimated from an architecture, reported by the compiler, and measured.
 
-The arithmetic needs no device, so that it can be asked of networks and batches that do not fit here.
+Estimates need no device, so they answer for networks and batches that do not fit here.
 """
 
 from __future__ import annotations
@@ -8,108 +8,119 @@ from __future__ import annotations
 import math
 import resource
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 
+from alexnet_jax.distributed.sharding import COLUMN_AXIS, DATA_AXIS
 from alexnet_jax.models.architecture import Architecture, Convolution, Pooling, ResponseNormalization
 
-FLOAT = 4  # bytes of a parameter, its velocity and its gradient
+# Bytes of a parameter, its velocity and its gradient.
+FLOAT_BYTES = 4
+# The mesh of one device, as sizes by axis.
+ONE_DEVICE = {DATA_AXIS: 1, COLUMN_AXIS: 1}
 
 
-def predicted(
-    shape: Architecture,
-    batch: int,
+def estimate_step_memory(
+    arch: Architecture,
+    batch_size: int,
     *,
-    accumulate: int = 1,
-    itemsize: int = FLOAT,
-    data: int = 1,
-    column: int = 1,
+    mesh: Mapping[str, int] = ONE_DEVICE,
+    grad_accumulation: int = 1,
+    itemsize: int = FLOAT_BYTES,
 ) -> dict[str, int]:
-    """Bytes of a training step on one device of a mesh: 'state', 'gradients', 'activations', and their sum 'all'.
+    """Return the bytes of a step on one device of a mesh: 'state', 'gradients', 'activations', and their sum 'all'.
 
-    `activations` are the outputs of all layers that the backward pass reads again, the sum of squares beside each
-    normalized number, and gradients of the two largest neighbors; `itemsize` is that of the computation. A column's
-    share of them is taken for equal, which leaves out what it gathers of the others.
+    `activations` are the outputs of all layers, which the backward pass reads again, the sums of squares of response
+    normalization, and the gradients of the two largest neighboring layers; `itemsize` is that of the computation.
+    Columns are taken to have equal shares of them, which leaves out what a column gathers from the others.
     """
-    parameters = sum(shape.parameters().values()) // column
-    sizes = {name: math.prod(each) for name, each in shape.points().items()}
-    images = batch // data
+    columns = mesh[COLUMN_AXIS]
+    parameters = sum(arch.parameter_counts().values()) // columns
+    sizes = {name: math.prod(shape) for name, shape in arch.activation_shapes().items()}
+    images = batch_size // mesh[DATA_AXIS]
     kept = sum(sizes.values())
-    kept += sum(sizes[layer.name] for layer in shape.layers if isinstance(layer, ResponseNormalization))
-    passing = sum(
-        sorted(sizes[layer.name] for layer in shape.layers if isinstance(layer, Convolution | Pooling))[-2:]
+    kept += sum(sizes[layer.name] for layer in arch.layers if isinstance(layer, ResponseNormalization))
+    gradients = sum(
+        sorted(sizes[layer.name] for layer in arch.layers if isinstance(layer, Convolution | Pooling))[-2:]
     )
-    pixels = shape.crop**2 * shape.channels
-    found = {
-        'state': 2 * FLOAT * parameters,
-        'gradients': FLOAT * parameters * (2 if accumulate > 1 else 1),
-        'activations': images // accumulate * itemsize * ((kept + passing) // column + pixels)
+    pixels = arch.crop_size**2 * arch.channels
+    by_part = {
+        'state': 2 * FLOAT_BYTES * parameters,
+        'gradients': FLOAT_BYTES * parameters * (2 if grad_accumulation > 1 else 1),
+        'activations': images // grad_accumulation * itemsize * ((kept + gradients) // columns + pixels)
         + images * pixels,
     }
-    return found | {'all': sum(found.values())}
+    return by_part | {'all': sum(by_part.values())}
 
 
-def of_program(compiled: Any) -> dict[str, int] | None:
-    """Bytes that the compiler sets aside for a program: 'arguments', 'results' of their own, 'temporary', 'all'."""
+def compiled_memory(compiled: Any) -> dict[str, int] | None:
+    """Return the bytes of a compiled program: 'arguments', 'results' of their own, 'temporary', and their sum 'all'."""
     analysis = compiled.memory_analysis()
     if analysis is None:
         return None
-    found = {
+    by_part = {
         'arguments': analysis.argument_size_in_bytes,
         'results': analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
         'temporary': analysis.temp_size_in_bytes,
     }
-    return found | {'all': sum(found.values())}
+    return by_part | {'all': sum(by_part.values())}
 
 
-def most() -> dict[str, int]:
-    """The most bytes so far: of this process in the host's memory, and of its first device where that has its own."""
+def peak_memory() -> dict[str, int]:
+    """Return the peak bytes so far of this 'process', and of its first 'device' if that has memory of its own."""
     unit = 1 if sys.platform == 'darwin' else 1024
-    found = {'process': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    peak = {'process': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
     statistics = jax.local_devices()[0].memory_stats() or {}
-    return found | ({'device': statistics['peak_bytes_in_use']} if 'peak_bytes_in_use' in statistics else {})
+    return peak | ({'device': statistics['peak_bytes_in_use']} if 'peak_bytes_in_use' in statistics else {})
 
 
-def exchanged(shape: Architecture, batch: int, mesh: dict[str, int], itemsize: int = FLOAT) -> dict[str, int]:
-    """Bytes that a device sends in a training step: between columns, forward and backward, and over data.
+def bytes_communicated(
+    arch: Architecture, batch_size: int, mesh: Mapping[str, int], itemsize: int = FLOAT_BYTES
+) -> dict[str, int]:
+    """Return the bytes that a device sends in a training step: between columns, forward and backward, and over data.
 
     Over `data` the gradients are summed in a ring, which sends 2 (n - 1) / n of them.
     """
-    column, data = mesh['column'], mesh['data']
-    share = batch // data
-    between = 0
-    if column > 1:
-        numbers = sum(shape.exchanged().values()) * (shape.columns // column) * (column - 1)
-        between = 2 * itemsize * share * numbers
-    gradients = FLOAT * sum(shape.parameters().values()) / column
-    return {'columns': between, 'data': round(2 * (data - 1) / data * gradients)}
+    columns, data = mesh[COLUMN_AXIS], mesh[DATA_AXIS]
+    between_columns = 0
+    if columns > 1:
+        numbers = sum(arch.numbers_exchanged().values()) * (arch.columns // columns) * (columns - 1)
+        between_columns = 2 * itemsize * (batch_size // data) * numbers
+    gradients = FLOAT_BYTES * sum(arch.parameter_counts().values()) / columns
+    return {'columns': between_columns, 'data': round(2 * (data - 1) / data * gradients)}
 
 
-def readable(number: float) -> str:
-    """As people read them."""
-    if number >= 2**28:
-        return f'{number / 2**30:.2f} GiB'
-    return f'{number / 2**20:.0f} MiB' if number >= 2**20 else f'{number / 2**10:.0f} KiB'
+def format_bytes(size: float) -> str:
+    """Return a size as '1.50 GiB', '96 MiB' or '4 KiB'."""
+    if size >= 2**28:
+        return f'{size / 2**30:.2f} GiB'
+    return f'{size / 2**20:.0f} MiB' if size >= 2**20 else f'{size / 2**10:.0f} KiB'
 
 
-def fits(
-    shape: Architecture,
-    batch: int,
-    room: float,
+def min_accumulation_steps(
+    arch: Architecture,
+    batch_size: int,
+    available: float,
     base: float,
     *,
-    itemsize: int = FLOAT,
-    data: int = 1,
-    column: int = 1,
-    sharing: int = 1,
+    mesh: Mapping[str, int] = ONE_DEVICE,
+    itemsize: int = FLOAT_BYTES,
+    devices_sharing_memory: int = 1,
 ) -> int | None:
-    """Into how few equal parts a batch must be cut for its step and a process of `base` bytes to fit into `room`.
+    """Return the fewest gradient accumulation steps with which a step fits into `available` bytes, None if it never does.
 
-    On a mesh that is the room of one device, or of so many as are `sharing` it, as CPU devices do.
+    `base` are the bytes of a process without a step. `available` is the memory of one device, or that of all
+    `devices_sharing_memory`, as CPU devices do.
     """
-    for parts in (each for each in range(1, batch // data + 1) if batch % (each * data) == 0):
-        step = predicted(shape, batch, accumulate=parts, itemsize=itemsize, data=data, column=column)['all']
-        if step * sharing + base <= room:
-            return parts
+    data = mesh[DATA_AXIS]
+    for steps in range(1, batch_size // data + 1):
+        if batch_size % (steps * data):
+            continue
+        step = estimate_step_memory(
+            arch, batch_size, mesh=mesh, grad_accumulation=steps, itemsize=itemsize
+        )['all']
+        if step * devices_sharing_memory + base <= available:
+            return steps
     return None

@@ -14,12 +14,12 @@ from typing import Any
 from alexnet_jax.evaluate import metrics
 from alexnet_jax.runtime import atomic_io
 
-FILE = 'result.json'
-VIEWS = {1: 'the center view', 10: 'ten views'}
-NEIGHBORS = {'statistics': 'color and gradient statistics', 'pixels': '16x16 pixels'}
+RESULT_FILE = 'result.json'
+VIEW_NAMES = {1: 'the center view', 10: 'ten views'}
+BASELINE_NAMES = {'statistics': 'color and gradient statistics', 'pixels': '16x16 pixels'}
 
 
-def result(
+def build_result(
     rates: Mapping[str, float],
     *,
     split: str,
@@ -39,7 +39,7 @@ def result(
     `note` says how the splits came about, where that limits the figure. A loss that is not finite becomes None.
     """
     images = int(rates['images'])
-    low, high = metrics.interval(round(rates['top1_error'] * images), images)
+    low, high = metrics.wilson_interval(round(rates['top1_error'] * images), images)
     return {
         'top1_error': rates['top1_error'],
         'top5_error': rates['top5_error'],
@@ -63,24 +63,24 @@ def beats_baseline(result: Mapping[str, Any]) -> bool:
     return bool(result['interval']['high'] < result['baseline']['best'])
 
 
-def sentence(result: Mapping[str, Any]) -> str:
+def summarize_result(result: Mapping[str, Any]) -> str:
     """The result in one sentence, which says so where the figure does not clearly beat the baseline."""
     baseline, interval = result['baseline'], result['interval']
-    views = VIEWS[result['views']]
+    views = VIEW_NAMES[result['views']]
     figure = (
         f'{_percent(result["top1_error"])} top-1 error on {result["images"]:,} {result["split"]} images ({views}, 95 % '
         f'interval {_percent(interval["low"])} to {_percent(interval["high"])}; chance '
         f'{_percent(1 - 1 / result["classes"])}) after {result["epochs"]:.3g} epochs in {_duration(result["seconds"])}'
     )
-    neighbors = f'{_percent(baseline["best"])} of nearest neighbors on {NEIGHBORS[baseline["kind"]]}'
+    neighbors = f'{_percent(baseline["best"])} of nearest neighbors on {BASELINE_NAMES[baseline["kind"]]}'
     against = 'against the' if beats_baseline(result) else 'which is NOT clearly below the'
     note = f' ({result["note"].rstrip(".")})' if result['note'] else ''
     return f'{figure}, {against} {neighbors} without a network{note}.'
 
 
-def write(workdir: str | os.PathLike[str], result: Mapping[str, Any]) -> Path:
+def write_result(workdir: str | os.PathLike[str], result: Mapping[str, Any]) -> Path:
     """Writes result.json into `workdir`, aside first and then renamed, so that it is never half there; its path."""
-    file = Path(workdir) / FILE
+    file = Path(workdir) / RESULT_FILE
     atomic_io.write_json(file, result, allow_nan=False)
     return file
 

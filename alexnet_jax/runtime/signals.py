@@ -1,8 +1,4 @@
-"""Signals: a run that is asked to stop stops after its step, or at once where nothing is lost; asked twice, it ends.
-
-Knows nothing of what runs: the loop looks at `asked` between steps and saves what it has, and says by `leaving` what
-may be left in the middle.
-"""
+"""SIGTERM and SIGINT: the first stops after the current step, or at once if no progress is lost; the second exits."""
 
 import contextlib
 import os
@@ -13,90 +9,99 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from alexnet_jax.exit_codes import ExitCode
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-GRACE = 10  # seconds that the main thread has to come back from a library before the process ends without it
-STATUS = 3  # of a process that stopped with everything saved
+# Time that the main thread has to return from a library before the process exits without it.
+GRACE_SECONDS = 10
 
 
-class Asked(BaseException):
-    """A signal came where work may be left in the middle. Like KeyboardInterrupt no Exception: nobody catches it so."""
+class InterruptNow(BaseException):
+    """A signal arrived within an interruptible block. Not an Exception, so that no `except Exception` catches it."""
 
 
-class Stopped(BaseException):
-    """A run ended at a signal with everything saved; the same command goes on."""
+class StoppedGracefully(BaseException):
+    """A run ended at a signal with everything saved; the same command continues it."""
 
-    status = STATUS
+    exit_code = ExitCode.STOPPED
 
 
 @contextlib.contextmanager
-def at_once(words: str, *, together: bool = False) -> Iterator[None]:
-    """A context in which the first signal ends the work: raises Stopped, which says `words` after the signal's name."""
-    with Stop(together=together) as stop, stop.leaving(words):
+def interrupt_immediately(message: str, *, multi_process: bool = False) -> Iterator[None]:
+    """End the block at the first signal: raises StoppedGracefully, with `message` after the signal's name."""
+    with SignalHandler(multi_process=multi_process) as handler, handler.interruptible(message):
         yield
 
 
-class Stop:
-    """A context in which SIGTERM and SIGINT are heard instead of ending the process.
+class SignalHandler:
+    """A context in which the first SIGTERM or SIGINT is recorded instead of ending the process.
 
-    A second one ends it with status 128 + its number (143 or 130), even while the main thread waits inside
-    a library for something that never comes. Outside the main thread Python allows no handlers: nothing is
-    heard.
+    The second one exits with status 128 + its number (143 or 130), even if the main thread is stuck in a library.
+    Outside the main thread Python allows no handlers, and nothing is recorded.
     """
 
-    def __init__(self, *, together: bool = False) -> None:
-        """`together`: one of several processes, which must not leave anything alone; `leaving` then does nothing."""
-        self._asked: str | None = None
-        self.together = together
-        self._left: str | None = None  # what `leaving` says, while it holds
+    def __init__(self, *, multi_process: bool = False) -> None:
+        """With `multi_process` no process may leave work alone, so that `interruptible` does nothing."""
+        self.multi_process = multi_process
+        self._received: str | None = None
+        # The message of the innermost interruptible block; None outside of all.
+        self._message: str | None = None
 
     @property
-    def asked(self) -> str | None:
-        """The name of the first signal that came, such as 'SIGTERM', or None."""
-        return self._asked
+    def received(self) -> str | None:
+        """The name of the first signal, such as 'SIGTERM', or None."""
+        return self._received
 
-    def look(self) -> str | None:
-        """What the loop asks once after every step: `asked`."""
-        return self._asked
+    def poll(self) -> str | None:
+        """Return `received`; called once after every step, as `SignalSync.poll` is with several processes."""
+        return self._received
 
     @contextlib.contextmanager
-    def leaving(self, words: str = '') -> Iterator[None]:
-        """Within it the first signal raises Asked in the main thread, at once, or Stopped where there are `words`.
+    def interruptible(self, message: str = '') -> Iterator[None]:
+        """Let the first signal end the block at once: raises InterruptNow in the main thread, or StoppedGracefully.
 
-        With words the process ends with STATUS even while the main thread is in a library that does not come back.
+        StoppedGracefully is raised if there is a `message`; then the process exits after GRACE_SECONDS even if the
+        main thread is in a library that does not return.
         """
-        if self.together:
+        if self.multi_process:
             yield
             return
-        before, self._left = self._left, words
+        outer, self._message = self._message, message
         try:
-            if self._asked:
-                self._leave()
+            if self._received:
+                self._interrupt()
             yield
         finally:
-            self._left = before
+            self._message = outer
 
-    def _leave(self) -> None:
-        words, self._left = self._left, None  # once
-        raise Stopped(f'{self._asked} came: {words}') if words else Asked(self._asked)
+    def _interrupt(self) -> None:
+        message, self._message = self._message, None  # once
+        raise (
+            StoppedGracefully(f'Received {self._received}; {message}')
+            if message
+            else InterruptNow(self._received)
+        )
 
-    def __enter__(self) -> 'Stop':
-        self._heard = threading.current_thread() is threading.main_thread()
-        if self._heard:
+    def __enter__(self) -> 'SignalHandler':
+        self._installed = threading.current_thread() is threading.main_thread()
+        if self._installed:
             # Python runs its handlers only between two instructions of the main thread, which may be stuck in
             # a collective; the byte that its C handler writes at once lets a thread see the second signal.
             reading, writing = os.pipe()
             os.set_blocking(writing, False)
             self._pipe = reading, writing
-            self._watcher = threading.Thread(target=self._watch, args=(reading,), name='signals', daemon=True)
+            self._watcher = threading.Thread(
+                target=self._watch_second_signal, args=(reading,), name='signals', daemon=True
+            )
             self._watcher.start()
             self._old_wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-            self._old = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self._old_handlers = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         return self
 
     def __exit__(self, *_) -> None:
-        if not self._heard:
+        if not self._installed:
             return
-        for number, handler in self._old.items():
+        for number, handler in self._old_handlers.items():
             # None: it was set by something other than Python, which cannot set it again
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         signal.set_wakeup_fd(self._old_wakeup)
@@ -105,22 +110,22 @@ class Stop:
         self._watcher.join()
         os.close(reading)
 
-    def _note(self, number: int, _: FrameType | None) -> None:
-        first, self._asked = self._asked is None, self._asked or signal.Signals(number).name
-        if first and self._left is not None:
-            self._leave()
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        is_first, self._received = self._received is None, self._received or signal.Signals(number).name
+        if is_first and self._message is not None:
+            self._interrupt()
 
-    def _watch(self, reading: int) -> None:
-        """End the process at the second signal; return when the other end of the pipe is closed."""
-        came = 0
+    def _watch_second_signal(self, reading: int) -> None:
+        """Exit the process at the second signal; return when the other end of the pipe is closed."""
+        count = 0
         while True:
-            words = self._left
-            if came == 1 and words and not select.select([reading], [], [], GRACE)[0]:
-                print(f'A signal came: {words}', file=sys.stderr, flush=True)
-                os._exit(STATUS)
+            message = self._message
+            if count == 1 and message and not select.select([reading], [], [], GRACE_SECONDS)[0]:
+                print(f'Received a signal; {message}', file=sys.stderr, flush=True)
+                os._exit(ExitCode.STOPPED)
             byte = os.read(reading, 1)
             if not byte:
                 return
-            came += byte[0] in SIGNALS
-            if came == 2:
+            count += byte[0] in SIGNALS
+            if count == 2:
                 os._exit(128 + byte[0])

@@ -1,8 +1,7 @@
-"""The journal: what a run writes down as it goes, for people, for TensorBoard and for who comes after.
+"""Writes the numbers of a run to metrics.jsonl, timings.jsonl and TensorBoard, and lines and a progress bar to the terminal.
 
-`metrics.jsonl` holds only what config and seed decide, so that two runs of the same can be compared byte by
-byte; clock readings go to `timings.jsonl`. One JSON object on a line, with its `step`. Knows nothing of
-what the numbers mean.
+`metrics.jsonl` holds only what config and seed decide, so that two runs of the same can be compared byte by byte; clock
+readings go to `timings.jsonl`. One JSON object on a line, with its `step`.
 """
 
 import json
@@ -24,29 +23,28 @@ NOT_FINITE = ('NaN', 'Infinity', '-Infinity')  # as strings: JSON has no such nu
 
 
 def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
-    """The entries of metrics.jsonl in their order, each with its `step`; none where there is no file.
+    """Return the entries of metrics.jsonl in their order, each with its `step`; none without the file.
 
-    A last line that was torn by a kill is passed over. A damaged line elsewhere is a UserError that names it.
+    A last line that a kill tore is skipped. Raises UserError if another line is damaged.
     """
     return [entry for entry, _ in _read_entries(Path(workdir) / METRICS_FILE)]
 
 
 def read_timings(workdir: str | Path) -> list[dict[str, Any]]:
-    """The entries of timings.jsonl. See `read_metrics`."""
+    """Return the entries of timings.jsonl, as `read_metrics` does."""
     return [entry for entry, _ in _read_entries(Path(workdir) / TIMINGS_FILE)]
 
 
 class MetricsWriter:
-    """Writes into `workdir`, and prints. Where `writer` is false (all processes but one) it does neither."""
+    """Writes into `workdir`, and prints; does neither unless `enabled` (in all processes but one)."""
 
-    def __init__(self, workdir: str | Path, *, tensorboard: bool, writer: bool = True):
-        self._directory, self._writer = Path(workdir), writer
-        self._tensorboard = tensorboard and writer
+    def __init__(self, workdir: str | Path, *, tensorboard: bool, enabled: bool = True):
+        self._directory, self._enabled = Path(workdir), enabled
+        self._tensorboard = tensorboard and enabled
         self._purge_step: int | None = None
         self._events: Any = None
         self._files: dict[str, Any] = {}
         self._progress: Any = None
-        self._what = ''
 
     def write_metrics(self, step: int, **numbers: Any) -> None:
         """Append numbers (Python's, NumPy's or JAX's scalars) that config and seed decide."""
@@ -57,38 +55,33 @@ class MetricsWriter:
         self._append(TIMINGS_FILE, step, numbers)
 
     def print_line(self, text: str) -> None:
-        """Print a line to standard output; a bar on the terminal steps aside for it."""
-        if self._writer:
+        """Print a line to standard output, above the progress bar."""
+        if self._enabled:
             tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
 
-    def update_progress(self, done: int, total: int, *, what: str = '', **shown: Any) -> None:
-        """On a terminal, draw on standard error how far `what` is, with `shown` behind; elsewhere nothing.
-
-        Another `total` or `what` begins another bar.
-        """
-        if not (self._writer and sys.stderr.isatty()):
+    def update_progress(self, done: int, total: int) -> None:
+        """Draw on standard error how far the run is, if that is a terminal; another `total` begins another bar."""
+        if not (self._enabled and sys.stderr.isatty()):
             return
-        if self._progress is None or (self._progress.total, self._what) != (total, what):
+        if self._progress is None or self._progress.total != total:
             self.close_progress()
-            self._what = what
-            self._progress = tqdm(total=total, initial=done, desc=what or None, leave=False, dynamic_ncols=True)
-        self._progress.set_postfix(shown, refresh=False)
+            self._progress = tqdm(total=total, initial=done, leave=False, dynamic_ncols=True)
         self._progress.update(done - self._progress.n)
 
     def close_progress(self) -> None:
-        """Take the bar off the terminal, if there is one."""
+        """Remove the progress bar from the terminal, if there is one."""
         if self._progress is not None:
             self._progress.close()
             self._progress = None
 
     def truncate_after(self, step: int) -> None:
-        """Keep only what was written up to `step`, in both files and for TensorBoard, before a run goes on.
+        """Keep only what was written up to `step`, in both files and for TensorBoard, before a run resumes.
 
-        Each file is replaced in one move: it is always the old one or the new one, whole. The seconds that what is
-        cut away took go into a last row of the timings, as lost.
+        Each file is replaced atomically. The seconds that the removed rows took go into a last row of the timings, as
+        lost.
         """
-        if not self._writer:
+        if not self._enabled:
             return
         self.close()
         self._purge_step = step + 1
@@ -97,23 +90,23 @@ class MetricsWriter:
             if path.exists():
                 entries = _read_entries(path)
                 kept = [line for entry, line in entries if entry['step'] <= step]
-                undone = [entry for entry, _ in entries if entry['step'] > step]
-                lost = sum(timing.sum_phases(undone).values()) if name == TIMINGS_FILE else 0.0
+                removed = [entry for entry, _ in entries if entry['step'] > step]
+                lost = sum(timing.sum_phases(removed).values()) if name == TIMINGS_FILE else 0.0
                 _replace_lines(path, kept + [json.dumps({'step': step, 'lost_seconds': lost})] * (lost > 0))
 
     def time_breakdown(self) -> str:
-        """A sentence with the shares of the time so far, over all starts of the run."""
-        return timing.format_time_breakdown(read_timings(self._directory)) if self._writer else ''
+        """Return a sentence with the shares of the time so far, over all starts of the run."""
+        return timing.format_time_breakdown(read_timings(self._directory)) if self._enabled else ''
 
     def flush(self) -> None:
-        """Return when all that was written lies on the disk: before a checkpoint that counts on it."""
+        """Wait until all that was written is on the disk: before a checkpoint that counts on it."""
         for file in self._files.values():
             os.fsync(file.fileno())
         if self._events is not None:
             self._events.flush()
 
     def close(self) -> None:
-        """Close the files and take the bar away. Writing again opens them again."""
+        """Close the files and the progress bar. Writing again opens them again."""
         self.close_progress()
         for file in self._files.values():
             file.close()
@@ -129,43 +122,44 @@ class MetricsWriter:
         self.close()
 
     def _append(self, name: str, step: int, numbers: dict[str, Any]) -> None:
-        if not self._writer:
+        if not self._enabled:
             return
-        plain = {key: _to_scalar(value) for key, value in numbers.items()}
-        written = {key: _to_json(value) for key, value in plain.items()}
+        scalars = {key: _to_scalar(value) for key, value in numbers.items()}
+        row = {'step': int(step)} | {key: _to_json(value) for key, value in scalars.items()}
         if name not in self._files:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._files[name] = open(self._directory / name, 'a', encoding='utf-8')  # noqa: SIM115, kept open
-        self._files[name].write(json.dumps({'step': int(step), **written}, allow_nan=False) + '\n')
+        self._files[name].write(json.dumps(row, allow_nan=False) + '\n')
         self._files[name].flush()
         if self._tensorboard:
-            self._scalars(step, plain)
+            self._write_events(step, scalars)
 
-    def _scalars(self, step: int, numbers: dict[str, Any]) -> None:
+    def _write_events(self, step: int, scalars: dict[str, Any]) -> None:
         if self._events is None:
-            import tensorboardX  # here: a third of a second, and only where it is wanted
+            # Takes a third of a second, so only if it is used.
+            import tensorboardX
 
             directory = str(self._directory / TENSORBOARD_DIR)
             self._events = tensorboardX.SummaryWriter(directory, purge_step=self._purge_step, flush_secs=10)
-        for key, value in numbers.items():
+        for key, value in scalars.items():
             self._events.add_scalar(key, value, step)
 
 
 def _to_scalar(value: Any) -> bool | int | float:
-    """A scalar of whatever library as Python's own number, of exactly its value."""
-    plain = np.asarray(value).item()
-    if not isinstance(plain, bool | int | float):
-        raise TypeError(f'The journal takes numbers, not {value!r}.')
-    return plain
+    """Return a scalar of any library as Python's own number, of exactly its value."""
+    scalar = np.asarray(value).item()
+    if not isinstance(scalar, bool | int | float):
+        raise TypeError(f'{value!r} is not a number.')
+    return scalar
 
 
 def _to_json(number: bool | int | float) -> bool | int | float | str:
-    """As it goes into JSON, which writes a float with as many digits as bring it back exactly."""
+    """Return a number as JSON takes it, which writes as many digits of a float as restore it exactly."""
     return number if math.isfinite(number) else json.dumps(number)
 
 
 def _read_entries(path: Path) -> list[tuple[dict[str, Any], str]]:
-    """The entries of a file with the lines they came from, without a torn last line."""
+    """Return the entries of a file with the lines they came from, without a torn last line."""
     if not path.exists():
         return []
     lines = path.read_bytes().splitlines()
@@ -178,7 +172,7 @@ def _read_entries(path: Path) -> list[tuple[dict[str, Any], str]]:
             if number == len(lines):
                 break
             raise UserError(
-                f'Line {number} of {path} is damaged: expected a JSON object with its step; remove that line.'
+                f'Line {number} of {path} is damaged: expected a JSON object with a step. Remove that line.'
             ) from error
         restored = {k: float(v) if isinstance(v, str) and v in NOT_FINITE else v for k, v in entry.items()}
         entries.append((restored, line.decode()))

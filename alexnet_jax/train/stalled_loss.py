@@ -1,7 +1,4 @@
-"""Standstill: notices a loss that stays where guessing leaves it, at ln(classes), and says once what may be behind it.
-
-Knows nothing of the network but the name of how its weights began. Takes losses step by step; writes nothing.
-"""
+"""Warns once if the loss stays where guessing leaves it, at ln(classes), with the likely causes."""
 
 from __future__ import annotations
 
@@ -25,28 +22,30 @@ _CAUSES = (
 
 
 class StalledLossDetector:
-    """Has the loss stayed within half a percent of ln(classes) for `steps` steps? Told once in a process's life."""
+    """Reports a loss that stays within half a percent of ln(classes) for `steps` steps, once in a process's life."""
 
-    def __init__(self, classes: int, steps: int, *, initialization: str = 'paper'):
-        self._level, self._steps, self._told = math.log(classes), steps, False
-        self._first = {'paper': [_PAPER], 'he': []}.get(initialization, [_OTHER.format(initialization)])
-        self._size = -(-steps // WINDOWS)  # steps of a part
-        self._part: list[float] = []
-        self._close = 0  # steps in parts that followed one another, all of them close
+    def __init__(self, num_classes: int, steps: int, *, initialization: str = 'paper'):
+        self._level, self._steps, self._reported = math.log(num_classes), steps, False
+        self._first_cause = {'paper': [_PAPER], 'he': []}.get(initialization, [_OTHER.format(initialization)])
+        self._window_size = -(-steps // WINDOWS)
+        self._window: list[float] = []
+        self._stalled_steps = 0  # in windows that followed one another, all of them close
 
-    def see(self, loss: float) -> bool:
-        """Takes the next step's mean loss (nats) in; whether it is time to speak."""
-        self._part.append(loss)
-        if len(self._part) == self._size:
-            mean = math.fsum(self._part) / self._size
+    def update(self, loss: float) -> bool:
+        """Take in the next step's mean loss (nats); return whether to warn now."""
+        self._window.append(loss)
+        if len(self._window) == self._window_size:
+            mean = math.fsum(self._window) / self._window_size
             close = abs(mean - self._level) <= TOLERANCE * self._level
-            self._close, self._part = (self._close + self._size if close else 0), []
-        spoken, self._told = self._told, self._told or self._close >= self._steps
-        return self._told and not spoken
+            self._stalled_steps, self._window = (self._stalled_steps + self._window_size if close else 0), []
+        reported, self._reported = self._reported, self._reported or self._stalled_steps >= self._steps
+        return self._reported and not reported
 
     def __str__(self) -> str:
-        """The warning: what is seen, and the likely causes, the likeliest first."""
-        causes = '; '.join(f'{number}. {cause}' for number, cause in enumerate([*self._first, *_CAUSES], 1))
+        """Describe what is seen, and the likely causes, the likeliest first."""
+        causes = '; '.join(
+            f'{number}. {cause}' for number, cause in enumerate([*self._first_cause, *_CAUSES], 1)
+        )
         return (
             f'warning: for {self._steps:,} steps the loss has stayed within half a percent of {self._level:.4f}, the '
             f'logarithm of the number of classes, which guessing gives. Likely causes, in this order: {causes}.'

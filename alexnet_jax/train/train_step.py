@@ -16,15 +16,17 @@ import optax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from alexnet_jax.data import augment, device_cache
+from alexnet_jax.data.augment import select_mean
+from alexnet_jax.data.device_cache import gather_crops
+from alexnet_jax.data.normalize import normalize_batch
+from alexnet_jax.distributed.sharding import BATCH_SPEC, DATA_AXIS, MASK_SPEC, mask_sharding, param_sharding
 from alexnet_jax.evaluate import metrics
-from alexnet_jax.models import column_parallel
 from alexnet_jax.models.alexnet import (
     AlexNet,
-    Masks,
+    DropoutMasks,
     Parameters,
-    dropout_masks,
-    parameters_of,
+    get_parameters,
+    sample_dropout_masks,
     with_parameters,
 )
 from alexnet_jax.models.architecture import Architecture
@@ -51,7 +53,7 @@ class TrainState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class StepOptions:
-    """The mean to subtract (augment.MEANS), the microbatches of a step, and options for XLA."""
+    """The mean to subtract (augment.MEAN_KINDS), the microbatches of a step, and options for XLA."""
 
     mean_kind: str = 'image'
     grad_accumulation: int = 1
@@ -77,8 +79,8 @@ class CompiledStep:
 def init_train_state(model: AlexNet, optimizer: Optimizer, mesh: Mesh) -> TrainState:
     """Return the state before the first step, laid out on `mesh`; the model's parameters are copied."""
     # Through NumPy: a device_put of device arrays may alias them, and the donating step would delete the model's own.
-    params = jax.tree.map(np.asarray, parameters_of(model))
-    sharding = column_parallel.weights_sharding(mesh)
+    params = jax.tree.map(np.asarray, get_parameters(model))
+    sharding = param_sharding(mesh)
     return jax.tree.map(
         lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]),
         TrainState(params, optimizer.init(params)),
@@ -87,38 +89,17 @@ def init_train_state(model: AlexNet, optimizer: Optimizer, mesh: Mesh) -> TrainS
 
 def abstract_train_state(arch: Architecture, optimizer: Optimizer, mesh: Mesh) -> TrainState:
     """Return the shapes, dtypes and layout on `mesh` of the state that trains `arch`, without its arrays."""
-    sharding = column_parallel.weights_sharding(mesh)
+    sharding = param_sharding(mesh)
 
     def leaf(*sizes: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((arch.columns, *sizes), np.float32, sharding=sharding)
 
     params = {
-        name: {'kernel': leaf(*sizes), 'bias': leaf(sizes[-1])} for name, sizes in arch.kernel_shapes().items()
+        name: {'kernel': leaf(*sizes), 'bias': leaf(sizes[-1])}
+        for name, sizes in arch.kernel_shapes().items()
     }
     opt_state = jax.tree.map(lambda x: leaf(*x.shape[1:]), jax.eval_shape(optimizer.init, params))
     return TrainState(params, opt_state)
-
-
-def normalize_batch(batch: Batch, mean: jax.Array, *, static: bool = False) -> jax.Array:
-    """Return the network's input: uint8 crops (B, crop, crop, 3) plus the lighting shift, minus the mean, flipped.
-
-    `mean` (side, side, 3) is cropped and flipped as each image is (paper, section 2: per-pixel mean); if `static` it is
-    (crop, crop, 3) and the same for all.
-    """
-    crop = batch['image'].shape[1]
-    images = batch['image'].astype(jnp.float32) + batch['lighting'][:, None, None, :]
-    if static:
-        return flip_selected(images, batch['mirror']) - mean[None]
-
-    def crop_mean(top: jax.Array, left: jax.Array) -> jax.Array:
-        return lax.dynamic_slice(mean, (top, left, jnp.zeros_like(top)), (crop, crop, mean.shape[-1]))
-
-    return flip_selected(images - jax.vmap(crop_mean)(batch['top'], batch['left']), batch['mirror'])
-
-
-def flip_selected(images: jax.Array, selected: jax.Array) -> jax.Array:
-    """Flip those images (B, H, W, C) left to right for which `selected` (B,) is true."""
-    return jnp.where(selected[:, None, None, None], images[:, :, ::-1], images)
 
 
 def make_train_step(
@@ -134,31 +115,30 @@ def make_train_step(
     """Return `train_step(state, batch, learning_rates, step) -> (state, sums)`, jitted with its state donated.
 
     `batch` as data.pipeline delivers it, split over `data`; `learning_rates` float32 (layers, 2); `step`, the number of
-    steps done before, alone decides the dropout masks (with `key`). `sums` are those of metrics.score plus
+    steps done before, alone decides the dropout masks (with `key`). `sums` are those of metrics.sum_metrics plus
     'gradient_norm'. The gradient is that of the mean loss over the batch, as in the paper. `mean` is the mean image
     (side, side, 3). With `grad_accumulation` the batch goes through in so many parts, each with a share of every
     device's images: the same numbers but for the order of sums, in less memory. With `cached_images`
     (data.device_cache) a batch comes without its own images, which are cropped out of those.
     """
-    arch, num_microbatches = model.architecture, options.grad_accumulation
-    static_mean = augment.still_mean(mean, options.mean_kind, arch.crop)
-    static = static_mean is not None
-    mean_on_devices = jax.device_put(static_mean if static else mean, NamedSharding(mesh, PartitionSpec()))
+    arch, num_microbatches = model.arch, options.grad_accumulation
+    selected_mean, static = select_mean(mean, options.mean_kind, arch.crop_size)
+    mean_on_devices = jax.device_put(selected_mean, NamedSharding(mesh, PartitionSpec()))
 
     def train_step(state, batch, learning_rates, step, mean, key, *cached_images):
         masks = lax.with_sharding_constraint(
-            dropout_masks(arch, jax.random.fold_in(key, step), len(batch['label'])),
-            column_parallel.masks_sharding(mesh),
+            sample_dropout_masks(arch, jax.random.fold_in(key, step), len(batch['label'])),
+            mask_sharding(mesh),
         )
-        num_valid = jnp.sum(batch['real'])
+        num_valid = jnp.sum(batch['valid'])
 
         def loss(params, batch, masks):
             if cached_images:
                 positions = (batch[name] for name in ('id', 'top', 'left'))
-                batch = {**batch, 'image': device_cache.cut(*cached_images, *positions, crop=arch.crop)}
+                batch = {**batch, 'image': gather_crops(*cached_images, *positions, crop_size=arch.crop_size)}
             images = normalize_batch(batch, mean, static=static)
             logits, _ = with_parameters(model, params)(images, masks, mesh)
-            sums = metrics.score(logits, batch['label'], batch['real'])
+            sums = metrics.sum_metrics(logits, batch['label'], batch['valid'])
             return sums['loss'] / num_valid, sums
 
         gradients_and_sums = jax.grad(loss, has_aux=True)
@@ -170,9 +150,7 @@ def make_train_step(
 
     constants = (mean_on_devices, key) if cached_images is None else (mean_on_devices, key, cached_images)
     compiler_options = dict(options.compiler_options)
-    return CompiledStep(
-        jax.jit(train_step, donate_argnums=0, compiler_options=compiler_options), constants
-    )
+    return CompiledStep(jax.jit(train_step, donate_argnums=0, compiler_options=compiler_options), constants)
 
 
 def accumulate_gradients(
@@ -180,14 +158,14 @@ def accumulate_gradients(
 ) -> Callable[..., Any]:
     """Return `function(params, batch, masks)`, whose result is a sum over images, summed over equal parts in turn."""
 
-    def accumulated(params: Parameters, batch: Batch, masks: Masks) -> Any:
+    def accumulated(params: Parameters, batch: Batch, masks: DropoutMasks) -> Any:
         split = (
             {
-                name: _split_batch(array, 0, num_microbatches, mesh, column_parallel.IMAGES)
+                name: _split_batch(array, 0, num_microbatches, mesh, BATCH_SPEC)
                 for name, array in batch.items()
             },
             {
-                name: _split_batch(array, 1, num_microbatches, mesh, column_parallel.MASKS)
+                name: _split_batch(array, 1, num_microbatches, mesh, MASK_SPEC)
                 for name, array in masks.items()
             },
         )
@@ -204,7 +182,7 @@ def accumulate_gradients(
 
 def _split_batch(array: jax.Array, axis: int, num_parts: int, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
     """Return the array with its batch axis cut into parts, which come first; no image leaves its device."""
-    devices = mesh.shape[column_parallel.DATA]
+    devices = mesh.shape[DATA_AXIS]
     before, after = array.shape[:axis], array.shape[axis + 1 :]
     images = array.shape[axis] // (devices * num_parts)
     parts = jnp.moveaxis(array.reshape(*before, devices, num_parts, images, *after), axis + 1, 0)

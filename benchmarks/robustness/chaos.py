@@ -164,12 +164,13 @@ def import_everything() -> None:
     import grain  # noqa: F401
     import matplotlib.pyplot  # noqa: F401
     import orbax.checkpoint  # noqa: F401
+    import skimage.data  # noqa: F401
     import tensorflow_datasets  # noqa: F401
 
     import main  # noqa: F401
     from alexnet_jax import commands  # noqa: F401
     from alexnet_jax.commands import prepare, train, verify  # noqa: F401
-    from alexnet_jax.prepare import builder, cutouts, sources  # noqa: F401
+    from alexnet_jax.prepare import builder, sources  # noqa: F401
     from alexnet_jax.report.plots import contact_sheet  # noqa: F401
 
 

@@ -88,15 +88,14 @@ class Run:
     """A run that has ended, with what its checkpoints and its dataset hold."""
 
     def __init__(self, workdir: Path):
-        from alexnet_jax.commands import factories
-        from alexnet_jax.commands import run_dir as folder
+        from alexnet_jax.commands import factories, run_dir
         from configs import quickstart
 
         self.workdir, self.checkpoints, self.dataset = workdir, workdir / 'checkpoints', workdir / 'dataset'
-        config = folder.as_begun(quickstart.get_config(), str(workdir))
-        data = factories.open_dataset(config, str(workdir))
-        shape = factories.architecture_of(config, data)
-        self.like = factories.abstract_state(shape, factories.mesh_of(config, shape))
+        config = run_dir.restore_config(quickstart.get_config(), str(workdir))
+        data = factories.open_or_prepare_dataset(config, str(workdir))
+        arch = factories.make_architecture(config, data)
+        self.like = factories.abstract_checkpoint(config, arch, factories.make_device_mesh(config, arch))
         self.steps = sorted(int(path.name) for path in self.checkpoints.iterdir() if path.name.isdigit())
         self.held = {step: self._restored(step) for step in self.steps[-2:]}
         self.best = self._opened().best()
@@ -167,10 +166,7 @@ class Run:
         data = dataset.open_dataset(self.dataset)
         splits = {name: data.split(name) for name in data.counts}
         records = {name: [split[i] for i in range(len(split))] for name, split in splits.items()}
-        statistics = {
-            name: getattr(data, name) for name in ('mean', 'covariance', 'eigenvalues', 'eigenvectors')
-        }
-        return records, statistics, data.classes, data.counts
+        return records, data.mean, data.pca_basis, data.class_names, data.counts
 
     def _told(self, path: Path, of_dataset: bool) -> bool:
         """Whether what mode verify asks knows of it."""
@@ -179,7 +175,7 @@ class Run:
 
         if of_dataset:
             manifest_gone = path.name == dataset.MANIFEST_FILE
-            return any(str(path) in fault or manifest_gone for fault in dataset.verify(self.dataset))
+            return any(str(path) in fault or manifest_gone for fault in dataset.find_problems(self.dataset).values() if fault)
         of_step = self.checkpoints / str(self.steps[-1])
         aside = of_step.with_name(f'{of_step.name}.damaged')
         faults = manifest.find_problems(aside if aside.exists() else of_step)

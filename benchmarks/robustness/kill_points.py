@@ -168,8 +168,8 @@ TRAIN = {
     'after the journal is cut back': Rename('*.jsonl', 'after', 2),
     'before run.json': Rename('*/run.json', 'before'),
     'after run.json': Rename('*/run.json', 'after'),
-    'before the result': Call('alexnet_jax.report.run_result.write', 'before'),
-    'after the result': Call('alexnet_jax.report.run_result.write', 'after'),
+    'before the result': Call('alexnet_jax.report.run_result.write_result', 'before'),
+    'after the result': Call('alexnet_jax.report.run_result.write_result', 'after'),
 }
 POINTS = {**PREPARE, **TRAIN}
 # Those that every process of several comes by; the others are of the first, which writes.

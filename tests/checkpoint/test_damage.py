@@ -20,10 +20,10 @@ def run(trained, tmp_path_factory):
     """A copy of a run that has ended, to be damaged and mended again."""
     workdir = tmp_path_factory.mktemp('damaged') / 'run'
     shutil.copytree(trained[1], workdir)
-    config, data = trained[0], factories.open_dataset(trained[0], str(workdir))
-    shape = factories.architecture_of(config, data)
+    config, data = trained[0], factories.open_or_prepare_dataset(trained[0], str(workdir))
+    arch = factories.make_architecture(config, data)
     held = CheckpointManager(workdir / 'checkpoints')
-    step, state, record = held.restore(factories.abstract_state(shape, factories.mesh_of(config, shape)))
+    step, state, record = held.restore(factories.abstract_checkpoint(config, arch, factories.make_device_mesh(config, arch)))
     held.save(step + 1, jax.tree.map(lambda x: x * 2, state), record, top1_error=0.5)  # one to fall back from
     held.close()
     return damage.Run(workdir)

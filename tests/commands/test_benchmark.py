@@ -19,8 +19,8 @@ def test_a_run_of_the_mode_measures_step_layers_input_memory_and_what_is_sent(tm
         report = commands.MODES['benchmark'](config, str(tmp_path))
     written = json.loads((tmp_path / 'benchmark.json').read_text())
     assert written == json.loads(json.dumps(report))
-    shape = presets.get('miniature')
-    assert [layer['name'] for layer in report['layers']] == [layer.name for layer in shape.layers]
+    arch = presets.get_architecture('miniature')
+    assert [layer['name'] for layer in report['layers']] == [layer.name for layer in arch.layers]
     assert report['step']['least'] <= report['step']['median'] <= report['step']['most']
     assert report['images_per_second'] == config.train.batch_size / report['step']['median']
     assert 0 < report['share'] and report['compile'] > 0
@@ -32,15 +32,15 @@ def test_a_run_of_the_mode_measures_step_layers_input_memory_and_what_is_sent(tm
     table = caplog.text
     assert 'of the rate of matrix products' in table and 'input alone' in table
     assert all(f'\n{name} ' in table for name in ('conv1', 'fc8', 'sum', *presets.PRESETS))
-    assert max(map(len, benchmark_report.lines(report, shape))) <= 120
+    assert max(map(len, benchmark_report.format_report(report, arch))) <= 120
 
 
 def test_without_a_dataset_noise_takes_its_place(tmp_path, caplog):
     config = tiny_config()
     config.prepare.source, config.benchmark.steps = 'folder', 1
     with caplog.at_level(logging.INFO, logger='alexnet_jax'):
-        data = benchmark.prepared(config, str(tmp_path))
+        data = benchmark.open_benchmark_dataset(config, str(tmp_path))
     assert data is None and 'noise takes its place' in caplog.text
-    shape = benchmark.architecture_of(config, data)
-    found = benchmark.whole(config, shape, factories.mesh_of(config, shape), data, None)
+    shape = benchmark.benchmark_architecture(config, data)
+    found = benchmark.time_train_step(config, shape, factories.make_device_mesh(config, shape), data, None)
     assert found['step']['median'] > 0 and 'whole' not in found

@@ -10,8 +10,7 @@ from PIL import Image
 from tiny_run import tiny_config
 
 from alexnet_jax import commands
-from alexnet_jax.commands import evaluate, final_report
-from alexnet_jax.commands import run_dir as folder
+from alexnet_jax.commands import evaluate, final_report, run_dir
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import loop, metrics_writer
@@ -62,8 +61,8 @@ def test_a_figure_that_cannot_be_is_refused_before_the_folder_is_made(
 
 def test_the_training_images_are_scored_where_that_is_asked_for():
     config = asking(evaluate__split='train')
-    evaluate.check_figure(config, {'train': 16})
-    assert evaluate.split_of(config, {'train': 16}) == 'train'
+    evaluate.check_report_split(config, {'train': 16})
+    assert evaluate.report_split(config, {'train': 16}) == 'train'
 
 
 def test_the_reported_figure_may_be_another_on_resuming_and_the_training_is_the_same(
@@ -85,7 +84,7 @@ def test_the_reported_figure_may_be_another_on_resuming_and_the_training_is_the_
             asked.append(os.kill(os.getpid(), signal.SIGTERM))
 
     monkeypatch.setattr(metrics_writer.MetricsWriter, 'update_progress', bar)
-    with pytest.raises(signals.Stopped):
+    with pytest.raises(signals.StoppedGracefully):
         run('broken')
     with pytest.raises(
         UserError, match='is 4, and of that step no checkpoint is kept, but of 3, 6 and the best'
@@ -104,7 +103,7 @@ def test_the_reported_figure_may_be_another_on_resuming_and_the_training_is_the_
 
 def test_a_run_of_an_earlier_version_which_kept_the_figure_with_what_decides_goes_on(trained, tmp_path):
     shutil.copytree(trained[1], tmp_path / 'run')
-    file = tmp_path / 'run' / folder.RUN
+    file = tmp_path / 'run' / run_dir.RUN_FILE
     run = json.loads(file.read_text())
     run['deciding'] |= {'evaluate.views': 10, 'evaluate.split': 'test', 'evaluate.checkpoint': 'best'}
     file.write_text(json.dumps(run))
@@ -141,7 +140,7 @@ def plan(last, save_every, evaluate_every):
 def test_a_step_is_taken_where_its_checkpoint_will_be_there_at_the_end(step, keep, saved, ended, is_kept):
     config = asking(evaluate__checkpoint=str(step), checkpoint__keep_every_steps=keep)
     try:
-        evaluate.check_step(config, plan(100, 10, 0), saved, ended=ended)
+        evaluate.check_report_step(config, plan(100, 10, 0), saved, ended=ended)
     except UserError as mistake:
         assert not is_kept and str(mistake).endswith('.')
     else:
@@ -150,8 +149,8 @@ def test_a_step_is_taken_where_its_checkpoint_will_be_there_at_the_end(step, kee
 
 def test_what_is_said_beside_a_figure_is_why_that_split_is_reported():
     counts = {'train': 8, 'validation': 2, 'test': 2}
-    assert final_report.note_of('test', counts) == ''
+    assert final_report.split_note('test', counts) == ''
     assert (
-        final_report.note_of('train', counts) == 'the train split was asked for, and the run learned from it'
+        final_report.split_note('train', counts) == 'the train split was asked for, and the run learned from it'
     )
-    assert 'for want of a test split' in final_report.note_of('validation', {'train': 8, 'validation': 2})
+    assert 'for want of a test split' in final_report.split_note('validation', {'train': 8, 'validation': 2})

@@ -7,7 +7,7 @@ import pytest
 
 from alexnet_jax import commands
 from alexnet_jax.data import image_io
-from alexnet_jax.prepare import cutouts
+from alexnet_jax.prepare.sources import cutouts
 from configs import default
 
 FORMS = {

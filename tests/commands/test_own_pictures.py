@@ -65,7 +65,7 @@ def test_every_picture_is_taken_by_whatever_name_and_however_deep(home, tmp_path
     ids = [data.split(split)[n][2] for split, count in data.counts.items() for n in range(count)]
     words = {'train': 'train', 'val': 'validation', 'test': 'test'}
     taken = [path for path in PICTURES if '.trashed' not in path]
-    assert sorted(ids) == sorted(taken) and data.classes == ('Katzen & Mäuse', 'dog', 'emu')
+    assert sorted(ids) == sorted(taken) and data.class_names == ('Katzen & Mäuse', 'dog', 'emu')
     assert data.counts == {
         word: sum(path.startswith(f'{split}/') for path in taken) for split, word in words.items()
     }
@@ -73,7 +73,7 @@ def test_every_picture_is_taken_by_whatever_name_and_however_deep(home, tmp_path
     for split in data.counts:
         for number in range(data.counts[split]):
             image, label, name = data.split(split)[number]
-            assert data.classes[label] == name.split('/')[1] and image.shape == (64, 64, 3)
+            assert data.class_names[label] == name.split('/')[1] and image.shape == (64, 64, 3)
     assert '.db 1, .mov 1, no ending 1' in data.note
 
 
@@ -96,7 +96,7 @@ def test_pictures_that_are_in_two_splits_or_two_classes_are_found_by_content_and
 def test_uneven_and_near_empty_classes_are_said_and_shown(home, tmp_path, caplog, monkeypatch):
     shown = {}
     monkeypatch.setattr(
-        contact_sheet, 'sheet', lambda rows, mean, most, file, **texts: shown.update(rows=rows, most=most)
+        contact_sheet, 'draw_contact_sheet', lambda rows, mean, most, file, **texts: shown.update(rows=rows, most=most)
     )
     with caplog.at_level(logging.INFO, logger='alexnet_jax'):
         _, report = prepared(home, tmp_path / 'run')

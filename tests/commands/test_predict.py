@@ -55,14 +55,14 @@ def test_what_cannot_be_read_is_named_and_counted_when_the_others_are_done(train
 
 def test_classes_of_wordnet_are_called_by_their_words(trained, tmp_path, said, monkeypatch):
     _, workdir = trained
-    opened, words = factories.open_dataset, tuple(f'fish {number}, Piscis' for number in range(10))
+    opened, words = factories.open_or_prepare_dataset, tuple(f'fish {number}, Piscis' for number in range(10))
     monkeypatch.setattr(
-        factories, 'open_dataset', lambda *where: dataclasses.replace(opened(*where), words=words)
+        factories, 'open_or_prepare_dataset', lambda *where: dataclasses.replace(opened(*where), words=words)
     )
     commands.run('predict', asked(tiny_config(), picture(tmp_path / 'a.png')), workdir)
     assert {line.split(maxsplit=1)[1] for line in said()[-5:]} <= set(words)
-    assert opened(tiny_config(), workdir).captions == opened(tiny_config(), workdir).classes
-    assert factories.open_dataset(tiny_config(), workdir).captions[3] == 'fish 3'  # on pictures
+    assert opened(tiny_config(), workdir).short_class_names == opened(tiny_config(), workdir).class_names
+    assert factories.open_or_prepare_dataset(tiny_config(), workdir).short_class_names[3] == 'fish 3'  # on pictures
 
 
 def test_the_network_is_that_of_the_run_whatever_the_card(trained, tmp_path, said):

@@ -11,8 +11,7 @@ from tiny_run import tiny_config
 
 from alexnet_jax import commands
 from alexnet_jax.checkpoint import manager
-from alexnet_jax.commands import factories, training_plan
-from alexnet_jax.commands import run_dir as folder
+from alexnet_jax.commands import factories, run_dir, training_plan
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import metrics_writer, optimizer, stalled_loss
@@ -43,9 +42,9 @@ def stalling(prepared, **values):
 
 
 def state_of(workdir, config, step):
-    data = factories.open_dataset(config, workdir)
-    shape = factories.architecture_of(config, data)
-    like = factories.abstract_state(shape, factories.mesh_of(config, shape))
+    data = factories.open_or_prepare_dataset(config, workdir)
+    arch = factories.make_architecture(config, data)
+    like = factories.abstract_checkpoint(config, arch, factories.make_device_mesh(config, arch))
     _, state, record = manager.CheckpointManager(f'{workdir}/checkpoints').restore(like, step)
     return jax.tree.map(np.asarray, state), record
 
@@ -60,7 +59,7 @@ def test_a_run_is_steered_by_its_plateaus_and_an_interrupted_one_is_the_same(
         result['checkpoint_step'] == 15
     )  # of 36: evaluated every 3 steps, the first sets the mark, four stall
     said = capsys.readouterr().out
-    assert said.count('the rate is divided by ten') == 3 and said.count('this is the end of the run') == 1
+    assert said.count('the learning rate is divided by ten') == 3 and said.count('this is the end of the run') == 1
     rows = metrics_writer.read_metrics(whole)
     decisions = [row for row in rows if 'plateaus' in row]
     assert [(row['step'], row['plateaus']) for row in decisions] == [(6, 1), (9, 2), (12, 3), (15, 4)]
@@ -81,7 +80,7 @@ def test_a_run_is_steered_by_its_plateaus_and_an_interrupted_one_is_the_same(
         try:
             commands.run('train', config, broken)
             break
-        except signals.Stopped:
+        except signals.StoppedGracefully:
             ends += 1
     assert ends == 2
     files = [open(f'{workdir}/{metrics_writer.METRICS_FILE}', 'rb').read() for workdir in (whole, broken)]
@@ -136,16 +135,16 @@ def test_the_options_of_the_biases_reach_the_rule(prepared, tmp_path, monkeypatc
         )
         with pytest.raises(UserError, match='far enough'):
             commands.run('train', config, str(tmp_path / str(decays)))
-        assert given == {'momentum': 0.9, 'decay': 0.25, 'decay_biases': decays}
-    data = factories.open_dataset(config, '')
-    shape = factories.architecture_of(config, data)
+        assert given == {'momentum': 0.9, 'weight_decay': 0.25, 'decay_biases': decays}
+    data = factories.open_or_prepare_dataset(config, '')
+    arch = factories.make_architecture(config, data)
     plan = training_plan.make_loop_schedule(
         config,
-        factories.training_of(config, data, shape, factories.mesh_of(config, shape)),
-        shape.parameters(),
+        factories.make_train_pipeline(config, data, arch, factories.make_device_mesh(config, arch)),
+        arch.parameter_counts(),
     )
-    np.testing.assert_allclose(plan.rates(0)[:, 1], 2 * plan.rates(0)[:, 0])
-    assert plan.rates(0)[1, 0] == np.float32(config.train.learning_rate)
+    np.testing.assert_allclose(plan.learning_rates(0)[:, 1], 2 * plan.learning_rates(0)[:, 0])
+    assert plan.learning_rates(0)[1, 0] == np.float32(config.train.learning_rate)
 
 
 def test_a_network_that_guesses_is_told_so_once_with_what_may_be_behind_it(
@@ -180,18 +179,18 @@ def test_the_steps_that_are_asked_for_are_traced_into_the_workdir(prepared, tmp_
     )
     commands.run('train', config, str(tmp_path))
     (trace,) = tmp_path.glob('profile/plugins/profile/*/*.xplane.pb')
-    assert trace.stat().st_size > 0 and 'steps 2 to 3 are traced' in capsys.readouterr().out
+    assert trace.stat().st_size > 0 and 'traced steps 2 to 3' in capsys.readouterr().out
 
 
 def test_a_trace_is_closed_where_a_run_ends_within_it(tmp_path):
     with contextlib.suppress(ZeroDivisionError), Profiler((1, 9), tmp_path) as traced:
-        with traced.step(1):
+        with traced.trace_step(1):
             jax.numpy.zeros(3).block_until_ready()
-        assert traced.ended(1, ()) == ''
+        assert traced.after_step(1, ()) == ''
         raise ZeroDivisionError
     assert list(tmp_path.glob('plugins/profile/*/*.xplane.pb'))
     with Profiler((3, 4), tmp_path / 'none') as resumed:
-        with resumed.step(5):  # behind its beginning
+        with resumed.trace_step(5):  # behind its beginning
             pass
     assert not (tmp_path / 'none').exists()
 
@@ -200,9 +199,9 @@ def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(t
     nearly_full = os.statvfs_result((4096, 4096, 9, 9, 9, 9, 9, 9, 0, 255))
     monkeypatch.setattr(os, 'statvfs', lambda path: nearly_full)
     with pytest.raises(UserError, match=r'needs 16 MB and .* has 0 MB free; free some space'):
-        folder.check_room(str(tmp_path / 'not' / 'yet'), numbers=10**6)
-    folder.check_room(str(tmp_path), numbers=100)
+        run_dir.require_checkpoint_space(str(tmp_path / 'not' / 'yet'), numbers=10**6)
+    run_dir.require_checkpoint_space(str(tmp_path), numbers=100)
     (tmp_path / 'checkpoints' / '3').mkdir(parents=True)
-    folder.check_room(str(tmp_path), numbers=9 * 4096 // 4 // 3)  # three more
+    run_dir.require_checkpoint_space(str(tmp_path), numbers=9 * 4096 // 4 // 3)  # three more
     with pytest.raises(UserError, match='need'):
-        folder.check_room(str(tmp_path), numbers=9 * 4096 // 4 // 3 + 1)
+        run_dir.require_checkpoint_space(str(tmp_path), numbers=9 * 4096 // 4 // 3 + 1)

@@ -18,7 +18,7 @@ from tiny_run import tiny_config
 import main
 from alexnet_jax import commands
 from alexnet_jax.checkpoint import manager, quarantine
-from alexnet_jax.commands import run_dir as folder
+from alexnet_jax.commands import run_dir
 from alexnet_jax.data import dataset, example_proto, pipeline, prefetch
 from alexnet_jax.evaluate import evaluator, nearest_neighbor
 from alexnet_jax.prepare import builder
@@ -55,7 +55,7 @@ def whole(directory, tmp_path_factory):
 
 
 def newest(workdir):
-    held = manager.CheckpointManager(Path(workdir) / folder.CHECKPOINTS, read_only=True)
+    held = manager.CheckpointManager(Path(workdir) / run_dir.CHECKPOINTS_DIR, read_only=True)
     (step_number,) = held.steps()[-1:] or (0,)
     held.close()
     return step_number
@@ -63,7 +63,7 @@ def newest(workdir):
 
 def end_of(workdir):
     """Rows, the record of the newest checkpoint with all its sums, and the figures."""
-    record = Path(workdir) / folder.CHECKPOINTS / str(newest(workdir)) / 'record' / 'metadata'
+    record = Path(workdir) / run_dir.CHECKPOINTS_DIR / str(newest(workdir)) / 'record' / 'metadata'
     result = json.loads((Path(workdir) / 'result.json').read_text())
     figures = {name: value for name, value in result.items() if name not in ('seconds', 'images_per_second')}
     return (Path(workdir) / metrics_writer.METRICS_FILE).read_text(), json.loads(record.read_text()), figures
@@ -100,11 +100,11 @@ PHASES = {
     'starting': (lambda m, ask: at_call(m, metrics_writer.MetricsWriter, 'truncate_after', ask), 0),
     'compiling': (lambda m, ask: at_call(m, train_step.CompiledStep, '__call__', ask), 0),
     'a step': (lambda m, ask: at_call(m, train_step.CompiledStep, '__call__', ask, 2), 2),
-    'validation': (lambda m, ask: at_call(m, evaluator.Evaluator, '_placed', ask, 2), 3),
-    'the last validation': (lambda m, ask: at_call(m, evaluator.Evaluator, '_placed', ask, 4), 6),
+    'validation': (lambda m, ask: at_call(m, evaluator.Evaluator, '_to_device', ask, 2), 3),
+    'the last validation': (lambda m, ask: at_call(m, evaluator.Evaluator, '_to_device', ask, 4), 6),
     'saving': (lambda m, ask: at_call(m, manager.CheckpointManager, 'save', ask), 3),
     'reading back': (lambda m, ask: at_call(m, manager.CheckpointManager, '_verify_last_save', ask, 2), 3),
-    'the end': (lambda m, ask: at_call(m, nearest_neighbor, 'baseline', ask), 6),
+    'the end': (lambda m, ask: at_call(m, nearest_neighbor, 'baseline_errors', ask), 6),
 }
 
 
@@ -116,7 +116,7 @@ def test_a_signal_in_any_phase_stops_with_all_saved_and_the_run_goes_on_to_the_s
     ask = asks()
     with monkeypatch.context() as hooks:
         hook(hooks, ask)
-        with pytest.raises(signals.Stopped, match='SIGTERM came: .* run the same command') as end:
+        with pytest.raises(signals.StoppedGracefully, match='Received SIGTERM; .*[Rr]un the same command') as end:
             commands.run('train', steered(directory), str(tmp_path))
     assert time.monotonic() - ask.times[0] < SECONDS
     late = (
@@ -146,7 +146,7 @@ def test_a_signal_while_data_do_not_come_saves_what_is_there_and_leaves(
     config.checkpoint.every_steps = 1000
     config.evaluate.every_epochs = 0.5
     try:
-        with pytest.raises(signals.Stopped, match='up to step 3 is saved'):
+        with pytest.raises(signals.StoppedGracefully, match='up to step 3 is saved'):
             commands.run('train', config, str(tmp_path))
         assert time.monotonic() - ask.times[0] < SECONDS
         assert newest(tmp_path) == 3
@@ -170,19 +170,19 @@ def test_a_signal_while_preparing_keeps_what_is_whole_and_leaves_nothing_half(
             at_call(hooks, example_proto, 'pack', ask, 20)
         else:
             threading.Timer(1.0, ask).start()
-        with pytest.raises(signals.Stopped, match='what is prepared so far is kept'):
+        with pytest.raises(signals.StoppedGracefully, match='what is prepared so far is kept'):
             commands.run('prepare', config)
     assert time.monotonic() - ask.times[0] < SECONDS
     left = [path.name for path in (tmp_path / 'dataset').rglob('*') if path.is_file()]
     assert 'manifest.json' not in left and not [name for name in left if name.endswith('.partial')]
     assert workers > 1 or any('array_record' in name for name in left)
     commands.run('prepare', config)
-    assert not dataset.verify(tmp_path / 'dataset')
+    assert not any(dataset.find_problems(tmp_path / 'dataset').values())
 
 
 def test_a_signal_while_a_run_is_scored_again_is_a_stop(trained, monkeypatch):
-    at_call(monkeypatch, evaluator.Evaluator, '_placed', asks())
-    with pytest.raises(signals.Stopped, match='nothing was written'):
+    at_call(monkeypatch, evaluator.Evaluator, '_to_device', asks())
+    with pytest.raises(signals.StoppedGracefully, match='nothing was written'):
         commands.run('evaluate', *trained)
 
 
@@ -190,10 +190,10 @@ def test_a_library_that_does_not_come_back_is_not_waited_for():
     script = textwrap.dedent("""
         import ctypes
         from alexnet_jax.runtime import signals
-        signals.GRACE = 0.5
+        signals.GRACE_SECONDS = 0.5
         libc = ctypes.CDLL(None)
         libc.sem_init(semaphore := ctypes.create_string_buffer(64), 0, 0)
-        with signals.at_once('nothing is lost.'):
+        with signals.interrupt_immediately('nothing is lost.'):
             libc.siginterrupt(15, 0)
             print('ready', flush=True)
             libc.sem_wait(semaphore)
@@ -205,21 +205,21 @@ def test_a_library_that_does_not_come_back_is_not_waited_for():
     time.sleep(0.2)
     child.send_signal(signal.SIGTERM)
     assert child.wait(30) == 3
-    assert child.stderr.read() == 'A signal came: nothing is lost.\n'
+    assert child.stderr.read() == 'Received a signal; nothing is lost.\n'
 
 
 def test_a_thread_that_hangs_in_a_read_does_not_keep_the_process():
-    script = 'import threading as t; from alexnet_jax import process; t.Thread(target=t.Event().wait).start()'
+    script = 'import threading as t; from alexnet_jax.runtime import environment; t.Thread(target=t.Event().wait).start()'
     began = time.monotonic()
-    done = subprocess.run([sys.executable, '-c', f'{script}; process.leave(3, 0.2)'], cwd=ROOT, timeout=60)
+    done = subprocess.run([sys.executable, '-c', f'{script}; environment.exit_process(3, 0.2)'], cwd=ROOT, timeout=60)
     assert done.returncode == 3 and time.monotonic() - began < 30
 
 
 def test_one_of_several_processes_leaves_nothing_alone():
-    with signals.Stop(together=True) as stop, stop.leaving('never'):
+    with signals.SignalHandler(multi_process=True) as stop, stop.interruptible('never'):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.02)
-    assert stop.asked == 'SIGTERM'
+    assert stop.received == 'SIGTERM'
 
 
 @pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS])
@@ -246,7 +246,7 @@ def test_a_save_that_fails_ends_the_run_loudly_and_costs_no_older_checkpoint(
     assert not (tmp_path / 'result.json').exists()
     commands.run('train', config, str(tmp_path))
     assert end_of(tmp_path) == end_of(whole)
-    assert not list((tmp_path / folder.CHECKPOINTS).glob(quarantine.TEMP_PATTERN))
+    assert not list((tmp_path / run_dir.CHECKPOINTS_DIR).glob(quarantine.TEMP_PATTERN))
 
 
 def test_what_kills_left_beside_the_files_of_a_run_is_cleared_and_nothing_else(directory, whole, tmp_path):
@@ -263,7 +263,7 @@ def test_what_kills_left_beside_the_files_of_a_run_is_cleared_and_nothing_else(d
     (run / 'dataset').mkdir()
     for name in leftovers:
         (run / name).write_text('half')
-    (run / folder.CHECKPOINTS / '9.orbax-checkpoint-tmp').mkdir()
+    (run / run_dir.CHECKPOINTS_DIR / '9.orbax-checkpoint-tmp').mkdir()
     kept = ('.run.json', '.notes.json.1', 'notes.txt', '.result.json.mine', 'checkpoints/notes')
     for name in kept:
         (run / name).write_text('mine')

@@ -8,6 +8,7 @@ import main
 from alexnet_jax import commands
 from alexnet_jax.commands import summary
 from alexnet_jax.models import presets
+from alexnet_jax.models.overrides import ArchitectureOverrides
 from configs import default
 
 
@@ -32,19 +33,19 @@ def test_the_papers_totals_are_returned():
 
 @pytest.mark.parametrize('preset', presets.PRESETS)
 def test_every_network_fits_a_screen_with_all_its_points(preset):
-    shape = presets.get(preset)
-    lines = summary.lines(shape)
+    arch = presets.get_architecture(preset)
+    lines = summary.format_summary(arch)
     assert len(lines) <= 30 and max(map(len, lines)) <= 80
     table = lines[3 : next(place for place, line in enumerate(lines) if line.startswith('total'))]
     named = [name for line in table[1:-1] for name in re.split(' {2,}', line)[0].split()]
-    assert named == list(shape.points())
+    assert named == list(arch.activation_shapes())
     total = next(line for line in lines if line.startswith('total')).split()
-    numbers = [shape.parameters(), shape.multiply_adds(), shape.exchanged()]
+    numbers = [arch.parameter_counts(), arch.macs(), arch.numbers_exchanged()]
     assert total[1:] == [f'{sum(each.values()):,}' for each in numbers if each]
 
 
 def test_each_row_says_what_its_layer_makes_sees_and_sends():
-    lines = '\n'.join(summary.lines(presets.get('paper')))
+    lines = '\n'.join(summary.format_summary(presets.get_architecture('paper')))
     for row in (
         r'conv1 relu1 norm1 +55x55x96 +11x11x3 /4 +34,944 +105,415,200\n',
         r'pool1 +27x27x96 +3x3 /2\n',
@@ -65,7 +66,7 @@ def test_departures_show():
         dropout_position='before',
     )
     assert commands.run('summary', made)['classes'] == 7
-    lines = '\n'.join(summary.lines(presets.get('caffe', classes=7, activation='tanh', pooling='average')))
+    lines = '\n'.join(summary.format_summary(presets.get_architecture('caffe', num_classes=7, overrides=ArchitectureOverrides(activation='tanh', pooling='average'))))
     assert 'tanh1' in lines and 'the mean of each window' in lines and 'divided by n' in lines
     assert 'exchanged:' not in lines  # one column
 

@@ -16,8 +16,7 @@ from PIL import Image
 
 from alexnet_jax import commands
 from alexnet_jax.checkpoint.manager import CheckpointManager
-from alexnet_jax.commands import factories
-from alexnet_jax.commands import run_dir as folder
+from alexnet_jax.commands import factories, run_dir
 from alexnet_jax.errors import UserError
 from alexnet_jax.models import presets
 from alexnet_jax.runtime import signals
@@ -65,9 +64,11 @@ def whole(images, tmp_path_factory):
 
 def held(workdir):
     """Parameters and velocity of the newest checkpoint, and its step."""
-    checkpoints = CheckpointManager(Path(workdir) / folder.CHECKPOINTS)
+    checkpoints = CheckpointManager(Path(workdir) / run_dir.CHECKPOINTS_DIR)
     mesh = jax.make_mesh((1, 1), ('data', 'column'))
-    step, state, _ = checkpoints.restore(factories.abstract_state(presets.get('miniature'), mesh))
+    step, state, _ = checkpoints.restore(
+        factories.abstract_checkpoint(tiny(), presets.get_architecture('miniature'), mesh)
+    )
     checkpoints.close()
     return step, jax.device_get(state)
 
@@ -140,7 +141,7 @@ def test_a_run_that_was_stopped_and_went_on_is_the_run_that_was_not(at, images, 
             asked.append(os.kill(os.getpid(), signal.SIGTERM))
 
     monkeypatch.setattr(metrics_writer.MetricsWriter, 'update_progress', bar)
-    with pytest.raises(signals.Stopped, match='SIGTERM came: everything up to step'):
+    with pytest.raises(signals.StoppedGracefully, match='Received SIGTERM; everything up to step'):
         commands.run('train', config, str(tmp_path))
     assert held(tmp_path)[0] in (at, at + 1)  # at most the step under way is still done
     commands.run('train', config, str(tmp_path))
@@ -158,12 +159,12 @@ def test_a_run_without_a_whole_checkpoint_is_refused_however_often_and_keeps_its
 ):
     shutil.copytree(whole, tmp_path / 'run')
     rows = (tmp_path / 'run' / 'metrics.jsonl').read_bytes()
-    for record in (tmp_path / 'run' / folder.CHECKPOINTS).glob('*/record/metadata'):
+    for record in (tmp_path / 'run' / run_dir.CHECKPOINTS_DIR).glob('*/record/metadata'):
         record.write_text('{')
     for _ in range(2):
         with pytest.raises(UserError, match=r'No whole checkpoint is left in .*10\.damaged'):
             commands.run('train', tiny(data__directory=images), str(tmp_path / 'run'))
-    shutil.rmtree(tmp_path / 'run' / folder.CHECKPOINTS)
+    shutil.rmtree(tmp_path / 'run' / run_dir.CHECKPOINTS_DIR)
     with pytest.raises(UserError, match='had saved checkpoints and .* holds none any more'):
         commands.run('train', tiny(data__directory=images), str(tmp_path / 'run'))
     assert (tmp_path / 'run' / 'metrics.jsonl').read_bytes() == rows
@@ -190,11 +191,11 @@ def test_a_run_that_began_before_a_field_was_there_goes_on(images, whole, tmp_pa
     assert begun['deciding'].pop('model.matmul_precision') == 'float32'
     (tmp_path / 'run.json').write_text(json.dumps(begun))
     config = tiny(data__directory=images)
-    folder.settle(str(tmp_path), config, dataset=begun['deciding']['dataset'])
+    run_dir.init_or_validate(str(tmp_path), config, dataset=begun['deciding']['dataset'])
     config.model.matmul_precision = 'tensorfloat32'
     (tmp_path / 'run.json').write_text(json.dumps(begun))
     with pytest.raises(UserError, match="model.matmul_precision was 'float32' and is now 'tensorfloat32'"):
-        folder.settle(str(tmp_path), config, dataset=begun['deciding']['dataset'])
+        run_dir.init_or_validate(str(tmp_path), config, dataset=begun['deciding']['dataset'])
 
 
 def test_a_field_of_the_machine_may_change(images, whole):
@@ -211,11 +212,11 @@ def test_a_loss_that_explodes_stops_the_run_before_anything_of_it_is_saved(image
             tiny(data__directory=images, train__learning_rate=1e30, train__warmup_epochs=0.0),
             str(tmp_path),
         )
-    assert not CheckpointManager(tmp_path / folder.CHECKPOINTS).steps()
+    assert not CheckpointManager(tmp_path / run_dir.CHECKPOINTS_DIR).steps()
 
 
 def test_two_processes_do_not_train_in_one_folder(images, tmp_path):
-    with folder.alone(str(tmp_path)), pytest.raises(UserError, match='Another process is training in'):
+    with run_dir.lock_run_dir(str(tmp_path)), pytest.raises(UserError, match='Another process is training in'):
         commands.run('train', tiny(data__directory=images), str(tmp_path))
 
 

@@ -1,9 +1,14 @@
+import dataclasses
+
 import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 
 from alexnet_jax.data import augment
+from alexnet_jax.data.image_io import crop_image
+from alexnet_jax.data.normalize import normalize_batch
+from alexnet_jax.data.statistics import PcaBasis
 from alexnet_jax.errors import UserError
 
 # The 2012 source's own figures, in units of 0..255: standard deviations, and eigenvectors as columns.
@@ -11,20 +16,22 @@ DEVIATIONS = np.array([19.721, 37.094, 121.780])
 EIGENVECTORS = np.array(
     [[0.41796, -0.71258, -0.56351], [-0.81698, -0.02354, -0.57618], [0.39731, 0.70120, -0.59200]]
 )
-PAPER = {
-    'side': 256,
-    'crop': 224,
-    'mirror': True,
-    'lighting': 'eigenvalues',
-    'deviation': 0.1,
-    'eigenvalues': DEVIATIONS**2,
-    'eigenvectors': EIGENVECTORS,
-}
+BASIS = PcaBasis(DEVIATIONS**2, EIGENVECTORS)
+PAPER = augment.Augmentation(224, True, 'eigenvalues', 0.1, BASIS)
 few = hypothesis.settings(deadline=None, max_examples=25)
 
 
-def many(count, seed=5, **changes):
-    return augment.sample_augmentations(seed, np.zeros(count, int), np.arange(count), **(PAPER | changes))
+def many(count, seed=5, image_size=256, **changes):
+    changed = dataclasses.replace(PAPER, **changes)
+    epochs, records = np.zeros(count, int), np.arange(count)
+    return augment.sample_augmentations(seed, epochs, records, changed, image_size=image_size)
+
+
+def one(seed, epoch, record, augmentation=PAPER):
+    params = augment.sample_augmentations(
+        seed, np.array([epoch]), np.array([record]), augmentation, image_size=256
+    )
+    return augment.AugmentParams(*(field[0] for field in params))
 
 
 @few
@@ -36,25 +43,22 @@ def many(count, seed=5, **changes):
     lighting=st.sampled_from(augment.LIGHTING_KINDS),
 )
 def test_a_draw_in_a_batch_equals_the_draw_alone(seed, presentations, lighting):
-    changed = PAPER | {'lighting': lighting}
-    batch = augment.sample_augmentations(seed, *np.array(presentations).T, **changed)
+    changed = dataclasses.replace(PAPER, lighting=lighting)
+    batch = augment.sample_augmentations(seed, *np.array(presentations).T, changed, image_size=256)
     for i, (epoch, record) in enumerate(presentations):
-        alone = augment.draw(seed, epoch, record, **changed)
-        assert alone[:3] == batch.one(i)[:3] == (batch.top[i], batch.left[i], batch.mirror[i])
+        alone = one(seed, epoch, record, changed)
+        assert alone[:3] == (batch.top[i], batch.left[i], batch.mirror[i])
         np.testing.assert_array_equal(alone.lighting, batch.lighting[i])
 
 
 def test_seed_epoch_and_record_each_change_the_draw():
-    def one(*place):
-        return augment.draw(*place, **PAPER).lighting.tolist()
-
-    draws = [one(1, 2, 3), one(2, 2, 3), one(1, 3, 3), one(1, 2, 4), one(3, 2, 1), one(2, 1, 3)]
-    assert len({tuple(draw) for draw in draws}) == len(draws)
+    places = [(1, 2, 3), (2, 2, 3), (1, 3, 3), (1, 2, 4), (3, 2, 1), (2, 1, 3)]
+    assert len({tuple(one(*place).lighting.tolist()) for place in places}) == len(places)
 
 
 def test_draws_come_from_philox_keyed_by_seed_and_epoch_with_the_record_in_its_counter():
     words = np.random.Philox(key=[7, 11], counter=[0, 13, 0, 0]).random_raw(6).tolist()
-    draw = augment.draw(7, 11, 13, **PAPER)
+    draw = one(7, 11, 13)
     assert draw.top == (words[0] >> 32) * 33 >> 32
     assert draw.left == (words[1] >> 32) * 33 >> 32
     assert draw.mirror == words[2] >> 63
@@ -71,17 +75,17 @@ def test_all_33_offsets_come_up_each_way_and_equally_often():
 
 
 def test_a_crop_as_large_as_the_image_has_one_place():
-    draws = many(50, side=56, crop=56)
+    draws = many(50, image_size=56, crop_size=56)
     assert not draws.top.any() and not draws.left.any()
 
 
 def test_half_of_the_images_are_mirrored_and_none_where_it_is_switched_off():
     assert abs(many(20_000).mirror.mean() - 0.5) < 0.015
-    assert not many(200, mirror=False).mirror.any()
+    assert not many(200, horizontal_flip=False).mirror.any()
 
 
 def test_switching_the_mirror_or_the_lighting_off_leaves_the_other_draws_as_they_were():
-    whole, plain = many(100), many(100, mirror=False, lighting='none')
+    whole, plain = many(100), many(100, horizontal_flip=False, lighting='none')
     np.testing.assert_array_equal(whole.top, plain.top)
     np.testing.assert_array_equal(whole.left, plain.left)
 
@@ -103,7 +107,7 @@ def test_lighting_has_the_covariance_of_its_formula(lighting, size):
 
 def test_along_the_bright_axis_the_paper_shifts_5_8_gray_levels_and_the_source_12_2():
     def bright(lighting):
-        return 0.1 * np.linalg.norm(augment.pca_components(lighting, DEVIATIONS**2, EIGENVECTORS)[:, 2])
+        return 0.1 * np.linalg.norm(augment.pca_components(lighting, BASIS)[:, 2])
 
     assert bright('eigenvalues') == pytest.approx(5.8, abs=0.05)
     assert bright('deviations') == pytest.approx(12.18, abs=0.01)
@@ -117,6 +121,18 @@ def test_the_rarest_words_still_give_finite_normals():
     words = np.array([[0, 2**64 - 1, 2**63]], np.uint64)
     normal = augment._standard_normal(words)[0]
     np.testing.assert_allclose(normal, [-8.2095, 8.2095, 0], atol=1e-3)
+
+
+def normalized(image, corner, mirror, shift, mean, crop, kind='image'):
+    """The network's input for one image."""
+    selected, static = augment.select_mean(mean, kind, crop)
+    batch = {
+        'image': crop_image(image, *corner, crop)[None],
+        **dict(zip(('top', 'left'), np.array(corner, np.int32)[:, None], strict=True)),
+        'mirror': np.array([mirror]),
+        'lighting': shift[None],
+    }
+    return np.asarray(normalize_batch(batch, selected, static=static))[0]
 
 
 @few
@@ -133,7 +149,7 @@ def test_an_example_is_cropped_mirrored_lit_and_freed_of_the_mean_as_numpy_does_
     image = chance.integers(0, 256, (side, side, 3), dtype=np.uint8)
     mean = chance.uniform(0, 255, (side, side, 3)).astype(np.float32)
     shift = chance.normal(size=3).astype(np.float32)
-    got = augment.apply(image, augment.Draw(top, left, mirror, shift), mean, crop=crop)
+    got = normalized(image, (top, left), mirror, shift, mean, crop)
     expected = np.empty((crop, crop, 3))
     for row in range(crop):
         for column in range(crop):
@@ -147,28 +163,37 @@ def test_an_example_is_cropped_mirrored_lit_and_freed_of_the_mean_as_numpy_does_
 @hypothesis.given(side=st.integers(2, 12), cut=st.integers(0, 11), mirror=st.booleans(), top=st.floats(0, 1))
 def test_the_means_center_and_its_colors_are_the_same_for_every_crop(side, cut, mirror, top):
     crop = max(1, side - cut)
-    draw = augment.Draw(round(top * (side - crop)), 0, mirror, np.zeros(3, np.float32))
+    draw = (round(top * (side - crop)), 0), mirror, np.zeros(3, np.float32)
     chance = np.random.default_rng(side)
     image = chance.integers(0, 256, (side, side, 3), dtype=np.uint8)
     mean = chance.uniform(0, 255, (side, side, 3)).astype(np.float32)
-    pixels = augment.apply(image, draw, np.zeros_like(mean), crop=crop)
+    pixels = normalized(image, *draw, np.zeros_like(mean), crop)
+    center = normalized(image, *draw, mean, crop, 'center')
     edge = (side - crop) // 2
     for row in range(crop):
         for column in range(crop):
             np.testing.assert_allclose(
-                augment.apply(image, draw, mean, crop=crop, mean_kind='center')[row, column],
+                center[row, column],
                 pixels[row, column] - mean[edge + row, edge + column],
                 atol=1e-4,
             )
     colors = [np.mean([mean[y, x, c] for y in range(side) for x in range(side)]) for c in range(3)]
-    freed = augment.apply(image, draw, mean, crop=crop, mean_kind='channel')
+    freed = normalized(image, *draw, mean, crop, 'channel')
     np.testing.assert_allclose(freed, pixels - np.reshape(colors, (1, 1, 3)), atol=1e-3)
+
+
+def test_pictures_show_what_the_network_sees_but_for_the_mean():
+    params = many(9, image_size=8, crop_size=5)
+    image = np.random.default_rng(0).integers(0, 256, (9, 5, 5, 3), dtype=np.uint8)
+    seen = normalize_batch({'image': image, **params._asdict()}, np.zeros((5, 5, 3), np.float32), static=True)
+    expected = np.clip(np.rint(seen), 0, 255).astype(np.uint8)
+    np.testing.assert_array_equal(augment.preview_images({'image': image, **params._asdict()}), expected)
 
 
 def test_a_crop_that_does_not_fit_and_an_unknown_lighting_are_told():
     with pytest.raises(UserError, match='crop of 65 pixels .* 64 pixels'):
-        many(1, side=64, crop=65)
+        many(1, image_size=64, crop_size=65)
     with pytest.raises(UserError, match="'bright'.*eigenvalues, deviations, none"):
         many(1, lighting='bright')
     with pytest.raises(UserError, match="'golden'.*image, center, channel"):
-        augment.static_mean(np.zeros((4, 4, 3)), 'golden', 2)
+        augment.select_mean(np.zeros((4, 4, 3)), 'golden', 2)

@@ -14,8 +14,10 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from alexnet_jax.data import dataset, example_proto, image_io
+from alexnet_jax.data.encoding import EncodingSpec
 from alexnet_jax.errors import UserError
-from alexnet_jax.prepare import builder, cutouts, sources
+from alexnet_jax.prepare import builder, sources
+from alexnet_jax.prepare.sources import cutouts
 
 ROOT = Path(__file__).parents[1]
 SIDE = 16
@@ -26,7 +28,7 @@ def prepared(directory, encoding):
     source = sources.open_source('cutouts', side=SIDE, counts=(30, 0, 20))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builder, 'MIN_SHARD_SIZE', 10)
-        builder.prepare_dataset(source, directory, side=SIDE, encoding=encoding, progress=False)
+        builder.prepare_dataset(source, directory, EncodingSpec(SIDE, encoding), progress=False)
     return directory
 
 
@@ -39,6 +41,10 @@ def made(tmp_path_factory):
 @pytest.fixture
 def copy(made, tmp_path):
     return Path(shutil.copytree(made['raw'], tmp_path / 'copy'))
+
+
+def problems(directory):
+    return [problem for problem in dataset.find_problems(directory).values() if problem]
 
 
 def flip(path, place=0.5):
@@ -56,12 +62,12 @@ def cut(path):
 
 def test_an_opened_dataset_tells_what_it_is(made):
     opened = dataset.open_dataset(made['raw'])
-    assert (opened.name, opened.side, opened.encoding) == ('cutouts', SIDE, 'raw')
-    assert opened.classes == cutouts.CLASSES
+    assert (opened.name, opened.image_size, opened.encoding) == ('cutouts', SIDE, 'raw')
+    assert opened.class_names == cutouts.CLASSES
     assert opened.counts == {'train': 30, 'test': 20} and list(opened.counts) == ['train', 'test']
     assert opened.mean.shape == (SIDE, SIDE, 3) and opened.mean.dtype == np.float32
-    assert opened.covariance.shape == opened.eigenvectors.shape == (3, 3)
-    assert opened.eigenvalues.dtype == np.float64
+    assert opened.pca_basis.eigenvectors.shape == (3, 3)
+    assert opened.pca_basis.eigenvalues.dtype == np.float64
 
 
 def test_the_checksum_is_that_of_the_content_wherever_it_lies(made, copy):
@@ -79,10 +85,10 @@ def test_records_are_the_images_of_the_source(made, encoding, split):
         assert image.dtype == np.uint8 and isinstance(label, int) and isinstance(name, str)
         assert (label, name) == (expected_label, f'{split}/{number:06d}')
         if encoding == 'jpeg':
-            assert found.raw(number) == image_io.encode_jpeg(expected, 95)
-            expected = image_io.decode_image(found.raw(number))
+            assert found.encoded(number)[0] == image_io.encode_jpeg(expected, 95)
+            expected = image_io.decode_image(found.encoded(number)[0])
         else:
-            assert found.raw(number) == expected.tobytes()
+            assert found.encoded(number)[0] == expected.tobytes()
         np.testing.assert_array_equal(image, expected)
 
 
@@ -114,7 +120,7 @@ import sys
 from alexnet_jax.data import dataset
 opened = dataset.open_dataset({str(made['jpeg'])!r})
 assert opened.split('train')[3][1] == 3
-assert not dataset.verify({str(made['jpeg'])!r})
+assert not any(dataset.find_problems({str(made['jpeg'])!r}).values())
 print({{'tensorflow', 'jax'}} & set(sys.modules))
 """
     ended = subprocess.run(
@@ -140,11 +146,11 @@ def test_numbers_beyond_the_records_are_refused(made, number):
     with pytest.raises(IndexError, match='of 30'):
         found[number]
     with pytest.raises(IndexError):
-        found.raw(number)
+        found.encoded(number)
 
 
 def test_a_split_that_does_not_exist_gets_a_sentence(made):
-    with pytest.raises(UserError, match="no split 'validation'; it has train, test"):
+    with pytest.raises(UserError, match="no split 'validation'; choose one of train, test"):
         dataset.open_dataset(made['raw']).split('validation')
 
 
@@ -152,7 +158,7 @@ def test_a_split_that_does_not_exist_gets_a_sentence(made):
 
 
 def test_a_sound_dataset_has_nothing_wrong(made):
-    assert dataset.verify(made['raw']) == dataset.verify(made['jpeg']) == []
+    assert problems(made['raw']) == problems(made['jpeg']) == []
 
 
 FILES = [
@@ -172,11 +178,10 @@ FILES = [
 )
 def test_whatever_is_damaged_is_named(name, damage, copy):
     damage(copy / name)
-    faults = dataset.verify(copy)
-    assert len(faults) == 1 and (name in faults[0] or name == 'manifest.json' and damage is os.unlink)
-    if not (
-        'array_record' in name and damage not in (cut, os.unlink)
-    ):  # that a shard was flipped costs reading it
+    found = problems(copy)
+    assert len(found) == 1 and (name in found[0] or name == 'manifest.json' and damage is os.unlink)
+    # That a shard was flipped costs reading it.
+    if 'array_record' not in name or damage in (cut, os.unlink):
         with pytest.raises(UserError):
             dataset.open_dataset(copy)
 
@@ -184,7 +189,7 @@ def test_whatever_is_damaged_is_named(name, damage, copy):
 def test_every_damaged_file_is_named(copy):
     for name in FILES[:-1]:
         flip(copy / name)
-    assert len(dataset.verify(copy)) == len(FILES) - 1
+    assert len(problems(copy)) == len(FILES) - 1
 
 
 def test_a_bit_flipped_anywhere_in_a_shard_is_noticed_when_it_is_read_or_does_not_matter(copy):
@@ -246,7 +251,7 @@ def test_a_jpeg_of_another_size_is_told_about(made, tmp_path):
     writer.close()
     with pytest.raises(UserError, match=r'an image of \(8, 8, 3\)'):
         found[10]
-    with pytest.raises(UserError, match=r'record 11 \(small\): neither JPEG'):
+    with pytest.raises(UserError, match=r'record 11 \(small\): not a JPEG'):
         found[11]
 
 
@@ -269,12 +274,12 @@ def test_where_there_is_no_dataset_the_sentence_says_how_to_make_one(there, tmp_
     with pytest.raises(UserError, match='python main.py --mode=prepare') as caught:
         dataset.open_dataset(tmp_path / 'd')
     assert str(tmp_path / 'd') in str(caught.value)
-    assert dataset.verify(tmp_path / 'd') == [str(caught.value)]
+    assert problems(tmp_path / 'd') == [str(caught.value)]
 
 
 def test_everything_but_the_manifest_is_no_dataset(copy):
     (copy / 'manifest.json').unlink()
-    with pytest.raises(UserError, match='holds no whole dataset'):
+    with pytest.raises(UserError, match='holds no finished dataset'):
         dataset.open_dataset(copy)
 
 
@@ -288,7 +293,7 @@ def test_a_manifest_that_is_none_is_told_about(text, copy):
 def test_a_manifest_that_was_edited_is_told_about(copy):
     path = copy / 'manifest.json'
     path.write_text(path.read_text().replace('"semicircle"', '"half moon"'))
-    with pytest.raises(UserError, match='its checksum is not right'):
+    with pytest.raises(UserError, match='its checksum is wrong'):
         dataset.open_dataset(copy)
 
 
@@ -296,5 +301,5 @@ def test_a_dataset_of_another_format_is_told_about(copy):
     path = copy / 'manifest.json'
     manifest = json.loads(path.read_text()) | {'format': 99}
     path.write_text(json.dumps(manifest | {'checksum': dataset.manifest_checksum(manifest)}))
-    with pytest.raises(UserError, match='format 99, expected was 1'):
+    with pytest.raises(UserError, match='format 99, expected 1'):
         dataset.open_dataset(copy)

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import threading
 import time
@@ -9,18 +10,16 @@ import numpy as np
 import pytest
 
 from alexnet_jax.data import augment, pipeline
+from alexnet_jax.data.normalize import normalize_batch
+from alexnet_jax.data.statistics import PcaBasis
 from alexnet_jax.errors import UserError
-from alexnet_jax.train.train_step import normalize_batch
 
 few = hypothesis.settings(deadline=None, max_examples=15)
-LIGHT = {
-    'lighting': 'eigenvalues',
-    'deviation': 0.1,
-    'eigenvalues': np.array([389.0, 1376.0, 14830.0]),
-    'eigenvectors': np.array([[0.8, 0.6, 0.0], [-0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]),
-}
-
-SMALL = {'seed': 3, 'batch': 8, 'crop': 7, 'mirror': True} | LIGHT
+BASIS = PcaBasis(
+    np.array([389.0, 1376.0, 14830.0]), np.array([[0.8, 0.6, 0.0], [-0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+)
+AUGMENTATION = augment.Augmentation(7, True, 'eigenvalues', 0.1, BASIS)
+SMALL = {'augmentation': AUGMENTATION, 'seed': 3, 'batch_size': 8}
 
 
 class Records:
@@ -62,9 +61,9 @@ def test_a_batch_has_the_names_shapes_and_types_that_the_step_expects():
         'left': ((8,), 'int32'),
         'mirror': ((8,), 'bool'),
         'lighting': ((8, 3), 'float32'),
-        'real': ((8,), 'bool'),
+        'valid': ((8,), 'bool'),
     }
-    assert batch['real'].all()
+    assert batch['valid'].all()
 
 
 @pytest.mark.parametrize('threads', [0, 1, 3])
@@ -88,7 +87,7 @@ def test_batches_stay_in_order_when_reading_takes_unequal_times():
         same(batch, slow.batch(step))
 
 
-def test_without_a_last_step_the_stream_has_no_end():
+def test_without_a_last_step_the_train_data_has_no_end():
     batches = training(threads=0).batches(10**12)
     same(next(batches), training().batch(10**12))
 
@@ -109,9 +108,13 @@ def test_each_epoch_is_a_permutation(length, seed, epoch):
     assert sorted(records) == list(range(length))
 
 
-@pytest.mark.parametrize('length', [pipeline.SMALL_EPOCH - 1, pipeline.SMALL_EPOCH, pipeline.SMALL_EPOCH + 1, 9000])
+@pytest.mark.parametrize(
+    'length', [pipeline.SMALL_EPOCH - 1, pipeline.SMALL_EPOCH, pipeline.SMALL_EPOCH + 1, 9000]
+)
 def test_each_epoch_is_a_permutation_on_both_sides_of_few(length):
-    orders = [pipeline.epoch_order(5, np.full(length, epoch), np.arange(length), length) for epoch in range(2)]
+    orders = [
+        pipeline.epoch_order(5, np.full(length, epoch), np.arange(length), length) for epoch in range(2)
+    ]
     for records in orders:
         assert np.array_equal(np.sort(records), np.arange(length))
         assert abs(np.corrcoef(records, np.arange(length))[0, 1]) < 0.06
@@ -133,22 +136,22 @@ def test_every_place_of_an_epoch_is_as_good_as_any_other():
 
 
 def test_batches_cross_epoch_borders_and_lose_nothing():
-    stream = training(length=37, batch=8)
-    ids = np.concatenate([stream.batch(step)['id'] for step in range(14)])
+    train_data = training(length=37)
+    ids = np.concatenate([train_data.batch(step)['id'] for step in range(14)])
     for epoch in range(3):
         assert sorted(ids[37 * epoch : 37 * (epoch + 1)]) == list(range(37))
-    assert stream.epoch(0) == 0 and stream.epoch(37) == 8
-    assert stream.position(5) == 40
+    assert train_data.epoch(0) == 0 and train_data.epoch(37) == 8
+    assert train_data.position(5) == 40
 
 
 def test_a_batch_larger_than_the_dataset_holds_it_several_times():
-    ids = training(length=5, batch=20).batch(0)['id']
+    ids = training(length=5, batch_size=20).batch(0)['id']
     assert np.bincount(ids).tolist() == [4] * 5
 
 
 def test_an_image_seen_again_is_drawn_anew():
-    stream = training(length=5, batch=5)
-    first, second = stream.batch(0), stream.batch(1)
+    train_data = training(length=5, batch_size=5)
+    first, second = train_data.batch(0), train_data.batch(1)
     where = [second['id'].tolist().index(i) for i in first['id']]
     assert not np.array_equal(first['lighting'], second['lighting'][where])
 
@@ -170,38 +173,38 @@ def test_pixels_are_cut_from_the_record_where_the_draw_says_and_belong_to_their_
     assert batch['mirror'].any() and not batch['mirror'].all()
 
 
-def test_an_example_is_its_batch_row_lit_and_freed_of_the_mean():
-    stream = training()
+def test_the_network_sees_a_batch_row_lit_and_freed_of_the_mean():
+    train_data = training()
     mean = np.random.default_rng(0).uniform(0, 255, (9, 9, 3)).astype(np.float32)
     for step in (0, 6):  # step 6 is in the second epoch
-        batch = stream.batch(step)
+        batch = train_data.batch(step)
+        seen = np.asarray(normalize_batch(batch, mean, static=False))
+        assert seen.dtype == np.float32
         for i in range(8):
             top, left = batch['top'][i], batch['left'][i]
             lit = batch['image'][i].astype(np.float32) + batch['lighting'][i][None, None]
             expected = lit - mean[top : top + 7, left : left + 7]
-            example = stream.example(stream.position(step) + i, mean)
-            assert example.dtype == np.float32
-            np.testing.assert_array_equal(example, expected[:, ::-1] if batch['mirror'][i] else expected)
+            np.testing.assert_array_equal(seen[i], expected[:, ::-1] if batch['mirror'][i] else expected)
 
 
-@pytest.mark.parametrize('kind', augment.MEAN_KINDS)
-def test_the_training_step_sees_the_example_to_the_bit_whatever_the_mean(kind):
-    stream = training()
-    mean = np.random.default_rng(0).uniform(0, 255, (9, 9, 3)).astype(np.float32)
-    still = augment.static_mean(mean, kind, 7)
-    finished = normalize_batch(stream.batch(6), mean if still is None else still, static=still is not None)
-    examples = [stream.example(stream.position(6) + i, mean, kind) for i in range(8)]
-    np.testing.assert_array_equal(finished, np.stack(examples))
+def test_any_example_can_be_made_again_alone():
+    train_data = training()
+    for step in (0, 6):  # step 6 is in the second epoch
+        batch = train_data.batch(step)
+        for i, record in enumerate(batch['id']):
+            epoch = (train_data.position(step) + i) // 37
+            alone = train_data.examples(np.array([epoch]), np.array([record]))
+            same(alone, {name: array[i : i + 1] for name, array in batch.items()})
 
 
 def test_the_first_batches_are_those_they_have_always_been():
-    stream = training(length=37, seed=2012)
+    train_data = training(length=37, seed=2012)
     digest = hashlib.sha256()
     for step in range(6):
-        batch = stream.batch(step)
+        batch = train_data.batch(step)
         for name in ('id', 'label', 'top', 'left', 'mirror', 'image'):
             digest.update(batch[name].astype(batch[name].dtype.newbyteorder('<')).tobytes())
-    assert stream.batch(0)['id'].tolist() == [29, 9, 15, 28, 36, 26, 31, 7]
+    assert train_data.batch(0)['id'].tolist() == [29, 9, 15, 28, 36, 26, 31, 7]
     assert digest.hexdigest() == '663cc2a349eb74ba7782becff2fac2312614a2efe8de4e2e4850a8cefe944465'
     assert pipeline.epoch_order(2012, np.full(6, 1), np.arange(6), 8000).tolist() == [
         6812,
@@ -211,7 +214,9 @@ def test_the_first_batches_are_those_they_have_always_been():
         5525,
         3941,
     ]
-    np.testing.assert_allclose(stream.batch(5)['lighting'][0], [0.56564623, 0.42220482, 1.7077459], rtol=1e-6)
+    np.testing.assert_allclose(
+        train_data.batch(5)['lighting'][0], [0.56564623, 0.42220482, 1.7077459], rtol=1e-6
+    )
 
 
 def test_a_closed_iterator_leaves_no_threads():
@@ -251,9 +256,9 @@ def test_an_error_of_a_record_comes_out_where_the_batch_is_asked_for(threads):
                 raise UserError('record 20 cannot be read')
             return super().__getitem__(record)
 
-    stream = pipeline.TrainPipeline(Damaged(37), **SMALL, threads=threads)
+    train_data = pipeline.TrainPipeline(Damaged(37), **SMALL, threads=threads)
     bad = next(step for step in range(5) if 20 in training().batch(step)['id'])
-    batches = stream.batches()
+    batches = train_data.batches()
     for _ in range(bad):
         next(batches)
     with pytest.raises(UserError, match='record 20 cannot be read'):
@@ -261,48 +266,40 @@ def test_an_error_of_a_record_comes_out_where_the_batch_is_asked_for(threads):
 
 
 @few
-@hypothesis.given(
-    images=st.integers(1, 40), share=st.integers(1, 9), processes=st.integers(1, 4), limit=st.integers(0, 45)
-)
-def test_scoring_counts_each_image_exactly_once(images, share, processes, limit):
+@hypothesis.given(images=st.integers(1, 40), share=st.integers(1, 9), processes=st.integers(1, 4))
+def test_evaluation_counts_each_image_exactly_once(images, share, processes):
     records, whole = Records(images, side=2), share * processes
     hosts = [
-        pipeline.EvalPipeline(records, batch=whole, process_index=i, process_count=processes, limit=limit)
+        pipeline.EvalPipeline(records, batch_size=whole, process_index=i, process_count=processes)
         for i in range(processes)
     ]
-    expected = min(limit, images) if limit else images
-    assert {len(host) for host in hosts} == {-(-expected // whole)}
+    assert {len(host) for host in hosts} == {-(-images // whole)}
     counted = []
     for host in hosts:
         for number in range(len(host)):
             batch = host.batch(number)
             assert batch['image'].shape == (share, 2, 2, 3)
             assert {array.shape[0] for array in batch.values()} == {share}
-            for image, label, record, real in zip(*batch.values(), strict=True):
-                if real:
+            for image, label, record, valid in zip(*batch.values(), strict=True):
+                if valid:
                     counted.append(int(record))
                     np.testing.assert_array_equal(image, records.images[record])
                     assert label == record % 7
                 else:
                     assert record == -1 and label == 0 and not image.any()
-    assert len(counted) == len(set(counted)) == expected
-
-
-def test_a_limit_takes_images_from_all_of_the_records():
-    scoring = pipeline.EvalPipeline(Records(100, side=2), batch=10, limit=10)
-    assert scoring.batch(0)['id'].tolist() == list(range(0, 100, 10))
+    assert len(counted) == len(set(counted)) == images
 
 
 @pytest.mark.parametrize('threads', [0, 2])
-def test_scoring_reads_ahead_the_same_batches_from_any_number(threads):
-    scoring = pipeline.EvalPipeline(Records(23), batch=4, threads=threads)
+def test_evaluation_reads_ahead_the_same_batches_from_any_number(threads):
+    eval_data = pipeline.EvalPipeline(Records(23), batch_size=4, threads=threads)
     for first in (0, 3):
-        batches = list(scoring.batches(first))
-        assert len(batches) == len(scoring) - first
+        batches = list(eval_data.batches(first))
+        assert len(batches) == len(eval_data) - first
         for number, batch in enumerate(batches, first):
-            same(batch, scoring.batch(number))
+            same(batch, eval_data.batch(number))
     with pytest.raises(IndexError):
-        scoring.batch(len(scoring))
+        eval_data.batch(len(eval_data))
 
 
 def test_what_cannot_be_is_told_at_once():
@@ -311,22 +308,21 @@ def test_what_cannot_be_is_told_at_once():
     with pytest.raises(UserError, match='batch of 8 .* 3 processes'):
         training(process_count=3)
     with pytest.raises(UserError, match='crop of 10 pixels .* 9 pixels'):
-        training(crop=10)
+        training(augmentation=dataclasses.replace(AUGMENTATION, crop_size=10))
     with pytest.raises(UserError, match='lighting'):
-        training(lighting='sun')
-    with pytest.raises(UserError, match='no images to score'):
-        pipeline.EvalPipeline(Records(0), batch=4)
+        training(augmentation=dataclasses.replace(AUGMENTATION, lighting='sun'))
+    with pytest.raises(UserError, match='no images to evaluate'):
+        pipeline.EvalPipeline(Records(0), batch_size=4)
 
 
 def test_drawn_words_are_a_function_of_seed_and_record_not_of_the_batch_size():
-    small, large = training(batch=4), training(batch=16)
+    small, large = training(batch_size=4), training(batch_size=16)
     joined = [small.batch(step) for step in range(4)]
     same(large.batch(0), {name: np.concatenate([batch[name] for batch in joined]) for name in joined[0]})
 
 
 def test_the_draws_are_augments():
     batch = training().batch(0)
-    for i, record in enumerate(batch['id'].tolist()):
-        draw = augment.draw(3, 0, record, side=9, crop=7, mirror=True, **LIGHT)
-        assert draw[:3] == (batch['top'][i], batch['left'][i], batch['mirror'][i])
-        np.testing.assert_array_equal(draw.lighting, batch['lighting'][i])
+    params = augment.sample_augmentations(3, np.zeros(8, int), batch['id'], AUGMENTATION, image_size=9)
+    for name, array in params._asdict().items():
+        np.testing.assert_array_equal(array, batch[name])

@@ -23,7 +23,7 @@ def batch(number, size=8):
     return {
         'image': np.full((size, 2, 2, 3), number, np.uint8),
         'label': np.arange(size, dtype=np.int32) + number,
-        'real': np.ones(size, bool),
+        'valid': np.ones(size, bool),
     }
 
 
@@ -74,7 +74,7 @@ def test_batches_arrive_in_order_shared_among_the_devices_along_data(data, colum
 
 def test_batches_are_read_by_another_thread_before_they_are_asked_for():
     source = Source(10)
-    with prefetch_to_device(source, sharding(1, 1), ahead=3) as placed:
+    with prefetch_to_device(source, sharding(1, 1), depth=3) as placed:
         wait_until(lambda: source.read == 4)  # three wait on the device, one in the thread's hand
         assert threading.current_thread() not in source.threads
         next(placed)
@@ -83,7 +83,7 @@ def test_batches_are_read_by_another_thread_before_they_are_asked_for():
 
 def test_no_more_than_ahead_batches_are_placed_before_they_are_asked_for():
     placed, source = [], Source(20)
-    with Prefetcher(source, lambda each: placed.append(each) or each, ahead=2) as ring:
+    with Prefetcher(source, lambda each: placed.append(each) or each, depth=2) as ring:
         wait_until(lambda: source.read == 3)
         time.sleep(0.02)
         assert len(placed) == 2
@@ -116,11 +116,11 @@ def test_the_end_of_the_source_is_the_end_of_the_feed_for_good():
 def test_waited_counts_the_seconds_that_the_source_was_late_and_no_others():
     with prefetch_to_device(Source(4, seconds=0.1), sharding(1, 1)) as placed:
         list(placed)
-        assert 0.3 < placed.waited < 5
-    with prefetch_to_device(Source(4), sharding(1, 1), ahead=4) as placed:
+        assert 0.3 < placed.wait_seconds < 5
+    with prefetch_to_device(Source(4), sharding(1, 1), depth=4) as placed:
         time.sleep(0.3)
         list(placed)
-        assert placed.waited < 0.1
+        assert placed.wait_seconds < 0.1
 
 
 def test_closing_ends_the_thread_closes_the_source_and_may_be_done_twice():
@@ -153,4 +153,4 @@ def test_closing_a_feed_over_a_generator_ends_the_generator():
 
 def test_nothing_ahead_is_refused():
     with pytest.raises(ValueError, match='not 0'):
-        prefetch_to_device(Source(1), sharding(1, 1), ahead=0)
+        prefetch_to_device(Source(1), sharding(1, 1), depth=0)

@@ -14,8 +14,10 @@ from fsspec.implementations.local import LocalFileSystem
 from alexnet_jax import commands
 from alexnet_jax.config import validate
 from alexnet_jax.data import dataset, remote_storage
+from alexnet_jax.data.encoding import RAW, EncodingSpec
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import builder, sources
+from alexnet_jax.runtime import atomic_io
 from configs import quickstart
 
 URL = 'gs://bucket/pets/dataset'
@@ -48,7 +50,7 @@ def bucket(tmp_path, monkeypatch):
 def whole(tmp_path_factory):
     directory = tmp_path_factory.mktemp('whole') / 'dataset'
     source = sources.open_source('cutouts', side=16, counts=(30, 10, 10))
-    builder.prepare_dataset(source, directory, side=16, encoding='raw', progress=False)
+    builder.prepare_dataset(source, directory, EncodingSpec(16, RAW), progress=False)
     return directory
 
 
@@ -60,10 +62,14 @@ def content(directory):
 def test_a_dataset_goes_to_the_store_and_comes_back_the_same(url, whole, bucket, tmp_path):
     assert not remote_storage.remote_dataset_exists(url)
     remote_storage.upload_dataset(whole, url)
-    assert content(bucket / url.partition('://')[2]) == content(whole) and remote_storage.remote_dataset_exists(url)
+    assert content(bucket / url.partition('://')[2]) == content(
+        whole
+    ) and remote_storage.remote_dataset_exists(url)
     remote_storage.download_dataset(url, tmp_path / 'copy')
     (tmp_path / 'copy' / remote_storage.LOCK_FILE).unlink()
-    assert content(tmp_path / 'copy') == content(whole) and dataset.verify(tmp_path / 'copy') == []
+    assert content(tmp_path / 'copy') == content(whole) and not any(
+        dataset.find_problems(tmp_path / 'copy').values()
+    )
     assert dataset.open_dataset(tmp_path / 'copy').checksum == dataset.open_dataset(whole).checksum
 
 
@@ -71,7 +77,9 @@ def test_the_manifest_comes_last_there_and_here(whole, bucket, tmp_path, monkeyp
     """So that what was broken off on the way is never taken for a dataset, and goes on where it was."""
     order = []
     monkeypatch.setattr(
-        remote_storage, '_remote_path', lambda *names, at=remote_storage._remote_path: order.append(names[-1]) or at(*names)
+        remote_storage,
+        '_remote_path',
+        lambda *names, at=remote_storage._remote_path: order.append(names[-1]) or at(*names),
     )
     remote_storage.upload_dataset(whole, URL)
     assert order[-1] == dataset.MANIFEST_FILE and len(order) > 8
@@ -86,12 +94,12 @@ def test_the_manifest_comes_last_there_and_here(whole, bucket, tmp_path, monkeyp
     monkeypatch.setattr(remote_storage, '_copy_with_digest', breaking)
     with pytest.raises(UserError, match='cannot be reached .*the line is broken'):
         remote_storage.download_dataset(URL, tmp_path / 'copy')
-    with pytest.raises(UserError, match='holds no whole dataset'):
+    with pytest.raises(UserError, match='holds no finished dataset'):
         dataset.open_dataset(tmp_path / 'copy')
     kept = {path.name: path.stat().st_ino for path in (tmp_path / 'copy').iterdir() if path.stat().st_size}
     monkeypatch.setattr(remote_storage, '_copy_with_digest', copied)
     remote_storage.download_dataset(URL, tmp_path / 'copy')
-    assert dataset.verify(tmp_path / 'copy') == []
+    assert not any(dataset.find_problems(tmp_path / 'copy').values())
     now = {path.name: path.stat().st_ino for path in (tmp_path / 'copy').iterdir()}
     assert len([name for name in kept if now.get(name) == kept[name]]) >= 3  # not copied again
 
@@ -126,7 +134,7 @@ def test_a_manifest_that_cannot_be_right_is_refused(change, whole, bucket, tmp_p
 def test_another_dataset_is_left_alone_here_and_there(whole, bucket, tmp_path):
     other = tmp_path / 'other'
     source = sources.open_source('cutouts', side=16, counts=(31, 10, 10))
-    builder.prepare_dataset(source, other, side=16, encoding='raw', progress=False)
+    builder.prepare_dataset(source, other, EncodingSpec(16, RAW), progress=False)
     remote_storage.upload_dataset(whole, URL)
     before = content(bucket / 'bucket/pets/dataset'), content(other)
     with pytest.raises(UserError, match='gs://bucket/pets/dataset holds another dataset'):
@@ -167,15 +175,15 @@ def test_a_run_prepares_into_the_store_and_another_machine_reads_from_it(bucket,
 
 def test_who_waited_while_another_process_copied_reads_no_file_again(whole, bucket, tmp_path, monkeypatch):
     remote_storage.upload_dataset(whole, URL)
-    lock, copied = remote_storage._alone, []
+    lock, copied = atomic_io.lock_file, []
 
     @contextlib.contextmanager
-    def after_another(directory):
-        with lock(directory):
-            shutil.copytree(whole, directory, dirs_exist_ok=True)
-            yield copied.append(directory)
+    def after_another(path):
+        with lock(path):
+            shutil.copytree(whole, path.parent, dirs_exist_ok=True)
+            yield copied.append(path.parent)
 
-    monkeypatch.setattr(remote_storage, '_alone', after_another)
+    monkeypatch.setattr(atomic_io, 'lock_file', after_another)
     monkeypatch.setattr(
         remote_storage, '_is_up_to_date', lambda path, _: pytest.fail(f'{path} is read whole once more')
     )
@@ -201,8 +209,10 @@ def test_a_store_that_cannot_be_reached_is_said_before_any_work(tmp_path, monkey
     ):
         commands.run('prepare', config_of(), str(tmp_path / 'run'))
     with pytest.raises(UserError, match='without s3fs'):
-        remote_storage.upload_dataset(tmp_path, 's3://b') if remote_storage.remote_dataset_exists('s3://b') else None
-    with pytest.raises(UserError, match='in no store that is known here; there are: gs://, s3://'):
+        remote_storage.upload_dataset(tmp_path, 's3://b') if remote_storage.remote_dataset_exists(
+            's3://b'
+        ) else None
+    with pytest.raises(UserError, match='not in a supported store; choose one of gs://, s3://'):
         commands.run('prepare', config_of(**{'data.directory': 'ftp://x/y'}), str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
 

@@ -19,11 +19,11 @@ CHILD = """
 import pathlib, sys, time
 from alexnet_jax.distributed import heartbeat
 folder, process, processes, join, comes = pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:])
-heartbeat.begin(folder, process, processes, join=join, limit={limit}, stuck={stuck})
+heartbeat.start_heartbeat(folder, process, processes, join=join, limit={limit}, stuck={stuck})
 time.sleep(0.8)
 if comes:
-    heartbeat.joined(process, processes)
-heartbeat.at(f'step 7 of process {{process}}')
+    heartbeat.mark_joined(process, processes)
+heartbeat.set_phase(f'step 7 of process {{process}}')
 print('ready', flush=True)
 {then}
 """
@@ -78,8 +78,8 @@ def test_where_one_dies_all_that_are_left_speak_before_process_0_goes(tmp_path):
 
 
 def test_one_that_never_comes_is_named_with_those_who_did(tmp_path):
-    (tmp_path / heartbeat.FOLDER).mkdir()  # of an earlier run: it does not count as having come
-    (tmp_path / heartbeat.FOLDER / '2').write_text(
+    (tmp_path / heartbeat.HEARTBEAT_DIR).mkdir()  # of an earlier run: it does not count as having come
+    (tmp_path / heartbeat.HEARTBEAT_DIR / '2').write_text(
         json.dumps({'run': 'old', 'beat': 9, 'host': 'x', 'left': None})
     )
     children = [started(tmp_path, process, 3, join=3, comes=0) for process in (0, 1)]
@@ -167,18 +167,18 @@ def test_who_was_held_itself_blames_nobody(tmp_path):
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(UserError, match='cannot be written .* that all processes share'):
-        heartbeat.begin(tmp_path / 'file', 0, 2, join=1, limit=1)
+        heartbeat.start_heartbeat(tmp_path / 'file', 0, 2, join=1, limit=1)
 
 
 def test_alone_all_of_it_does_nothing():
-    heartbeat.at('anywhere')
-    heartbeat.check()
-    heartbeat.leave(2, 'a sentence')
+    heartbeat.set_phase('anywhere')
+    heartbeat.raise_if_primary_exited()
+    heartbeat.announce_exit(2, 'a sentence')
 
 
 def several(monkeypatch, *others):
     monkeypatch.setattr(consistency.pod, 'many', lambda: True)
-    monkeypatch.setattr(consistency, 'gather', lambda mine: [mine, *others])
+    monkeypatch.setattr(consistency, 'all_gather_json', lambda mine: [mine, *others])
 
 
 def test_hosts_that_differ_are_named_with_what_they_differ_in(monkeypatch):
@@ -189,7 +189,7 @@ def test_hosts_that_differ_are_named_with_what_they_differ_in(monkeypatch):
         {'host': 'c', 'given': {'config.train.learning_rate': 0.2, 'numpy': '2'}},
     )
     with pytest.raises(UserError) as mistake:
-        consistency.compare(mine)
+        consistency.assert_equal_across_hosts(mine)
     said = str(mistake.value)
     assert 'config.train.learning_rate is 0.2 for process 2 (c) and 0.1 for process 0' in said
     assert "jax is 'missing' for process 2 (c)" in said and "numpy is '2' for process 2" in said
@@ -198,16 +198,16 @@ def test_hosts_that_differ_are_named_with_what_they_differ_in(monkeypatch):
 
 def test_hosts_that_were_given_the_same_go_on(monkeypatch):
     several(monkeypatch, {'host': 'b', 'given': {'jax': '1'}})
-    consistency.compare({'jax': '1'})
+    consistency.assert_equal_across_hosts({'jax': '1'})
 
 
 def test_a_folder_that_another_host_does_not_see_is_said(monkeypatch, tmp_path):
-    (tmp_path / heartbeat.FOLDER).mkdir()
+    (tmp_path / heartbeat.HEARTBEAT_DIR).mkdir()
     replies = iter([['the nonce'], [{'host': 'a', 'seen': True}, {'host': 'b', 'seen': False}]])
     monkeypatch.setattr(consistency.pod, 'leads', lambda: True)
-    monkeypatch.setattr(consistency, 'gather', lambda mine: next(replies))
+    monkeypatch.setattr(consistency, 'all_gather_json', lambda mine: next(replies))
     with pytest.raises(UserError, match=r'not one folder for all: process 1 \(b\) do not see'):
-        consistency.check_shared(tmp_path, 0.1)
+        consistency.assert_shared_folder(tmp_path, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -236,19 +236,19 @@ def test_a_folder_that_another_host_does_not_see_is_said(monkeypatch, tmp_path):
 def test_a_dataset_that_one_host_would_wait_for_in_vain_is_said(monkeypatch, first, second, said):
     monkeypatch.setattr(consistency.preparing, 'is_prepared', lambda _: first[1])
     other = {'host': 'b', 'directory': second[0], 'there': second[1]}
-    monkeypatch.setattr(consistency, 'gather', lambda mine: [mine, other])
+    monkeypatch.setattr(consistency, 'all_gather_json', lambda mine: [mine, other])
     if not said:
-        return consistency.check_dataset(Path(first[0]), 0.1)
+        return consistency.assert_dataset_everywhere(Path(first[0]), 0.1)
     with pytest.raises(UserError, match=said):
-        consistency.check_dataset(Path(first[0]), 0.1)
+        consistency.assert_dataset_everywhere(Path(first[0]), 0.1)
 
 
 def test_a_dataset_that_a_shared_disk_shows_late_is_waited_for(monkeypatch):
     looks = iter([False, False, True, True])
     monkeypatch.setattr(consistency.preparing, 'is_prepared', lambda _: next(looks))
     first = {'host': 'a', 'directory': '/data', 'there': True}
-    monkeypatch.setattr(consistency, 'gather', lambda mine: [first, mine])
-    consistency.check_dataset(Path('/data'), 60)
+    monkeypatch.setattr(consistency, 'all_gather_json', lambda mine: [first, mine])
+    consistency.assert_dataset_everywhere(Path('/data'), 60)
     assert next(looks, None) is None
 
 
@@ -259,7 +259,7 @@ def test_a_dataset_that_process_0_has_prepared_and_another_does_not_see_is_said(
     monkeypatch.setattr(prepare.pod, 'leads', lambda: False)
     monkeypatch.setattr(prepare, 'POLL_SECONDS', 0.1)
     standing, began = iter(['making ready'] * 5 + [prepare.PREPARED] * 100), time.monotonic()
-    monkeypatch.setattr(heartbeat, 'first_at', lambda: next(standing))
+    monkeypatch.setattr(heartbeat, 'primary_phase', lambda: next(standing))
     with pytest.raises(UserError, match=f'Process 0 has prepared the dataset, and {tmp_path} on .* has none'):
         prepare.prepare(config)
     assert time.monotonic() - began > 1.5  # the limit counts from when process 0 had it

@@ -135,7 +135,7 @@ def test_a_signal_to_one_stops_all_at_one_step_and_the_death_of_the_first_is_sai
     fields = LONG | {'data.directory': str(alone / 'dataset'), 'mesh': '1,2', 'machine.peer_timeout': 10}
     stop_once = lambda _, done, *rest, **more: done == 2 and os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
     monkeypatch.setattr(metrics_writer.MetricsWriter, 'update_progress', stop_once)
-    with pytest.raises(signals.Stopped, match='up to step [12] '):
+    with pytest.raises(signals.StoppedGracefully, match='up to step [12] '):
         commands.run('train', config_of(**fields | {'mesh': '1,1'}), str(tmp_path))
     # What one process began two go on with.
     pair = started(2, tmp_path, **fields)
@@ -144,7 +144,7 @@ def test_a_signal_to_one_stops_all_at_one_step_and_the_death_of_the_first_is_sai
     steps = []
     for status, _, complaint in ended(pair):
         assert status == 3, complaint
-        steps.append(re.search(r'SIGTERM came: everything up to step (\d+) is saved', complaint)[1])
+        steps.append(re.search(r'Received SIGTERM; everything up to step (\d+) is saved', complaint)[1])
     assert steps[0] == steps[1] and (tmp_path / 'checkpoints' / steps[0]).is_dir()
 
     pair = started(2, tmp_path, **fields)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.distributed import initialize
-from alexnet_jax.distributed.initialize import Place
+from alexnet_jax.distributed.initialize import ProcessInfo
 from alexnet_jax.distributed.mesh import _slices_by_process
 from alexnet_jax.errors import UserError
 
@@ -28,28 +28,28 @@ JOBSET = {
 
 
 def test_a_process_that_is_told_nothing_is_alone():
-    assert initialize.place(environ={}) is None
+    assert initialize.detect_process(environ={}) is None
     assert (
-        initialize.place(environ={'JOB_COMPLETION_INDEX': '2'}) is None
+        initialize.detect_process(environ={'JOB_COMPLETION_INDEX': '2'}) is None
     )  # an indexed job of pods on their own
-    assert initialize.place(environ=SLURM | {'SLURM_NTASKS': '1'}) is None  # srun of one task
+    assert initialize.detect_process(environ=SLURM | {'SLURM_NTASKS': '1'}) is None  # srun of one task
 
 
 def test_three_flags_say_it_and_a_port_may_be_left_out():
-    assert initialize.place('node001:1234', 4, 0, environ={}) == Place('node001:1234', 4, 0, 'flags')
-    assert initialize.place('node001', 4, 3, environ={}).coordinator == f'node001:{initialize.PORT}'
+    assert initialize.detect_process('node001:1234', 4, 0, environ={}) == ProcessInfo('node001:1234', 4, 0, 'flags')
+    assert initialize.detect_process('node001', 4, 3, environ={}).coordinator == f'node001:{initialize.DEFAULT_PORT}'
 
 
 def test_slurm_and_a_jobset_and_a_tpu_slice_are_found():
-    assert initialize.place(environ=SLURM) == Place(None, 16, 9, 'Slurm')
-    assert initialize.place(environ=JOBSET) == Place('alexnet-workers-0-0.alexnet:8476', 4, 3, 'variables')
-    assert initialize.place(environ={'TPU_WORKER_HOSTNAMES': 'a,b', 'TPU_WORKER_ID': '1'}).by == 'TPU'
-    assert initialize.place(environ={'MEGASCALE_NUM_SLICES': '2', 'TPU_WORKER_HOSTNAMES': 'a'}).by == 'TPU'
+    assert initialize.detect_process(environ=SLURM) == ProcessInfo(None, 16, 9, 'Slurm')
+    assert initialize.detect_process(environ=JOBSET) == ProcessInfo('alexnet-workers-0-0.alexnet:8476', 4, 3, 'variables')
+    assert initialize.detect_process(environ={'TPU_WORKER_HOSTNAMES': 'a,b', 'TPU_WORKER_ID': '1'}).by == 'TPU'
+    assert initialize.detect_process(environ={'MEGASCALE_NUM_SLICES': '2', 'TPU_WORKER_HOSTNAMES': 'a'}).by == 'TPU'
 
 
 def test_flags_come_before_what_is_found():
-    assert initialize.place('other:1', 2, 1, environ=SLURM | JOBSET) == Place('other:1', 2, 1, 'flags')
-    assert initialize.place(processes=8, environ=JOBSET).processes == 8
+    assert initialize.detect_process('other:1', 2, 1, environ=SLURM | JOBSET) == ProcessInfo('other:1', 2, 1, 'flags')
+    assert initialize.detect_process(processes=8, environ=JOBSET).processes == 8
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_flags_come_before_what_is_found():
 )
 def test_what_is_missing_or_wrong_is_said(flags, sentence):
     with pytest.raises(UserError, match=sentence):
-        initialize.place(*flags, environ={})
+        initialize.detect_process(*flags, environ={})
 
 
 def test_a_variable_that_is_no_number_is_said():
     with pytest.raises(UserError, match='--processes should be a whole number'):
-        initialize.place(environ=JOBSET | {'JAX_NUM_PROCESSES': 'four'})
+        initialize.detect_process(environ=JOBSET | {'JAX_NUM_PROCESSES': 'four'})
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,12 @@ def test_a_tpu_is_taken_for_the_only_one_where_nothing_says_there_are_several(
 
     monkeypatch.setattr(jax.config, 'update', lambda *_: None)
     monkeypatch.setattr(jax.distributed, 'initialize', fail)
-    where = Place(None, None, None, 'TPU')
+    where = ProcessInfo(None, None, None, 'TPU')
     if not said:
-        assert initialize.join(where, 1, environ=environ) is False
+        assert initialize.join_processes(where, 1, environ=environ) is False
         return
     with pytest.raises(UserError, match=said):
-        initialize.join(where, 1, environ=environ)
+        initialize.join_processes(where, 1, environ=environ)
 
 
 def mesh(shape, processes, order=None):

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from alexnet_jax.distributed import mesh as mesh_module
+from alexnet_jax.distributed.initialize import is_primary
 from alexnet_jax.distributed.mesh import (
-    batch_sharding,
     compiler_options,
     describe_mesh,
     is_primary,
     make_mesh,
     per_device_batch,
     process_batch_slice,
-    replicated_sharding,
 )
+from alexnet_jax.distributed.sharding import batch_sharding, replicated_sharding
 from alexnet_jax.errors import UserError
 
 
@@ -189,7 +189,7 @@ def test_compiler_options_are_taken_by_jit_and_change_no_value():
 
 
 def test_compiler_options_are_dropped_with_a_word_where_jaxlib_does_not_know_them(monkeypatch, caplog):
-    monkeypatch.setattr(mesh_module, '_DOTS_ONLY', {'xla_no_such_option': 'yes'})
+    monkeypatch.setattr(mesh_module, '_DOTS_ONLY_OPTIONS', {'xla_no_such_option': 'yes'})
     with caplog.at_level(logging.WARNING):
         assert compiler_options(True) == {}
     assert 'machine.ynnpack_dots_only: left out' in caplog.text and 'xla_no_such_option' in caplog.text

@@ -129,7 +129,7 @@ def test_the_pods_of_the_jobset_find_one_another(jobset):
             'KUBERNETES_SERVICE_HOST': '10.0.0.1',
             'JOB_COMPLETION_INDEX': str(index),
         }
-        place = initialize.place(environ=variables)
+        place = initialize.detect_process(environ=variables)
         assert (place.process, place.processes) == (index, spec['completions'])
         assert (
             place.coordinator == f'{name}-{job["name"]}-0-0.{name}:{container["ports"][0]["containerPort"]}'
@@ -262,7 +262,7 @@ def test_the_commands_say_where_the_images_come_from(jobset):
 
 def test_the_page_says_what_the_code_does():
     assert 'Not run on a real pod' in PAGE
-    for name in (*sum(initialize.VARIABLES.values(), ()), *initialize.SLURM, *consistency.OWN):
+    for name in (*sum(initialize.ENVIRONMENT_VARIABLES.values(), ()), *initialize.SLURM_VARIABLES, *consistency.PER_HOST_FIELDS):
         assert f'`{name}`' in PAGE, name
     for field in ('join_seconds', 'peer_seconds'):
         assert f'machine.{field}' in PAGE and f'machine.{field}' in schema.FIELDS

@@ -7,7 +7,7 @@ import pytest
 
 from alexnet_jax.data import pipeline
 from alexnet_jax.errors import UserError
-from alexnet_jax.evaluate.evaluator import Evaluator
+from alexnet_jax.evaluate.evaluator import Evaluator, ViewOptions
 
 SIDE, CROP, CLASSES = 9, 6, 7
 MESHES = [None, (1, 1), (8, 1), (4, 2)]
@@ -45,10 +45,9 @@ def mesh_of(shape):
     return jax.make_mesh(shape, ('data', 'column'), axis_types=types, devices=devices)
 
 
-def evaluator(records, *, views=10, batch=8, mesh=None, forward=forward, mean_kind='image'):
-    return Evaluator(
-        forward, records.mean, mean_kind=mean_kind, crop=CROP, views=views, batch=batch, mesh=mesh
-    )
+def evaluator(records, *, views=10, batch_size=8, mesh=None, forward=forward, mean_kind='image'):
+    options = ViewOptions(CROP, views, mean_kind)
+    return Evaluator(forward, records.mean, options, batch_size=batch_size, mesh=mesh)
 
 
 def witness(records, views, mean_kind='image'):
@@ -78,18 +77,18 @@ def witness(records, views, mean_kind='image'):
 def test_the_mean_of_another_kind_is_subtracted_from_every_view(shape, mean_kind):
     records = Records(11)
     tested = evaluator(records, mesh=mesh_of(shape), mean_kind=mean_kind)
-    _, outcomes = tested.outcomes(weights(), pipeline.EvalPipeline(records, batch=8))
+    _, predictions = tested.evaluate_and_predict(weights(), pipeline.EvalPipeline(records, batch_size=8))
     expected = witness(records, 10, mean_kind)
-    np.testing.assert_array_equal(outcomes.predicted, expected.argmax(axis=1))
-    np.testing.assert_allclose(outcomes.probability, expected.max(axis=1), rtol=1e-4)
+    np.testing.assert_array_equal(predictions.predicted, expected.argmax(axis=1))
+    np.testing.assert_allclose(predictions.probability, expected.max(axis=1), rtol=1e-4)
 
 
 @pytest.mark.parametrize('shape', MESHES)
 @pytest.mark.parametrize(('images', 'views'), [(1, 10), (23, 10), (23, 1), (16, 1)])
 def test_every_image_is_scored_once_on_any_number_of_devices(shape, images, views):
     records = Records(images)
-    scoring = pipeline.EvalPipeline(records, batch=8)
-    rates = evaluator(records, views=views, mesh=mesh_of(shape)).rates(weights(), scoring)
+    scoring = pipeline.EvalPipeline(records, batch_size=8)
+    rates = evaluator(records, views=views, mesh=mesh_of(shape)).evaluate(weights(), scoring)
     probabilities = witness(records, views)
     ranks = (probabilities > probabilities[np.arange(images), records.labels][:, None]).sum(axis=1)
     assert rates['images'] == images
@@ -102,21 +101,23 @@ def test_every_image_is_scored_once_on_any_number_of_devices(shape, images, view
 @pytest.mark.parametrize('shape', [None, (8, 1)])
 def test_outcomes_tell_of_each_image_once_in_order(shape):
     records = Records(21)
-    scoring = pipeline.EvalPipeline(records, batch=8)
-    rates, outcomes = evaluator(records, mesh=mesh_of(shape)).outcomes(weights(), scoring)
+    scoring = pipeline.EvalPipeline(records, batch_size=8)
+    rates, predictions = evaluator(records, mesh=mesh_of(shape)).evaluate_and_predict(weights(), scoring)
     probabilities = witness(records, 10)
-    np.testing.assert_array_equal(outcomes.id, np.arange(21))
-    np.testing.assert_array_equal(outcomes.label, records.labels)
-    np.testing.assert_array_equal(outcomes.predicted, probabilities.argmax(axis=1))
-    np.testing.assert_allclose(outcomes.probability, probabilities.max(axis=1), rtol=1e-5)
-    assert rates['top1_error'] == np.mean(outcomes.predicted != outcomes.label)
+    np.testing.assert_array_equal(predictions.id, np.arange(21))
+    np.testing.assert_array_equal(predictions.label, records.labels)
+    np.testing.assert_array_equal(predictions.predicted, probabilities.argmax(axis=1))
+    np.testing.assert_allclose(predictions.probability, probabilities.max(axis=1), rtol=1e-5)
+    assert rates['top1_error'] == np.mean(predictions.predicted != predictions.label)
 
 
 def test_the_hosts_shares_together_are_the_whole():
     records = Records(21)
-    whole = evaluator(records).rates(weights(), pipeline.EvalPipeline(records, batch=8))
-    shares = [pipeline.EvalPipeline(records, batch=8, process_index=host, process_count=2) for host in (0, 1)]
-    each = [evaluator(records, batch=4).rates(weights(), share) for share in shares]
+    whole = evaluator(records).evaluate(weights(), pipeline.EvalPipeline(records, batch_size=8))
+    shares = [
+        pipeline.EvalPipeline(records, batch_size=8, process_index=host, process_count=2) for host in (0, 1)
+    ]
+    each = [evaluator(records, batch_size=4).evaluate(weights(), share) for share in shares]
     assert sum(rates['images'] for rates in each) == 21
     errors = sum(rates['images'] * rates['top1_error'] for rates in each)
     np.testing.assert_allclose(errors, 21 * whole['top1_error'])
@@ -139,14 +140,14 @@ def test_views_follow_one_another_and_nothing_is_compiled_twice():
 
     tested = evaluator(records, forward=watched)
     for _ in range(2):
-        tested.rates(weights(), pipeline.EvalPipeline(records, batch=8))
+        tested.evaluate(weights(), pipeline.EvalPipeline(records, batch_size=8))
     assert seen == [(8, CROP, CROP, 3)]
 
 
 def test_a_network_that_is_not_finite_is_wrong_about_every_image():
     records = Records(5)
     broken = weights() * np.nan
-    rates = evaluator(records).rates(broken, pipeline.EvalPipeline(records, batch=8))
+    rates = evaluator(records).evaluate(broken, pipeline.EvalPipeline(records, batch_size=8))
     assert (rates['top1_error'], rates['top5_error'], rates['images']) == (1.0, 1.0, 5)
     assert np.isnan(rates['loss'])
 
@@ -154,14 +155,18 @@ def test_a_network_that_is_not_finite_is_wrong_about_every_image():
 def test_images_stay_where_they_are_when_views_are_cut():
     mesh, records = mesh_of((8, 1)), Records(8)
     tested = evaluator(records, mesh=mesh)
-    batch = pipeline.EvalPipeline(records, batch=8).batch(0)
-    placed = tested._placed(batch)
+    batch = pipeline.EvalPipeline(records, batch_size=8).batch(0)
+    placed = tested._to_device(batch)
     assert placed['image'].sharding.shard_shape(placed['image'].shape) == (1, SIDE, SIDE, 3)
-    text = tested._score.lower(jnp.asarray(weights()), placed, tested._mean, each=False).compile().as_text()
+    text = (
+        tested._score.lower(jnp.asarray(weights()), placed, tested._mean, with_predictions=False)
+        .compile()
+        .as_text()
+    )
     assert 'all-reduce' in text
     assert not any(word in text for word in ('all-gather', 'all-to-all', 'collective-permute'))
 
 
 def test_a_batch_that_cannot_be_shared_is_refused_with_both_numbers():
-    with pytest.raises(UserError, match=r'evaluate.batch_size is 12, .* 8 devices'):
-        evaluator(Records(3), batch=12, mesh=mesh_of((8, 1)))
+    with pytest.raises(UserError, match=r'A batch of 12 images .* 8 devices'):
+        evaluator(Records(3), batch_size=12, mesh=mesh_of((8, 1)))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.evaluate.evaluator import Evaluator
+from alexnet_jax.evaluate.evaluator import Evaluator, ViewOptions
 from alexnet_jax.evaluate.predict import find_image_files, predict_files
 
 SIDE, CROP = 8, 6
@@ -22,7 +22,7 @@ def brightest_color(parameters, images):
 @pytest.fixture
 def evaluator():
     mean = np.full((SIDE, SIDE, 3), 100, np.float32)
-    return Evaluator(brightest_color, mean, crop=CROP, views=10, batch=2)
+    return Evaluator(brightest_color, mean, ViewOptions(CROP, 10), batch_size=2)
 
 
 def write(file, color, size=(12, 10), **options):
@@ -32,7 +32,7 @@ def write(file, color, size=(12, 10), **options):
 
 
 def predict(evaluator, files, **options):
-    return list(predict_files(evaluator, np.float32(0.05), files, CLASSES, side=SIDE, **options))
+    return list(predict_files(evaluator, np.float32(0.05), files, CLASSES, image_size=SIDE, **options))
 
 
 def test_each_file_gets_its_classes_most_probable_first_in_the_order_given(tmp_path, evaluator):
@@ -40,20 +40,20 @@ def test_each_file_gets_its_classes_most_probable_first_in_the_order_given(tmp_p
     files = [write(tmp_path / f'{number}.png', color) for number, color in enumerate(colors)]
     found = predict(evaluator, files)
     assert [each.file for each in found] == files
-    assert [each.choices[0][0] for each in found] == ['green', 'red', 'blue', 'red', 'green']
+    assert [each.classes[0][0] for each in found] == ['green', 'red', 'blue', 'red', 'green']
     for each in found:
-        probabilities = [probability for _, probability in each.choices]
-        assert {name for name, _ in each.choices} == set(CLASSES)
+        probabilities = [probability for _, probability in each.classes]
+        assert {name for name, _ in each.classes} == set(CLASSES)
         assert probabilities == sorted(probabilities, reverse=True)
         assert sum(probabilities) == pytest.approx(1, rel=1e-5)
     # green is (0, 128, 0): 128 gray levels of it less the mean's 100, times 0.05
     logits = 0.05 * (np.array([0, 128, 0]) - 100)
-    assert found[0].choices[0][1] == pytest.approx(np.exp(logits[1]) / np.exp(logits).sum(), rel=1e-4)
+    assert found[0].classes[0][1] == pytest.approx(np.exp(logits[1]) / np.exp(logits).sum(), rel=1e-4)
 
 
 def test_no_more_classes_than_asked_for(tmp_path, evaluator):
-    (found,) = predict(evaluator, [write(tmp_path / 'one.png', 'red')], top=2)
-    assert len(found.choices) == 2
+    (found,) = predict(evaluator, [write(tmp_path / 'one.png', 'red')], top_k=2)
+    assert len(found.classes) == 2
 
 
 def test_what_cannot_be_read_gets_a_sentence_and_the_others_their_answer(tmp_path, evaluator):
@@ -61,10 +61,10 @@ def test_what_cannot_be_read_gets_a_sentence_and_the_others_their_answer(tmp_pat
     text, gone = tmp_path / 'text.jpg', tmp_path / 'gone.png'
     text.write_text('not an image')
     found = predict(evaluator, [good[0], str(text), str(gone), good[1]])
-    assert [bool(each.problem) for each in found] == [False, True, True, False]
-    assert found[1].choices == () and str(text) in found[1].problem
-    assert str(gone) in found[2].problem
-    assert [found[place].choices[0][0] for place in (0, 3)] == ['red', 'blue']
+    assert [bool(each.error) for each in found] == [False, True, True, False]
+    assert found[1].classes == () and str(text) in found[1].error
+    assert str(gone) in found[2].error
+    assert [found[place].classes[0][0] for place in (0, 3)] == ['red', 'blue']
 
 
 def test_photographs_are_turned_upright(tmp_path):
@@ -82,9 +82,9 @@ def test_photographs_are_turned_upright(tmp_path):
         return images[:, :2].mean(axis=(1, 2)) * parameters
 
     mean = np.zeros((SIDE, SIDE, 3), np.float32)
-    evaluator = Evaluator(upper_half, mean, crop=CROP, views=1, batch=1)
+    evaluator = Evaluator(upper_half, mean, ViewOptions(CROP), batch_size=1)
     (found,) = predict(evaluator, [str(file)])
-    assert found.choices[0][0] == 'red'
+    assert found.classes[0][0] == 'red'
 
 
 def test_a_folder_gives_the_images_in_it_and_below_sorted(tmp_path):
@@ -105,7 +105,7 @@ def test_a_file_named_outright_is_taken_whatever_its_name(tmp_path):
 def test_what_names_no_image_is_refused_by_its_name(tmp_path):
     with pytest.raises(UserError, match=r'nowhere.jpg does not exist'):
         find_image_files([str(tmp_path / 'nowhere.jpg')])
-    with pytest.raises(UserError, match='holds no images'):
+    with pytest.raises(UserError, match='has no images'):
         find_image_files([str(tmp_path)])
     with pytest.raises(UserError, match='No images were named'):
         find_image_files([])

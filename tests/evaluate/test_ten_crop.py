@@ -30,40 +30,40 @@ def test_each_of_ten_views_is_the_slice_written_by_hand(side, less, dtype):
     crop = max(1, side - less)
     images = np.random.default_rng(side).integers(0, 256, (3, side, side, 3)).astype(dtype)
     expected = [by_hand(image, crop) for image in images]
-    ten = ten_crop.views(10, side, crop)
+    ten = ten_crop.make_views(10, side, crop)
     assert len(ten) == 10
     for number, view in enumerate(ten):
-        found = ten_crop.cut(images, view, crop)
+        found = ten_crop.crop_view(images, view, crop)
         assert found.dtype == dtype
         np.testing.assert_array_equal(found, np.stack([each[number] for each in expected]))
 
 
 def test_the_one_view_is_the_center_unmirrored():
     images = np.random.default_rng(0).integers(0, 256, (2, 10, 10, 3), np.uint8)
-    (view,) = ten_crop.views(1, 10, 7)
-    np.testing.assert_array_equal(ten_crop.cut(images, view, 7), images[:, 1:8, 1:8])
+    (view,) = ten_crop.make_views(1, 10, 7)
+    np.testing.assert_array_equal(ten_crop.crop_view(images, view, 7), images[:, 1:8, 1:8])
 
 
 def test_places_of_the_paper():
-    ten = ten_crop.views(10, 256, 224)
+    ten = ten_crop.make_views(10, 256, 224)
     assert [(view.top, view.left) for view in ten[:5]] == [(0, 0), (0, 32), (16, 16), (32, 0), (32, 32)]
     assert [view.mirror for view in ten] == [False] * 5 + [True] * 5
-    assert ten_crop.views(1, 256, 224) == (ten_crop.View(16, 16, False),)
+    assert ten_crop.make_views(1, 256, 224) == (ten_crop.View(16, 16, False),)
 
 
 def test_a_traced_view_is_the_same_view():
     images = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), np.uint8)
     view = ten_crop.View(1, 2, True)
-    traced = jax.jit(lambda view: ten_crop.cut(images, view, 4))(view)
+    traced = jax.jit(lambda view: ten_crop.crop_view(images, view, 4))(view)
     np.testing.assert_array_equal(traced, images[:, 1:5, 2:6][:, :, ::-1])
 
 
 @pytest.mark.parametrize('number', [0, 2, 5, 20])
 def test_other_numbers_of_views_are_refused(number):
     with pytest.raises(UserError, match=f'not {number}'):
-        ten_crop.views(number, 8, 6)
+        ten_crop.make_views(number, 8, 6)
 
 
 def test_a_crop_larger_than_the_image_is_refused_with_both_numbers():
     with pytest.raises(UserError, match=r'227 pixels .* 224 pixels'):
-        ten_crop.views(10, 224, 227)
+        ten_crop.make_views(10, 224, 227)

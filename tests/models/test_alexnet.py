@@ -11,7 +11,8 @@ from jax import lax
 from jax.extend.core import jaxprs_in_params
 
 from alexnet_jax.models import initializers, presets
-from alexnet_jax.models.alexnet import AlexNet, dropout_masks, parameters_of, with_parameters
+from alexnet_jax.models.alexnet import AlexNet, get_parameters, sample_dropout_masks, with_parameters
+from alexnet_jax.models.overrides import ArchitectureOverrides
 
 RNG = np.random.default_rng(5)
 
@@ -19,13 +20,13 @@ RNG = np.random.default_rng(5)
 def weights_of(net):
     return {
         name: (np.asarray(each['kernel'], np.float64), np.asarray(each['bias'], np.float64))
-        for name, each in parameters_of(net).items()
+        for name, each in get_parameters(net).items()
     }
 
 
 @pytest.mark.parametrize('crop', [224, pytest.param(227, marks=pytest.mark.slow)])
 def test_the_paper_network_equals_plain_numpy(crop):
-    net = AlexNet(presets.get('paper', crop=crop), key=jax.random.key(0), initialization='he')
+    net = AlexNet(presets.get_architecture('paper', overrides=ArchitectureOverrides(crop_size=crop)), key=jax.random.key(0), initialization='he')
     images = 50 * RNG.normal(size=(1, crop, crop, 3))
     logits, _ = jax.jit(lambda x: net(x))(jnp.asarray(images, jnp.float32))
     expected = witness.alexnet(weights_of(net), images, stride=4, overhang=227 - crop)
@@ -35,12 +36,12 @@ def test_the_paper_network_equals_plain_numpy(crop):
 @pytest.mark.parametrize('plain', [True, False])
 @pytest.mark.parametrize('training', [True, False])
 def test_the_miniature_and_its_gradient_equal_plain_numpy(plain, training):
-    shape = presets.get('miniature')
+    arch = presets.get_architecture('miniature')
     with jax.enable_x64(True):
-        net = AlexNet(shape, key=jax.random.key(1), initialization='he', plain=plain)
-        parameters = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), parameters_of(net))
+        net = AlexNet(arch, key=jax.random.key(1), initialization='he', use_reference_ops=plain)
+        parameters = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), get_parameters(net))
         images, labels = 30 * RNG.normal(size=(3, 56, 56, 3)), np.array([2, 0, 9])
-        masks = dropout_masks(shape, jax.random.key(2), 3) if training else None
+        masks = sample_dropout_masks(arch, jax.random.key(2), 3) if training else None
 
         def loss(parameters):
             logits, _ = with_parameters(net, parameters)(jnp.asarray(images), masks)
@@ -75,8 +76,8 @@ def test_the_miniature_and_its_gradient_equal_plain_numpy(plain, training):
 
 
 def test_two_columns_equal_one_with_grouped_convolutions():
-    shape = presets.get('miniature')
-    net = AlexNet(shape, key=jax.random.key(4), initialization='he')
+    arch = presets.get_architecture('miniature')
+    net = AlexNet(arch, key=jax.random.key(4), initialization='he')
     images = jnp.asarray(30 * RNG.normal(size=(2, 56, 56, 3)), jnp.float32)
     np.testing.assert_allclose(
         jax.jit(lambda x: net(x)[0])(images), grouped(net, images), rtol=1e-4, atol=1e-4
@@ -123,14 +124,14 @@ def grouped(net, x):
 
 
 def test_images_of_another_size_are_an_error_with_both_sizes():
-    net = AlexNet(presets.get('miniature'), key=jax.random.key(0))
+    net = AlexNet(presets.get_architecture('miniature'), key=jax.random.key(0))
     with pytest.raises(ValueError, match=r'\(batch, 56, 56, 3\), and \(1, 64, 64, 3\) came'):
         net(jnp.zeros((1, 64, 64, 3)))
 
 
 def test_the_gradient_to_the_image_is_there_for_who_asks():
     with jax.enable_x64(True):
-        net = AlexNet(presets.get('miniature'), key=jax.random.key(0), initialization='he')
+        net = AlexNet(presets.get_architecture('miniature'), key=jax.random.key(0), initialization='he')
         images, towards = 30 * RNG.normal(size=(1, 56, 56, 3)), RNG.normal(size=(1, 56, 56, 3))
         logit = jax.jit(lambda x: net(x)[0][0, 3])
         gradient = np.asarray(jax.grad(logit)(images))
@@ -140,7 +141,7 @@ def test_the_gradient_to_the_image_is_there_for_who_asks():
 
 @functools.cache
 def drawn(initialization):
-    return parameters_of(AlexNet(presets.PAPER, key=jax.random.key(0), initialization=initialization))
+    return get_parameters(AlexNet(presets.PAPER, key=jax.random.key(0), initialization=initialization))
 
 
 @pytest.mark.parametrize(
@@ -148,23 +149,23 @@ def drawn(initialization):
     [
         (
             'paper',
-            dict.fromkeys(presets.PAPER.parameters(), 0.01),
+            dict.fromkeys(presets.PAPER.parameter_counts(), 0.01),
             dict.fromkeys(('conv2', 'conv4', 'conv5', 'fc6', 'fc7'), 1.0),
         ),
         (
             'source2012',
-            dict.fromkeys(presets.PAPER.parameters(), 0.01)
+            dict.fromkeys(presets.PAPER.parameter_counts(), 0.01)
             | dict.fromkeys(('conv3', 'conv4', 'conv5'), 0.03),
             dict.fromkeys(('conv2', 'conv4', 'conv5', 'fc6', 'fc7'), 1.0),
         ),
         (
             'caffe',
-            dict.fromkeys(presets.PAPER.parameters(), 0.01) | {'fc6': 0.005, 'fc7': 0.005},
+            dict.fromkeys(presets.PAPER.parameter_counts(), 0.01) | {'fc6': 0.005, 'fc7': 0.005},
             dict.fromkeys(('conv2', 'conv4', 'conv5', 'fc6', 'fc7'), 0.1),
         ),
         (
             'caffenet',
-            dict.fromkeys(presets.PAPER.parameters(), 0.01) | {'fc6': 0.005, 'fc7': 0.005},
+            dict.fromkeys(presets.PAPER.parameter_counts(), 0.01) | {'fc6': 0.005, 'fc7': 0.005},
             dict.fromkeys(('conv2', 'conv4', 'conv5', 'fc6', 'fc7'), 1.0),
         ),
         ('he', {'conv1': np.sqrt(2 / 363) / 60, 'conv4': np.sqrt(2 / 1728), 'fc8': np.sqrt(2 / 4096)}, {}),
@@ -212,10 +213,10 @@ def products(jaxpr):
     ],
 )
 def test_float32_is_float32_on_accelerators_forward_and_backward(monkeypatch, platform, given, expected):
-    net = AlexNet(presets.get('miniature', classes=10), key=jax.random.key(0), **given)
+    net = AlexNet(presets.get_architecture('miniature', num_classes=10), key=jax.random.key(0), **given)
     images = jnp.zeros((2, 56, 56, 3))
     monkeypatch.setattr(jax, 'default_backend', lambda: platform)
-    held = parameters_of(net)
+    held = get_parameters(net)
     program = jax.make_jaxpr(jax.grad(lambda p: with_parameters(net, p)(images)[0].sum()))(held)
     found = list(products(program.jaxpr))
     assert len(found) > 25 and set(found) == {expected}

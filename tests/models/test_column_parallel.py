@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from alexnet_jax.models import column_parallel, presets
-from alexnet_jax.models.alexnet import AlexNet, dropout_masks, parameters_of, with_parameters
+from alexnet_jax.distributed.sharding import BATCH_SPEC, param_sharding
+from alexnet_jax.models import presets
+from alexnet_jax.models.alexnet import AlexNet, get_parameters, sample_dropout_masks, with_parameters
+from alexnet_jax.models.overrides import ArchitectureOverrides
 from alexnet_jax.train import optimizer, train_step
 
 MESHES = [(1, 1), (1, 2), (2, 2), (4, 2), (8, 1), (2, 1)]
@@ -25,8 +27,8 @@ def mesh_of(shape):
 
 @functools.cache
 def network(classes=10, plain=False):
-    shape = presets.get('miniature', classes=classes)
-    return AlexNet(shape, key=jax.random.key(3), initialization='he', plain=plain)
+    arch = presets.get_architecture('miniature', num_classes=classes)
+    return AlexNet(arch, key=jax.random.key(3), initialization='he', use_reference_ops=plain)
 
 
 def images(crop=56):
@@ -37,7 +39,7 @@ def images(crop=56):
 def loss_and_gradients(classes, parameters, x, mesh):
     net = network(classes)
     labels = jnp.arange(BATCH) % classes
-    masks = dropout_masks(net.architecture, jax.random.key(7), BATCH)
+    masks = sample_dropout_masks(net.arch, jax.random.key(7), BATCH)
 
     def loss(parameters):
         logits, _ = with_parameters(net, parameters)(x, masks, mesh)
@@ -50,7 +52,7 @@ def loss_and_gradients(classes, parameters, x, mesh):
 @pytest.mark.parametrize('classes', [10, 5])  # 5 do not share evenly between two columns
 @pytest.mark.parametrize('shape', MESHES)
 def test_every_mesh_gives_the_loss_gradients_and_masks_of_one_device(shape, classes):
-    parameters = parameters_of(network(classes))
+    parameters = get_parameters(network(classes))
     loss, gradients, masks = jax.device_get(loss_and_gradients(classes, parameters, images(), None))
     on_mesh, gradients_on_mesh, masks_on_mesh = jax.device_get(
         loss_and_gradients(classes, parameters, images(), mesh_of(shape))
@@ -69,8 +71,8 @@ def test_every_mesh_gives_the_loss_gradients_and_masks_of_one_device(shape, clas
 def test_every_network_of_two_columns_is_the_same_on_a_mesh(name):
     """Small crops, which leave each layer its kernels: fc6 alone is smaller."""
     crop = {'miniature': 56}.get(name, 67)
-    net = AlexNet(presets.get(name, classes=10, crop=crop), key=jax.random.key(3), initialization='he')
-    parameters, x, labels = parameters_of(net), images(crop)[:4], jnp.arange(4)
+    net = AlexNet(presets.get_architecture(name, num_classes=10, overrides=ArchitectureOverrides(crop_size=crop)), key=jax.random.key(3), initialization='he')
+    parameters, x, labels = get_parameters(net), images(crop)[:4], jnp.arange(4)
 
     @functools.partial(jax.jit, static_argnums=1)
     def loss_and_gradients(parameters, mesh):
@@ -93,8 +95,8 @@ def test_named_points_come_out_of_a_mesh_as_from_one_device():
     net = network()
     logits, points = jax.jit(lambda x: net(x))(images())
     on_mesh, points_on_mesh = jax.jit(lambda x: net(x, mesh=mesh_of((4, 2))))(images())
-    assert points.keys() == net.architecture.points().keys()
-    for name, shape in net.architecture.points().items():
+    assert points.keys() == net.arch.activation_shapes().keys()
+    for name, shape in net.arch.activation_shapes().items():
         assert points[name].shape == points_on_mesh[name].shape == (BATCH, *shape)
         np.testing.assert_allclose(points_on_mesh[name], points[name], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(on_mesh, logits, rtol=1e-4, atol=1e-4)
@@ -157,11 +159,11 @@ def arranged(sizes, order):
 
 
 def forward_program(net, mesh, batch):
-    crop = net.architecture.crop
+    crop = net.arch.crop_size
     x = jax.ShapeDtypeStruct(
-        (batch, crop, crop, 3), jnp.float32, sharding=NamedSharding(mesh, column_parallel.IMAGES)
+        (batch, crop, crop, 3), jnp.float32, sharding=NamedSharding(mesh, BATCH_SPEC)
     )
-    parameters = abstract(parameters_of(net), column_parallel.weights_sharding(mesh))
+    parameters = abstract(get_parameters(net), param_sharding(mesh))
     forward = jax.jit(lambda parameters, x: with_parameters(net, parameters)(x, mesh=mesh)[0])
     return forward.lower(parameters, x).compile().as_text()
 
@@ -181,7 +183,7 @@ def test_the_papers_forward_pass_moves_30336_numbers_per_image_and_direction_and
     found = crossings(forward_program(paper(), mesh_of(shape), per_device * shape[0]), shape)
     # A gather's result holds both columns' numbers: half of it came from the other column.
     assert sorted(numbers // 2 // per_device for kind, numbers, axes in found if axes == 'column') == sorted(
-        presets.PAPER.exchanged().values()
+        presets.PAPER.numbers_exchanged().values()
     )
     assert {kind for kind, _, axes in found if axes == 'column'} == {'all-gather'}
     assert [each for each in found if each[2] not in ('column', None)] == []
@@ -198,10 +200,10 @@ def test_the_papers_forward_pass_moves_30336_numbers_per_image_and_direction_and
 )
 def test_another_architecture_moves_what_its_layers_say(preset, exchange):
     crop = 56 if preset == 'miniature' else 67
-    net = AlexNet(presets.get(preset, crop=crop, exchange=exchange), key=jax.random.key(0))
+    net = AlexNet(presets.get_architecture(preset, overrides=ArchitectureOverrides(crop_size=crop, exchange_layers=exchange)), key=jax.random.key(0))
     found = crossings(forward_program(net, mesh_of((2, 2)), 4), (2, 2))
     moved = [numbers // 2 // 2 for kind, numbers, axes in found if axes == 'column']
-    assert sorted(moved) == sorted(net.architecture.exchanged().values())
+    assert sorted(moved) == sorted(net.arch.numbers_exchanged().values())
     assert {kind for kind, _, axes in found if axes} <= {'all-gather'}
 
 
@@ -210,7 +212,7 @@ def test_the_papers_train_step_mirrors_them_and_reduces_gradients_over_data_alon
     net, mesh, per_device = paper(), mesh_of(shape), 2
     text = train_program(net, mesh, per_device * shape[0])
     found = [each for each in crossings(text, shape) if each[2]]
-    exchanged = presets.PAPER.exchanged()
+    exchanged = presets.PAPER.numbers_exchanged()
     gathered = [n // 2 // per_device for kind, n, axes in found if (kind, axes) == ('all-gather', 'column')]
     scattered = [n // per_device for kind, n, axes in found if (kind, axes) == ('reduce-scatter', 'column')]
     assert sorted(gathered) == sorted(scattered) == sorted(exchanged.values())
@@ -225,8 +227,8 @@ def test_the_papers_train_step_mirrors_them_and_reduces_gradients_over_data_alon
 
 
 def train_program(net, mesh, batch):
-    rule = optimizer.paper_sgd(tuple(net.architecture.parameters()), momentum=0.9, weight_decay=5e-4)
-    crop = net.architecture.crop
+    rule = optimizer.paper_sgd(tuple(net.arch.parameter_counts()), momentum=0.9, weight_decay=5e-4)
+    crop = net.arch.crop_size
     mean = np.zeros((crop + 32, crop + 32, 3), np.float32)
     made = train_step.make_train_step(net, rule, mesh, mean=mean, key=jax.random.key(1))
     over_data = NamedSharding(mesh, PartitionSpec('data'))
@@ -238,13 +240,13 @@ def train_program(net, mesh, batch):
         'left': ((), jnp.int32),
         'mirror': ((), jnp.bool_),
         'lighting': ((3,), jnp.float32),
-        'real': ((), jnp.bool_),
+        'valid': ((), jnp.bool_),
     }
     examples = {
         name: jax.ShapeDtypeStruct((batch, *shape), dtype, sharding=over_data)
         for name, (shape, dtype) in fields.items()
     }
-    parameters = abstract(parameters_of(net), column_parallel.weights_sharding(mesh))
+    parameters = abstract(get_parameters(net), param_sharding(mesh))
     state = train_step.TrainState(parameters, {'velocity': parameters})
-    rates = np.zeros((len(net.architecture.parameters()), 2), np.float32)
+    rates = np.zeros((len(net.arch.parameter_counts()), 2), np.float32)
     return made.lower(state, examples, rates, np.uint32(0)).compile().as_text()

@@ -27,7 +27,7 @@ def both(function, reference, x, **settings):
 def test_pooling_gives_ties_to_the_first_as_xla_does(shape, edges, levels):
     x = jax.random.randint(jax.random.key(0), shape, 0, levels).astype(jnp.float32)
     (value, gradient), (plain, reference) = both(
-        max_pooling.max_pooling, layers.max_pooling, x, window=3, stride=2, edges=edges
+        max_pooling.max_pooling, layers.max_pooling, x, window=3, stride=2, padding=edges
     )
     np.testing.assert_array_equal(value, plain)
     np.testing.assert_allclose(gradient, reference, rtol=0, atol=2e-6)
@@ -36,7 +36,7 @@ def test_pooling_gives_ties_to_the_first_as_xla_does(shape, edges, levels):
 def test_pooling_of_relu_zeros_sends_each_gradient_to_one_place():
     x = jnp.zeros((1, 5, 5, 1))
     (_, gradient), (_, reference) = both(
-        max_pooling.max_pooling, layers.max_pooling, x, window=3, stride=2, edges=((0, 0), (0, 0))
+        max_pooling.max_pooling, layers.max_pooling, x, window=3, stride=2, padding=((0, 0), (0, 0))
     )
     np.testing.assert_array_equal(gradient, reference)
     assert np.count_nonzero(gradient) == 4
@@ -78,9 +78,9 @@ def test_normalization_of_zeros_and_nan():
 
 
 def test_plain_is_a_switch_and_other_platforms_are_plain_until_measured():
-    assert custom_vjp.chosen('cpu', plain=True) == custom_vjp.PLAIN
-    assert custom_vjp.chosen('cpu') != custom_vjp.PLAIN
-    assert custom_vjp.chosen('tpu') == custom_vjp.PLAIN
+    assert custom_vjp.select_ops('cpu', use_reference=True) == custom_vjp.REFERENCE_OPS
+    assert custom_vjp.select_ops('cpu') != custom_vjp.REFERENCE_OPS
+    assert custom_vjp.select_ops('tpu') == custom_vjp.REFERENCE_OPS
 
 
 def test_the_plain_formulation_has_second_derivatives():

@@ -10,8 +10,8 @@ import witness
 
 from alexnet_jax.models import custom_vjp, layers
 
-PLATFORMS = {'plain': custom_vjp.PLAIN} | {
-    platform: custom_vjp.chosen(platform) for platform in custom_vjp.WINS
+PLATFORMS = {'plain': custom_vjp.REFERENCE_OPS} | {
+    platform: custom_vjp.select_ops(platform) for platform in custom_vjp.FAST_OPS
 }
 few = hypothesis.settings(max_examples=6, deadline=None)
 
@@ -50,7 +50,7 @@ def test_convolution(size, kernel, stride, pad, overhang):
     arrays = rng.normal(size=(2, size, size, 3)), rng.normal(size=(kernel, kernel, 3, 4)), rng.normal(size=4)
     edges = ((pad, pad + overhang),) * 2
     check(
-        lambda x, w, b: layers.convolution(x, w, b, stride=stride, edges=edges),
+        lambda x, w, b: layers.conv(x, w, b, stride=stride, padding=edges),
         lambda x, w, b: witness.correlate(x, w, b, stride, pad, pad + overhang),
         *arrays,
     )
@@ -92,7 +92,7 @@ def test_max_pooling(platform, size, window, skip):
     edges = ((0, overhang),) * 2
     pooling = PLATFORMS[platform]['max_pooling']
     check(
-        lambda x: pooling(x, window=window, stride=stride, edges=edges),
+        lambda x: pooling(x, window=window, stride=stride, padding=edges),
         lambda x: witness.pool(x, window, stride, overhang),
         x,
     )
@@ -115,7 +115,7 @@ def test_average_pooling_counts_what_lies_inside(size, window, skip, ceil):
         means = [x[:, i : i + window, j : j + window].mean((1, 2)) for i, j in starts]
         return np.stack(means, axis=1).reshape(len(x), high, wide, -1)
 
-    check(lambda x: layers.average_pooling(x, window=window, stride=stride, edges=edges), reference, x)
+    check(lambda x: layers.average_pooling(x, window=window, stride=stride, padding=edges), reference, x)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_relu_is_flat_at_zero():
 def test_max_pooling_may_leave_out_pixels_that_no_window_reaches(platform):
     x = np.random.default_rng(0).permutation(2 * 8 * 8 * 3).reshape(2, 8, 8, 3) / 7.0
     check(
-        lambda x: PLATFORMS[platform]['max_pooling'](x, window=3, stride=2, edges=((0, 0), (0, 0))),
+        lambda x: PLATFORMS[platform]['max_pooling'](x, window=3, stride=2, padding=((0, 0), (0, 0))),
         lambda x: witness.pool(x, 3, 2),
         x,
     )
@@ -149,7 +149,7 @@ def test_max_pooling_may_leave_out_pixels_that_no_window_reaches(platform):
 
 def test_dropout_keeps_the_papers_scaling():
     x, mask = jnp.arange(6.0).reshape(2, 3), jnp.array([[True, False, True], [False, True, True]])
-    np.testing.assert_array_equal(layers.dropout(x, mask, keep=0.5, inverted=False), [[0, 0, 2], [0, 4, 5]])
-    np.testing.assert_array_equal(layers.dropout(x, None, keep=0.5, inverted=False), x / 2)
-    np.testing.assert_array_equal(layers.dropout(x, mask, keep=0.5, inverted=True), [[0, 0, 4], [0, 8, 10]])
-    np.testing.assert_array_equal(layers.dropout(x, None, keep=0.5, inverted=True), x)
+    np.testing.assert_array_equal(layers.dropout(x, mask, keep_prob=0.5, inverted=False), [[0, 0, 2], [0, 4, 5]])
+    np.testing.assert_array_equal(layers.dropout(x, None, keep_prob=0.5, inverted=False), x / 2)
+    np.testing.assert_array_equal(layers.dropout(x, mask, keep_prob=0.5, inverted=True), [[0, 0, 4], [0, 8, 10]])
+    np.testing.assert_array_equal(layers.dropout(x, None, keep_prob=0.5, inverted=True), x)

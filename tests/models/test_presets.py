@@ -11,8 +11,9 @@ import witness
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.models import layers, overrides, presets
-from alexnet_jax.models.alexnet import AlexNet, dropout_masks, parameters_of
+from alexnet_jax.models.alexnet import AlexNet, get_parameters, sample_dropout_masks
 from alexnet_jax.models.architecture import Activation, Dropout, Pooling, ResponseNormalization
+from alexnet_jax.models.overrides import ArchitectureOverrides
 
 PARAMETERS = {
     'paper': 60_965_224,
@@ -47,34 +48,34 @@ def test_every_network_is_counted_here():
 
 @pytest.mark.parametrize('name', PARAMETERS)
 def test_its_parameters_are_as_many_as_its_source_implies(name):
-    network = presets.get(name)
-    assert network.name == name and sum(network.parameters().values()) == PARAMETERS[name]
-    held = jax.eval_shape(lambda: parameters_of(AlexNet(network, key=jax.random.key(0))))
+    network = presets.get_architecture(name)
+    assert network.name == name and sum(network.parameter_counts().values()) == PARAMETERS[name]
+    held = jax.eval_shape(lambda: get_parameters(AlexNet(network, key=jax.random.key(0))))
     assert sum(array.size for array in jax.tree.leaves(held)) == PARAMETERS[name]
 
 
 @pytest.mark.parametrize('name', MULTIPLY_ADDS)
 def test_its_multiply_adds_are_those_of_its_shapes(name):
-    assert sum(presets.get(name).multiply_adds().values()) == MULTIPLY_ADDS[name]
+    assert sum(presets.get_architecture(name).macs().values()) == MULTIPLY_ADDS[name]
 
 
 @pytest.mark.parametrize('name', PARAMETERS)
 def test_it_states_its_crops_and_they_give_the_same_shapes(name):
-    network = presets.get(name)
-    assert (network.crop, *network.other_crops) == CROPS.get(name, (224, 227))
-    for crop in network.other_crops:
-        assert presets.get(name, crop=crop).points() == network.points()
+    network = presets.get_architecture(name)
+    assert (network.crop_size, *network.equivalent_crops) == CROPS.get(name, (224, 227))
+    for crop in network.equivalent_crops:
+        assert presets.get_architecture(name, overrides=ArchitectureOverrides(crop_size=crop)).activation_shapes() == network.activation_shapes()
 
 
 @pytest.mark.parametrize('name', PARAMETERS)
 def test_it_exchanges_what_its_layers_see(name):
-    assert presets.get(name).exchanged() == EXCHANGED.get(name, {})
-    assert presets.get(name).columns == (2 if name in EXCHANGED else 1)
+    assert presets.get_architecture(name).numbers_exchanged() == EXCHANGED.get(name, {})
+    assert presets.get_architecture(name).columns == (2 if name in EXCHANGED else 1)
 
 
 @pytest.mark.parametrize('name', [name for name in PARAMETERS if name != 'miniature'])
 def test_its_maps_shrink_as_the_papers(name):
-    points = presets.get(name).points()
+    points = presets.get_architecture(name).activation_shapes()
     sides = {point: points[point][:2] for point in ('conv1', 'pool1', 'conv2', 'pool2', 'conv5', 'pool5')}
     assert sides == {
         'conv1': (55, 55),
@@ -111,8 +112,8 @@ def test_the_order_of_the_layers_is_that_of_each_source():
 
 def test_caffe_normalizes_with_k_1_and_a_divided_alpha_and_the_paper_with_k_2_and_a_whole_one():
     for name, k, divided in (('caffe', 1.0, True), ('caffenet', 1.0, True), ('paper', 2.0, False)):
-        norms = [layer for layer in presets.get(name).layers if isinstance(layer, ResponseNormalization)]
-        assert [(norm.k, norm.n, norm.alpha, norm.beta, norm.divided) for norm in norms] == [
+        norms = [layer for layer in presets.get_architecture(name).layers if isinstance(layer, ResponseNormalization)]
+        assert [(norm.k, norm.n, norm.alpha, norm.beta, norm.alpha_over_n) for norm in norms] == [
             (k, 5, 1e-4, 0.75, divided)
         ] * 2
 
@@ -137,12 +138,12 @@ CHAINS = {
 @pytest.mark.parametrize('name', CHAINS)
 def test_networks_of_one_column_equal_plain_numpy(name):
     network = AlexNet(
-        presets.get(name, classes=20, crop=67, dropout='none'), key=jax.random.key(0), initialization='he'
+        presets.get_architecture(name, num_classes=20, overrides=ArchitectureOverrides(crop_size=67, dropout='none')), key=jax.random.key(0), initialization='he'
     )
     images = 50 * np.random.default_rng(0).normal(size=(2, 67, 67, 3))
     weights = {
         layer: (np.asarray(parts['kernel'], np.float64), np.asarray(parts['bias'], np.float64))
-        for layer, parts in parameters_of(network).items()
+        for layer, parts in get_parameters(network).items()
     }
     expected = witness.chain(weights, images, CHAINS[name])
     logits, _ = jax.jit(lambda x: network(x))(jnp.asarray(images, jnp.float32))
@@ -156,7 +157,7 @@ def test_networks_of_one_column_equal_plain_numpy(name):
     'exchange', [(), ('fc8',), ('conv4', 'fc6', 'fc7', 'fc8'), ('conv2', 'conv3', 'conv5')]
 )
 def test_the_layers_that_exchange_may_be_chosen_and_their_numbers_follow(exchange):
-    network = presets.get('paper', exchange=exchange)
+    network = presets.get_architecture('paper', overrides=ArchitectureOverrides(exchange_layers=exchange))
     inputs = {
         'conv2': 27 * 27 * 48,
         'conv3': 13 * 13 * 128,
@@ -166,7 +167,7 @@ def test_the_layers_that_exchange_may_be_chosen_and_their_numbers_follow(exchang
         'fc7': 2048,
         'fc8': 2048,
     }
-    assert network.exchanged() == {layer: inputs[layer] for layer in exchange}
+    assert network.numbers_exchanged() == {layer: inputs[layer] for layer in exchange}
     kernels = network.kernel_shapes()
     for layer, numbers in inputs.items():
         maps = 27 * 27 if layer == 'conv2' else 13 * 13
@@ -176,13 +177,13 @@ def test_the_layers_that_exchange_may_be_chosen_and_their_numbers_follow(exchang
 
 def test_run_150_of_the_2012_source_speaks_between_columns_at_the_last_layer_alone():
     # facts of run 150: without exchange, with 160 maps in conv2 and 4096 units in fc6 a column
-    kept = presets.get('paper', exchange=('fc8',))
+    kept = presets.get_architecture('paper', overrides=ArchitectureOverrides(exchange_layers=('fc8',)))
     sizes = {'conv2': {'maps': 320}, 'fc6': {'units': 8192}}
     wide = tuple(
         dataclasses.replace(layer, **sizes[layer.name]) if layer.name in sizes else layer
         for layer in kept.layers
     )
-    assert sum(dataclasses.replace(kept, layers=wide).parameters().values()) == RUN_150
+    assert sum(dataclasses.replace(kept, layers=wide).parameter_counts().values()) == RUN_150
 
 
 RUN_150 = 60_714_408
@@ -198,20 +199,20 @@ RUN_150 = 60_714_408
 )
 def test_an_exchange_that_cannot_be_is_refused(preset, exchange, sentence):
     with pytest.raises(UserError, match=sentence):
-        presets.get(preset, exchange=exchange)
+        presets.get_architecture(preset, overrides=ArchitectureOverrides(exchange_layers=exchange))
 
 
 @pytest.mark.parametrize('function', overrides.ACTIVATIONS)
 def test_another_function_replaces_every_relu_and_is_named_for_itself(function):
-    network = presets.get('six_convolutions', activation=function)
+    network = presets.get_architecture('six_convolutions', overrides=ArchitectureOverrides(activation=function))
     found = [layer for layer in network.layers if isinstance(layer, Activation)]
     assert {layer.function for layer in found} == {function} and len(found) == 8
     assert [layer.name for layer in found][0] == f'{function}1'
-    assert f'{function}_conv6' in network.points() and function in layers.ACTIVATIONS
+    assert f'{function}_conv6' in network.activation_shapes() and function in layers.ACTIVATIONS
 
 
 def test_pooling_alpha_and_dropout_change_where_they_are_asked_to():
-    network = presets.get('paper', pooling='average', alpha_over_n='true', dropout='inverted')
+    network = presets.get_architecture('paper', overrides=ArchitectureOverrides(pooling='average', alpha_over_n='true', dropout='inverted'))
     for record, field, value in (
         (Pooling, 'kind', 'average'),
         (ResponseNormalization, 'divided', True),
@@ -219,29 +220,29 @@ def test_pooling_alpha_and_dropout_change_where_they_are_asked_to():
     ):
         assert {getattr(layer, field) for layer in network.layers if isinstance(layer, record)} == {value}
     assert (
-        presets.get('caffe', pooling='max', alpha_over_n='false', dropout='paper').points()
-        == presets.CAFFE.points()
+        presets.get_architecture('caffe', overrides=ArchitectureOverrides(pooling='max', alpha_over_n='false', dropout='paper')).activation_shapes()
+        == presets.CAFFE.activation_shapes()
     )
-    assert presets.get('paper', dropout='none').layers == tuple(
+    assert presets.get_architecture('paper', overrides=ArchitectureOverrides(dropout='none')).layers == tuple(
         layer for layer in presets.PAPER.layers if not isinstance(layer, Dropout)
     )
 
 
 def test_dropout_moves_before_its_layers_and_back():
-    before = presets.get('paper', dropout_position='before')
+    before = presets.get_architecture('paper', overrides=ArchitectureOverrides(dropout_position='before'))
     assert names(before).endswith('pool5 drop5 fc6 relu6 drop6 fc7 relu7 fc8')
-    behind = presets.get('torchvision', dropout_position='after')
+    behind = presets.get_architecture('torchvision', overrides=ArchitectureOverrides(dropout_position='after'))
     assert names(behind).endswith('pool5 fc6 relu6 drop6 fc7 relu7 drop7 fc8')
-    assert presets.get('torchvision', dropout_position='before') == presets.TORCHVISION
-    assert presets.get('paper', dropout_position='after') == presets.PAPER
-    assert presets.get('paper', dropout='none', dropout_position='before') == presets.get(
-        'paper', dropout='none'
+    assert presets.get_architecture('torchvision', overrides=ArchitectureOverrides(dropout_position='before')) == presets.TORCHVISION
+    assert presets.get_architecture('paper', overrides=ArchitectureOverrides(dropout_position='after')) == presets.PAPER
+    assert presets.get_architecture('paper', overrides=ArchitectureOverrides(dropout='none', dropout_position='before')) == presets.get_architecture(
+        'paper', overrides=ArchitectureOverrides(dropout='none')
     )
 
 
 def test_dropout_before_fc6_falls_on_maps():
-    shape = presets.get('torchvision')
-    masks = jax.eval_shape(functools.partial(dropout_masks, shape, batch=4), jax.random.key(0))
+    arch = presets.get_architecture('torchvision')
+    masks = jax.eval_shape(functools.partial(sample_dropout_masks, arch, batch=4), jax.random.key(0))
     assert {name: mask.shape for name, mask in masks.items()} == {
         'drop5': (1, 4, 6, 6, 256),
         'drop6': (1, 4, 4096),
@@ -250,26 +251,21 @@ def test_dropout_before_fc6_falls_on_maps():
 
 def test_a_crop_that_does_not_fit_is_told_the_networks_own():
     with pytest.raises(UserError, match='give another crop. Those of caffe are 227'):
-        presets.get('caffe', crop=224)
+        presets.get_architecture('caffe', overrides=ArchitectureOverrides(crop_size=224))
     with pytest.raises(UserError, match='Those of one_gpu are 224 and 227'):
-        presets.get('one_gpu', crop=225)
+        presets.get_architecture('one_gpu', overrides=ArchitectureOverrides(crop_size=225))
 
 
 def test_departures_compute():
     """tanh, averages, another exchange and dropout before fc6 through one training pass, finite and in range."""
-    shape = presets.get(
+    arch = presets.get_architecture(
         'miniature',
-        exchange=('conv4', 'fc8'),
-        activation='abs_tanh',
-        pooling='average',
-        alpha_over_n='true',
-        dropout='inverted',
-        dropout_position='before',
+        overrides=ArchitectureOverrides(exchange_layers=('conv4', 'fc8'), activation='abs_tanh', pooling='average', alpha_over_n='true', dropout='inverted', dropout_position='before'),
     )
-    network = AlexNet(shape, key=jax.random.key(0), initialization='he')
+    network = AlexNet(arch, key=jax.random.key(0), initialization='he')
     images = jnp.asarray(40 * np.random.default_rng(1).normal(size=(2, 56, 56, 3)), jnp.float32)
-    logits, points = jax.jit(lambda x: network(x, dropout_masks(shape, jax.random.key(1), 2)))(images)
-    assert {name: point.shape[1:] for name, point in points.items()} == shape.points()
+    logits, points = jax.jit(lambda x: network(x, sample_dropout_masks(arch, jax.random.key(1), 2)))(images)
+    assert {name: point.shape[1:] for name, point in points.items()} == arch.activation_shapes()
     assert (
         np.all(np.isfinite(logits)) and np.all(points['abs_tanh7'] >= 0) and np.all(points['abs_tanh7'] <= 1)
     )

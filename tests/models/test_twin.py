@@ -7,7 +7,8 @@ import pytest
 
 from alexnet_jax.distributed.mesh import make_mesh
 from alexnet_jax.models import presets
-from alexnet_jax.models.alexnet import AlexNet, parameters_of
+from alexnet_jax.models.alexnet import AlexNet, get_parameters
+from alexnet_jax.models.overrides import ArchitectureOverrides
 from alexnet_jax.train import optimizer, schedule, train_step
 
 pytest.importorskip('torch', reason='PyTorch is not there: pip install -r requirements-torch.txt')
@@ -36,18 +37,18 @@ class Ours:
     """The package's own step of a preset, without dropout, on batches of whole images."""
 
     def __init__(self, preset, *, initialization, classes, momentum=0.9, decay=5e-4):
-        self.shape = presets.get(preset, classes=classes, dropout='none')
-        self.layers = tuple(self.shape.parameters())
-        network = AlexNet(self.shape, key=jax.random.key(0), initialization=initialization)
-        mesh = make_mesh((1, 1), columns=self.shape.columns)
+        self.arch = presets.get_architecture(preset, num_classes=classes, overrides=ArchitectureOverrides(dropout='none'))
+        self.layers = tuple(self.arch.parameter_counts())
+        network = AlexNet(self.arch, key=jax.random.key(0), initialization=initialization)
+        mesh = make_mesh((1, 1), columns=self.arch.columns)
         rule = optimizer.paper_sgd(self.layers, momentum=momentum, weight_decay=decay)
-        mean = np.full((self.shape.crop, self.shape.crop, 3), MEAN, np.float32)
+        mean = np.full((self.arch.crop_size, self.arch.crop_size, 3), MEAN, np.float32)
         self._step = train_step.make_train_step(network, rule, mesh, mean=mean, key=jax.random.key(1))
         self._state = train_step.init_train_state(network, rule, mesh)
-        self.first = self._weights(parameters_of(network))
+        self.first = self._weights(get_parameters(network))
 
     def _weights(self, parameters):
-        return twin.parameters_of(jax.device_get(parameters), self.shape.points()['pool5'][-1])
+        return twin.parameters_of(jax.device_get(parameters), self.arch.activation_shapes()['pool5'][-1])
 
     def weights(self):
         """As PyTorch names and lays them out."""
@@ -61,7 +62,7 @@ class Ours:
             'label': labels,
             'mirror': np.zeros(BATCH, bool),
             'lighting': np.zeros((BATCH, 3), np.float32),
-            'real': np.ones(BATCH, bool),
+            'valid': np.ones(BATCH, bool),
         }
         placed = {name: jnp.asarray(array) for name, array in batch.items()}
         rates = schedule.layer_learning_rates(self.layers, rate, factors)
@@ -77,7 +78,7 @@ def both(preset, *, initialization, rate, classes, steps):
     rule = twin.PaperSGD(other, momentum=0.9, decay=5e-4)
     factors = {'conv1': 1e-3} if initialization in ('he', 'torch') else {}
     losses = []
-    for number, (images, labels) in enumerate(photographs(ours.shape.crop, classes, steps)):
+    for number, (images, labels) in enumerate(photographs(ours.arch.crop_size, classes, steps)):
         now = rate if number < 0.8 * steps else rate / 10
         found = ours.train(images, labels, now, factors, number)
         expected = twin.train_step(
@@ -125,7 +126,7 @@ def test_ten_steps_of_the_miniature_are_those_of_pytorch():
 def test_the_first_gradients_of_a_whole_network_are_those_of_pytorch_in_float64(preset):
     """Before rounding decides the first maximum or the first ReLU differently, which fifty steps can not avoid."""
     ours = Ours(preset, initialization='torch', classes=1000, momentum=0.0, decay=0.0)
-    images, labels = next(photographs(ours.shape.crop, 1000, 1))
+    images, labels = next(photographs(ours.arch.crop_size, 1000, 1))
     rate = 2.0**30  # beside such a step the weights before it vanish: what is left is the gradient
     ours.train(images, labels, rate, {}, 0)
     found = {name: (ours.first[name] - array) / rate for name, array in ours.weights().items()}

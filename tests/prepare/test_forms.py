@@ -8,6 +8,7 @@ import pytest
 from archives import CLASSES
 
 from alexnet_jax.data import dataset, image_io
+from alexnet_jax.data.encoding import EncodingSpec
 from alexnet_jax.prepare import builder, sources
 
 SIDE = 16
@@ -39,7 +40,7 @@ def opened(form, root, found=None, **options):
 
 
 def prepared(source, directory, **options):
-    builder.prepare_dataset(source, directory, side=SIDE, encoding='jpeg', progress=False, **options)
+    builder.prepare_dataset(source, directory, EncodingSpec(SIDE), progress=False, **options)
     return dataset.open_dataset(directory)
 
 
@@ -61,8 +62,8 @@ def expected(tmp_path_factory):
 def test_the_records_are_the_images_by_their_stems_in_the_order_of_the_ids(expected):
     data, _ = expected
     found = archives.images()
-    assert data.classes == tuple(sorted(CLASSES)) and data.words == tuple(
-        CLASSES[name] for name in data.classes
+    assert data.class_names == tuple(sorted(CLASSES)) and data.class_descriptions == tuple(
+        CLASSES[name] for name in data.class_names
     )
     records = {split: [data.split(split)[n] for n in range(count)] for split, count in data.counts.items()}
     # What ILSVRC calls validation is tested on, and a part of the training images steers.
@@ -70,7 +71,7 @@ def test_the_records_are_the_images_by_their_stems_in_the_order_of_the_ids(expec
     for of_split, ours in ((found['train'], ('train', 'validation')), (found['validation'], ('test',))):
         told = dict(list(of_split))
         for image, label, name in (record for split in ours for record in records[split]):
-            assert data.classes[label] == told[name]
+            assert data.class_names[label] == told[name]
             square = image_io.resize_and_crop(image_io.decode_image(of_split[name, told[name]], name=name), SIDE)
             np.testing.assert_array_equal(image, image_io.decode_image(image_io.encode_jpeg(square, 95)))
     for of_split in records.values():
@@ -85,10 +86,10 @@ def test_every_form_gives_the_same_bytes(form, workers, expected, tmp_path):
     data = prepared(opened(form, tmp_path / 'archives'), tmp_path / 'dataset', workers=workers)
     reference, bytes_of_shards = expected
     assert shards(tmp_path / 'dataset') == bytes_of_shards
-    assert data.classes == reference.classes and data.counts == reference.counts
-    for name in ('mean', 'covariance', 'eigenvectors'):
-        np.testing.assert_array_equal(getattr(data, name), getattr(reference, name))
-    assert dataset.verify(tmp_path / 'dataset') == []
+    assert data.class_names == reference.class_names and data.counts == reference.counts
+    for found, wanted in zip((data.mean, *data.pca_basis), (reference.mean, *reference.pca_basis), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert not any(dataset.find_problems(tmp_path / 'dataset').values())
     report = json.loads((tmp_path / 'dataset' / 'report.json').read_text())
     assert {word: found['images'] for word, found in report['odd'].items()} == {
         'grey': 1, 'CMYK': 1, 'gzip-compressed': 1, 'orientation ignored': 1

@@ -66,7 +66,7 @@ WNID, OTHER = 'n01443537', 'n01440764'
 def small_challenges(monkeypatch):
     """Challenges of three classes, four training images of each."""
     for challenge, held in (('ILSVRC-2012', {}), ('ILSVRC-2010', {'test': 6})):
-        expected = expected_counts.Expected({'train': 12, 'validation': 6, **held}, 3, 4, 4)
+        expected = expected_counts.ExpectedCounts({'train': 12, 'validation': 6, **held}, 3, 4, 4)
         monkeypatch.setitem(expected_counts.OFFICIAL, challenge, expected)
 
 
@@ -189,7 +189,7 @@ def test_a_hostile_archive_in_an_archive_is_refused(form, bad, tmp_path):
 
 @pytest.mark.parametrize('form', [form for form in ARCHIVES if any('gz' in file for file in ARCHIVES[form])])
 def test_a_packed_archive_that_would_fill_the_disk_is_refused(form, tmp_path, monkeypatch):
-    monkeypatch.setattr(tar, 'ALWAYS', 2**20)
+    monkeypatch.setattr(tar, 'MIN_UNPACKED_LIMIT', 2**20)
     kind, path = built(form, tmp_path / 'images')
     file = next(file for file in ARCHIVES[form] if 'gz' in file)
     bomb = added(gzip.decompress((tmp_path / 'images' / file).read_bytes()), member('zeros', bytes(2**24)))

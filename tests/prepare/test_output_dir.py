@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from alexnet_jax.data.encoding import EncodingSpec
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import builder, output_dir, sources
 
@@ -17,7 +18,7 @@ def with_free(monkeypatch, free):
 
 @pytest.mark.parametrize('twice', [False, True])
 def test_room_for_so_many_images_is_asked_for(twice, tmp_path, monkeypatch):
-    needed = 1000 * (3 * 64**2 + 700) * (2 if twice else 1) + output_dir.MARGIN
+    needed = 1000 * (3 * 64**2 + 700) * (2 if twice else 1) + output_dir.MARGIN_BYTES
     with_free(monkeypatch, needed)
     output_dir.require_space_for_dataset(tmp_path / 'd', 1000, 64, 'raw', 0, twice=twice)
     with_free(monkeypatch, needed - 1)
@@ -27,7 +28,7 @@ def test_room_for_so_many_images_is_asked_for(twice, tmp_path, monkeypatch):
 
 def test_what_lies_there_already_counts(tmp_path, monkeypatch):
     (tmp_path / 'x-train.array_record-00000-of-00001').write_bytes(bytes(10**6))
-    with_free(monkeypatch, 1000 * (3 * 64**2 + 700) + output_dir.MARGIN - 10**6)
+    with_free(monkeypatch, 1000 * (3 * 64**2 + 700) + output_dir.MARGIN_BYTES - 10**6)
     output_dir.require_space_for_dataset(tmp_path, 1000, 64, 'raw', 0, twice=False)
 
 
@@ -35,5 +36,5 @@ def test_a_disk_without_room_is_refused_and_nothing_is_written(tmp_path, monkeyp
     with_free(monkeypatch, 1000)
     source = sources.open_source('cutouts', side=16, counts=(10, 0, 0))
     with pytest.raises(UserError, match='free some space'):
-        builder.prepare_dataset(source, tmp_path / 'd', side=16, progress=False)
+        builder.prepare_dataset(source, tmp_path / 'd', EncodingSpec(16), progress=False)
     assert not (tmp_path / 'd').exists()

@@ -68,8 +68,8 @@ def rows(steps, validation=True):
 
 @pytest.mark.parametrize('steps', [20, 200])
 def test_curves_show_training_and_validation(tmp_path, steps):
-    run.curves(rows(steps), tmp_path / 'both.png', classes=10, baseline=0.8, title='$5 % run')
-    run.curves(rows(steps, validation=False), tmp_path / 'training.png', classes=10)
+    run.plot_curves(rows(steps), tmp_path / 'both.png', classes=10, baseline=0.8, title='$5 % run')
+    run.plot_curves(rows(steps, validation=False), tmp_path / 'training.png', classes=10)
     both, training = pixels(tmp_path / 'both.png'), pixels(tmp_path / 'training.png')
     assert both.shape[1] > 1200
     assert like(both, TRAIN) > 500 and like(both, VALIDATION) > 500
@@ -83,10 +83,10 @@ def test_rows_without_epoch_get_it_from_the_steps_around_them():
 
 
 def test_curves_of_runs_hardly_begun_or_no_longer_finite(tmp_path):
-    run.curves([], tmp_path / 'none.png', classes=10)
-    run.curves(rows(1), tmp_path / 'one.png', classes=2)
+    run.plot_curves([], tmp_path / 'none.png', classes=10)
+    run.plot_curves(rows(1), tmp_path / 'one.png', classes=2)
     broken = [*rows(3), {'step': 40, 'epoch': 2.0, 'rate': 0.0, 'loss': 'NaN', 'top1_error': 'Infinity'}]
-    run.curves(broken, tmp_path / 'broken.png', classes=10)
+    run.plot_curves(broken, tmp_path / 'broken.png', classes=10)
     for name in ('none', 'one', 'broken'):
         assert pixels(tmp_path / f'{name}.png').shape[1] > 1200
 
@@ -95,7 +95,7 @@ def test_kernels_stand_by_column_each_in_its_own_range_about_gray(tmp_path):
     kernel = np.zeros((2, 5, 5, 3, 8))
     kernel[0, ..., 0, :], kernel[1, ..., 2, :] = 1e-6, -300.0  # column a red, column b the opposite of blue
     kernel[0, ..., 7] = 0  # a kernel of nothing is gray, and no division by zero
-    run.kernels(kernel, tmp_path / 'kernels.png')
+    run.plot_filters(kernel, tmp_path / 'kernels.png')
     picture = pixels(tmp_path / 'kernels.png')
     red, no_blue, gray = ((np.abs(picture - color).max(axis=2) <= 2) for color in SHOWN)
     assert red.sum() > 7 * 100**2 and no_blue.sum() > 8 * 100**2
@@ -105,7 +105,7 @@ def test_kernels_stand_by_column_each_in_its_own_range_about_gray(tmp_path):
 
 @pytest.mark.parametrize('shape', [(2, 11, 11, 3, 48), (1, 11, 11, 3, 64), (1, 3, 3, 3, 3), (3, 5, 5, 3, 17)])
 def test_kernels_of_any_architecture_fit(tmp_path, shape):
-    run.kernels(np.random.default_rng(0).normal(size=shape), tmp_path / 'kernels.png', title='conv1')
+    run.plot_filters(np.random.default_rng(0).normal(size=shape), tmp_path / 'kernels.png', title='conv1')
     height, width, _ = pixels(tmp_path / 'kernels.png').shape
     assert 900 < width < 1700 and 200 < height < 2500
 
@@ -122,7 +122,7 @@ def test_the_share_of_color_is_what_lies_off_the_gray_axis():
 @pytest.mark.parametrize('number', [1, 9])
 def test_examples_show_their_pixels_lit_beyond_white_clipped(tmp_path, number):
     images = np.full((number, 7, 7, 3), (200.4, 300.0, -50.0), np.float32)
-    run.examples(images, [2] * number, CLASSES, tmp_path / 'examples.png')
+    run.plot_examples(images, [2] * number, CLASSES, tmp_path / 'examples.png')
     assert like(pixels(tmp_path / 'examples.png'), (200, 255, 0), 1) > number * 150**2
 
 
@@ -130,7 +130,7 @@ def test_answers_are_framed_green_where_right_and_red_where_wrong(tmp_path):
     images = np.full((8, 6, 6, 3), (20, 30, 200), np.uint8)
     truths, predicted = np.array([0, 1, 2, 3, 0, 1, 2, 3]), np.array([0, 1, 2, 3, 3, 2, 1, 0])
     for name, answers in (('both', predicted), ('right', truths), ('wrong', (truths + 1) % 4)):
-        run.answers(images, truths, answers, np.linspace(0, 1, 8), CLASSES, tmp_path / f'{name}.png')
+        run.plot_predictions(images, truths, answers, np.linspace(0, 1, 8), CLASSES, tmp_path / f'{name}.png')
     both, right, wrong = (pixels(tmp_path / f'{name}.png') for name in ('both', 'right', 'wrong'))
     assert like(both, (20, 30, 200), 1) > 8 * 180**2
     frame = 4 * 200 * 4  # pixels at least
@@ -153,22 +153,22 @@ def test_answers_are_framed_green_where_right_and_red_where_wrong(tmp_path):
 def test_some_of_both_are_chosen_where_there_are_both(right, wrong, shown):
     truths = np.zeros(right + wrong, np.int32)
     predicted = np.random.default_rng(0).permutation(np.repeat([0, 1], [right, wrong]))
-    places = run.choose(truths, predicted, number=24, seed=1)
+    places = run.sample_predictions(truths, predicted, number=24, seed=1)
     hits = truths[places] == predicted[places]
     assert (hits.sum(), (~hits).sum()) == shown
     assert len(set(places.tolist())) == len(places)
     assert hits.tolist() == sorted(hits.tolist(), reverse=True)
-    np.testing.assert_array_equal(places, run.choose(truths, predicted, number=24, seed=1))
+    np.testing.assert_array_equal(places, run.sample_predictions(truths, predicted, number=24, seed=1))
 
 
 def test_the_same_picture_has_the_same_bytes(tmp_path):
     for name in ('a', 'b'):
-        run.curves(rows(20), tmp_path / f'{name}.png', classes=10)
+        run.plot_curves(rows(20), tmp_path / f'{name}.png', classes=10)
     assert (tmp_path / 'a.png').read_bytes() == (tmp_path / 'b.png').read_bytes()
 
 
 def test_a_picture_that_fails_leaves_the_old_one_whole(tmp_path, monkeypatch):
-    run.curves(rows(5), tmp_path / 'curves.png', classes=10)
+    run.plot_curves(rows(5), tmp_path / 'curves.png', classes=10)
     old = (tmp_path / 'curves.png').read_bytes()
 
     def half(figure, file, **options):
@@ -178,5 +178,5 @@ def test_a_picture_that_fails_leaves_the_old_one_whole(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run.Figure, 'savefig', half)
     with pytest.raises(OSError, match='No space'):
-        run.curves(rows(9), tmp_path / 'curves.png', classes=10)
+        run.plot_curves(rows(9), tmp_path / 'curves.png', classes=10)
     assert (tmp_path / 'curves.png').read_bytes() == old

@@ -23,7 +23,7 @@ def made(**changes):
         'split': 'test', 'views': 10, 'baseline': baseline, 'epochs': 22.9, 'seconds': 230.4,
         'images_per_second': 795.2, 'checkpoint_step': 1432, 'classes': 10,
     }  # fmt: skip
-    return run_result.result(rates, **{**others, **changes})
+    return run_result.build_result(rates, **{**others, **changes})
 
 
 def test_the_result_holds_every_figure_and_the_interval():
@@ -36,21 +36,21 @@ def test_the_result_holds_every_figure_and_the_interval():
 
 
 def test_the_sentence_says_figure_images_interval_chance_and_baseline():
-    sentence = run_result.sentence(made())
+    sentence = run_result.summarize_result(made())
     for part in ('17.5 % top-1 error', '1,000 test images', 'ten views', '15.3 % to 20.0 %', 'chance 90.0 %'):
         assert part in sentence
     for part in ('22.9 epochs', '3.8 min', '80.0 % of nearest neighbors on 16x16 pixels'):
         assert part in sentence
     assert 'NOT' not in sentence
     assert sentence.endswith('.') and '\n' not in sentence
-    assert 'the center view' in run_result.sentence(made(views=1))
+    assert 'the center view' in run_result.summarize_result(made(views=1))
 
 
 @pytest.mark.parametrize(('error', 'beats'), [(0.77, True), (0.78, False), (0.8, False), (0.9, False)])
 def test_a_figure_whose_interval_reaches_the_baseline_is_called_out(error, beats):
     result = made(top1_error=error)
     assert run_result.beats_baseline(result) == beats == (result['interval']['high'] < 0.8)
-    assert ('NOT clearly below' in run_result.sentence(result)) == (not beats)
+    assert ('NOT clearly below' in run_result.summarize_result(result)) == (not beats)
 
 
 def test_few_images_prove_little():
@@ -62,12 +62,12 @@ def test_a_note_on_the_splits_stands_in_both():
     note = 'The source has two splits: its test images also steered.'
     result = made(note=note)
     assert result['note'] == note
-    assert run_result.sentence(result).endswith('(The source has two splits: its test images also steered).')
+    assert run_result.summarize_result(result).endswith('(The source has two splits: its test images also steered).')
 
 
 def test_the_file_is_sorted_and_read_back_as_it_was(tmp_path):
     result = made()
-    file = run_result.write(tmp_path, result)
+    file = run_result.write_result(tmp_path, result)
     text = file.read_text()
     assert file == tmp_path / 'result.json'
     assert json.loads(text) == result
@@ -76,12 +76,12 @@ def test_the_file_is_sorted_and_read_back_as_it_was(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_leaves_valid_json(tmp_path):
-    text = run_result.write(tmp_path, made(loss=float('nan'))).read_text()
+    text = run_result.write_result(tmp_path, made(loss=float('nan'))).read_text()
     assert json.loads(text, parse_constant=lambda word: pytest.fail(f'{word} is no JSON'))['loss'] is None
 
 
 def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
-    run_result.write(tmp_path, made())
+    run_result.write_result(tmp_path, made())
     old = (tmp_path / 'result.json').read_bytes()
 
     def full(number):
@@ -89,11 +89,11 @@ def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(OSError, match='No space'):
-        run_result.write(tmp_path, made(top1_error=0.5))
+        run_result.write_result(tmp_path, made(top1_error=0.5))
     assert (tmp_path / 'result.json').read_bytes() == old
     assert os.listdir(tmp_path) == ['result.json']
 
 
 def test_numbers_of_numpy_are_written_too(tmp_path):
     result = made(checkpoint_step=int(np.int64(3)), top1_error=np.float64(0.25))
-    assert json.loads(run_result.write(tmp_path, result).read_text())['top1_error'] == 0.25
+    assert json.loads(run_result.write_result(tmp_path, result).read_text())['top1_error'] == 0.25

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_jax.runtime.signals import Stop
+from alexnet_jax.runtime.signals import SignalHandler
 
 CHILD = """
 import signal, sys, time
-from alexnet_jax.runtime.signals import Stop
-with Stop() as stop:
+from alexnet_jax.runtime.signals import SignalHandler
+with SignalHandler() as stop:
     print('ready', flush=True)
-    while not stop.asked:
+    while not stop.received:
         time.sleep(0.01)
-    print(stop.asked, flush=True)
+    print(stop.received, flush=True)
     {then}
 print('left', flush=True)
 """
@@ -25,12 +25,12 @@ print('left', flush=True)
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_noted_and_the_run_goes_on(number):
-    with Stop() as stop:
-        assert stop.asked is None
+    with SignalHandler() as stop:
+        assert stop.received is None
         os.kill(os.getpid(), number)
-        assert stop.asked == number.name
+        assert stop.received == number.name
         time.sleep(0.02)  # still here
-    assert stop.asked == number.name
+    assert stop.received == number.name
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_handlers_of_before_are_back_after_it():
 
     heard, before = [], signal.signal(signal.SIGTERM, own)
     try:
-        with Stop():
+        with SignalHandler():
             assert signal.getsignal(signal.SIGTERM) is not own
         assert signal.getsignal(signal.SIGTERM) is own
         os.kill(os.getpid(), signal.SIGTERM)
@@ -82,7 +82,7 @@ def test_the_handlers_of_before_are_back_after_it():
 def test_they_are_back_after_an_error_too_and_no_thread_or_file_is_left():
     files, threads = len(os.listdir('/proc/self/fd')), threading.active_count()
     interrupt = signal.getsignal(signal.SIGINT)
-    with pytest.raises(RuntimeError), Stop():
+    with pytest.raises(RuntimeError), SignalHandler():
         raise RuntimeError
     assert signal.getsignal(signal.SIGINT) is interrupt
     assert signal.set_wakeup_fd(-1) == -1
@@ -92,12 +92,12 @@ def test_they_are_back_after_an_error_too_and_no_thread_or_file_is_left():
 def test_other_signals_do_not_count():
     before = signal.signal(signal.SIGUSR1, lambda *_: None)
     try:
-        with Stop() as stop:
+        with SignalHandler() as stop:
             for _ in range(3):
                 os.kill(os.getpid(), signal.SIGUSR1)
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.05)
-            assert stop.asked == 'SIGTERM'
+            assert stop.received == 'SIGTERM'
     finally:
         signal.signal(signal.SIGUSR1, before)
 
@@ -106,8 +106,8 @@ def test_outside_the_main_thread_it_does_nothing():
     before, seen = signal.getsignal(signal.SIGTERM), []
 
     def elsewhere():
-        with Stop() as stop:
-            seen.append((stop.asked, signal.getsignal(signal.SIGTERM)))
+        with SignalHandler() as stop:
+            seen.append((stop.received, signal.getsignal(signal.SIGTERM)))
 
     thread = threading.Thread(target=elsewhere)
     thread.start()

@@ -14,7 +14,7 @@ from alexnet_jax.train import loop, metrics_writer
 class Feed:
     """Batches without images, never waited for."""
 
-    waited = 0.0
+    wait_seconds = 0.0
 
     def __next__(self):
         return {}
@@ -22,12 +22,12 @@ class Feed:
 
 def plan(last):
     return loop.LoopSchedule(
-        last=last,
+        num_steps=last,
         log_every=2,
         evaluate_every=0,
         save_every=0,
-        rate=lambda n: 0.1,
-        rates=lambda n: np.zeros(1),
+        learning_rate=lambda n: 0.1,
+        learning_rates=lambda n: np.zeros(1),
         epoch=float,
     )
 
@@ -37,33 +37,33 @@ def test_reading_a_save_back_is_time_of_checkpoints_and_not_of_steps(tmp_path, m
     monkeypatch.setattr(time, 'perf_counter', lambda: now[0])
     sums = {'loss': 8.0, 'top1': 1.0, 'images': 8.0, 'gradient_norm': 1.0}
 
-    def step(state, batch, rates, number):
+    def step(state, batch, learning_rates, number):
         now[0] += 1.0
         return state, {name: jnp.float32(value) for name, value in sums.items()}
 
     def check():
         now[0] += 10.0
 
-    with metrics_writer.MetricsWriter(tmp_path, tensorboard=False) as written, signals.Stop() as stop:
+    with metrics_writer.MetricsWriter(tmp_path, tensorboard=False) as written, signals.SignalHandler() as stop:
         run = loop.TrainLoop(
             step,
             Feed(),
             plan(6),
             written,
             0,
-            tally=loop.MetricAccumulator(),
+            metrics=loop.MetricAccumulator(),
             evaluate=lambda state, done: None,
             save=lambda *given, **named: None,
-            stop=stop,
-            check=check,
+            stop_signal=stop,
+            raise_if_save_failed=check,
         )
-        run.go(None, False)
+        run.run(None)
     rows = metrics_writer.read_timings(tmp_path)
     paced = [row for row in rows if 'seconds' in row]
     assert [row['step'] for row in paced] == [2, 4, 6]
     # A row is read one step late; the first step compiles.
     assert sum(row['seconds'] for row in paced) == pytest.approx(5, abs=1e-6)
-    assert sum(row.get('checkpoint_seconds', 0) for row in rows) + run.ledger.take()[
+    assert sum(row.get('checkpoint_seconds', 0) for row in rows) + run.timer.drain()[
         'checkpoint_seconds'
     ] == pytest.approx(60)
 
@@ -75,5 +75,5 @@ def test_the_pace_of_a_checkpoint_is_of_the_steps_before_it():
         {'step': 20, 'seconds': 3.0, 'images': 100},
         {'step': 30, 'seconds': 5.0, 'images': 100},
     ]
-    assert final_report.pace(rows, 20) == (5.0, 40.0)
-    assert final_report.pace(rows, 30) == (10.0, 30.0)
+    assert final_report.training_throughput(rows, 20) == (5.0, 40.0)
+    assert final_report.training_throughput(rows, 30) == (10.0, 30.0)

@@ -11,6 +11,8 @@ from tiny_run import tiny_config
 from alexnet_jax import commands
 from alexnet_jax.checkpoint.manager import CheckpointManager
 from alexnet_jax.data import pipeline
+from alexnet_jax.data.augment import Augmentation
+from alexnet_jax.data.statistics import PcaBasis
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import loop, metrics_writer, nonfinite
 
@@ -57,7 +59,7 @@ def arrays_of(workdir):
 def test_it_stops_with_steps_rate_norm_and_the_examples_of_those_batches(directory, tmp_path, poisoned):
     config = config_of(directory)
     with pytest.raises(
-        loop.NonFiniteLoss, match=r'At step 8 .*rate 0\.\d+.*batches of steps 6 to 8 hold .* more examples'
+        loop.NonFiniteLoss, match=r'At step 8 .*rate 0\.\d+.*The batches of steps 6 to 8 hold .* more examples'
     ):
         commands.run('train', config, str(tmp_path))
     (event,) = nonfinite.read_events(str(tmp_path))
@@ -66,9 +68,9 @@ def test_it_stops_with_steps_rate_norm_and_the_examples_of_those_batches(directo
     # The ids are those of the batches: made again, alone.
     from alexnet_jax.commands import factories
 
-    data = factories.open_dataset(config, str(tmp_path))
-    shape = factories.architecture_of(config, data)
-    stream = factories.training_of(config, data, shape, factories.mesh_of(config, shape))
+    data = factories.open_or_prepare_dataset(config, str(tmp_path))
+    arch = factories.make_architecture(config, data)
+    stream = factories.make_train_pipeline(config, data, arch, factories.make_device_mesh(config, arch))
     for number, names in event['examples'].items():
         records = stream.batch(int(number) - 1)['id']
         assert names == [data.split('train')[int(record)][2] for record in records]
@@ -100,7 +102,7 @@ def test_on_request_the_run_goes_on_without_those_batches_and_again_just_so(
 
     monkeypatch.setattr(metrics_writer.MetricsWriter, 'update_progress', interrupted)
     config.checkpoint.every_steps = 3
-    with pytest.raises(signals.Stopped):
+    with pytest.raises(signals.StoppedGracefully):
         commands.run('train', config, str(broken))
     commands.run('train', config, str(broken))
     assert (broken / metrics_writer.METRICS_FILE).read_text() == (whole / metrics_writer.METRICS_FILE).read_text()
@@ -119,7 +121,7 @@ def test_behind_a_change_of_the_batch_it_goes_back_to_what_that_checkpoint_had_s
             asked.append(os.kill(os.getpid(), signals.SIGNALS[0]))
 
     monkeypatch.setattr(CheckpointManager, 'save', interrupted)
-    with pytest.raises(signals.Stopped, match='up to step 3'):
+    with pytest.raises(signals.StoppedGracefully, match='up to step 3'):
         commands.run('train', config, str(tmp_path))
     config.train.batch_size = 8  # from example 48 on; the second batch explodes, and step 2 had seen 32
     assert commands.run('train', config, str(tmp_path))['checkpoint_step'] == 10  # 64 more in steps of eight
@@ -150,33 +152,24 @@ def stream(skipped, length=100):
         def __getitem__(self, record):
             return np.zeros((4, 4, 3), np.uint8), 0, str(record)
 
-    whole = pipeline.TrainPipeline(
-        Two(),
-        seed=0,
-        batch=4,
-        crop=4,
-        mirror=True,
-        lighting='none',
-        deviation=0.1,
-        eigenvalues=np.ones(3),
-        eigenvectors=np.eye(3),
-    )
-    return whole, whole.skipping(skipped)
+    augmentation = Augmentation(4, True, 'none', 0.1, PcaBasis(np.ones(3), np.eye(3)))
+    whole = pipeline.TrainPipeline(Two(), augmentation, seed=0, batch_size=4)
+    return whole, whole.with_skips(skipped)
 
 
 def test_later_batches_move_up_in_their_order():
     whole, short = stream(((8, 16), (20, 24)))
     assert [short.position(step) for step in range(5)] == [0, 4, 16, 24, 28]
-    assert [short.skipped_before(step) for step in range(4)] == [(0, 0), (0, 4), (8, 8), (4, 20)]
+    assert [short.skips_before(step) for step in range(4)] == [(0, 0), (0, 4), (8, 8), (4, 20)]
     for step, place in ((1, 1), (2, 4), (3, 6)):
         jax.tree.map(np.testing.assert_array_equal, short.batch(step), whole.batch(place))
-    assert short.names(2) == whole.names(4) == [str(record) for record in whole.batch(4)['id']]
+    assert short.example_ids(2) == whole.example_ids(4) == [str(record) for record in whole.batch(4)['id']]
 
 
 def test_a_range_before_a_change_of_the_batch_is_behind_it():
     _, short = stream(((8, 16),))
-    short.go_on(3, 20)
-    assert [short.position(step) for step in (3, 4)] == [20, 24] and short.skipped_before(3) == (0, 20)
+    short.rebase(3, 20)
+    assert [short.position(step) for step in (3, 4)] == [20, 24] and short.skips_before(3) == (0, 20)
 
 
 def test_a_range_that_holds_older_ones_takes_their_place_and_too_many_are_an_end():

@@ -8,8 +8,8 @@ import pytest
 from tiny_run import tiny_config
 
 from alexnet_jax.commands import factories
-from alexnet_jax.data import pipeline, prefetch
-from alexnet_jax.distributed.mesh import batch_sharding
+from alexnet_jax.data import augment, pipeline, prefetch
+from alexnet_jax.distributed.sharding import batch_sharding
 from alexnet_jax.train import optimizer, train_step
 
 STEPS = 20
@@ -27,13 +27,13 @@ def run(trained):
     def losses(shape, again=0):
         config = tiny_config()
         config.mesh = ','.join(map(str, shape))
-        data = factories.open_dataset(config, workdir)
-        network_shape = factories.architecture_of(config, data)
-        mesh = factories.mesh_of(config, network_shape)
-        stream = factories.training_of(config, data, network_shape, mesh)
+        data = factories.open_or_prepare_dataset(config, workdir)
+        network_shape = factories.make_architecture(config, data)
+        mesh = factories.make_device_mesh(config, network_shape)
+        stream = factories.make_train_pipeline(config, data, network_shape, mesh)
         key = jax.random.key(config.seed)
-        network = factories.network_of(config, network_shape, key=jax.random.fold_in(key, 0))
-        layers = tuple(network_shape.parameters())
+        network = factories.make_network(config, network_shape, key=jax.random.fold_in(key, 0))
+        layers = tuple(network_shape.parameter_counts())
         rule = optimizer.paper_sgd(layers, momentum=0.9, weight_decay=0.0005)
         made = train_step.make_train_step(
             network,
@@ -74,17 +74,9 @@ def test_two_runs_on_one_mesh_are_equal_to_the_bit(run):
 @pytest.mark.parametrize('shares', [1, 2, 4])
 def test_threads_and_shares_do_not_show_in_the_examples_and_their_draws(threads, shares, trained):
     config, workdir = trained
-    data = factories.open_dataset(config, workdir)
-    settings = {
-        'seed': 3,
-        'batch': 8,
-        'crop': 56,
-        'mirror': True,
-        'lighting': 'eigenvalues',
-        'deviation': 0.1,
-        'eigenvalues': data.eigenvalues,
-        'eigenvectors': data.eigenvectors,
-    }
+    data = factories.open_or_prepare_dataset(config, workdir)
+    augmentation = augment.Augmentation(56, True, 'eigenvalues', 0.1, data.pca_basis)
+    settings = {'augmentation': augmentation, 'seed': 3, 'batch_size': 8}
     whole = pipeline.TrainPipeline(data.split('train'), **settings)
     parts = [
         pipeline.TrainPipeline(

@@ -13,7 +13,7 @@ LEVEL = math.log(10)
 def told(losses, steps=100, **options):
     """The steps, counted from 1, at which it spoke."""
     watch = StalledLossDetector(10, steps, **options)
-    return [step for step, loss in enumerate(losses, 1) if watch.see(loss)]
+    return [step for step, loss in enumerate(losses, 1) if watch.update(loss)]
 
 
 @pytest.mark.parametrize('steps', [1, 7, 10, 100, 1000])

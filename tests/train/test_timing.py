@@ -34,12 +34,12 @@ def test_rows_of_the_first_version_count():
 
 def test_time_is_taken_once():
     spent = timing.PhaseTimer()
-    with pytest.raises(ZeroDivisionError), spent.of('evaluation'):
+    with pytest.raises(ZeroDivisionError), spent.measure('evaluation'):
         time.sleep(0.01)
         raise ZeroDivisionError
     spent.add('start', 1.0)
-    taken = spent.take()
-    assert taken['evaluation_seconds'] >= 0.01 and taken['start_seconds'] == 1.0 and spent.take() == {}
+    taken = spent.drain()
+    assert taken['evaluation_seconds'] >= 0.01 and taken['start_seconds'] == 1.0 and spent.drain() == {}
 
 
 def test_what_a_kill_undid_is_written_down_when_the_run_goes_on(tmp_path):

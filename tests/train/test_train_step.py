@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from alexnet_jax.models import custom_vjp, presets
-from alexnet_jax.models.alexnet import AlexNet, parameters_of, with_parameters
+from alexnet_jax.models.alexnet import AlexNet, get_parameters, with_parameters
 from alexnet_jax.train import optimizer, train_step
 
 BATCH, SIDE = 16, 64
@@ -25,8 +25,8 @@ def mesh_of(shape):
 @functools.cache
 def network(compute='float32', smooth=False):
     departures = {'activation': 'tanh', 'pooling': 'average'} if smooth else {}
-    shape = presets.get('miniature', **departures)
-    return AlexNet(shape, key=jax.random.key(3), initialization='he', compute=compute)
+    arch = presets.get_architecture('miniature', overrides=departures)
+    return AlexNet(arch, key=jax.random.key(3), initialization='he', compute_dtype=compute)
 
 
 def batch(mesh, filling=3):
@@ -40,13 +40,13 @@ def batch(mesh, filling=3):
         'left': rng.integers(0, 9, BATCH).astype(np.int32),
         'mirror': rng.integers(0, 2, BATCH).astype(bool),
         'lighting': rng.normal(size=(BATCH, 3)).astype(np.float32),
-        'real': np.arange(BATCH) < BATCH - filling,
+        'valid': np.arange(BATCH) < BATCH - filling,
     }
     return jax.device_put(arrays, NamedSharding(mesh, PartitionSpec('data')))
 
 
 def rule(net):
-    return optimizer.paper_sgd(tuple(net.architecture.parameters()), momentum=0.9, weight_decay=0.0)
+    return optimizer.paper_sgd(tuple(net.arch.parameter_counts()), momentum=0.9, weight_decay=0.0)
 
 
 def made(mesh, net, grad_accumulation=1):
@@ -59,7 +59,7 @@ def made(mesh, net, grad_accumulation=1):
 
 def gradients_and_sums(mesh, net, dtype=np.float32, **settings):
     """At a rate of one and without decay the first velocity is minus the gradient."""
-    rates = np.ones((len(net.architecture.parameters()), 2), dtype)
+    rates = np.ones((len(net.arch.parameter_counts()), 2), dtype)
     state = jax.tree.map(lambda each: each.astype(dtype), train_step.init_train_state(net, rule(net), mesh))
     state, sums = made(mesh, net, **settings)(state, batch(mesh), rates, np.uint32(7))
     return jax.device_get((state.opt_state['velocity'], sums, state.params))
@@ -100,7 +100,7 @@ def test_a_batch_in_parts_is_the_whole_one_but_for_rounding():
 
 def test_a_batch_in_parts_needs_less_memory_and_moves_no_images():
     mesh, net = mesh_of((2, 2)), network()
-    rates = np.ones((len(net.architecture.parameters()), 2), np.float32)
+    rates = np.ones((len(net.arch.parameter_counts()), 2), np.float32)
     arguments = (train_step.init_train_state(net, rule(net), mesh), batch(mesh), rates, np.uint32(0))
     whole, parts = (made(mesh, net, grad_accumulation=n).lower(*arguments).compile() for n in (1, 4))
     assert parts.memory_analysis().temp_size_in_bytes < 0.75 * whole.memory_analysis().temp_size_in_bytes
@@ -112,10 +112,10 @@ def test_a_batch_in_parts_needs_less_memory_and_moves_no_images():
 # bfloat16.
 
 
-@pytest.mark.parametrize('platform', ['plain', *custom_vjp.WINS])
+@pytest.mark.parametrize('platform', ['plain', *custom_vjp.FAST_OPS])
 def test_normalization_in_bfloat16_is_the_float32_one_rounded(platform):
     """Within half a unit in the last place, 2^-9 relative: nothing but the last rounding is lost."""
-    table = custom_vjp.PLAIN if platform == 'plain' else custom_vjp.chosen(platform)
+    table = custom_vjp.REFERENCE_OPS if platform == 'plain' else custom_vjp.select_ops(platform)
     settings = {'k': 2.0, 'n': 5, 'alpha': 1e-4, 'beta': 0.75}
     # As large as relu1 becomes: there the sum of squares is far above k, and 8 bits of it would not do.
     x = jax.random.normal(jax.random.key(0), (4, 5, 5, 32), jnp.bfloat16) * 200
@@ -169,8 +169,8 @@ def test_bfloat16_gradients_are_reduced_over_data_in_float32():
     def loss(parameters, images):
         return jnp.sum(with_parameters(net, parameters)(images, mesh=mesh)[0])
 
-    text = jax.jit(jax.grad(loss)).lower(parameters_of(net), jnp.zeros((4, 56, 56, 3))).as_text()
+    text = jax.jit(jax.grad(loss)).lower(get_parameters(net), jnp.zeros((4, 56, 56, 3))).as_text()
     reduced = re.findall(r'stablehlo.all_reduce.*?\) : \(tensor<(.*?)>\)', text, re.DOTALL)
-    assert len(reduced) == 2 * len(net.architecture.parameters()) and all(
+    assert len(reduced) == 2 * len(net.arch.parameter_counts()) and all(
         each.endswith('xf32') for each in reduced
     )

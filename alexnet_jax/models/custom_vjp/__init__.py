@@ -1,8 +1,8 @@
-"""Layers with gradients of their own, and the table that says which platform uses which.
+"""Layers with a custom gradient, and the table of which platform uses which.
 
-Each is equal to its plain formulation in `layers` in value and gradient (tests/models/test_custom_vjp.py), and is chosen only
-where it was measured to win inside the whole training step; elsewhere the plain one runs. The figures are step time
-of the plain formulation over this one's, everything else being equal (benchmarks/results/2026-11-21-formulations.md).
+Each equals its reference formulation in `layers` in value and gradient (tests/models/test_custom_vjp.py), and is
+chosen only on platforms where it was measured to be faster inside the whole training step. The figures are step time
+with the reference over step time with this one (benchmarks/results/2026-11-21-formulations.md).
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ from typing import Any
 from alexnet_jax.models import layers
 from alexnet_jax.models.custom_vjp import max_pooling, response_normalization
 
-Kernels = Mapping[str, Callable[..., Any]]
+Ops = Mapping[str, Callable[..., Any]]
 
-PLAIN: Kernels = {
+REFERENCE_OPS: Ops = {
     'response_normalization': layers.response_normalization,
     'max_pooling': layers.max_pooling,
     'average_pooling': layers.average_pooling,
 }
-WINS: Mapping[str, Kernels] = {
+FAST_OPS: Mapping[str, Ops] = {
     'cpu': {
-        'response_normalization': response_normalization.response_normalization,  # 1.04 in paper, 1.14 in miniature
-        'max_pooling': max_pooling.max_pooling,  # 1.06 and 1.33
+        # 1.04 in paper, 1.14 in miniature.
+        'response_normalization': response_normalization.response_normalization,
+        # 1.06 in paper, 1.33 in miniature.
+        'max_pooling': max_pooling.max_pooling,
     },
 }
 
 
 @functools.cache
-def chosen(platform: str, plain: bool = False) -> Kernels:
-    """The formulation of each layer on that platform ('cpu', 'gpu', 'tpu'); `plain` asks for the reference."""
-    return PLAIN if plain else dict(PLAIN) | dict(WINS.get(platform, {}))
+def select_ops(platform: str, use_reference: bool = False) -> Ops:
+    """Return the formulation of each layer for that platform ('cpu', 'gpu', 'tpu'), or the reference ones."""
+    return REFERENCE_OPS if use_reference else dict(REFERENCE_OPS) | dict(FAST_OPS.get(platform, {}))

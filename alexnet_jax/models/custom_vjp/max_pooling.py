@@ -1,4 +1,4 @@
-"""Max pooling with its gradient written down.
+"""Max pooling with a hand-written gradient.
 
 The forward pass remembers which number of its window won (one byte), the first among equals as in XLA's own gradient.
 The backward pass spreads winners and gradients apart by the stride, once each, and then gathers for every input the
@@ -13,46 +13,47 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from alexnet_jax.models.layers import Edges
+from alexnet_jax.models.layers import Padding
 
 
-def max_pooling(x: jax.Array, *, window: int, stride: int, edges: Edges) -> jax.Array:
-    """Equal to layers.max_pooling in value and gradient; no forward mode, no second derivative."""
-    return _pool(x, window, stride, edges)
+def max_pooling(x: jax.Array, *, window: int, stride: int, padding: Padding) -> jax.Array:
+    """Return what layers.max_pooling returns, with the same gradient; no forward mode, no second derivative."""
+    return _pool(x, window, stride, padding)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _pool(x: jax.Array, window: int, stride: int, edges: Edges) -> jax.Array:
-    return _forward(x, window, stride, edges)[0]
+def _pool(x: jax.Array, window: int, stride: int, padding: Padding) -> jax.Array:
+    return _forward(x, window, stride, padding)[0]
 
 
-def _outputs(size: int, edge: tuple[int, int], window: int, stride: int) -> int:
-    return (size + sum(edge) - window) // stride + 1
+def _output_size(size: int, pads: tuple[int, int], window: int, stride: int) -> int:
+    return (size + sum(pads) - window) // stride + 1
 
 
-def _forward(x, window, stride, edges):
+def _forward(x, window, stride, padding):
     lowest = jnp.array(-jnp.inf, x.dtype)
-    padded = lax.pad(x, lowest, ((0, 0, 0), *((low, high, 0) for low, high in edges), (0, 0, 0)))
+    padded = lax.pad(x, lowest, ((0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)))
     height, width = (
-        _outputs(size, edge, window, stride) for size, edge in zip(x.shape[1:3], edges, strict=True)
+        _output_size(size, pads, window, stride) for size, pads in zip(x.shape[1:3], padding, strict=True)
     )
     best, winner = None, None
-    for place in range(window * window):
-        top, left = divmod(place, window)
+    for offset in range(window * window):
+        top, left = divmod(offset, window)
         end = (x.shape[0], top + (height - 1) * stride + 1, left + (width - 1) * stride + 1, x.shape[3])
         candidate = lax.slice(padded, (0, top, left, 0), end, (1, stride, stride, 1))
         if best is None:
             best, winner = candidate, jnp.zeros_like(candidate, jnp.int8)
         else:
-            winner = jnp.where(candidate > best, jnp.int8(place), winner)
-            best = lax.max(best, candidate)  # a NaN stays one, as in the plain formulation
+            winner = jnp.where(candidate > best, jnp.int8(offset), winner)
+            # A NaN stays one, as in the reference.
+            best = lax.max(best, candidate)
     return best, (winner, x.shape[1:3])
 
 
-def _backward(window, stride, edges, kept, g):
-    winner, sizes = kept
+def _backward(window, stride, padding, residuals, g):
+    winner, sizes = residuals
     spread = [(0, 0, 0)]
-    for size, (low, _), outputs in zip(sizes, edges, winner.shape[1:3], strict=True):
+    for size, (low, _), outputs in zip(sizes, padding, winner.shape[1:3], strict=True):
         # Input y is number i of window (y + low - i) / stride: shifted by window - 1 so that no index is negative.
         spread.append((window - 1, size + low - (outputs - 1) * stride - 1, stride - 1))
     spread.append((0, 0, 0))
@@ -60,12 +61,12 @@ def _backward(window, stride, edges, kept, g):
     g = lax.optimization_barrier(lax.pad(g, jnp.zeros((), g.dtype), spread))
     winner = lax.optimization_barrier(lax.pad(winner, jnp.array(-1, jnp.int8), spread))
     total = None
-    for place in range(window * window):
+    for offset in range(window * window):
         top, left = (
-            window - 1 - offset + low for offset, (low, _) in zip(divmod(place, window), edges, strict=True)
+            window - 1 - start + low for start, (low, _) in zip(divmod(offset, window), padding, strict=True)
         )
         begin, end = (0, top, left, 0), (g.shape[0], top + sizes[0], left + sizes[1], g.shape[3])
-        won = lax.slice(winner, begin, end) == place
+        won = lax.slice(winner, begin, end) == offset
         share = jnp.where(won, lax.slice(g, begin, end), jnp.zeros((), g.dtype))
         total = share if total is None else total + share
     return (total,)

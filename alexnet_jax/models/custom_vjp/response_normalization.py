@@ -1,4 +1,4 @@
-"""Response normalization with its gradient written down.
+"""Response normalization with a hand-written gradient.
 
 With s = k + alpha * sum of squares over the window, y = x s^-beta, and a window that is symmetric,
 dx = g s^-beta - 2 alpha beta x * windowsum(g x s^(-beta-1)). Autodiff of the window sum costs XLA about ten passes over
@@ -13,25 +13,25 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from alexnet_jax.models.layers import wider
+from alexnet_jax.models.layers import promote_to_float32
 
 
 def response_normalization(x: jax.Array, *, k: float, n: int, alpha: float, beta: float) -> jax.Array:
-    """Equal to layers.response_normalization in value and gradient; no forward mode, no second derivative."""
+    """Return what layers.response_normalization returns, with the same gradient; no forward mode, no second derivative."""
     return _normalize(x, k, n, alpha, beta)
 
 
-def _window_sum(x: jax.Array, n: int, *, turned: bool = False) -> jax.Array:
-    """Sum over n neighboring maps, clipped at the ends; `turned` is its transpose (the same for odd n)."""
+def _window_sum(x: jax.Array, n: int, *, transpose: bool = False) -> jax.Array:
+    """Sum n neighboring maps, clipped at the ends; `transpose` for its transpose (the same for odd n)."""
     low, high = n // 2, (n - 1) // 2
-    low, high = (high, low) if turned else (low, high)
+    low, high = (high, low) if transpose else (low, high)
     # The barriers keep XLA from computing the squares again for each of the n slices.
     wide = lax.optimization_barrier(jnp.pad(x, ((0, 0),) * (x.ndim - 1) + ((low, high),)))
     return sum(lax.slice_in_dim(wide, i, i + x.shape[-1], axis=-1) for i in range(n))  # type: ignore[return-value]
 
 
-def _power(s: jax.Array, beta: float) -> jax.Array:
-    """s ** -beta; the paper's 0.75 by two square roots, which CPUs do much faster than a power."""
+def _inverse_power(s: jax.Array, beta: float) -> jax.Array:
+    """Return s ** -beta; the paper's 0.75 by two square roots, which CPUs do much faster than a power."""
     if beta == 0.75:
         root = lax.rsqrt(s)
         return root * jnp.sqrt(root)
@@ -45,16 +45,16 @@ def _normalize(x: jax.Array, k: float, n: int, alpha: float, beta: float) -> jax
 
 def _forward(x, k, n, alpha, beta):
     x = lax.optimization_barrier(x)
-    wide = x.astype(wider(x.dtype))
+    wide = x.astype(promote_to_float32(x.dtype))
     s = k + alpha * _window_sum(wide * wide, n)
-    return lax.optimization_barrier((wide * _power(s, beta)).astype(x.dtype)), (x, s)
+    return lax.optimization_barrier((wide * _inverse_power(s, beta)).astype(x.dtype)), (x, s)
 
 
-def _backward(k, n, alpha, beta, kept, g):
-    x, s = kept
+def _backward(k, n, alpha, beta, residuals, g):
+    x, s = residuals
     dtype, x, g = x.dtype, x.astype(s.dtype), g.astype(s.dtype)
-    power = _power(s, beta)
-    back = g * power - (2 * alpha * beta) * x * _window_sum(g * x * power / s, n, turned=True)
+    power = _inverse_power(s, beta)
+    back = g * power - (2 * alpha * beta) * x * _window_sum(g * x * power / s, n, transpose=True)
     return (back.astype(dtype),)
 
 

@@ -21,7 +21,7 @@ from alexnet_jax.prepare.sources import (
     tfds,
     zip,
 )
-from alexnet_jax.prepare.sources.base import EXPECTATIONS, Source, Wanted
+from alexnet_jax.prepare.sources.base import COUNT_CHECKS, Source, SourceOptions
 from alexnet_jax.prepare.splits import SPLITS, Item
 
 __all__ = [
@@ -36,7 +36,7 @@ __all__ = [
     'open_source',
 ]
 
-AT_PATH: Mapping[str, Callable[[Path, Wanted], Source]] = {
+AT_PATH: Mapping[str, Callable[[Path, SourceOptions], Source]] = {
     'folder': folder.open_folder,
     'tar': tar.open_tar,
     'zip': zip.open_zip,
@@ -108,9 +108,9 @@ def open_source(
             f'The shares {validation_share} for validation and {test_share} for test must be at least 0 and '
             'together less than 1.'
         )
-    wanted = Wanted(seed, {'validation': validation_share, 'test': test_share}, expect)
+    wanted = SourceOptions(seed, {'validation': validation_share, 'test': test_share}, expect)
     if by_name:
-        return tfds.open_tfds(path, wanted) if kind == 'tfds' else tfds.open_kept_imagenet(wanted)
+        return tfds.open_tfds(path, wanted) if kind == 'tfds' else tfds.open_local_imagenet(wanted)
     if md5:
-        checksums.check(Path(path))
+        checksums.check_known_archives(Path(path))
     return AT_PATH[kind](Path(path).absolute(), wanted)

@@ -62,11 +62,11 @@ class Source:
 
 
 USTAR = slice(257, 262)  # where a tar's first header says what it is
-EXPECTATIONS = ('official', 'listed', 'any')
+COUNT_CHECKS = ('official', 'listed', 'any')
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
+class SourceOptions:
     """What is asked of a source beside its path; each kind takes what concerns it."""
 
     seed: int  # decides seeded splits
@@ -76,11 +76,11 @@ class Wanted:
     expect: str = 'official'  # how many images ImageNet's own forms must hold: a word of EXPECTATIONS
 
 
-def arranged(
+def source_from_paths(
     path: Path,
     found: Mapping[str, tuple],
     others: Iterable[str],
-    wanted: Wanted,
+    wanted: SourceOptions,
     reader: Reader,
     *,
     words: Mapping[str, str] | None = None,
@@ -94,7 +94,7 @@ def arranged(
     images, as_found = find_labels(found, origin=str(path))
     others, label = list(others), next(iter(images.values()))[0].label
     if wanted.expect == 'official':
-        expected_counts.check_if_imagenet(images, str(path))
+        expected_counts.check_imagenet_counts(images, str(path))
     arrangement = assign_splits(
         images,
         origin=str(path),
@@ -104,13 +104,13 @@ def arranged(
         without=sibling_folders(found, others, label),
     )
     note = arrangement.note + skipped_files_note(others)
-    return made(named(path), arrangement, wanted, reader, note=note, words=words, streamed=streamed)
+    return build_source(source_name(path), arrangement, wanted, reader, note=note, words=words, streamed=streamed)
 
 
-def made(
+def build_source(
     name: str,
     arrangement: SplitAssignment,
-    wanted: Wanted,
+    wanted: SourceOptions,
     reader: Reader,
     *,
     note: str,
@@ -131,13 +131,13 @@ def made(
     )
 
 
-def named(path: Path) -> str:
+def source_name(path: Path) -> str:
     """A source's name from that of its folder or archive."""
     name = re.sub(r'\W+', '_', path.name.split('.')[0].lower(), flags=re.ASCII).strip('_')
     return name if name[:1].isalpha() else f'images_{name}'.strip('_')
 
 
-def distinct(names: Sequence[str]) -> list[str]:
+def unique_class_names(names: Sequence[str]) -> list[str]:
     """Names of classes, by label, as folders could bear them; the label comes before where two are the same."""
     numbered = (f'{label:04d} {name}' if names.count(name) > 1 else name for label, name in enumerate(names))
     return [name.replace('/', '-') for name in numbered]
@@ -154,6 +154,6 @@ def archive_kind(path: Path) -> str:
     return 'tar' if head.startswith(image_io.GZIP_MAGIC) or head[USTAR] == b'ustar' else ''
 
 
-def hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """What systems leave lying about: .DS_Store, ._cat.jpg, __MACOSX."""
     return name.startswith('.') or name == '__MACOSX'

@@ -8,7 +8,7 @@ from alexnet_jax.errors import UserError
 
 log = logging.getLogger(__name__)
 
-KNOWN = {
+KNOWN_MD5 = {
     'ILSVRC2012_img_train.tar': '1d675b47d978889d74fa0da5fadfb00e',
     'ILSVRC2012_img_train_t3.tar': 'ccaf1013018ac1037801578038d370da',
     'ILSVRC2012_img_val.tar': '29b22e2961454d5413ddabcf34fc5622',
@@ -17,20 +17,20 @@ KNOWN = {
 }
 
 
-def check(path: Path) -> None:
+def check_known_archives(path: Path) -> None:
     """Reads the archives of known sums at a path, a folder or one of them. Raises UserError where one has another sum."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    known = [file for file in files if file.name in KNOWN]
+    known = [file for file in files if file.name in KNOWN_MD5]
     if not known:
         raise UserError(
-            f'{path} is or holds no archive whose MD5 sum is known ({", ".join(KNOWN)}); '
+            f'{path} is or holds no archive whose MD5 sum is known ({", ".join(KNOWN_MD5)}); '
             'give --config.prepare.verify_md5=False.'
         )
     for file in known:
-        check_file(file, KNOWN[file.name], otherwise='fetch it again')
+        check_md5(file, KNOWN_MD5[file.name], otherwise='fetch it again')
 
 
-def check_file(file: Path, expected: str, *, otherwise: str) -> None:
+def check_md5(file: Path, expected: str, *, otherwise: str) -> None:
     """Raises UserError where a file has another MD5 sum; `otherwise` says what is to be done then."""
     log.info('Reading %s whole for its MD5 sum, %.1f GB', file, file.stat().st_size / 1e9)
     with open(file, 'rb') as stream:

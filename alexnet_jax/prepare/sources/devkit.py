@@ -25,24 +25,24 @@ class Devkit:
     validation: tuple[str, ...]  # WordNet ids
 
 
-def read(archive: Path, year: int) -> Devkit:
+def read_devkit(archive: Path, year: int) -> Devkit:
     """The kit of that year's challenge out of its archive. Raises UserError, that names the archive."""
     names = f'ILSVRC{year}_validation_ground_truth.txt', 'meta.mat'
-    files = {Path(member.name).name: member for member in tar.members(archive)}
+    files = {Path(member.name).name: member for member in tar.iter_members(archive)}
     missing = [name for name in names if name not in files]
     if missing:
         raise UserError(f'{archive} holds no {" and no ".join(missing)}; fetch the development kit again.')
-    truth, meta = (tar.contents(archive, files[name]) for name in names)
+    truth, meta = (tar.read_member(archive, files[name]) for name in names)
     try:
-        classes, words, images = _synsets(meta, year)
+        classes, words, images = _parse_synsets(meta, year)
     except Exception as error:  # SciPy answers what is no MATLAB file with nearly every kind of exception
         raise UserError(
             f'{archive}: meta.mat is not as ILSVRC-{year} has it ({error}); fetch it again.'
         ) from error
-    return Devkit(classes, words, images, ground_truth(truth, classes, f'{archive}, {names[0]}'))
+    return Devkit(classes, words, images, parse_ground_truth(truth, classes, f'{archive}, {names[0]}'))
 
 
-def ground_truth(text: bytes, classes: dict[int, str], origin: str) -> tuple[str, ...]:
+def parse_ground_truth(text: bytes, classes: dict[int, str], origin: str) -> tuple[str, ...]:
     """WordNet ids from lines with one of the challenge's numbers each."""
     try:
         return tuple(classes[int(line)] for line in text.split())
@@ -53,7 +53,7 @@ def ground_truth(text: bytes, classes: dict[int, str], origin: str) -> tuple[str
         ) from error
 
 
-def _synsets(meta: bytes, year: int) -> tuple[dict[int, str], dict[str, str], dict[str, int]]:
+def _parse_synsets(meta: bytes, year: int) -> tuple[dict[int, str], dict[str, str], dict[str, int]]:
     """Classes, words and images of the leaves of the tree."""
     import scipy.io  # which comes with jax; for MATLAB's files nothing else is needed
 

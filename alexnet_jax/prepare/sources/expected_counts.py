@@ -8,11 +8,11 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import wordnet
 from alexnet_jax.prepare.splits import LabeledImage
 
-RELAXED = 'for a part of it give --config.prepare.expected_counts={}'
+RELAX_HINT = 'for a part of it give --config.prepare.expected_counts={}'
 
 
 @dataclasses.dataclass(frozen=True)
-class Expected:
+class ExpectedCounts:
     """How many images, classes, and training images in the smallest and the largest class."""
 
     images: dict[str, int]  # by split
@@ -22,21 +22,21 @@ class Expected:
 
 
 OFFICIAL = {
-    'ILSVRC-2012': Expected({'train': 1_281_167, 'validation': 50_000}, 1000, 732, 1300),
-    'ILSVRC-2010': Expected({'train': 1_261_406, 'validation': 50_000, 'test': 150_000}, 1000, 668, 3047),
+    'ILSVRC-2012': ExpectedCounts({'train': 1_281_167, 'validation': 50_000}, 1000, 732, 1300),
+    'ILSVRC-2010': ExpectedCounts({'train': 1_261_406, 'validation': 50_000, 'test': 150_000}, 1000, 668, 3047),
 }
 
 
-def check_official(images: Mapping[str, Iterable[LabeledImage]], challenge: str, origin: str) -> None:
+def check_official_counts(images: Mapping[str, Iterable[LabeledImage]], challenge: str, origin: str) -> None:
     """Raises UserError unless there are the images and classes that the challenge had."""
-    if differences := _differences(images, OFFICIAL[challenge]):
+    if differences := _find_differences(images, OFFICIAL[challenge]):
         raise UserError(
             f'{origin} is not the whole of {challenge}: {", ".join(differences)}. Fetch what is missing; '
-            f'{RELAXED.format("listed")} (what its own lists say) or any.'
+            f'{RELAX_HINT.format("listed")} (what its own lists say) or any.'
         )
 
 
-def _differences(images: Mapping[str, Iterable[LabeledImage]], expected: Expected) -> list[str]:
+def _find_differences(images: Mapping[str, Iterable[LabeledImage]], expected: ExpectedCounts) -> list[str]:
     counts = collections.Counter(image.label for image in images.get('train', ()))
     differences = [
         f'{split} {len(list(images.get(split, ()))):,} instead of {number:,}'
@@ -52,15 +52,15 @@ def _differences(images: Mapping[str, Iterable[LabeledImage]], expected: Expecte
     return differences
 
 
-def check_if_imagenet(images: Mapping[str, Iterable[LabeledImage]], origin: str) -> None:
+def check_imagenet_counts(images: Mapping[str, Iterable[LabeledImage]], origin: str) -> None:
     """As `check_official` for the nearer challenge, where the classes are WordNet ids and as many as it had."""
     classes = {image.label for image in images.get('train', ())}
     if len(classes) == OFFICIAL['ILSVRC-2012'].classes and wordnet.are_wordnet_ids(classes):
-        nearest = min(OFFICIAL, key=lambda challenge: len(_differences(images, OFFICIAL[challenge])))
-        check_official(images, nearest, origin)
+        nearest = min(OFFICIAL, key=lambda challenge: len(_find_differences(images, OFFICIAL[challenge])))
+        check_official_counts(images, nearest, origin)
 
 
-def check_listed(found: Mapping[str, int], listed: Mapping[str, int], what: str, origin: str) -> None:
+def check_listed_counts(found: Mapping[str, int], listed: Mapping[str, int], what: str, origin: str) -> None:
     """Raises UserError unless there are as many images of each class, or in each split, as `listed` says."""
     wrong = [
         f'{name} {found.get(name, 0):,} instead of {listed.get(name, 0):,}'
@@ -71,5 +71,5 @@ def check_listed(found: Mapping[str, int], listed: Mapping[str, int], what: str,
         more = f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''
         raise UserError(
             f'{origin}: {what} are not as many as listed: {", ".join(wrong[:5])}{more}. Fetch what is missing; '
-            f'{RELAXED.format("any")}.'
+            f'{RELAX_HINT.format("any")}.'
         )

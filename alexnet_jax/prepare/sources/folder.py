@@ -8,12 +8,12 @@ from pathlib import Path
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import wordnet
-from alexnet_jax.prepare.sources.base import Source, Wanted, archive_kind, arranged, hidden
+from alexnet_jax.prepare.sources.base import Source, SourceOptions, archive_kind, is_hidden, source_from_paths
 from alexnet_jax.prepare.splits import Item
 
 
 @dataclasses.dataclass(frozen=True)
-class InFolder:
+class FolderReader:
     """Reads items whose `location` begins with a path within the root."""
 
     root: str
@@ -27,23 +27,23 @@ class InFolder:
             return file.read(image_io.MAX_FILE_BYTES + 1)  # one more than decode takes: it will say so
 
 
-WORDS = ('LOC_synset_mapping.txt', 'synset_words.txt', 'words.txt')  # Kaggle's, Caffe's and ImageNet's lists
+CLASS_WORD_LISTS = ('LOC_synset_mapping.txt', 'synset_words.txt', 'words.txt')  # Kaggle's, Caffe's and ImageNet's lists
 
 
-def open_folder(root: Path, wanted: Wanted) -> Source:
+def open_folder(root: Path, wanted: SourceOptions) -> Source:
     """split/class/image or class/image, however deep within the class; links are followed."""
-    found, others = listing(root)
-    return arranged(root, found, others, wanted, InFolder(str(root)), words=words(root))
+    found, others = list_images(root)
+    return source_from_paths(root, found, others, wanted, FolderReader(str(root)), words=read_class_words(root))
 
 
-def listing(root: Path) -> tuple[dict[str, tuple], list[str]]:
+def list_images(root: Path) -> tuple[dict[str, tuple], list[str]]:
     """The images under a folder (path -> where), and the paths of other files."""
     if not root.is_dir():
         kind = archive_kind(root) or 'tar or zip'
         raise UserError(f'{root} is no folder; for an archive choose --config.prepare.source={kind}.')
     found, others = {}, []
     try:
-        for path, entry in files(root, ()):
+        for path, entry in iter_files(root, ()):
             if path.lower().endswith(image_io.IMAGE_EXTENSIONS):
                 if not entry.is_file():
                     raise UserError(
@@ -60,21 +60,21 @@ def listing(root: Path) -> tuple[dict[str, tuple], list[str]]:
     return found, others
 
 
-def words(folder: Path) -> dict[str, str]:
+def read_class_words(folder: Path) -> dict[str, str]:
     """What classes are called, by their WordNet ids, from the lists of WORDS in a folder."""
-    lists = [(folder / name).read_text(errors='replace') for name in WORDS if (folder / name).is_file()]
+    lists = [(folder / name).read_text(errors='replace') for name in CLASS_WORD_LISTS if (folder / name).is_file()]
     return {wnid: names for text in reversed(lists) for wnid, names in wordnet.parse_synonyms(text).items()}
 
 
-def files(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[str, os.DirEntry]]:
+def iter_files(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[str, os.DirEntry]]:
     """Every file under a folder, hidden ones apart, with its path from the first folder; links are followed."""
     above = (*above, os.path.realpath(folder))
     with os.scandir(folder) as entries:
         for entry in entries:
-            if hidden(entry.name):
+            if is_hidden(entry.name):
                 continue
             if not entry.is_dir():
                 yield entry.name, entry
             elif os.path.realpath(entry.path) not in above:  # a link to where we come from would never end
-                for path, inner in files(Path(entry.path), above):
+                for path, inner in iter_files(Path(entry.path), above):
                     yield f'{entry.name}/{path}', inner

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import wordnet
 from alexnet_jax.prepare.sources import devkit, expected_counts, tar
-from alexnet_jax.prepare.sources.base import Source, Wanted, made
+from alexnet_jax.prepare.sources.base import Source, SourceOptions, build_source
 from alexnet_jax.prepare.splits import LabeledImage, assign_splits, skipped_files_note
 
 
@@ -48,42 +48,42 @@ YEARS = {
 }
 
 
-def open_2012(path: Path, wanted: Wanted) -> Source:
+def open_2012(path: Path, wanted: SourceOptions) -> Source:
     """ILSVRC-2012 from the folder that holds its archives for training and validation, and the development kit."""
     return _open(YEARS[2012], path, wanted)
 
 
-def open_2010(path: Path, wanted: Wanted) -> Source:
+def open_2010(path: Path, wanted: SourceOptions) -> Source:
     """ILSVRC-2010 from the folder that holds its archives, the kit, the test labels and the patch images."""
     return _open(YEARS[2010], path, wanted)
 
 
-def _open(challenge: Challenge, path: Path, wanted: Wanted) -> Source:
+def _open(challenge: Challenge, path: Path, wanted: SourceOptions) -> Source:
     folder = path if path.is_dir() else path.parent
     files = [file for file in dataclasses.astuple(challenge)[1:] if file]
     if missing := [file for file in files if not (folder / file).is_file()]:
         raise UserError(
             f'{folder} holds no {", no ".join(missing)}; expected were {", ".join(files)}, with these very names.'
         )
-    archives = _Archives(folder, challenge, strict=wanted.expect != 'any')
+    archives = _ChallengeArchives(folder, challenge, strict=wanted.expect != 'any')
     images = archives.labeled()
     if wanted.expect == 'official':
-        expected_counts.check_official(images, f'ILSVRC-{challenge.year}', str(folder))
+        expected_counts.check_official_counts(images, f'ILSVRC-{challenge.year}', str(folder))
     note = ''
     if challenge.patches:
         images, note = archives.patched(images)
     arrangement = assign_splits(images, origin=str(folder), seed=wanted.seed, shares=wanted.shares)
     note = f'ILSVRC-{challenge.year}, its archives. {arrangement.note}{note}{skipped_files_note(archives.others)}'
-    reader = tar.InArchives(str(folder))
-    return made(f'imagenet{challenge.year}', arrangement, wanted, reader, note=note, words=archives.kit.words)
+    reader = tar.TarReader(str(folder))
+    return build_source(f'imagenet{challenge.year}', arrangement, wanted, reader, note=note, words=archives.kit.words)
 
 
-class _Archives:
+class _ChallengeArchives:
     """Those of a challenge, in their folder. `strict` are they refused where they are not what the kit says."""
 
     def __init__(self, folder: Path, challenge: Challenge, *, strict: bool):
         self._folder, self._challenge, self._strict = folder, challenge, strict
-        self.kit = devkit.read(folder / challenge.kit, challenge.year)
+        self.kit = devkit.read_devkit(folder / challenge.kit, challenge.year)
         self.others: list[str] = []  # the names of members that are no images
 
     def labeled(self) -> dict[str, list[LabeledImage]]:
@@ -95,7 +95,7 @@ class _Archives:
         }
         if challenge.test:
             labels = self._folder / challenge.test_labels
-            truth = devkit.ground_truth(labels.read_bytes(), kit.classes, str(labels))
+            truth = devkit.parse_ground_truth(labels.read_bytes(), kit.classes, str(labels))
             images['test'] = self._flat(challenge.test, truth)
         known = {image.label for image in images['train']}
         return {split: [image for image in of if image.label in known] for split, of in images.items()}
@@ -103,7 +103,7 @@ class _Archives:
     def _train(self, file: str) -> list[LabeledImage]:
         """The training images, whose classes are the names of the archives in the archive."""
         path, images = self._folder / file, []
-        for inner in tar.members(path):
+        for inner in tar.iter_members(path):
             wnid, ending = PurePosixPath(inner.name).stem, PurePosixPath(inner.name).suffix
             if ending != '.tar' or wnid not in self.kit.images:
                 raise UserError(
@@ -116,7 +116,7 @@ class _Archives:
             ]
         if self._strict:
             counts = collections.Counter(image.label for image in images)
-            expected_counts.check_listed(counts, self.kit.images, 'the training images', str(path))
+            expected_counts.check_listed_counts(counts, self.kit.images, 'the training images', str(path))
         return images
 
     def _flat(self, file: str, truth: Sequence[str]) -> list[LabeledImage]:
@@ -124,7 +124,7 @@ class _Archives:
         origin = str(self._folder / file)
         found = sorted((PurePosixPath(name).name, where) for name, where in self._pictures(file))
         if self._strict:
-            expected_counts.check_listed({'all': len(found)}, {'all': len(truth)}, 'the images', origin)
+            expected_counts.check_listed_counts({'all': len(found)}, {'all': len(truth)}, 'the images', origin)
         labels = [self._numbered(name, truth, origin) for name, _ in found]
         return [
             LabeledImage(wordnet.imagenet_image_id(name, wnid, origin=origin), wnid, where)
@@ -145,9 +145,9 @@ class _Archives:
         """Names of images and where they lie."""
         path = self._folder / file
         origin = f'{path}, {within.name}' if within else path
-        found, others = tar.pictures(tar.members(path, within), origin)
+        found, others = tar.image_members(tar.iter_members(path, within), origin)
         self.others += others
-        place = file, tar.version(path)
+        place = file, tar.file_version(path)
         return [(member.name, (*place, member.offset, member.size)) for member in found]
 
     def patched(self, images: dict[str, list[LabeledImage]]) -> tuple[dict[str, list[LabeledImage]], str]:

@@ -14,16 +14,16 @@ from pathlib import Path, PurePosixPath
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import wordnet
 from alexnet_jax.prepare.sources import expected_counts, tar
-from alexnet_jax.prepare.sources.base import Source, Wanted, arranged, distinct
+from alexnet_jax.prepare.sources.base import Source, SourceOptions, source_from_paths, unique_class_names
 from alexnet_jax.prepare.splits import SPLIT_NAMES, Item, LabeledImage
 
-COLUMNS = ('image', 'img'), ('label', 'labels')  # by the names they may have
-LARGEST_GROUP = 2**33  # bytes that the rows of one group may unpack to
-BATCH = 32  # rows that are read at once
+COLUMN_NAMES = ('image', 'img'), ('label', 'labels')  # by the names they may have
+MAX_GROUP_BYTES = 2**33  # bytes that the rows of one group may unpack to
+READ_ROWS = 32  # rows that are read at once
 
 
 @dataclasses.dataclass(frozen=True)
-class InParquet:
+class ParquetReader:
     """Reads rows, best in their order: `location` is file, version, group of rows, and row in it."""
 
     root: str
@@ -38,7 +38,7 @@ class InParquet:
 
         path, version, group, row = item.location
         try:
-            data = _group(f'{self.root}/{path}', version, group, self.column).row(row)
+            data = _open_row_group(f'{self.root}/{path}', version, group, self.column).row(row)
         except (pa.ArrowException, StopIteration) as error:
             raise OSError(f'row {row} of group {group} of {path}: {error}') from error
         if data is None:
@@ -46,7 +46,7 @@ class InParquet:
         return data
 
 
-class _Group:
+class _RowGroup:
     """A group of rows, read forward a few at a time."""
 
     def __init__(self, path: str, group: int, column: str):
@@ -58,7 +58,7 @@ class _Group:
 
         path, group, column = self._place
         file = pq.ParquetFile(path, pre_buffer=False)
-        self._batches = file.iter_batches(BATCH, row_groups=[group], columns=[column], use_threads=False)
+        self._batches = file.iter_batches(READ_ROWS, row_groups=[group], columns=[column], use_threads=False)
         self._first, self._rows = 0, []
 
     def row(self, number: int) -> bytes | None:
@@ -72,9 +72,9 @@ class _Group:
 
 
 @functools.lru_cache(maxsize=1)
-def _group(path: str, version: tuple[int, int], group: int, column: str) -> _Group:
+def _open_row_group(path: str, version: tuple[int, int], group: int, column: str) -> _RowGroup:
     """The group that is being read; one in each process."""
-    return _Group(path, group, column)
+    return _RowGroup(path, group, column)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class _Row:
     where: tuple
 
 
-def open_parquet(path: Path, wanted: Wanted) -> Source:
+def open_parquet(path: Path, wanted: SourceOptions) -> Source:
     """A folder of files such as train-00000-of-00294.parquet, however deep, or one file."""
     files = sorted(path.rglob('*.parquet')) if path.is_dir() else [path]
     if not files:
@@ -93,7 +93,7 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
             f'{path} holds no .parquet files; expected were such as train-00000-of-00294.parquet.'
         )
     root = path if path.is_dir() else path.parent
-    _check_numbers([str(file.relative_to(root)) for file in files], str(path))
+    _check_file_numbers([str(file.relative_to(root)) for file in files], str(path))
     tables = [_Table(file, root) for file in files]
     rows = [row for table in tables for row in table.rows()]
     if not rows or len({table.column for table in tables}) > 1:
@@ -101,23 +101,23 @@ def open_parquet(path: Path, wanted: Wanted) -> Source:
             f'{path} holds no rows with labels, or files of several kinds; give a folder of one kind.'
         )
     names = tables[0].names
-    classes = _wordnet_ids(rows, str(path)) or _named(rows, names, str(path))
+    classes = _classes_by_wnid(rows, str(path)) or _classes_by_name(rows, names, str(path))
     if wanted.expect != 'any' and len(classes) < len(names):
         lost = next(name for label, name in enumerate(names) if label not in classes)
         raise UserError(
             f'{path} has names for {len(names):,} classes and images of {len(classes):,}, none of {lost!r}; fetch what '
-            f'is missing; {expected_counts.RELAXED.format("any")}.'
+            f'is missing; {expected_counts.RELAX_HINT.format("any")}.'
         )
     is_imagenet = wordnet.are_wordnet_ids(classes.values())
     if is_imagenet and wanted.expect == 'official':
         images = collections.defaultdict(list)
         for row in rows:
             images[row.split].append(LabeledImage('', classes[row.label], ()))
-        expected_counts.check_official(images, 'ILSVRC-2012', str(path))
-    reader = InParquet(str(root), tables[0].column)
+        expected_counts.check_official_counts(images, 'ILSVRC-2012', str(path))
+    reader = ParquetReader(str(root), tables[0].column)
     words = {classes[label]: names[label] for label in classes if names} if is_imagenet else {}
-    found = _paths(rows, classes, str(path))
-    source = arranged(path, found, (), wanted, reader, words=words, streamed=True)
+    found = _paths_of_rows(rows, classes, str(path))
+    source = source_from_paths(path, found, (), wanted, reader, words=words, streamed=True)
     left = sum(table.unlabeled for table in tables)
     note = f' {left:,} images without labels are left out.' if left else ''
     return dataclasses.replace(source, note=source.note + note)
@@ -137,9 +137,9 @@ class _Table:
             features = json.loads((schema.metadata or {}).get(b'huggingface', b'{}')).get('info', {})
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(f'{file} is no whole parquet file ({error}); fetch it again.') from error
-        image, label = (next((name for name in names if name in schema.names), '') for names in COLUMNS)
+        image, label = (next((name for name in names if name in schema.names), '') for names in COLUMN_NAMES)
         if not image or not label:
-            expected = ' and '.join(' or '.join(names) for names in COLUMNS)
+            expected = ' and '.join(' or '.join(names) for names in COLUMN_NAMES)
             raise UserError(f'{file} has the columns {", ".join(schema.names)}; expected were {expected}.')
         kind = schema.field(image).type
         parts = [part.name for part in kind] if pa.types.is_struct(kind) else []
@@ -151,13 +151,13 @@ class _Table:
         """The rows that have labels, their bytes unread; the others are counted."""
         import pyarrow as pa
 
-        split, place = _split(self._relative), (str(self._relative), tar.version(self._path))
+        split, place = _split_of_path(self._relative), (str(self._relative), tar.file_version(self._path))
         columns = [self._label, *([f'{self._name}.path'] if self._name else [])]
         for group in range(self._file.metadata.num_row_groups):
             size = self._file.metadata.row_group(group).total_byte_size
-            if not 0 <= size <= LARGEST_GROUP:
+            if not 0 <= size <= MAX_GROUP_BYTES:
                 raise UserError(
-                    f'{self._path} announces {size:,} bytes in a group; {LARGEST_GROUP:,} are the most.'
+                    f'{self._path} announces {size:,} bytes in a group; {MAX_GROUP_BYTES:,} are the most.'
                 )
             try:
                 rows = self._file.read_row_group(group, columns, use_threads=False).to_pylist()
@@ -171,7 +171,7 @@ class _Table:
                 yield _Row(split, PurePosixPath(name or '').name, row[self._label], (*place, group, number))
 
 
-def _check_numbers(names: Sequence[str], origin: str) -> None:
+def _check_file_numbers(names: Sequence[str], origin: str) -> None:
     """Raises UserError where of train-00000-of-00294.parquet and so on one is missing."""
     numbers = collections.defaultdict(set)
     for name in names:
@@ -185,13 +185,13 @@ def _check_numbers(names: Sequence[str], origin: str) -> None:
             )
 
 
-def _split(relative: Path) -> str:
+def _split_of_path(relative: Path) -> str:
     """The split that a file's folder or name tells: train-00000-of-00294.parquet, or default/train/0000.parquet."""
     words = (re.match(r'[a-z]*', part.lower())[0] for part in relative.parts)
     return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), '')
 
 
-def _wordnet_ids(rows: Iterable[_Row], origin: str) -> dict[int | str, str]:
+def _classes_by_wnid(rows: Iterable[_Row], origin: str) -> dict[int | str, str]:
     """Label -> WordNet id, as the names of the images tell; empty where they do not."""
     classes: dict[int | str, str] = {}
     for row in rows:
@@ -209,9 +209,9 @@ def _wordnet_ids(rows: Iterable[_Row], origin: str) -> dict[int | str, str]:
     return classes
 
 
-def _named(rows: Iterable[_Row], names: Sequence[str], origin: str) -> dict[int | str, str]:
+def _classes_by_name(rows: Iterable[_Row], names: Sequence[str], origin: str) -> dict[int | str, str]:
     """Label -> the class's name, with the label before it where two have the same."""
-    labels, called = sorted({row.label for row in rows}), distinct(names)
+    labels, called = sorted({row.label for row in rows}), unique_class_names(names)
     if not names:
         return {
             label: f'{label:04d}' if isinstance(label, int) else label.replace('/', '-') for label in labels
@@ -222,7 +222,7 @@ def _named(rows: Iterable[_Row], names: Sequence[str], origin: str) -> dict[int 
     return {label: called[label] for label in labels}
 
 
-def _paths(rows: Sequence[_Row], classes: Mapping[int | str, str], origin: str) -> dict[str, tuple]:
+def _paths_of_rows(rows: Sequence[_Row], classes: Mapping[int | str, str], origin: str) -> dict[str, tuple]:
     """Where rows are, by the path that each image would have as a file: split/class/name."""
     has_splits = all(row.split for row in rows)
     found: dict[str, tuple] = {}

@@ -15,13 +15,13 @@ from typing import IO, cast
 
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
-from alexnet_jax.prepare.sources.base import Source, Wanted, archive_kind, arranged, hidden
-from alexnet_jax.prepare.sources.folder import words
+from alexnet_jax.prepare.sources.base import Source, SourceOptions, archive_kind, is_hidden, source_from_paths
+from alexnet_jax.prepare.sources.folder import read_class_words
 from alexnet_jax.prepare.splits import Item
 
-LARGEST_HEADER = 2**20  # bytes that a name and such may take; tarfile reads them whole
-LARGEST_RATIO, ALWAYS = 200, 2**30  # unpacked to packed bytes; so many bytes may come of any archive
-MOST = 20_000_000  # members; ImageNet's largest release has 14.2 million images
+MAX_HEADER_BYTES = 2**20  # bytes that a name and such may take; tarfile reads them whole
+MAX_UNPACKED_RATIO, MIN_UNPACKED_LIMIT = 200, 2**30  # unpacked to packed bytes; so many bytes may come of any archive
+MAX_MEMBERS = 20_000_000  # members; ImageNet's largest release has 14.2 million images
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Member:
 
 
 @dataclasses.dataclass(frozen=True)
-class InArchives:
+class TarReader:
     """Reads from plain archives under a root: `location` is path, version, offset and size."""
 
     root: str
@@ -45,11 +45,11 @@ class InArchives:
 
     def __call__(self, item: Item) -> bytes:
         path, _, offset, size = item.location
-        return _part(_opened(os.path.join(self.root, path), packed=False), offset, size)
+        return _read_range(_open_archive(os.path.join(self.root, path), packed=False), offset, size)
 
 
 @dataclasses.dataclass(frozen=True)
-class InPacked:
+class GzippedTarReader:
     """Reads from a gzipped archive, best in its own order: `location` is offset and size of what is unpacked."""
 
     path: str
@@ -61,10 +61,10 @@ class InPacked:
 
     def __call__(self, item: Item) -> bytes:
         offset, size = item.location
-        return _part(_opened(self.path, packed=True), offset, size)
+        return _read_range(_open_archive(self.path, packed=True), offset, size)
 
 
-def _part(file: IO[bytes], offset: int, size: int) -> bytes:
+def _read_range(file: IO[bytes], offset: int, size: int) -> bytes:
     size = min(size, image_io.MAX_FILE_BYTES + 1)  # one more than decode takes: it will say so
     file.seek(offset)  # where it is packed this unpacks all that is before
     data = file.read(size)
@@ -74,41 +74,41 @@ def _part(file: IO[bytes], offset: int, size: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=4)
-def _opened(path: str, packed: bool) -> IO[bytes]:
+def _open_archive(path: str, packed: bool) -> IO[bytes]:
     """The archive's bytes, unpacked on the way; opened once in each process."""
     return cast(IO[bytes], gzip.open(path, 'rb')) if packed else open(path, 'rb')
 
 
-def version(path: Path) -> tuple[int, int]:
+def file_version(path: Path) -> tuple[int, int]:
     """Size and time: whether an archive is still the same when a preparation goes on."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
-def is_packed(path: Path) -> bool:
+def is_gzipped(path: Path) -> bool:
     """Whether it is gzipped."""
     with open(path, 'rb') as file:
         return file.read(2) == image_io.GZIP_MAGIC
 
 
-def open_tar(path: Path, wanted: Wanted) -> Source:
+def open_tar(path: Path, wanted: SourceOptions) -> Source:
     """split/class/image or class/image within a tar, tar.gz or tgz."""
     if not path.is_file():
         raise UserError(f'{path} is no archive; for a folder choose --config.prepare.source=folder.')
     if archive_kind(path) == 'zip':
         raise UserError(f'{path} is a zip archive; choose --config.prepare.source=zip.')
-    found, others = pictures(members(path), path)
-    if is_packed(path):
+    found, others = image_members(iter_members(path), path)
+    if is_gzipped(path):
         unpacked = {member.name: (member.offset, member.size) for member in found}
-        reader = InPacked(str(path), version(path))
-        return arranged(path, unpacked, others, wanted, reader, words=words(path.parent), streamed=True)
-    place = path.name, version(path)
+        reader = GzippedTarReader(str(path), file_version(path))
+        return source_from_paths(path, unpacked, others, wanted, reader, words=read_class_words(path.parent), streamed=True)
+    place = path.name, file_version(path)
     where = {member.name: (*place, member.offset, member.size) for member in found}
-    reader = InArchives(str(path.parent))
-    return arranged(path, where, others, wanted, reader, words=words(path.parent))
+    reader = TarReader(str(path.parent))
+    return source_from_paths(path, where, others, wanted, reader, words=read_class_words(path.parent))
 
 
-def pictures(found: Iterable[Member], origin: str | Path) -> tuple[list[Member], list[str]]:
+def image_members(found: Iterable[Member], origin: str | Path) -> tuple[list[Member], list[str]]:
     """The members that are images by their names, and the names of the others. Raises UserError for what is too large."""
     chosen, others = [], []
     for member in found:
@@ -124,7 +124,7 @@ def pictures(found: Iterable[Member], origin: str | Path) -> tuple[list[Member],
     return chosen, others
 
 
-def members(path: Path, within: Member | None = None) -> Iterator[Member]:
+def iter_members(path: Path, within: Member | None = None) -> Iterator[Member]:
     """The plain files of an archive, hidden ones apart, or of the archive that is its member `within`.
 
     Raises UserError, that names it, for links, devices, ways out of it and names that come twice, as well as for an
@@ -132,21 +132,21 @@ def members(path: Path, within: Member | None = None) -> Iterator[Member]:
     """
     origin = f'{path}, {within.name}' if within else str(path)
     try:
-        with _Part(path, within) as part, tarfile.open(fileobj=cast(IO[bytes], part), mode='r:') as archive:
-            yield from _checked(archive, part, origin)
+        with _BoundedFile(path, within) as part, tarfile.open(fileobj=cast(IO[bytes], part), mode='r:') as archive:
+            yield from _checked_members(archive, part, origin)
     except UserError:
         raise
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f'{origin} is no whole tar or tar.gz archive ({error}); fetch it again.') from error
 
 
-def contents(path: Path, member: Member) -> bytes:
+def read_member(path: Path, member: Member) -> bytes:
     """The bytes of a small member, such as a list of labels."""
-    with gzip.open(path, 'rb') if is_packed(path) else open(path, 'rb') as file:
-        return _part(file, member.offset, member.size)
+    with gzip.open(path, 'rb') if is_gzipped(path) else open(path, 'rb') as file:
+        return _read_range(file, member.offset, member.size)
 
 
-def _checked(archive: tarfile.TarFile, part: '_Part', origin: str) -> Iterator[Member]:
+def _checked_members(archive: tarfile.TarFile, part: '_Part', origin: str) -> Iterator[Member]:
     """The members one by one, none kept in memory but its name."""
     names: set[str] = set()
     for member in archive:
@@ -159,9 +159,9 @@ def _checked(archive: tarfile.TarFile, part: '_Part', origin: str) -> Iterator[M
             )
         if member.size < 0:
             raise tarfile.ReadError(f'a file of {member.size:,} bytes')
-        if len(names) >= MOST:
-            raise UserError(f'{origin} holds more than {MOST:,} files; divide it.')
-        if not member.isdir() and not any(map(hidden, name.parts)):
+        if len(names) >= MAX_MEMBERS:
+            raise UserError(f'{origin} holds more than {MAX_MEMBERS:,} files; divide it.')
+        if not member.isdir() and not any(map(is_hidden, name.parts)):
             if str(name) in names:
                 raise UserError(f'{origin} holds {member.name!r} twice; make it again.')
             names.add(str(name))
@@ -173,15 +173,15 @@ def _checked(archive: tarfile.TarFile, part: '_Part', origin: str) -> Iterator[M
         raise tarfile.ReadError(f'damaged or cut off at byte {archive.offset:,}')
 
 
-class _Part:
+class _BoundedFile:
     """What tarfile sees of a file: the part that is an archive, unpacked, and no more of it than is reasonable."""
 
     def __init__(self, path: Path, within: Member | None):
-        packed = not within and is_packed(path)
+        packed = not within and is_gzipped(path)
         self._file = gzip.open(path, 'rb') if packed else open(path, 'rb')
         self.start = within.offset if within else 0
         size = path.stat().st_size
-        self._end = max(ALWAYS, LARGEST_RATIO * size) if packed else within.size if within else size
+        self._end = max(MIN_UNPACKED_LIMIT, MAX_UNPACKED_RATIO * size) if packed else within.size if within else size
         self._at, self._packed = 0, packed
 
     def __enter__(self) -> '_Part':
@@ -200,10 +200,10 @@ class _Part:
         return place
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= LARGEST_HEADER:
+        if not 0 <= size <= MAX_HEADER_BYTES:
             raise ValueError(f'a header of {size:,} bytes')
         if self._packed and self._at + size > self._end:
-            raise ValueError(f'it unpacks to more than {LARGEST_RATIO} times its size')
+            raise ValueError(f'it unpacks to more than {MAX_UNPACKED_RATIO} times its size')
         self._file.seek(self.start + min(self._at, self._end))
         data = self._file.read(max(0, min(size, self._end - self._at)))
         self._at += len(data)

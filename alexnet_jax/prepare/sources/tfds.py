@@ -16,8 +16,8 @@ import numpy as np
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare.sources import tar
-from alexnet_jax.prepare.sources.base import Source, Wanted, arranged, distinct
-from alexnet_jax.prepare.sources.tfrecords import TfRecords
+from alexnet_jax.prepare.sources.base import Source, SourceOptions, source_from_paths, unique_class_names
+from alexnet_jax.prepare.sources.tfrecords import TFRecordFiles
 from alexnet_jax.prepare.splits import SPLIT_NAMES, Item
 
 DESCRIPTION = 'dataset_info.json'
@@ -25,16 +25,16 @@ VERSION = re.compile(r'(\d+)\.(\d+)\.(\d+)')
 PREPARE = 'python main.py --mode=prepare --config={} --config.prepare.path=FOLDER --workdir=...'
 
 
-def home() -> Path:
+def data_dir() -> Path:
     """Where TFDS keeps its data: what TFDS_DATA_DIR says, else ~/tensorflow_datasets."""
     return Path(os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
 
 
-def open_kept_imagenet(wanted: Wanted) -> Source:
+def open_local_imagenet(wanted: SourceOptions) -> Source:
     """The imagenet2012 that TFDS keeps, which nobody but its owners may fetch."""
-    if not _versions(home() / 'imagenet2012'):
+    if not _find_versions(data_dir() / 'imagenet2012'):
         raise UserError(
-            f'{home() / "imagenet2012"}, where TFDS would keep ImageNet, holds no dataset (TFDS_DATA_DIR in the '
+            f'{data_dir() / "imagenet2012"}, where TFDS would keep ImageNet, holds no dataset (TFDS_DATA_DIR in the '
             'environment names another folder); from the archives in a folder, or another form of docs/data.md, it is '
             f'made by: {PREPARE.format("configs/imagenet.py")}'
         )
@@ -42,17 +42,17 @@ def open_kept_imagenet(wanted: Wanted) -> Source:
     return open_tfds('imagenet2012', dataclasses.replace(wanted, expect='any'))
 
 
-def open_tfds(asked: str, wanted: Wanted) -> Source:
+def open_tfds(asked: str, wanted: SourceOptions) -> Source:
     """A folder that TFDS prepared, or a name such as imagenette/320px-v2 or imagenet2012:5.1.0 in its home.
 
     What is not there is fetched where TFDS can do so. Images without a label, and splits of other names than train,
     validation and test, are left out.
     """
-    folder = _prepared(asked)
-    reader = InTfds(str(folder), tar.version(folder / DESCRIPTION))
-    found, unlabeled, others = _found(reader)
-    name = _builder(reader.folder, reader.version).info.name
-    source = arranged(folder.parent / name, found, (), wanted, reader, streamed=True)
+    folder = _locate_dataset(asked)
+    reader = TfdsReader(str(folder), tar.file_version(folder / DESCRIPTION))
+    found, unlabeled, others = _index_images(reader)
+    name = _open_builder(reader.folder, reader.version).info.name
+    source = source_from_paths(folder.parent / name, found, (), wanted, reader, streamed=True)
     note = f' {unlabeled:,} images without labels are left out.' if unlabeled else ''
     note += f' The splits {", ".join(others)} are left out.' if others else ''
     return dataclasses.replace(source, note=f'{name} as TFDS prepared it in {folder}. {source.note}{note}')
@@ -61,7 +61,7 @@ def open_tfds(asked: str, wanted: Wanted) -> Source:
 # Where it lies
 
 
-def _prepared(asked: str) -> Path:
+def _locate_dataset(asked: str) -> Path:
     """The folder of one version."""
     if not asked:
         raise UserError(
@@ -72,15 +72,15 @@ def _prepared(asked: str) -> Path:
         raise UserError(
             f'{given} does not exist; give a folder that TFDS prepared, or a name that TFDS knows.'
         )
-    if given.exists() and not (given.is_dir() and _versions(given)):
+    if given.exists() and not (given.is_dir() and _find_versions(given)):
         raise UserError(
             f'{given} is no dataset that TFDS prepared; for one folder inside for each class choose '
             '--config.prepare.source=folder.'
         )
     name, _, version = asked.partition(':')
-    place = given if given.exists() else home() / name
-    versions = [folder for folder in _versions(place) if version in ('', folder.name)]
-    versions = versions or [_fetched(asked)]
+    place = given if given.exists() else data_dir() / name
+    versions = [folder for folder in _find_versions(place) if version in ('', folder.name)]
+    versions = versions or [_download_dataset(asked)]
     configs = sorted({folder.parent.name for folder in versions})
     if len(configs) > 1:
         raise UserError(
@@ -90,7 +90,7 @@ def _prepared(asked: str) -> Path:
     return versions[-1].absolute()
 
 
-def _versions(place: Path) -> list[Path]:
+def _find_versions(place: Path) -> list[Path]:
     """The folders of versions at or under a place, the newest last; those of a configuration lie one deeper."""
     if (place / DESCRIPTION).is_file():
         return [place]
@@ -99,14 +99,14 @@ def _versions(place: Path) -> list[Path]:
     return [path for _, path in sorted((tuple(map(int, m.groups())), path) for m, path in matches if m)]
 
 
-def _fetched(asked: str) -> Path:
+def _download_dataset(asked: str) -> Path:
     """What TFDS has no files of, fetched and prepared by it. Raises UserError where it cannot."""
     import tensorflow_datasets as tfds
 
-    absent = f'{asked} is not in {home()} (TFDS_DATA_DIR in the environment names another folder), and TFDS'
+    absent = f'{asked} is not in {data_dir()} (TFDS_DATA_DIR in the environment names another folder), and TFDS'
     other = f'images in another form are taken by {PREPARE.format("configs/folder.py")}'
     try:
-        builder = tfds.builder(asked, data_dir=str(home()))
+        builder = tfds.builder(asked, data_dir=str(data_dir()))
     except Exception as error:  # of an unknown name, of a builder that imports TensorFlow, of an odd folder
         reason = 'needs TensorFlow for it' if isinstance(error, ImportError) else 'knows no such dataset'
         raise UserError(f'{absent} {reason}; {other}') from error
@@ -124,7 +124,7 @@ def _fetched(asked: str) -> Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class InTfds:
+class TfdsReader:
     """Reads records, best in their order: `location` is the split's name and the record's number."""
 
     folder: str
@@ -136,7 +136,7 @@ class InTfds:
 
     def __call__(self, item: Item) -> bytes | np.ndarray:
         split, number = item.location
-        image = self.example(split, number)[_features(self)[0]]
+        image = self.example(split, number)[_feature_names(self)[0]]
         if not isinstance(image, np.ndarray):
             return image
         return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
@@ -145,9 +145,9 @@ class InTfds:
         """A record, its image as it is stored. Raises OSError where it is damaged."""
         import tensorflow_datasets as tfds
 
-        features, image = _builder(self.folder, self.version).info.features, _features(self)[0]
+        features, image = _open_builder(self.folder, self.version).info.features, _feature_names(self)[0]
         stored = isinstance(features[image], tfds.features.Image)
-        record = _records(self.folder, self.version, split)
+        record = _open_records(self.folder, self.version, split)
         try:
             return features.deserialize_example_np(
                 record[number], decoders={image: tfds.decode.SkipDecoding()} if stored else None
@@ -157,7 +157,7 @@ class InTfds:
 
 
 @functools.lru_cache(maxsize=1)
-def _builder(folder: str, version: tuple[int, int]) -> Any:
+def _open_builder(folder: str, version: tuple[int, int]) -> Any:
     import tensorflow_datasets as tfds
 
     try:
@@ -169,11 +169,11 @@ def _builder(folder: str, version: tuple[int, int]) -> Any:
 
 
 @functools.lru_cache(maxsize=1)
-def _features(reader: InTfds) -> tuple[str, str, str]:
+def _feature_names(reader: TfdsReader) -> tuple[str, str, str]:
     """The names of the features that are the image, its label, and its file's name ('' where there is none)."""
     import tensorflow_datasets as tfds
 
-    features = _builder(reader.folder, reader.version).info.features
+    features = _open_builder(reader.folder, reader.version).info.features
 
     def of(kind: type, *favored: str) -> str:
         names = [name for name, feature in features.items() if isinstance(feature, kind)]
@@ -195,13 +195,13 @@ def _features(reader: InTfds) -> tuple[str, str, str]:
     )
 
 
-def _found(reader: InTfds) -> tuple[dict[str, tuple], int, list[str]]:
+def _index_images(reader: TfdsReader) -> tuple[dict[str, tuple], int, list[str]]:
     """Where images are, by the path that each would have as a file (split/class/name); how many images without labels
     and which splits are left out.
     """
-    info = _builder(reader.folder, reader.version).info
-    _, label, file = _features(reader)
-    names = distinct(_names(info.features[label]))
+    info = _open_builder(reader.folder, reader.version).info
+    _, label, file = _feature_names(reader)
+    names = unique_class_names(_class_names(info.features[label]))
     found: dict[str, tuple] = {}
     unlabeled, others = 0, [split for split in info.splits if split not in SPLIT_NAMES]
     for split in info.splits:
@@ -223,7 +223,7 @@ def _found(reader: InTfds) -> tuple[dict[str, tuple], int, list[str]]:
     return found, unlabeled, others
 
 
-def _names(feature: Any) -> list[str]:
+def _class_names(feature: Any) -> list[str]:
     """Label -> the class's name; numbers such that their order by name is theirs by number."""
     names = (
         list(feature.names) if feature.names else [str(number) for number in range(feature.num_classes or 0)]
@@ -233,18 +233,18 @@ def _names(feature: Any) -> list[str]:
 
 
 @functools.lru_cache(maxsize=3)
-def _records(folder: str, version: tuple[int, int], split: str) -> Any:
+def _open_records(folder: str, version: tuple[int, int], split: str) -> Any:
     """The records of a split as they are stored, by number. Raises UserError where there are not as many as announced."""
     import tensorflow_datasets as tfds
 
-    info = _builder(folder, version).info
+    info = _open_builder(folder, version).info
     form = info.file_format.value if info.file_format else 'tfrecord'
     try:
         if form == 'tfrecord':
-            records = TfRecords([os.fspath(path) for path in info.splits[split].filepaths])
+            records = TFRecordFiles([os.fspath(path) for path in info.splits[split].filepaths])
         else:
             raw = tfds.decode.DeserializeMethod.RAW_BYTES
-            records = _builder(folder, version).as_data_source(split, deserialize_method=raw)
+            records = _open_builder(folder, version).as_data_source(split, deserialize_method=raw)
         count = len(records)
     except UserError:
         raise

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 
 from alexnet_jax.errors import UserError
 
-HEAD, TAIL = 12, 4  # bytes about a record
+HEADER_BYTES, FOOTER_BYTES = 12, 4  # bytes about a record
 
 
-class TfRecords:
+class TFRecordFiles:
     """The records of some files, in order."""
 
     def __init__(self, files: Sequence[str]):
-        self._places = [(file, *place) for file in files for place in _places(file)]
+        self._places = [(file, *place) for file in files for place in _iter_records(file)]
 
     def __len__(self) -> int:
         return len(self._places)
@@ -29,15 +29,15 @@ class TfRecords:
             return stream.read(length)
 
 
-def _places(file: str) -> Iterator[tuple[int, int]]:
+def _iter_records(file: str) -> Iterator[tuple[int, int]]:
     """Offset and length of each record. Raises UserError where the file is cut off or damaged."""
     size, at = os.path.getsize(file), 0
     with open(file, 'rb') as stream:
         while at < size:
             stream.seek(at)
-            head = stream.read(HEAD)
-            length = struct.unpack('<Q', head[:8])[0] if len(head) == HEAD else size
-            if at + HEAD + length + TAIL > size:
+            head = stream.read(HEADER_BYTES)
+            length = struct.unpack('<Q', head[:8])[0] if len(head) == HEADER_BYTES else size
+            if at + HEADER_BYTES + length + FOOTER_BYTES > size:
                 raise UserError(f'{file} is damaged or cut off at byte {at:,}; prepare or fetch it again.')
-            yield at + HEAD, length
-            at += HEAD + length + TAIL
+            yield at + HEADER_BYTES, length
+            at += HEADER_BYTES + length + FOOTER_BYTES

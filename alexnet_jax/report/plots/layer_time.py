@@ -6,16 +6,26 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from alexnet_jax.report.layer_benchmark import LayerSpeed
-from alexnet_jax.report.plots.run import DPI, INK, PALE, RULE, TRAIN, VALIDATION, File, heading, save
+from alexnet_jax.report.layer_benchmark import LayerTiming
+from alexnet_jax.report.plots.run import (
+    DPI,
+    GRID,
+    MUTED,
+    TEXT,
+    TRAIN,
+    VALIDATION,
+    File,
+    draw_title,
+    save_figure,
+)
 
 HEIGHT = 0.3  # inches of a bar and the room around it
 
 
-def by_layer(layers: Sequence[LayerSpeed], file: File, *, title: str, subtitle: str) -> None:
+def plot_layer_times(layers: Sequence[LayerTiming], file: File, *, title: str, subtitle: str) -> None:
     """Milliseconds of each layer alone, the first at the top; a dark mark where the machine's floor ends."""
     figure = Figure(figsize=(10, 1.7 + HEIGHT * len(layers)), dpi=DPI, facecolor='white')
-    heading(figure, title, subtitle)
+    draw_title(figure, title, subtitle)
     high = figure.get_size_inches()[1]
     axes = figure.add_axes((0.09, 0.55 / high, 0.87, 1 - 1.45 / high))
     longest = 1e3 * max(each.forward + each.backward for each in layers)
@@ -26,7 +36,7 @@ def by_layer(layers: Sequence[LayerSpeed], file: File, *, title: str, subtitle: 
         axes.barh(place, backward, 0.62, left=forward, color=VALIDATION, label='backward' if first else None)
         floor = 1e3 * (each.forward_floor + each.backward_floor)
         axes.plot(
-            [floor] * 2, [place - 0.42, place + 0.42], color=INK, lw=2, label='floor' if first else None
+            [floor] * 2, [place - 0.42, place + 0.42], color=TEXT, lw=2, label='floor' if first else None
         )
         axes.text(
             max(forward + backward, floor) + 0.008 * longest,
@@ -34,16 +44,16 @@ def by_layer(layers: Sequence[LayerSpeed], file: File, *, title: str, subtitle: 
             f'{forward + backward:.3g}',
             va='center',
             fontsize=8,
-            color=PALE,
+            color=MUTED,
         )
-    axes.set_yticks(range(len(layers)), [each.name for each in layers], fontsize=9, color=INK)
+    axes.set_yticks(range(len(layers)), [each.name for each in layers], fontsize=9, color=TEXT)
     axes.set(ylim=(len(layers) - 0.4, -0.6), xlim=(0, 1.08 * longest))
-    axes.set_xlabel('milliseconds', color=PALE, fontsize=9)
+    axes.set_xlabel('milliseconds', color=MUTED, fontsize=9)
     axes.spines[['top', 'right', 'left']].set_visible(False)
-    axes.spines['bottom'].set_color(PALE)
-    axes.grid(axis='x', color=RULE, linewidth=0.8)
+    axes.spines['bottom'].set_color(MUTED)
+    axes.grid(axis='x', color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(axis='x', colors=PALE, labelsize=8, length=0)
+    axes.tick_params(axis='x', colors=MUTED, labelsize=8, length=0)
     axes.tick_params(axis='y', length=0)
-    axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc='lower right')
-    save(figure, file)
+    axes.legend(frameon=False, fontsize=9, labelcolor=TEXT, loc='lower right')
+    save_figure(figure, file)

@@ -11,7 +11,8 @@ from image_trees import FILES, LITTER, in_archive, in_folder, made, member
 
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
-from alexnet_jax.prepare import cutouts, sources
+from alexnet_jax.prepare import sources
+from alexnet_jax.prepare.sources import cutouts
 
 
 @pytest.mark.parametrize('wrapper', ['', 'download/'])

@@ -14,6 +14,7 @@ import pytest
 from archives import CLASSES, NUMBERS
 
 from alexnet_jax.data import dataset, image_io
+from alexnet_jax.data.encoding import EncodingSpec
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import builder, sources
 from alexnet_jax.prepare.sources import checksums, devkit, expected_counts, tar
@@ -76,9 +77,9 @@ def test_a_patch_for_no_image_is_refused_unless_any_will_do(tmp_path):
 
 def test_the_kit_is_read_as_matlab_wrote_it():
     numbers = {7: 'n00000007', 3: 'n00000003'}
-    classes, words, counts = devkit._synsets(archives.meta(2012, numbers, {'n00000007': 70}), 2012)
+    classes, words, counts = devkit._parse_synsets(archives.meta(2012, numbers, {'n00000007': 70}), 2012)
     assert classes == numbers and counts == {'n00000007': 70, 'n00000003': 4} and words['n00000003'] == 'x'
-    assert devkit._synsets(archives.meta(2010, {1: 'n00000001'}, leaves_only=True), 2010)[0] == {
+    assert devkit._parse_synsets(archives.meta(2010, {1: 'n00000001'}, leaves_only=True), 2010)[0] == {
         1: 'n00000001'
     }
 
@@ -254,7 +255,7 @@ def test_members_too_large_for_images_are_refused_before_they_are_read(root, mon
 
 
 def test_a_small_file_that_unpacks_to_a_large_one_is_refused(root, monkeypatch):
-    monkeypatch.setattr(tar, 'ALWAYS', 2**20)
+    monkeypatch.setattr(tar, 'MIN_UNPACKED_LIMIT', 2**20)
     bomb = archives.tar({'ILSVRC2012_devkit_t12/zeros': bytes(2**24)})
     (root / KIT).write_bytes(gzip.compress(bomb, 9))
     refused(root, 'unpacks to more than 200 times its size')
@@ -269,7 +270,7 @@ def test_a_header_that_would_fill_the_memory_is_refused(kind, root):
 
 
 def test_archives_of_too_many_members_are_refused(root, monkeypatch):
-    monkeypatch.setattr(tar, 'MOST', 5)
+    monkeypatch.setattr(tar, 'MAX_MEMBERS', 5)
     refused(root, 'more than 5 files')
 
 
@@ -331,9 +332,9 @@ def test_an_image_that_cannot_be_read_is_named_and_leaves_nothing_behind(data, s
     name = list(FOUND['train'])[5]
     archives.official_2012(root, {**FOUND, 'train': {**FOUND['train'], name: data}})
     with pytest.raises(UserError, match=f'(?s)1 image cannot be read.*{name[0]}: .*{sentence}'):
-        builder.prepare_dataset(opened(root), tmp_path / 'd', side=16, progress=False)
+        builder.prepare_dataset(opened(root), tmp_path / 'd', EncodingSpec(16), progress=False)
     assert sorted(os.listdir(tmp_path)) == ['ilsvrc']
-    builder.prepare_dataset(opened(root), tmp_path / 'd', side=16, progress=False, unreadable=1)
+    builder.prepare_dataset(opened(root), tmp_path / 'd', EncodingSpec(16), progress=False, max_unreadable=1)
     data = dataset.open_dataset(tmp_path / 'd')
     assert data.counts == {'train': 11, 'test': 6} and len(data.split('train')) == 11
     report = json.loads((tmp_path / 'd' / 'report.json').read_text())
@@ -348,7 +349,7 @@ def test_an_image_that_cannot_be_read_is_named_and_leaves_nothing_behind(data, s
 def test_sums_are_checked_on_request(root, monkeypatch):
     refused(root, r'has the MD5 sum \w{32} instead of fa75699e', md5=True)
     own = {file: hashlib.md5((root / file).read_bytes()).hexdigest() for file in (TRAIN, VAL, KIT)}
-    monkeypatch.setattr(checksums, 'KNOWN', own)
+    monkeypatch.setattr(checksums, 'KNOWN_MD5', own)
     assert opened(root, md5=True).classes
     (root / VAL).write_bytes((root / VAL).read_bytes() + b'x')
     refused(root, f'{VAL} has the MD5 sum', md5=True)

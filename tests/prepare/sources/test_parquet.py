@@ -145,7 +145,7 @@ def test_damage_within_is_told(tmp_path):
 
 def test_a_group_of_rows_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     written(tmp_path / 'train.parquet', PETS)
-    monkeypatch.setattr(parquet, 'LARGEST_GROUP', 20)
+    monkeypatch.setattr(parquet, 'MAX_GROUP_BYTES', 20)
     refused(tmp_path, 'bytes in a group; 20 are the most')
 
 

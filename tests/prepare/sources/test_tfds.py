@@ -59,12 +59,12 @@ def test_tfrecords_give_the_same_images_as_arrayrecords(home):
     before = opened(folder)
     images = {item.id: before.read(item) for item in before.splits['train']}
     builders.as_tfrecords(folder)
-    rooms._builder.cache_clear(), rooms._records.cache_clear()
+    rooms._open_builder.cache_clear(), rooms._open_records.cache_clear()
     after = opened(folder)
     assert {item.id: after.read(item) for item in after.splits['train']} == images
     (file,) = folder.glob('*train*tfrecord*')
     file.write_bytes(file.read_bytes()[:-1])
-    rooms._records.cache_clear()
+    rooms._open_records.cache_clear()
     with pytest.raises(UserError, match='tfrecord.* is damaged or cut off at byte'):
         opened(folder)
 
@@ -207,5 +207,5 @@ def test_the_imagenet_card_says_where_it_looked_and_how_images_are_given(home, t
 def test_tfds_is_looked_for_in_its_default_folder_where_nothing_is_said(monkeypatch, tmp_path):
     monkeypatch.delenv('TFDS_DATA_DIR', raising=False)
     monkeypatch.setenv('HOME', str(tmp_path))
-    assert rooms.home() == tmp_path / 'tensorflow_datasets'
+    assert rooms.data_dir() == tmp_path / 'tensorflow_datasets'
     assert tfds.core.constants.DATA_DIR.endswith('tensorflow_datasets')  # TFDS's own

@@ -122,7 +122,7 @@ def test_a_zip_that_has_gone_is_told_of_the_image(tmp_path):
     from alexnet_jax.prepare.sources import zip
 
     source = made('zip', tmp_path, FILES)
-    zip._opened.cache_clear()
+    zip._open_archive.cache_clear()
     (tmp_path / 'pets.zip').unlink()
     with pytest.raises(image_io.UnreadableImage, match='train/cat/c.png'):
         source.read(source.splits['train'][0])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from alexnet_jax.prepare import cutouts
+from alexnet_jax.prepare.sources import cutouts
 
 SIDE = 32
 RADIUS = 30.0
@@ -55,8 +55,8 @@ def test_the_bytes_are_those_of_every_other_machine():
 
 
 def test_another_process_makes_the_same_bytes():
-    script = 'import sys; sys.path[:0] = ["tests"]; import test_cutouts; print(test_cutouts.digest(2))'
-    root = Path(__file__).parents[1]
+    script = 'import sys; sys.path[:0] = ["tests/prepare/sources"]; import test_cutouts; print(test_cutouts.digest(2))'
+    root = Path(__file__).parents[3]
     other = subprocess.run(
         [sys.executable, '-c', script], cwd=root, capture_output=True, text=True, check=True
     )
@@ -122,7 +122,7 @@ def test_ground_lies_outside_figure_inside_and_between_them_a_mixture():
 def cover(name, angle=0.0, side=96):
     tangent = np.tan(np.radians(angle) / 2)
     label = cutouts.CLASSES.index(name)
-    return cutouts._coverage(label, side, side / 2, side / 2, RADIUS, tangent)[:, :, 0] / cutouts.ALPHA_MAX
+    return cutouts._coverage(label, side, (side / 2, side / 2), RADIUS, tangent)[:, :, 0] / cutouts.ALPHA_MAX
 
 
 @pytest.mark.parametrize(
