@@ -26,9 +26,8 @@ def parse_flags(argv: list[str]) -> flags.FlagValues:
     flags.DEFINE_integer('processes', 0, 'number of processes; 0: detect', flag_values=args)
     flags.DEFINE_integer('process', -1, 'index of this process, from 0; -1: detect', flag_values=args)
     flags.DEFINE_bool('help', False, 'show this', short_name='h', flag_values=args)
-    for each in (files, args):
-        # Flags are flags even after a positional argument.
-        each.set_gnu_getopt()
+    files.set_gnu_getopt()  # flags count even after a positional argument
+    args.set_gnu_getopt()
     try:
         words, own = cli.with_card(files.read_flags_from_files(argv, force_gnu=False))
         if own is not None:
@@ -53,19 +52,15 @@ def run_command(argv: list[str]) -> None:
     config = args.config
     validate.check_values(config)
     config.predict.images = args.images or config.predict.images
-    settings = environment.configure_environment(
-        cpu_devices=config.machine.cpu_devices,
-        keep_memory=config.machine.keep_memory,
-        compilation_cache=config.machine.compilation_cache,
-        deterministic=config.machine.deterministic,
-    )
+    settings = {name: config.machine[name] for name in environment.SETTINGS}
+    description = environment.configure_environment(**settings)
     if (mode := commands.MODES.get(args.mode)) is None:
         raise cli.no_mode(args.mode, commands.MODES)
     validate.check(config, images=mode.prepares, trains=mode.trains)
     cli.check_images(args.images, mode, commands.MODES)
     validate.check_workdir(args.workdir, needed=mode.needs_workdir)
-    for line in settings if args.verbose else ():
-        log.info(line)
+    if args.verbose:
+        log.info('\n'.join(description))
     if mode.multi_process:
         from alexnet_jax.commands import run_dir
 

@@ -198,7 +198,7 @@ def screen(given: flags.FlagValues, modes: Mapping[str, Any]) -> str:
     own = given.flags_by_module_dict()[given.find_module_defining_flag('mode')]
     return '\n'.join(
         [
-            'Usage: python main.py [--config=FILE] [--mode=MODE] --workdir=FOLDER [--config.train.learning_rate=0.01 ...]',
+            'Usage: python main.py [--config=FILE] [--mode=MODE] --workdir=FOLDER [--config.SECTION.FIELD=VALUE]',
             '',
             'Without --config the quickstart is trained; the same command again goes on with its run.',
             *_table('Modes', about),

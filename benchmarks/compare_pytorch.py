@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import main
+from alexnet_jax.runtime import environment
 from benchmarks import results_file
 from configs import default
 
@@ -51,7 +51,8 @@ def config_of(preset: str):
     config = default.get_config()
     config.model.preset = preset
     config.model.initialization = 'source2012'
-    return config, main.settings(config.machine)
+    settings = {name: config.machine[name] for name in environment.SETTINGS}
+    return config, environment.configure_environment(**settings)
 
 
 def images_of(batch: int, side: int, classes: int):

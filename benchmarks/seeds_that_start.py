@@ -20,8 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import main
 from alexnet_jax.config import validate
+from alexnet_jax.runtime import environment
 from benchmarks import results_file
 from configs import quickstart
 
@@ -55,7 +55,8 @@ def config_of(given: argparse.Namespace):
     config.prepare.num_cutouts = f'{given.images},10,10'
     config.train.batch_size, config.train.learning_rate = given.batch, given.rate
     config.train.schedule, config.train.milestones, config.train.warmup_epochs = 'step', '', 0.0
-    main.settings(config.machine)  # before anything imports jax
+    # Before anything imports jax.
+    environment.configure_environment(**{name: config.machine[name] for name in environment.SETTINGS})
     validate.check(config)
     return config
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import main
 from alexnet_jax.config import validate
+from alexnet_jax.runtime import environment
 from benchmarks import results_file
 from configs import quickstart
 
@@ -57,7 +57,8 @@ def config_of(given: argparse.Namespace):
     config.train.num_epochs = given.steps * given.batch / int(given.images.partition(',')[0])
     config.train.warmup_epochs = min(config.train.warmup_epochs, 0.1 * config.train.num_epochs)
     config.machine.cpu_devices = 1  # as PyTorch has it: one process, all cores
-    main.settings(config.machine)  # before anything imports jax
+    # Before anything imports jax.
+    environment.configure_environment(**{name: config.machine[name] for name in environment.SETTINGS})
     validate.check(config)
     return config
 

@@ -70,7 +70,7 @@ COMMANDS = re.findall(r'^    python (main\.py .*)$', DATA, re.MULTILINE)
 def test_a_command_about_images_is_one_that_main_takes(command, monkeypatch):
     """As far as it can be known without the images."""
     monkeypatch.chdir(ROOT)
-    given = main.read(shlex.split(command))
+    given = main.parse_flags(shlex.split(command))
     validate.check_values(given.config)
     validate.check(given.config)
 

@@ -63,7 +63,7 @@ MISTAKES = {
     ),
     'a class without an image': (
         [*MINE, '--config.prepare.path={f}/halves'],
-        "one class alone, 'dogs', and a classifier needs two ('cats' holds no image);",
+        "only one class, 'dogs'; a classifier needs two ('cats' holds no image);",
     ),
     'no field as a flag': (
         '--train.lr=0.1',
@@ -138,11 +138,11 @@ MISTAKES = {
         '--workdir=/proc/alexnet --config.data.directory={f}/whole/dataset',
         'cannot be made',
     ),
-    'nothing to train on': (MINE, 'nothing says from which images to make it; give --config.prepare.path='),
+    'nothing to train on': (MINE, 'config.prepare.path is empty. Set --config.prepare.path='),
     'a path that does not exist': ([*MINE, '--config.prepare.path={f}/nowhere'], 'needs an existing path'),
     'an empty folder': ([*MINE, '--config.prepare.path={f}/empty'], 'holds no image; expected was'),
-    'one class alone': ([*MINE, '--config.prepare.path={f}/alone'], 'holds one class alone'),
-    'images in no class': ([*MINE, '--config.prepare.path={f}/images/cat'], 'lies in no class folder'),
+    'one class alone': ([*MINE, '--config.prepare.path={f}/alone'], 'holds only one class'),
+    'images in no class': ([*MINE, '--config.prepare.path={f}/images/cat'], 'is in no class folder'),
     'a file for a folder': ([*MINE, '--config.prepare.path={f}/file'], 'is no folder; for an archive choose'),
     'another number of classes': (
         [*MINE, IMAGES, '--config.model.num_classes=10'],
@@ -154,7 +154,7 @@ MISTAKES = {
     ),
     'images too small for the network': (
         [*QUICK, '--config.data.directory={f}/whole/dataset', '--config.model.preset=paper'],
-        'paper sees 224 pixels and the images in',
+        'paper needs crops of 224 pixels, but the images in',
     ),
     'a damaged image': (
         [*PREPARE, '--config.prepare.path={f}/damaged'],

@@ -1,4 +1,4 @@
-"""Digests: what a checkpoint's arrays and record are known by, whatever the mesh."""
+"""SHA-256 digests of a checkpoint's arrays and record, the same on any mesh."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Tree = Any
 
 
 def abstract_array(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    """Shape, dtype and sharding of an array, without the array."""
+    """Return the shape, dtype and sharding of an array, without the array."""
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
 
-def record_digest(held: dict[str, Any]) -> str:
-    """SHA-256 of what JSON makes of a record, which writes each float so that it comes back exactly."""
-    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
+def json_digest(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of the content as JSON, which writes each float so that it comes back exactly."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _named_leaves(tree: Tree) -> list[tuple[str, jax.Array]]:
@@ -29,7 +29,7 @@ def _named_leaves(tree: Tree) -> list[tuple[str, jax.Array]]:
 
 
 def tree_from_spec(leaves: dict[str, dict[str, Any]]) -> Tree:
-    """The shapes that a record names, for one device."""
+    """Return the abstract arrays that a record describes, on one device."""
     tree: Tree = {}
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     for name, leaf in leaves.items():
@@ -42,23 +42,24 @@ def tree_from_spec(leaves: dict[str, dict[str, Any]]) -> Tree:
 
 
 def tree_spec(tree: Tree) -> dict[str, tuple[list[int], str]]:
+    """Return {name: (shape, dtype)}."""
     return {name: (list(leaf.shape), str(leaf.dtype)) for name, leaf in _named_leaves(tree)}
 
 
 def array_digests(state: Tree) -> dict[str, dict[str, Any]]:
-    """{name: {shape, dtype, sha256: [one per column]}} of arrays whose first axis is the column."""
+    """Return {name: {shape, dtype, sha256: [one per column]}} of arrays whose first axis is the column."""
     named = _named_leaves(state)
     columns = max(leaf.shape[0] for _, leaf in named)
     digests = np.zeros((len(named), columns, 32), np.uint8)
     for row, (_, leaf) in enumerate(named):
-        # The replicas of a column are alike: the first of this host stands for them.
-        for first, shard in {
-            each.index[0].start or 0: each for each in leaf.addressable_shards[::-1]
-        }.items():
+        # The replicas of a column are equal, so one of this host is enough.
+        shards = {shard.index[0].start or 0: shard for shard in leaf.addressable_shards[::-1]}
+        for first, shard in shards.items():
             for column, values in enumerate(np.asarray(shard.data), first):
                 digest = hashlib.sha256(np.ascontiguousarray(values)).digest()
                 digests[row, column] = np.frombuffer(digest, np.uint8)
-    if jax.process_count() > 1:  # a host knows its own columns alone
+    # A process knows only its own columns.
+    if jax.process_count() > 1:
         digests = np.max(multihost_utils.process_allgather(digests), axis=0)
     return {
         name: {

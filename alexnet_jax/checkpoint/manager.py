@@ -1,9 +1,9 @@
-"""Checkpoints by orbax, with what it lacks: checksums of values, a policy that never drops the newest, tidiness.
+"""Checkpoints by orbax, with what it lacks: checksums of values, a policy that keeps the newest, and cleanup.
 
-Orbax restores a flipped bit in array data without a word and casts dtypes silently. So every checkpoint holds, beside
+Orbax restores a flipped bit in array data without an error and casts dtypes silently. So every checkpoint holds, beside
 the arrays, the shape, dtype and SHA-256 of each parameter column; they are compared before anything is used. Digests
 are by column because the column is the one axis along which parameters are ever split: they do not depend on the mesh.
-What was saved is read back before it may push an older one out; from then on an inventory lists its files.
+What was saved is read back before an older one may be deleted; from then on a manifest lists its files.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from jax.experimental import multihost_utils
 from alexnet_jax.checkpoint import checksums, manifest, quarantine, read_errors
 from alexnet_jax.distributed import sync
 from alexnet_jax.distributed.initialize import is_primary
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import UserError, first_line
 
 log = logging.getLogger(__name__)
-_POLICY = ocp.checkpoint_managers
+_policies = ocp.checkpoint_managers
 Tree = Any
 
 
 class CorruptCheckpoint(Exception):
-    """A checkpoint that is not what was saved; the sentence names the part."""
+    """A checkpoint is not what was saved; the message names the part."""
 
 
 class CheckpointManager:
     """The checkpoints of one run, in `directory`: the two newest, the best, and every `keep_every`-th step.
 
-    Who `read_only` changes nothing there, where a training may be writing.
+    `read_only` opens the directory without changing it; a training may be writing there.
     """
 
     def __init__(self, directory: Path, *, keep_every: int = 0, read_only: bool = False):
@@ -44,70 +44,70 @@ class CheckpointManager:
         if not read_only:
             self._clean_up()
         kept = [
-            _POLICY.LatestN(2),  # two, so that damage to the newest costs one interval and not the run
+            _policies.LatestN(2),  # two, so that damage to the newest costs one interval and not the run
             # Of equal errors the latest; BestN keeps the last of an ascending order.
-            _POLICY.BestN(
+            _policies.BestN(
                 get_metric_fn=lambda m: -m['top1_error'], n=1, keep_checkpoints_without_metrics=False
             ),
         ]
         if keep_every:
-            kept.append(_POLICY.EveryNSteps(keep_every))
-        written = {
-            'preservation_policy': _POLICY.AnyPreservationPolicy(kept),
+            kept.append(_policies.EveryNSteps(keep_every))
+        write_options = {
+            'preservation_policy': _policies.AnyPreservationPolicy(kept),
             'best_fn': lambda m: m['top1_error'],  # the policy decides; without this orbax writes no metrics
             'best_mode': 'min',
         }
-        options = ocp.CheckpointManagerOptions(read_only=read_only, **({} if read_only else written))
-        self._unconfirmed: tuple[int, Tree] | None = None  # the last save's step, and its arrays' shapes
+        options = ocp.CheckpointManagerOptions(read_only=read_only, **({} if read_only else write_options))
+        self._unverified: tuple[int, Tree] | None = None  # the last save's step, and its abstract arrays
         self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=('state', 'record'))
 
     def _clean_up(self) -> None:
-        """Removes folders of killed saves, which orbax leaves for ever; sets aside what orbax would stumble over."""
+        """Remove leftovers of killed saves, and quarantine what orbax would fail at."""
         if is_primary():
             quarantine.clean_directory(self.directory)
             for folder in [path for path in self.directory.glob('*') if path.name.isdecimal()]:
                 try:
                     self._validation_error(int(folder.name))
                 except CorruptCheckpoint as damage:
-                    log.warning(
-                        'The checkpoint of step %s is damaged: %s. Setting it aside.', folder.name, damage
-                    )
+                    log.warning('The checkpoint of step %s is damaged: %s. Renaming it.', folder.name, damage)
                     quarantine.quarantine_checkpoint(folder)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices('checkpoints tidied')
 
     def _validation_error(self, step: int) -> float | None:
-        """The validation error of a checkpoint, None where nothing was validated.
+        """Return the validation error of a checkpoint, None if it was not validated.
 
-        It is written twice as it has no checksum, so that no flipped bit makes a best. Version 0.1 wrote it once.
+        It is written twice, as it has no checksum, so that no flipped bit makes a best. Version 0.1 wrote it once.
         """
         try:
-            held = json.loads((self.directory / str(step) / 'metrics' / 'metrics').read_text())
-            error = float(held['top1_error'])
-            if not held.get('again', error) == error:
-                raise ValueError('its two figures differ')
+            content = json.loads((self.directory / str(step) / 'metrics' / 'metrics').read_text())
+            error = float(content['top1_error'])
+            if not content.get('again', error) == error:
+                raise ValueError('its two values differ')
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as reason:
-            if words := read_errors.transient_cause(reason):
-                raise read_errors.unreadable_error(step, self.directory, words) from reason
-            raise CorruptCheckpoint(f'its metrics can not be read ({type(reason).__name__}: {reason})') from reason
+            if cause := read_errors.transient_cause(reason):
+                raise read_errors.unreadable_error(step, self.directory, cause) from reason
+            raise CorruptCheckpoint(
+                f'its metrics cannot be read ({type(reason).__name__}: {reason})'
+            ) from reason
         return error
 
     def steps(self) -> list[int]:
-        """Steps that have a whole checkpoint, ascending."""
+        """Return the steps that have a whole checkpoint, ascending."""
         return sorted(self._manager.all_steps())
 
     def best(self) -> int | None:
-        """The step with the lowest validation error, the latest of equals; None where nothing was validated."""
+        """Return the step with the lowest validation error, the latest of equals; None if none was validated."""
         errors = {}
         for step in self.steps():
             try:
                 errors[step] = self._validation_error(step)
             except CorruptCheckpoint as damage:
                 log.warning('The checkpoint of step %d is damaged: %s. It cannot be the best.', step, damage)
-        errors = {step: error for step, error in errors.items() if error is not None}
-        return min(errors, key=lambda step: (errors[step], -step)) if errors else None
+        validated = {step: error for step, error in errors.items() if error is not None}
+        return min(validated, key=lambda step: (validated[step], -step)) if validated else None
 
     def save(
         self,
@@ -118,59 +118,61 @@ class CheckpointManager:
         top1_error: float | None = None,
         overwrite: bool = False,
     ) -> None:
-        """Begins to save `state` (arrays (columns, ...)) and the JSON `record`; raises an earlier save's failure.
+        """Begin to save `state` (arrays (columns, ...)) and the JSON `record`; raise an earlier save's failure.
 
-        The save before it is read back first: from here on the one that is older still may be deleted. A step that has
-        a checkpoint keeps it, unless it is saved `again`; then the old one lies aside until the new one was read back.
+        The save before it is read back first, after which the one before that may be deleted. A step that has a
+        checkpoint keeps it, unless `overwrite`; then the old one is stashed until the new one was read back.
         """
         self._verify_last_save()
         if step in self._manager.all_steps():
             if not overwrite:
                 return
-            self._relocate(step, quarantine.stash_checkpoint)  # a kill must find a whole one, whenever it comes
-        # A copy: orbax writes it in a thread, while the run goes on with what it gave us.
-        held = copy.deepcopy({'record': record, 'leaves': checksums.array_digests(state)})
+            # Renamed, since a kill must find a whole one, whenever it comes.
+            self._relocate(step, quarantine.stash_checkpoint)
+        # A copy: orbax writes it in a thread, while the run changes what it gave us.
+        content = copy.deepcopy({'record': record, 'leaves': checksums.array_digests(state)})
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
-            record=ocp.args.JsonSave({**held, 'sha256': checksums.record_digest(held)}),
+            record=ocp.args.JsonSave({**content, 'sha256': checksums.json_digest(content)}),
         )
         metrics = None if top1_error is None else {'top1_error': top1_error, 'again': top1_error}
         if not self._manager.save(step, args=items, metrics=metrics):
-            raise RuntimeError(
-                f'orbax declined to save step {step}; the newest it knows is {self._manager.latest_step()}.'
-            )
-        self._unconfirmed = step, jax.tree.map(checksums.abstract_array, state)
+            latest = self._manager.latest_step()
+            raise RuntimeError(f'orbax declined to save step {step}; its latest step is {latest}.')
+        self._unverified = step, jax.tree.map(checksums.abstract_array, state)
 
     def delete_after(self, step: int) -> None:
-        """Deletes the checkpoints of later steps."""
+        """Delete the checkpoints of later steps."""
         self._verify_last_save()
         if is_primary() and not [each for each in self.steps() if each <= step]:
-            quarantine.marker_file(self.directory).unlink(missing_ok=True)  # the run begins afresh, as it should
+            # The run will begin again, as it should.
+            quarantine.marker_file(self.directory).unlink(missing_ok=True)
         for later in [each for each in self.steps() if each > step]:
             self._relocate(later, quarantine.delete_atomically)
 
     def raise_if_save_failed(self) -> None:
-        """Raises the failure of the save under way, without waiting for it; what is whole by now is read back."""
-        if jax.process_count() > 1:  # which have to read back together, and may not be equally far
+        """Raise the failure of the save in progress, without waiting for it; if it is complete, read it back."""
+        if jax.process_count() > 1:
+            # They have to read back together, and may not be equally far.
             self._manager.check_for_errors()
-        elif self._unconfirmed and not self._manager.is_saving_in_progress():
+        elif self._unverified and not self._manager.is_saving_in_progress():
             self._verify_last_save()
 
     def _verify_last_save(self) -> None:
-        """Reads the last save back, once. Raises its failure, and UserError where the disk gives other values."""
-        unconfirmed, self._unconfirmed = self._unconfirmed, None
+        """Read the last save back, once. Raises its failure, and UserError if the disk returns other values."""
+        unverified, self._unverified = self._unverified, None
         self._manager.wait_until_finished()
         self._manager.check_for_errors()
-        if unconfirmed is None:
+        if unverified is None:
             return
-        step, like = unconfirmed
+        step, like = unverified
         try:
             self._read(step, like)
         except CorruptCheckpoint as damage:
             self._relocate(step, quarantine.quarantine_checkpoint)
             raise UserError(
-                f'The checkpoint of step {step} was saved and is not the same when read back ({damage}): do not trust '
-                f'the disk of {self.directory}. The checkpoints before it are whole; run the same command elsewhere.'
+                f'The checkpoint of step {step} differs from what was written ({damage}): the disk of {self.directory} '
+                'may be faulty. Earlier checkpoints are whole. Run the same command on another disk.'
             ) from damage
         if is_primary():
             manifest.write_manifest(self.directory / str(step))
@@ -178,21 +180,19 @@ class CheckpointManager:
             quarantine.drop_stash(self.directory)
 
     def restore(self, like: Tree, step: int | None = None) -> tuple[int, Tree, dict[str, Any]]:
-        """(step, state, record), laid out as `like`; the newest whole checkpoint, or the one of `step`.
+        """Return (step, state, record), laid out as `like`: the newest whole checkpoint, or the one of `step`.
 
-        A damaged one is named and set aside as '<step>.damaged', and the one before it is used; where one step was
-        asked for, damage is a UserError, as is a checkpoint of another network. One that could not be read for another
-        reason is an Unread, and stays where it is.
+        A damaged one is named and renamed to '<step>.damaged', and the one before it is used; with a `step`, damage is
+        a UserError, as is a checkpoint of another network. Raises CheckpointUnreadable if it cannot be read for another
+        reason; then it is left unchanged.
         """
         if step is not None and step not in self.steps():
-            have = ', '.join(map(str, self.steps())) or 'none'
-            raise UserError(f'There is no checkpoint of step {step} in {self.directory}; there are: {have}.')
-        if not (
-            self.steps() or quarantine.quarantined_names(self.directory) or quarantine.marker_file(self.directory).exists()
-        ):
+            existing = ', '.join(map(str, self.steps())) or 'none'
+            raise UserError(f'{self.directory} has no checkpoint of step {step}; existing steps: {existing}.')
+        if not self.steps() and not self._had_checkpoints():
             raise UserError(
-                f'There is no whole checkpoint in {self.directory} yet; wait until the training has saved one, or run '
-                'its command again where it has ended.'
+                f'{self.directory} has no whole checkpoint yet. Wait until the training has saved one, or run its '
+                'command again if it has ended.'
             )
         for candidate in [step] if step is not None else reversed(self.steps()):
             try:
@@ -209,74 +209,80 @@ class CheckpointManager:
                     self._relocate(candidate, quarantine.quarantine_checkpoint)
         raise quarantine.no_valid_checkpoint_error(self.directory)
 
-    def require_fresh_run(self, rows: bool) -> None:
-        """Raises UserError where the run, of which `rows` are written, would begin afresh though it had checkpoints."""
+    def _had_checkpoints(self) -> bool:
+        quarantined = quarantine.quarantined_names(self.directory)
+        return bool(quarantined) or quarantine.marker_file(self.directory).exists()
+
+    def require_fresh_run(self, has_rows: bool) -> None:
+        """Raise UserError if the run, whose log has rows or not, would begin again though it had checkpoints."""
         if not self.steps():
-            quarantine.require_fresh_run(self.directory, rows)
+            quarantine.require_fresh_run(self.directory, has_rows)
 
     def find_problem(self, step: int) -> str:
-        """What is wrong with a checkpoint, read whole, of whatever network it is; empty: nothing is."""
+        """Read a checkpoint of any network completely; return what is wrong with it, '' if nothing."""
         try:
             self._validation_error(step)
             self._read(step, None)
-        except (CorruptCheckpoint, read_errors.CheckpointUnreadable) as damage:
-            return str(damage)
+        except (CorruptCheckpoint, read_errors.CheckpointUnreadable) as problem:
+            return str(problem)
         return ''
 
     def _read(self, step: int, like: Tree | None) -> tuple[Tree, dict[str, Any]]:
-        def item(name: str, arguments: ocp.args.CheckpointArgs) -> Any:
-            try:
-                return self._manager.restore(step, args=ocp.args.Composite(**{name: arguments}))[name]
-            except Exception as error:  # what orbax raises depends on which byte is wrong
-                sync.barrier_after_failure()  # a host may be alone with it, having read another part
-                if words := read_errors.classify_error(self.directory / str(step), error):
-                    raise read_errors.unreadable_error(step, self.directory, words) from error
-                first = (str(error).splitlines() or [''])[0]
-                raise CorruptCheckpoint(
-                    f'its {name} can not be read ({type(error).__name__}: {first[:200]})'
-                ) from error
-
-        held = item('record', ocp.args.JsonRestore())
-        if not isinstance(held, dict) or not {'record', 'leaves'} <= held.keys():
+        content = self._read_item(step, 'record', ocp.args.JsonRestore())
+        if not isinstance(content, dict) or not {'record', 'leaves'} <= content.keys():
             raise CorruptCheckpoint('its record lacks the list of arrays')
-        # Version 0.1 wrote no sum.
-        if (sha256 := held.pop('sha256', None)) is not None and sha256 != checksums.record_digest(held):
+        # Version 0.1 wrote no digest.
+        if (sha256 := content.pop('sha256', None)) is not None and sha256 != checksums.json_digest(content):
             raise CorruptCheckpoint('its record is not what was saved')
-        like = checksums.tree_from_spec(held['leaves']) if like is None else like
+        leaves = content['leaves']
+        like = checksums.tree_from_spec(leaves) if like is None else like
         expected = checksums.tree_spec(like)
-        found = {name: (leaf.get('shape'), leaf.get('dtype')) for name, leaf in held['leaves'].items()}
-        if expected != found:
-            name = min(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+        saved = {name: (leaf.get('shape'), leaf.get('dtype')) for name, leaf in leaves.items()}
+        if expected != saved:
+            name = min(n for n in expected.keys() | saved.keys() if expected.get(n) != saved.get(n))
             raise UserError(
                 f'The checkpoint of step {step} in {self.directory} is of another network: {name} is '
-                f'{found.get(name, "missing")} there and {expected.get(name, "missing")} here.'
+                f'{saved.get(name, "missing")} there and {expected.get(name, "missing")} here.'
             )
-        state = item('state', ocp.args.StandardRestore(jax.tree.map(checksums.abstract_array, like)))
+        state = self._read_item(
+            step, 'state', ocp.args.StandardRestore(jax.tree.map(checksums.abstract_array, like))
+        )
         try:
-            described = checksums.array_digests(state)
+            digests = checksums.array_digests(state)
         except Exception as error:  # the host may lack the memory for what the device holds
-            if words := read_errors.transient_cause(error):
-                raise read_errors.unreadable_error(step, self.directory, words) from error
+            if cause := read_errors.transient_cause(error):
+                raise read_errors.unreadable_error(step, self.directory, cause) from error
             raise
-        for name, leaf in described.items():
-            if leaf != held['leaves'][name]:
+        for name, leaf in digests.items():
+            if leaf != leaves[name]:
                 raise CorruptCheckpoint(f'the values of {name} are not those that were saved')
-        return state, held['record']
+        return state, content['record']
 
-    def _relocate(self, step: int, how: Callable[[Path], None]) -> None:
-        """Out of orbax's sight, for else it would decline to save that step again."""
+    def _read_item(self, step: int, name: str, arguments: ocp.args.CheckpointArgs) -> Any:
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**{name: arguments}))[name]
+        except Exception as error:  # what orbax raises depends on which byte is wrong
+            sync.barrier_after_failure()  # only one process may have failed, having read another part
+            if cause := read_errors.classify_error(self.directory / str(step), error):
+                raise read_errors.unreadable_error(step, self.directory, cause) from error
+            raise CorruptCheckpoint(
+                f'its {name} cannot be read ({type(error).__name__}: {first_line(error)})'
+            ) from error
+
+    def _relocate(self, step: int, move: Callable[[Path], None]) -> None:
+        """Move a checkpoint out of orbax's sight, which would decline to save that step again."""
         if is_primary():
-            how(self.directory / str(step))
+            move(self.directory / str(step))
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices('checkpoint moved')
         self._manager.reload()
 
     def wait(self) -> None:
-        """Until the save under way is whole on disk and was read back; its failure is raised here."""
+        """Wait until the save in progress is on disk and was read back. Raises its failure."""
         self._verify_last_save()
 
     def close(self) -> None:
-        """As `wait`, and ends orbax's threads."""
+        """Wait as `wait` does, and end orbax's threads."""
         try:
             self._verify_last_save()
         finally:

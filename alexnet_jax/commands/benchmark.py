@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.commands import factories, prepare
+from alexnet_jax.config import parse
 from alexnet_jax.data import dataset, pipeline, prefetch
 from alexnet_jax.distributed.initialize import is_primary
 from alexnet_jax.distributed.mesh import compiler_options
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Measure, log a table, write benchmark.json and benchmark.png, and return the content of the former."""
     data = open_benchmark_dataset(config, workdir)
-    arch = factories.make_architecture(config, data) if data else factories.preset_architecture(config)
+    arch = factories.make_architecture(config, data) if data else parse.preset_architecture(config)
     mesh = factories.make_device_mesh(config, arch)
     Path(workdir).mkdir(parents=True, exist_ok=True)
     for line in factories.describe_placement(arch, mesh):
@@ -134,7 +135,7 @@ def _on_cpu(mesh: Mesh) -> bool:
 def open_benchmark_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset | None:
     """Return the config's dataset if it exists or is quickly made; else log a line and return None."""
     directory = prepare.locate_dataset(config, workdir)
-    if (directory / dataset.MANIFEST).exists() or config.prepare.source == 'cutouts':
+    if (directory / dataset.MANIFEST_FILE).exists() or config.prepare.source == 'cutouts':
         return factories.open_or_prepare_dataset(config, workdir)
     log.info('%s has no dataset yet: random images are used instead, and input is not measured.', directory)
     return None

@@ -27,7 +27,6 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.evaluator import Evaluator, ViewOptions
 from alexnet_jax.models.alexnet import AlexNet, with_parameters
 from alexnet_jax.models.architecture import Architecture
-from alexnet_jax.models.presets import get_architecture
 from alexnet_jax.prepare import sources
 from alexnet_jax.train import train_step
 from alexnet_jax.train.optimizer import Optimizer, paper_sgd
@@ -52,20 +51,11 @@ def open_or_prepare_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset
     return dataset.open_dataset(directory)
 
 
-def preset_architecture(config: ConfigDict, num_classes: int | None = None) -> Architecture:
-    """Return the config's architecture for `num_classes`, else model.num_classes, else the preset's own."""
-    return get_architecture(
-        config.model.preset,
-        num_classes=num_classes or config.model.num_classes or None,
-        overrides=parse.architecture_overrides(config),
-    )
-
-
 def make_architecture(config: ConfigDict, data: dataset.Dataset) -> Architecture:
     """Return the config's architecture for the dataset's classes. Raises UserError if it does not fit the dataset."""
     num_classes = len(data.class_names)
     prepare.check_num_classes(config, num_classes, f'the dataset in {data.directory}')
-    arch = preset_architecture(config, num_classes)
+    arch = parse.preset_architecture(config, num_classes)
     if arch.crop_size > data.image_size:
         raise UserError(
             f'{arch.name} needs crops of {arch.crop_size} pixels, but the images in {data.directory} have '

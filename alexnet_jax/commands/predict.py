@@ -1,4 +1,4 @@
-"""Mode predict: a person's own images, and what the network of a run takes them for."""
+"""--mode=predict: prints the most probable classes of image files."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from alexnet_jax.commands import evaluate, factories
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.predict import FilePrediction, find_image_files, predict_files
 
-TOP_K = 5  # classes that are shown of each image
+TOP_K = 5  # classes printed for each image
 
 log = logging.getLogger(__name__)
 
 
 def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
-    """Says of each image the five most probable classes; how many there were, and how many could not be read.
+    """Print the five most probable classes of each image; return the number of images and of unreadable ones.
 
-    What cannot be read is named in its place; when the others are done a UserError counts them.
+    Raises UserError at the end if some could not be read; each of these was named in its place.
     """
     files = find_image_files(path.strip() for path in config.predict.images.split(',') if path.strip())
-    run = evaluate.load_run(config, workdir)
-    evaluator = factories.make_evaluator(
-        run.config, run.data, run.network, run.mesh, views=config.evaluate.views
+    run, num_views = evaluate.load_run(config, workdir), config.evaluate.views
+    evaluator = factories.make_evaluator(run.config, run.data, run.model, run.mesh, num_views=num_views)
+    log.info(
+        'Predictions of step %d of the run in %s, %d view%s:', run.step, workdir, num_views, 's' * (num_views > 1)
     )
-    log.info('Step %d of the run in %s says, by %d views:', run.step, workdir, config.evaluate.views)
+    class_names, image_size = run.data.class_descriptions, run.data.image_size
     unreadable = 0
     for prediction in predict_files(
-        evaluator, run.parameters, files, run.data.class_descriptions, side=run.data.image_size, top=TOP_K
+        evaluator, run.params, files, class_names, image_size=image_size, top_k=TOP_K
     ):
-        unreadable += bool(prediction.problem)
-        log.info('%s', '\n'.join(format_prediction(prediction)))
+        unreadable += bool(prediction.error)
+        log.info('%s', format_prediction(prediction))
     if unreadable:
-        raise UserError(
-            f'{unreadable} of {len(files)} images could not be read and are named above; the others were done.'
-        )
+        raise UserError(f'{unreadable} of {len(files)} images could not be read; they are named above.')
     return {'images': len(files), 'unreadable': unreadable}
 
 
-def format_prediction(prediction: FilePrediction) -> list[str]:
-    """The file, and below it a line for each class; or the sentence about the file."""
-    if prediction.problem:
-        return [prediction.problem]
-    return [prediction.file, *(f'  {share:7.2%}  {name}' for name, share in prediction.choices)]
+def format_prediction(prediction: FilePrediction) -> str:
+    """Return the file with a line for each class below it, or the error."""
+    if prediction.error:
+        return prediction.error
+    classes = [f'  {probability:7.2%}  {name}' for name, probability in prediction.classes]
+    return '\n'.join([prediction.file, *classes])

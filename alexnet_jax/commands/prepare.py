@@ -180,12 +180,9 @@ def _draw_contact_sheet(
     config: ConfigDict, data: Dataset, source: Source, report: dict[str, Any], file: Path
 ) -> None:
     """Draw some images of some classes, spread over the training split."""
-    from alexnet_jax.models import presets
     from alexnet_jax.report.plots import contact_sheet
 
-    num_classes = len(data.class_names)
-    overrides = parse.architecture_overrides(config)
-    arch = presets.get_architecture(config.model.preset, num_classes=num_classes, overrides=overrides)
+    arch = parse.preset_architecture(config, len(data.class_names))
     crop_size = min(arch.crop_size, data.image_size)
     records_by_class = collections.defaultdict(list)
     readable = (item for item in source.splits['train'] if item.id not in report['left_out'])

@@ -189,7 +189,7 @@ def join_processes(config: ConfigDict, workdir: str, coordinator: str, processes
     consistency.assert_equal_across_hosts(_fingerprint(config))
     if config.data.directory and not config.predict.images:  # predict needs no dataset
         dataset_dir = prepare.locate_dataset(config, workdir)
-        consistency.assert_dataset_everywhere(dataset_dir, prepare.is_prepared, timeouts.peer / 2)
+        consistency.assert_dataset_everywhere(dataset_dir, prepare.has_dataset, timeouts.peer / 2)
     heartbeat.set_phase('starting')
 
 

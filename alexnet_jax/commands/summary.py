@@ -18,7 +18,6 @@ from alexnet_jax.models.architecture import (
     Pooling,
     ResponseNormalization,
 )
-from alexnet_jax.models.presets import get_architecture
 
 # Characters of a narrow terminal.
 WIDTH = 80
@@ -30,11 +29,7 @@ log = logging.getLogger(__name__)
 def summary(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     """Log the network's table and return its totals; classes from model.num_classes, else the preset's own."""
     del workdir
-    arch = get_architecture(
-        config.model.preset,
-        num_classes=config.model.num_classes or None,
-        overrides=parse.architecture_overrides(config),
-    )
+    arch = parse.preset_architecture(config)
     log.info('%s', '\n'.join(format_summary(arch)))
     return {
         'network': arch.name,

@@ -14,10 +14,10 @@ import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax.checkpoint.manager import CheckpointManager
-from alexnet_jax.commands import consistency, evaluate, factories, final_report, run_dir, training_plan
-from alexnet_jax.config import validate
+from alexnet_jax.commands import evaluate, factories, final_report, run_dir, training_plan
+from alexnet_jax.config import parse, validate
 from alexnet_jax.data import dataset, pipeline, prefetch
-from alexnet_jax.distributed import initialize, sync
+from alexnet_jax.distributed import consistency, initialize, sync
 from alexnet_jax.distributed.initialize import is_primary
 from alexnet_jax.distributed.sharding import batch_sharding
 from alexnet_jax.models.architecture import Architecture
@@ -89,7 +89,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     What does not fit raises UserError before the folder is made, and so does a folder in which another process trains.
     """
     # First the mesh: a wrong one costs no preparation.
-    mesh = factories.make_device_mesh(config, factories.preset_architecture(config))
+    mesh = factories.make_device_mesh(config, parse.preset_architecture(config))
     data = factories.open_or_prepare_dataset(config, workdir)
     arch = factories.make_architecture(config, data)
     factories.require_cache_fits(config, data, mesh)
@@ -302,19 +302,12 @@ class Trainer:
         message = 'the training is done and saved, its final report is not; run the same command for it.'
         with self.handler.interruptible(message):
             with self.timer.measure('end'):
-                step, params = evaluate.report_parameters(
-                    context.config, self.checkpoints, context.arch, context.mesh, point.step, point.state
+                last = evaluate.LoadedRun(
+                    context.config, context.data, self.model, context.mesh, point.step, point.state.params
                 )
-                result = final_report.write_final_report(
-                    context.config,
-                    context.data,
-                    self.model,
-                    context.mesh,
-                    context.workdir,
-                    params,
-                    step,
-                    point.examples(),
-                )
+                run = evaluate.at_report_step(last, self.checkpoints)
+                epochs = point.examples().epoch(run.step)
+                result = final_report.write_final_report(run, context.workdir, epochs=epochs)
             self.writer.write_timings(point.step, **self.timer.drain())
             log.info('%s', self.writer.time_breakdown())
         return result

@@ -16,7 +16,7 @@ from alexnet_jax.errors import UserError
 if TYPE_CHECKING:
     from alexnet_jax.data.augment import Augmentation
     from alexnet_jax.data.statistics import PcaBasis
-    from alexnet_jax.models.overrides import ArchitectureOverrides
+    from alexnet_jax.models.architecture import Architecture
 
 MOST = 10_000_000  # cut-outs of a split
 
@@ -47,14 +47,18 @@ def layer_rates(config: ConfigDict) -> dict[str, float]:
     return factors
 
 
-def architecture_overrides(config: ConfigDict) -> ArchitectureOverrides:
-    """Return the changes to the preset that section `model` asks for."""
-    # Imported here: overrides imports jax.
+def preset_architecture(config: ConfigDict, num_classes: int | None = None) -> Architecture:
+    """Return the architecture that section `model` asks for, with `num_classes`, else the config's, else the preset's.
+
+    Raises UserError if an override does not fit the preset.
+    """
+    # Imported here: models imports jax.
     from alexnet_jax.models.overrides import ArchitectureOverrides
+    from alexnet_jax.models.presets import get_architecture
 
     model = config.model
     exchange = tuple(filter(None, map(str.strip, model.exchange_layers.split(','))))
-    return ArchitectureOverrides(
+    overrides = ArchitectureOverrides(
         crop_size=model.crop_size,
         exchange_layers=() if exchange == ('none',) else exchange or None,
         activation=model.activation,
@@ -62,6 +66,9 @@ def architecture_overrides(config: ConfigDict) -> ArchitectureOverrides:
         alpha_over_n=model.lrn_alpha_over_n,
         dropout=model.dropout,
         dropout_position=model.dropout_position,
+    )
+    return get_architecture(
+        model.preset, num_classes=num_classes or model.num_classes or None, overrides=overrides
     )
 
 

@@ -15,11 +15,11 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.cli import unknown
 from alexnet_jax.config.parse import (
-    architecture_overrides,
     counts,
     drops,
     layer_rates,
     mesh_shape,
+    preset_architecture,
     profile,
     wrong,
 )
@@ -146,9 +146,7 @@ def _words() -> dict[str, Collection[str]]:
 
 def _check_network(config: ConfigDict, images: bool) -> None:
     """The crop fits the layers, the factors name layers, the mesh divides the columns."""
-    from alexnet_jax.models import presets
-
-    arch = presets.get_architecture(config.model.preset, num_classes=config.model.num_classes or 2, overrides=architecture_overrides(config))
+    arch = preset_architecture(config)
     for layer in layer_rates(config):
         if layer not in arch.parameter_counts():
             known = ', '.join(arch.parameter_counts())

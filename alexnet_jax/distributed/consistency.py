@@ -18,7 +18,6 @@ from alexnet_jax.distributed.initialize import is_multi_process, is_primary
 from alexnet_jax.errors import UserError
 
 NONCE_FILE = 'nonce'
-_MAX_DIFFERENCES = 10
 
 
 def source_checksum() -> str:
@@ -43,9 +42,9 @@ def assert_equal_across_hosts(values: Mapping[str, Any]) -> None:
         if host['values'].get(name, 'missing') != expected.get(name, 'missing')
     ]
     if differences:
-        more = len(differences) - _MAX_DIFFERENCES
+        more = f', and {len(differences) - 10} more' if len(differences) > 10 else ''
         raise UserError(
-            f'Processes disagree: {"; ".join(differences[:_MAX_DIFFERENCES])}{f", and {more} more" if more > 0 else ""}. '
+            f'Processes disagree: {"; ".join(differences[:10])}{more}. '
             f'Start all of them from the same files with the same command; process 0 is on {hosts[0]["host"]}.'
         )
 

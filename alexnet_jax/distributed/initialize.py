@@ -1,7 +1,7 @@
-"""The pod: the processes that run one command together, and how this one joins them. Knows no mode and no files.
+"""Joins the processes that run one command together (jax.distributed), and tells which of them this one is.
 
-TPU slices and Slurm are found by jax itself. Elsewhere the three flags say it, or the variables of VARIABLES, as
-docs/pods.md sets them in Kubernetes. A process that is told nothing and finds nothing is alone.
+jax itself detects TPU slices; Slurm is read from its variables. Elsewhere three flags or the environment variables of
+ENVIRONMENT_VARIABLES say it, as docs/pods.md sets them in Kubernetes. Without any of these a process is alone.
 """
 
 from __future__ import annotations
@@ -18,89 +18,94 @@ from alexnet_jax.errors import UserError
 ENVIRONMENT_VARIABLES = {
     'coordinator': ('JAX_COORDINATOR_ADDRESS',),
     'processes': ('JAX_NUM_PROCESSES',),
-    'process': ('JAX_PROCESS_ID', 'JOB_COMPLETION_INDEX'),  # the second is Kubernetes' own, of indexed jobs
+    # The second is Kubernetes' own, of indexed jobs.
+    'process': ('JAX_PROCESS_ID', 'JOB_COMPLETION_INDEX'),
 }
 SLURM_VARIABLES = ('SLURM_JOB_ID', 'SLURM_STEP_NODELIST', 'SLURM_NTASKS', 'SLURM_PROCID', 'SLURM_LOCALID')
-DEFAULT_PORT = 8476  # of the coordinator, where none is given
-JAX_INIT_SLACK = (
-    60  # seconds by which the limit of jax, which ends the process wordlessly, is longer than ours
-)
-JAX_HEARTBEAT_TIMEOUT = 600  # seconds; the limit of jax for a process that is silent, far above ours
+# Of the coordinator, if none is given.
+DEFAULT_PORT = 8476
+# Seconds by which the limit of jax, which ends the process without a message, is longer than ours.
+JAX_INIT_SLACK = 60
+# Seconds; the limit of jax for a silent process, far above ours.
+JAX_HEARTBEAT_TIMEOUT = 600
 
 log = logging.getLogger(__name__)
 
 
 class ProcessInfo(NamedTuple):
-    """Where a process stands in its pod; what is None jax finds by itself."""
+    """This process among those of a run; jax itself detects what is None."""
 
-    coordinator: str | None  # host:port of process 0
-    processes: int | None
+    # host:port of process 0
+    coordinator: str | None
+    num_processes: int | None
     process: int | None
-    by: str  # who said so
+    # Who says so: flags, variables, Slurm or TPU.
+    source: str
 
 
 def detect_process(
     coordinator: str = '', processes: int = 0, process: int = -1, *, environ: Mapping[str, str] = os.environ
 ) -> ProcessInfo | None:
-    """This process's place by the flags, else by what its cluster tells; None: it is alone. Raises UserError."""
+    """Return this process's place by the flags, or else by the cluster's variables; None if it is alone.
+
+    Raises UserError if they are incomplete or wrong.
+    """
     flags = {
         'coordinator': coordinator,
         'processes': processes or '',
         'process': process if process >= 0 else '',
     }
-    told = {name: str(given) for name, given in flags.items() if given != ''}
-    if not told and all(name in environ for name in SLURM_VARIABLES):
+    values = {name: str(value) for name, value in flags.items() if value != ''}
+    if not values and all(name in environ for name in SLURM_VARIABLES):
         count = _parse_count('SLURM_NTASKS', environ['SLURM_NTASKS'])
-        return (
-            ProcessInfo(None, count, _parse_count('SLURM_PROCID', environ['SLURM_PROCID']), 'Slurm')
-            if count > 1
-            else None
-        )
-    by = 'flags' if told else 'variables'
+        index = _parse_count('SLURM_PROCID', environ['SLURM_PROCID'])
+        return ProcessInfo(None, count, index, 'Slurm') if count > 1 else None
+    source = 'flags' if values else 'variables'
     for name, variables in ENVIRONMENT_VARIABLES.items():
-        found = next((environ[each] for each in variables if environ.get(each)), '')
-        if name not in told and found:
-            told[name] = found
-    if told.keys() == {'process'} and by == 'variables':
-        told = {}  # an indexed job of pods that do not belong together
-    if not told:
+        value = next((environ[each] for each in variables if environ.get(each)), '')
+        if name not in values and value:
+            values[name] = value
+    if values.keys() == {'process'} and source == 'variables':
+        values = {}  # an indexed job whose pods work independently
+    if not values:
         return ProcessInfo(None, None, None, 'TPU') if _may_be_tpu_pod(environ) else None
-    return _validate_flags(told, by)
+    return _parse_values(values, source)
 
 
-def _validate_flags(told: Mapping[str, str], by: str) -> ProcessInfo:
-    """All three, each of them sensible, or a UserError that tells what is missing."""
-    if missing := [name for name in ENVIRONMENT_VARIABLES if name not in told]:
+def _parse_values(values: Mapping[str, str], source: str) -> ProcessInfo:
+    if missing := [name for name in ENVIRONMENT_VARIABLES if name not in values]:
+        variables = [variable for name in missing for variable in ENVIRONMENT_VARIABLES[name]]
         raise UserError(
-            f'Of several processes each needs --coordinator=HOST:PORT, --processes and --process; there is no '
-            f'--{" and no --".join(missing)}, nor {" or ".join(v for name in missing for v in ENVIRONMENT_VARIABLES[name])}.'
+            f'Each of several processes needs --coordinator=HOST:PORT, --processes and --process; missing: '
+            f'--{", --".join(missing)} (or {", ".join(variables)} in the environment).'
         )
-    processes, process = (
-        _parse_count('--processes', told['processes']),
-        _parse_count('--process', told['process']),
+    count, index = (
+        _parse_count('--processes', values['processes']),
+        _parse_count('--process', values['process']),
     )
-    if not 0 <= process < processes:
+    if not 0 <= index < count:
         raise UserError(
-            f'--process={process} is none of --processes={processes}; they are counted from 0 to {processes - 1}.'
+            f'--process={index} is out of range; expected 0 to {count - 1}, as --processes={count}.'
         )
-    host, _, port = told['coordinator'].rpartition(':')
+    host, _, port = values['coordinator'].rpartition(':')
     if not host:
-        host, port = told['coordinator'], str(DEFAULT_PORT)
+        host, port = values['coordinator'], str(DEFAULT_PORT)
     if not port.isdecimal():
         raise UserError(
-            f'--coordinator={told["coordinator"]} should be HOST:PORT of process 0, such as node001:{DEFAULT_PORT}.'
+            f'--coordinator={values["coordinator"]} is invalid; expected HOST:PORT of process 0, such as '
+            f'node001:{DEFAULT_PORT}.'
         )
-    return ProcessInfo(f'{host}:{port}', processes, process, by)
+    return ProcessInfo(f'{host}:{port}', count, index, source)
 
 
 def _parse_count(name: str, value: str) -> int:
     if not value.strip().isdecimal():
-        raise UserError(f'{name} should be a whole number, and is {value!r}.')
+        raise UserError(f'{name} is {value!r}; expected a whole number.')
     return int(value)
 
 
 def _multi_host_variable(environ: Mapping[str, str]) -> str:
-    """The variable by which a TPU's surroundings say that it is of several hosts; empty where none does."""
+    """Return the variable that says that a TPU spans several hosts; empty if none does."""
     lists = [
         name for name in ('TPU_PROCESS_ADDRESSES', 'TPU_WORKER_HOSTNAMES') if ',' in environ.get(name, '')
     ]
@@ -110,76 +115,74 @@ def _multi_host_variable(environ: Mapping[str, str]) -> str:
 
 
 def _may_be_tpu_pod(environ: Mapping[str, str]) -> bool:
-    """Whether this is a machine with TPUs that may be one of several."""
+    """Return whether this is a machine with TPUs that may be one of several."""
     if _multi_host_variable(environ):
         return True
-    there = importlib.util.find_spec('libtpu') is not None and (
+    has_tpu = importlib.util.find_spec('libtpu') is not None and (
         glob.glob('/dev/accel*') or glob.glob('/dev/vfio/[0-9]*')
     )
-    return bool(there) and 'TPU_SKIP_MDS_QUERY' not in environ and 'TPU_WORKER_HOSTNAMES' not in environ
+    return bool(has_tpu) and 'TPU_SKIP_MDS_QUERY' not in environ and 'TPU_WORKER_HOSTNAMES' not in environ
 
 
-def join_processes(where: ProcessInfo, seconds: int, *, environ: Mapping[str, str] = os.environ) -> bool:
-    """Joins the pod and returns when all its processes are there; before that no device may have been touched.
+def join_processes(info: ProcessInfo, timeout: int, *, environ: Mapping[str, str] = os.environ) -> bool:
+    """Join the other processes; return when all are there. No device may have been used before.
 
-    False where there is none after all: on a TPU of which nothing says that it is of several hosts. Raises UserError.
-
-    jax would end a process that waits in vain without a sentence; `peers` speaks after `seconds`, earlier than that.
+    Returns False if this process is alone after all: on a TPU of which nothing says that it has several hosts. Raises
+    UserError if joining fails. jax would end a process that waits in vain without a message; the heartbeat reports it
+    after `timeout` seconds, earlier than that.
     """
     import jax
 
-    jax.config.update('jax_enable_preemption_service', False)  # our own handlers hear SIGTERM, and agree
-    given = {
-        'coordinator_address': where.coordinator,
-        'num_processes': where.processes,
-        'process_id': where.process,
+    # Our own handlers hear SIGTERM, and agree on the step.
+    jax.config.update('jax_enable_preemption_service', False)
+    options = {
+        'coordinator_address': info.coordinator,
+        'num_processes': info.num_processes,
+        'process_id': info.process,
     }
-    if where.coordinator:
-        given['cluster_detection_method'] = 'deactivate'
+    if info.coordinator:
+        options['cluster_detection_method'] = 'deactivate'
     try:
         jax.distributed.initialize(
-            **given,
-            initialization_timeout=seconds + JAX_INIT_SLACK,
+            **options,
+            initialization_timeout=timeout + JAX_INIT_SLACK,
             heartbeat_timeout_seconds=JAX_HEARTBEAT_TIMEOUT,
             shutdown_timeout_seconds=24 * 3600,
         )
     except (ValueError, RuntimeError, OSError) as error:
-        if where.by != 'TPU':
-            raise UserError(
-                f'This process could not join the others by what {where.by} say: {error}.'
-            ) from error
+        if info.source != 'TPU':
+            raise UserError(f'Joining the other processes failed ({info.source}): {error}.') from error
         # ValueError: jax finds no cluster; OSError: no metadata server; RuntimeError: no answer from a coordinator.
-        by = _multi_host_variable(environ) or (
-            "the TPU's metadata" if isinstance(error, RuntimeError) else ''
-        )
-        if by:
+        source = _multi_host_variable(environ)
+        source = source or ("the TPU's metadata" if isinstance(error, RuntimeError) else '')
+        if source:
             raise UserError(
-                f'{by} says that this host is one of several, and it could not join them: {error}. Start the same '
-                'command on all of them; for this host alone unset the variables TPU_* and MEGASCALE_*, or set '
+                f'{source} says that this host is one of several, but joining them failed: {error}. Start the same '
+                'command on all of them; to use this host alone, unset the variables TPU_* and MEGASCALE_*, or set '
                 'TPU_SKIP_MDS_QUERY.'
             ) from error
-        log.info('This machine is taken for the only one, since jax finds no others: %s', error)
+        log.info('Running on this host alone: jax found no others (%s).', error)
         return False
     logging.getLogger('alexnet_jax').setLevel(logging.INFO if is_primary() else logging.WARNING)
     return True
 
 
 def is_primary() -> bool:
-    """Whether this process is the first of its pod, or alone. Touches no device where it is alone."""
+    """Return whether this process, alone or process 0, is the one that writes. Touches no device if it is alone."""
     import jax
 
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def is_multi_process() -> bool:
-    """Whether there are several processes. Touches no device where this one is alone."""
+    """Return whether there are several processes. Touches no device if this one is alone."""
     import jax
 
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def process_index_and_count() -> tuple[int, int]:
-    """Which process of the pod this is, and of how many."""
+    """Return the index of this process and the number of all."""
     import jax
 
     return jax.process_index(), jax.process_count()

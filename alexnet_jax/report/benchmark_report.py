@@ -106,9 +106,9 @@ def _fit_advice(report: dict[str, Any], arch: Architecture, room: int) -> str:
         report['batch'],
         room * 2**30,
         held['base'],
+        mesh=report['mesh'],
         itemsize=held['itemsize'],
-        sharing=held['sharing'],
-        **report['mesh'],
+        devices_sharing_memory=held['sharing'],
     )
     if parts is None:
         return f'{room} GiB do not hold a step of {arch.name}, not even image by image.'

@@ -1,10 +1,8 @@
-"""Report: what a run comes to, as result.json for programs and as one plain sentence for people.
-
-Knows nothing of how the figures came about; whoever measured them hands them in.
-"""
+"""The result of a run: the content of result.json, and the same as one sentence."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Mapping
@@ -12,86 +10,77 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_jax.evaluate import metrics
+from alexnet_jax.report.text import format_percent
 from alexnet_jax.runtime import atomic_io
+from alexnet_jax.train.timing import format_duration
 
 RESULT_FILE = 'result.json'
-VIEW_NAMES = {1: 'the center view', 10: 'ten views'}
+VIEW_NAMES = {1: 'center view', 10: 'ten views'}
 BASELINE_NAMES = {'statistics': 'color and gradient statistics', 'pixels': '16x16 pixels'}
 
 
+@dataclasses.dataclass(frozen=True)
+class TrainingCost:
+    """The training up to the checkpoint that is reported."""
+
+    checkpoint_step: int
+    epochs: float
+    seconds: float
+    images_per_second: float
+
+
 def build_result(
-    rates: Mapping[str, float],
+    error_rates: Mapping[str, float],
+    cost: TrainingCost,
     *,
-    split: str,
-    views: int,
     baseline: Mapping[str, Any],
-    epochs: float,
-    seconds: float,
-    images_per_second: float,
-    checkpoint_step: int,
-    classes: int,
+    num_classes: int,
+    split: str,
+    num_views: int,
     note: str = '',
 ) -> dict[str, Any]:
-    """All that result.json holds.
+    """Return the content of result.json.
 
-    `rates` are those of accuracy.Evaluator on `split`, `baseline` is baseline.baseline on the same split; errors
-    are shares of one. `epochs`, `seconds` and `images_per_second` are those of training up to `checkpoint_step`.
-    `note` says how the splits came about, where that limits the figure. A loss that is not finite becomes None.
+    `error_rates` are an Evaluator's on `split`, `baseline` is nearest_neighbor.baseline_errors on the same split, both
+    0 to 1. `note` says how the split limits the figure. A loss that is not finite becomes None.
     """
-    images = int(rates['images'])
-    low, high = metrics.wilson_interval(round(rates['top1_error'] * images), images)
+    low, high = metrics.top1_interval(error_rates)
     return {
-        'top1_error': rates['top1_error'],
-        'top5_error': rates['top5_error'],
-        'loss': rates['loss'] if math.isfinite(rates['loss']) else None,
+        'top1_error': error_rates['top1_error'],
+        'top5_error': error_rates['top5_error'],
+        'loss': error_rates['loss'] if math.isfinite(error_rates['loss']) else None,
         'split': split,
-        'views': views,
-        'images': images,
+        'views': num_views,
+        'images': int(error_rates['images']),
         'interval': {'low': low, 'high': high},
         'baseline': dict(baseline),
-        'epochs': epochs,
-        'seconds': seconds,
-        'images_per_second': images_per_second,
-        'checkpoint_step': checkpoint_step,
-        'classes': classes,
+        **dataclasses.asdict(cost),
+        'classes': num_classes,
         'note': note,
     }
 
 
 def beats_baseline(result: Mapping[str, Any]) -> bool:
-    """Whether the whole 95 % interval of the top-1 error lies below what needs no network."""
+    """Return whether the whole 95 % interval of the top-1 error is below the baseline's error."""
     return bool(result['interval']['high'] < result['baseline']['best'])
 
 
 def summarize_result(result: Mapping[str, Any]) -> str:
-    """The result in one sentence, which says so where the figure does not clearly beat the baseline."""
+    """Return the result as one sentence, which says so if the error is not clearly below the baseline's."""
     baseline, interval = result['baseline'], result['interval']
-    views = VIEW_NAMES[result['views']]
-    figure = (
-        f'{_percent(result["top1_error"])} top-1 error on {result["images"]:,} {result["split"]} images ({views}, 95 % '
-        f'interval {_percent(interval["low"])} to {_percent(interval["high"])}; chance '
-        f'{_percent(1 - 1 / result["classes"])}) after {result["epochs"]:.3g} epochs in {_duration(result["seconds"])}'
-    )
-    neighbors = f'{_percent(baseline["best"])} of nearest neighbors on {BASELINE_NAMES[baseline["kind"]]}'
-    against = 'against the' if beats_baseline(result) else 'which is NOT clearly below the'
+    comparison = 'below' if beats_baseline(result) else 'NOT clearly below'
     note = f' ({result["note"].rstrip(".")})' if result['note'] else ''
-    return f'{figure}, {against} {neighbors} without a network{note}.'
+    return (
+        f'{format_percent(result["top1_error"])} top-1 error on {result["images"]:,} {result["split"]} images '
+        f'({VIEW_NAMES[result["views"]]}, 95 % interval {format_percent(interval["low"])} to '
+        f'{format_percent(interval["high"])}; chance {format_percent(1 - 1 / result["classes"])}) after '
+        f'{result["epochs"]:.3g} epochs in {format_duration(result["seconds"])}, {comparison} the '
+        f'{format_percent(baseline["best"])} of nearest neighbors on {BASELINE_NAMES[baseline["kind"]]}{note}.'
+    )
 
 
 def write_result(workdir: str | os.PathLike[str], result: Mapping[str, Any]) -> Path:
-    """Writes result.json into `workdir`, aside first and then renamed, so that it is never half there; its path."""
+    """Write result.json into `workdir` atomically; return its path."""
     file = Path(workdir) / RESULT_FILE
     atomic_io.write_json(file, result, allow_nan=False)
     return file
-
-
-def _percent(share: float) -> str:
-    return f'{share:.1%}'.replace('%', ' %')
-
-
-def _duration(seconds: float) -> str:
-    """As people say it: 48 s, 3.8 min, 5.2 h."""
-    for size, unit in ((3600, 'h'), (60, 'min')):
-        if seconds >= size:
-            return f'{seconds / size:.1f} {unit}'
-    return f'{seconds:.0f} s'

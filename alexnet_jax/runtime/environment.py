@@ -22,6 +22,8 @@ from alexnet_jax.exit_codes import ExitCode
 from alexnet_jax.runtime.signals import StoppedGracefully
 
 DETERMINISTIC_FLAG = '--xla_gpu_deterministic_ops=true'
+# Fields of config.machine that `configure_environment` takes.
+SETTINGS = ('cpu_devices', 'keep_memory', 'compilation_cache', 'deterministic')
 # Width of a line where stdout is no terminal.
 LINE_WIDTH = 100
 

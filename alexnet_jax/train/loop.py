@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from alexnet_jax.distributed import heartbeat
+from alexnet_jax.exit_codes import ExitCode
 from alexnet_jax.runtime import signals
 from alexnet_jax.train.metrics_writer import MetricsWriter
 from alexnet_jax.train.profiler import Profiler
@@ -28,6 +29,8 @@ class NonFiniteLoss(Exception):
 
     `step` is the number of steps done before the one at which it was seen.
     """
+
+    exit_code = ExitCode.NONFINITE_LOSS
 
     def __init__(self, step: int, loss: float, gradient_norm: float, learning_rate: float, hint: str = ''):
         self.step, self.loss = step, loss

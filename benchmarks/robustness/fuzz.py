@@ -169,7 +169,7 @@ def config_reader(data: bytes) -> None:
         config.update_from_flattened_dict({field: word})
         try:
             validate.check_values(config)
-            parse.architecture_overrides(config)
+            parse.preset_architecture(config)
         except UserError:
             refused += 1
     if refused == len(FIELDS):

@@ -145,7 +145,7 @@ def test_one_flipped_bit_in_the_arrays_is_noticed_and_the_checkpoint_before_is_u
 def test_damage_to_the_only_checkpoint_is_a_sentence(tmp_path):
     saved(tmp_path, 1).close()
     array_files(tmp_path / '1').write_bytes(b'')
-    with pytest.raises(UserError, match='No whole checkpoint is left .* 1.damaged was set aside'):
+    with pytest.raises(UserError, match=r'No whole checkpoint is left .* \(damaged: 1\.damaged\)'):
         CheckpointManager(tmp_path).restore(placed(state(0)))
 
 
@@ -155,7 +155,7 @@ def test_a_step_that_was_asked_for_is_not_replaced_by_another(tmp_path):
     checkpoints = CheckpointManager(tmp_path)
     with pytest.raises(UserError, match='step 2 .* is damaged'):
         checkpoints.restore(placed(state(0)), 2)
-    with pytest.raises(UserError, match='no checkpoint of step 5 .* there are: 1, 2'):
+    with pytest.raises(UserError, match='no checkpoint of step 5; existing steps: 1, 2'):
         checkpoints.restore(placed(state(0)), 5)
 
 
@@ -176,11 +176,11 @@ def test_another_dtype_is_refused_and_not_cast(tmp_path):
 
 def test_a_save_killed_midway_leaves_the_one_before_and_no_rubbish(tmp_path):
     script = textwrap.dedent(f"""
-        import os, signal, sys, threading
-        sys.path.insert(0, 'tests')
+        import os, signal, sys
+        sys.path.insert(0, 'tests/checkpoint')
         import jax
         jax.config.update('jax_num_cpu_devices', 2)
-        import test_checkpoints as t
+        import test_manager as t
         checkpoints = t.saved({str(tmp_path)!r}, 1)
         import orbax.checkpoint as ocp
         original = os.rename
@@ -230,7 +230,7 @@ def test_what_reads_back_differently_is_told_and_the_older_checkpoint_is_kept(tm
     checkpoints.save(3, placed(state(3)), {})
     checkpoints._manager.wait_until_finished()
     flip_a_bit(array_files(tmp_path / '3'), 7_777)  # a disk that lies
-    with pytest.raises(UserError, match='step 3 was saved and is not the same when read back'):
+    with pytest.raises(UserError, match='step 3 differs from what was written'):
         checkpoints.save(4, placed(state(4)), {})
     assert checkpoints.steps() == [2] and (tmp_path / '3.damaged').exists()
     same(checkpoints.restore(placed(state(0)))[1], state(2))
@@ -290,7 +290,7 @@ def test_what_keeps_a_sound_checkpoint_from_being_read_is_told_and_sets_nothing_
         raise ValueError('a library wraps it') from error
 
     monkeypatch.setattr(checkpoints._manager, 'restore', fails)
-    with pytest.raises(UserError, match='step 2 in .* could not be read .* nothing there was changed'):
+    with pytest.raises(UserError, match='Could not read the checkpoint of step 2 in .* nothing was changed'):
         checkpoints.restore(placed(state(0)))
     monkeypatch.undo()
     assert sorted(path for path in tmp_path.rglob('*')) == before
@@ -308,7 +308,7 @@ def test_an_error_of_any_kind_convicts_no_checkpoint_whose_files_are_those_of_it
 
     with monkeypatch.context() as hooks:
         hooks.setattr(checkpoints._manager, 'restore', fails)
-        with pytest.raises(UserError, match='its files are those that were saved; KeyError'):
+        with pytest.raises(UserError, match='its files are unchanged; KeyError'):
             checkpoints.restore(placed(state(0)))
     array_files(tmp_path / '2').write_bytes(b'')  # and now they are not, whatever the error is
 
@@ -327,12 +327,12 @@ def test_an_error_of_any_kind_convicts_no_checkpoint_whose_files_are_those_of_it
 def test_without_open_files_left_nothing_is_set_aside(tmp_path):
     script = textwrap.dedent(f"""
         import os, resource, sys
-        sys.path.insert(0, 'tests')
+        sys.path.insert(0, 'tests/checkpoint')
         import jax
         jax.config.update('jax_num_cpu_devices', 2)
-        import test_checkpoints as t
+        import test_manager as t
         t.saved({str(tmp_path)!r}, 1, 2).close()
-        checkpoints, limits = t.Checkpoints({str(tmp_path)!r}), resource.getrlimit(resource.RLIMIT_NOFILE)
+        checkpoints, limits = t.CheckpointManager({str(tmp_path)!r}), resource.getrlimit(resource.RLIMIT_NOFILE)
         like = t.placed(t.state(0))
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir('/proc/self/fd'))), limits[1]))
         try:
@@ -343,7 +343,7 @@ def test_without_open_files_left_nothing_is_set_aside(tmp_path):
         print(checkpoints.restore(like)[0], said)
     """)
     done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=120)
-    assert done.stdout.startswith('2 The checkpoint of step 2') and 'Too many open files' in done.stdout, (
+    assert done.stdout.startswith('2 Could not read the checkpoint of step 2') and 'Too many open files' in done.stdout, (
         done.stderr[-2000:]
     )
 
@@ -375,33 +375,33 @@ def test_metrics_that_a_disk_does_not_give_set_nothing_aside(tmp_path, monkeypat
 
 
 def test_before_the_first_checkpoint_there_is_none_yet(tmp_path):
-    with pytest.raises(UserError, match='no whole checkpoint in .* yet'):
+    with pytest.raises(UserError, match='has no whole checkpoint yet'):
         CheckpointManager(tmp_path / 'new').restore(placed(state(0)))
 
 
 def test_a_run_that_had_checkpoints_does_not_begin_afresh_unasked(tmp_path):
     of_run = tmp_path / 'checkpoints'
-    CheckpointManager(of_run).require_fresh_run(rows=True)  # killed before its first save
+    CheckpointManager(of_run).require_fresh_run(has_rows=True)  # killed before its first save
     saved(of_run, 1).close()
-    CheckpointManager(of_run).require_fresh_run(rows=True)
+    CheckpointManager(of_run).require_fresh_run(has_rows=True)
     array_files(of_run / '1').write_bytes(b'')
     for _ in range(2):  # it was set aside the first time
         with pytest.raises(UserError, match='No whole checkpoint is left'):
             checkpoints = CheckpointManager(of_run)
-            checkpoints.require_fresh_run(rows=True)
+            checkpoints.require_fresh_run(has_rows=True)
             checkpoints.restore(placed(state(0)))
-    with pytest.raises(UserError, match='1.damaged was set aside; put a sound copy there'):
-        CheckpointManager(of_run).require_fresh_run(rows=False)
+    with pytest.raises(UserError, match=r'\(damaged: 1\.damaged\)\. Restore one from a copy'):
+        CheckpointManager(of_run).require_fresh_run(has_rows=False)
     shutil.rmtree(of_run)
-    with pytest.raises(UserError, match='had saved checkpoints and .* holds none any more'):
-        CheckpointManager(of_run).require_fresh_run(rows=True)
-    CheckpointManager(of_run).require_fresh_run(rows=False)  # with nothing left of it
+    with pytest.raises(UserError, match='had saved checkpoints, and .* has none'):
+        CheckpointManager(of_run).require_fresh_run(has_rows=True)
+    CheckpointManager(of_run).require_fresh_run(has_rows=False)  # with nothing left of it
 
 
 def test_a_run_whose_only_checkpoint_was_given_up_may_begin_afresh(tmp_path):
     checkpoints = saved(tmp_path / 'checkpoints', 5)
     checkpoints.delete_after(3)
-    checkpoints.require_fresh_run(rows=True)
+    checkpoints.require_fresh_run(has_rows=True)
 
 
 class Killed(BaseException):
@@ -429,7 +429,7 @@ def dies(monkeypatch, owner, name, place):
     'owner, name, place',
     [
         (os, 'rename', '1.before'),  # as it is put by
-        (checksums, 'describe', ''),  # it is put by, and the new one not begun
+        (checksums, 'array_digests', ''),  # it is put by, and the new one not begun
         (os, 'rename', f'{os.sep}1'),  # the new one has no name yet
         (os, 'replace', 'files.json'),  # it was not yet listed
         (shutil, 'rmtree', '-old'),  # the old one is being deleted

@@ -8,6 +8,7 @@ from tiny_run import tiny_config
 
 from alexnet_jax import commands
 from alexnet_jax.commands import benchmark, factories
+from alexnet_jax.config import parse
 from alexnet_jax.models import presets
 from alexnet_jax.report import benchmark_report
 
@@ -35,12 +36,12 @@ def test_a_run_of_the_mode_measures_step_layers_input_memory_and_what_is_sent(tm
     assert max(map(len, benchmark_report.format_report(report, arch))) <= 120
 
 
-def test_without_a_dataset_noise_takes_its_place(tmp_path, caplog):
+def test_without_a_dataset_random_images_are_used(tmp_path, caplog):
     config = tiny_config()
     config.prepare.source, config.benchmark.steps = 'folder', 1
     with caplog.at_level(logging.INFO, logger='alexnet_jax'):
         data = benchmark.open_benchmark_dataset(config, str(tmp_path))
-    assert data is None and 'noise takes its place' in caplog.text
-    shape = benchmark.benchmark_architecture(config, data)
-    found = benchmark.time_train_step(config, shape, factories.make_device_mesh(config, shape), data, None)
+    assert data is None and 'random images are used instead' in caplog.text
+    arch = parse.preset_architecture(config)
+    found = benchmark.time_train_step(config, arch, factories.make_device_mesh(config, arch), data, None)
     assert found['step']['median'] > 0 and 'whole' not in found

@@ -240,7 +240,7 @@ def test_a_save_that_fails_ends_the_run_loudly_and_costs_no_older_checkpoint(
         hooks.setattr(os, 'rename', full)
         with pytest.raises(Exception) as end:
             commands.run('train', config, str(tmp_path))
-    sentence, status = main.ending(end.value)
+    sentence, status = main.exit_message(end.value)
     assert status == 2 and ('No space is left' if number == errno.ENOSPC else 'Read-only') in sentence
     assert newest(tmp_path) == (0 if failing == 3 else 3)
     assert not (tmp_path / 'result.json').exists()

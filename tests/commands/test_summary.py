@@ -15,7 +15,7 @@ from configs import default
 def config(**fields):
     made = default.get_config()
     for name, value in fields.items():
-        made.network[name] = value
+        made.model[name] = value
     return made
 
 
@@ -59,10 +59,10 @@ def test_each_row_says_what_its_layer_makes_sees_and_sends():
 def test_departures_show():
     made = config(
         preset='caffe',
-        classes=7,
+        num_classes=7,
         activation='tanh',
         pooling='average',
-        alpha_over_n='false',
+        lrn_alpha_over_n='false',
         dropout_position='before',
     )
     assert commands.run('summary', made)['classes'] == 7

@@ -165,7 +165,7 @@ def test_a_run_without_a_whole_checkpoint_is_refused_however_often_and_keeps_its
         with pytest.raises(UserError, match=r'No whole checkpoint is left in .*10\.damaged'):
             commands.run('train', tiny(data__directory=images), str(tmp_path / 'run'))
     shutil.rmtree(tmp_path / 'run' / run_dir.CHECKPOINTS_DIR)
-    with pytest.raises(UserError, match='had saved checkpoints and .* holds none any more'):
+    with pytest.raises(UserError, match='had saved checkpoints, and .* has none'):
         commands.run('train', tiny(data__directory=images), str(tmp_path / 'run'))
     assert (tmp_path / 'run' / 'metrics.jsonl').read_bytes() == rows
 

@@ -17,7 +17,6 @@ from alexnet_jax.data import dataset, remote_storage
 from alexnet_jax.data.encoding import RAW, EncodingSpec
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import builder, sources
-from alexnet_jax.runtime import atomic_io
 from configs import quickstart
 
 URL = 'gs://bucket/pets/dataset'
@@ -175,7 +174,7 @@ def test_a_run_prepares_into_the_store_and_another_machine_reads_from_it(bucket,
 
 def test_who_waited_while_another_process_copied_reads_no_file_again(whole, bucket, tmp_path, monkeypatch):
     remote_storage.upload_dataset(whole, URL)
-    lock, copied = atomic_io.lock_file, []
+    lock, copied = remote_storage.lock_file, []
 
     @contextlib.contextmanager
     def after_another(path):
@@ -183,7 +182,7 @@ def test_who_waited_while_another_process_copied_reads_no_file_again(whole, buck
             shutil.copytree(whole, path.parent, dirs_exist_ok=True)
             yield copied.append(path.parent)
 
-    monkeypatch.setattr(atomic_io, 'lock_file', after_another)
+    monkeypatch.setattr(remote_storage, 'lock_file', after_another)
     monkeypatch.setattr(
         remote_storage, '_is_up_to_date', lambda path, _: pytest.fail(f'{path} is read whole once more')
     )

@@ -271,5 +271,5 @@ def test_damage_that_one_process_alone_finds_sends_all_to_the_checkpoint_before(
             assert (tmp_path / case / '2.damaged').is_dir()
         # What one of them lacks the memory for is told by all, and stays.
         assert (
-            'lacking The checkpoint of step 2' in said and 'no damage to it' in said and 'lacking 2' in said
+            'lacking Could not read the checkpoint of step 2' in said and 'No damage was found' in said and 'lacking 2' in said
         )

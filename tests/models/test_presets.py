@@ -192,7 +192,7 @@ RUN_150 = 60_714_408
 @pytest.mark.parametrize(
     ('preset', 'exchange', 'sentence'),
     [
-        ('paper', ('conv1',), 'conv1 cannot exchange in paper; layers that can: conv2, conv3'),
+        ('paper', ('conv1',), 'conv1 cannot exchange in paper. Choose among conv2, conv3'),
         ('paper', ('fc6', 'fc9', 'pool1'), 'fc9 and pool1 cannot exchange'),
         ('caffe', ('conv3',), 'caffe has one column'),
     ],
@@ -250,9 +250,9 @@ def test_dropout_before_fc6_falls_on_maps():
 
 
 def test_a_crop_that_does_not_fit_is_told_the_networks_own():
-    with pytest.raises(UserError, match='give another crop. Those of caffe are 227'):
+    with pytest.raises(UserError, match='Use another crop. Crops that fit caffe: 227'):
         presets.get_architecture('caffe', overrides=ArchitectureOverrides(crop_size=224))
-    with pytest.raises(UserError, match='Those of one_gpu are 224 and 227'):
+    with pytest.raises(UserError, match='Crops that fit one_gpu: 224 and 227'):
         presets.get_architecture('one_gpu', overrides=ArchitectureOverrides(crop_size=225))
 
 

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from alexnet_jax.data import dataset, image_io, statistics
+from alexnet_jax.data.encoding import RAW, EncodingSpec
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import builder, output_dir, shard_writer, sources
 from alexnet_jax.runtime import atomic_io
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SIDE = 16
 SMALL = 10  # images a shard, in place of 1,024
 few = settings(deadline=None, max_examples=20)
@@ -37,9 +38,9 @@ def cutouts(**changes):
     return sources.open_source('cutouts', **{'side': SIDE, 'counts': (45, 15, 10), **changes})
 
 
-def prepare(directory, source=None, **options):
-    settings = {'side': SIDE, 'encoding': 'raw', 'progress': False, **options}
-    return builder.prepare_dataset(source or cutouts(), directory, **settings)
+def prepare(directory, source=None, *, image_size=SIDE, encoding=RAW, jpeg_quality=95, **options):
+    spec = EncodingSpec(image_size, encoding, jpeg_quality)
+    return builder.prepare_dataset(source or cutouts(), directory, spec, **{'progress': False, **options})
 
 
 def content(directory):
@@ -68,7 +69,7 @@ def folder(root):
 def test_every_image_of_the_source_is_a_record_in_its_place(tmp_path):
     numbers = prepare(tmp_path / 'd')
     seconds = numbers.pop('seconds')
-    assert numbers == {'train': 45, 'validation': 15, 'test': 10, 'classes': 10, 'side': SIDE} and seconds > 0
+    assert numbers == {'train': 45, 'validation': 15, 'test': 10, 'classes': 10, 'image_size': SIDE} and seconds > 0
     opened, source = dataset.open_dataset(tmp_path / 'd'), cutouts()
     assert opened.class_names == source.classes and opened.note == source.note
     for split, items in source.splits.items():
@@ -83,7 +84,7 @@ def test_every_image_of_the_source_is_a_record_in_its_place(tmp_path):
 @pytest.mark.parametrize('encoding', ['raw', 'jpeg'])
 def test_images_are_squared_and_stored_as_asked(encoding, tmp_path):
     source = folder(in_folder(tmp_path / 'pets'))
-    prepare(tmp_path / 'd', source, encoding=encoding, quality=80)
+    prepare(tmp_path / 'd', source, encoding=encoding, jpeg_quality=80)
     records = dataset.open_dataset(tmp_path / 'd').split('train')
     for number, item in enumerate(source.splits['train']):
         square = image_io.resize_and_crop(picture(int(item.id[-6:-4])), SIDE)
@@ -160,7 +161,7 @@ def unbroken(tmp_path_factory):
 
 
 def test_two_workers_write_the_bytes_of_one(unbroken, tmp_path):
-    prepare(tmp_path / 'd', workers=2)
+    prepare(tmp_path / 'd', num_workers=2)
     assert content(tmp_path / 'd') == unbroken
 
 
@@ -205,16 +206,19 @@ def test_killed_before_or_after_any_file_it_goes_on_to_the_same_bytes(unbroken, 
 SCRIPT = f"""
 import sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from alexnet_jax.data import images, preparation, sources
-preparation.SHARD = {SMALL}
-resize = images.resize_and_crop
+from alexnet_jax.data import image_io
+from alexnet_jax.data.encoding import EncodingSpec
+from alexnet_jax.prepare import builder, sources
+builder.MIN_SHARD_SIZE = {SMALL}
+resize = image_io.resize_and_crop
 def slowly(image, side):
     time.sleep(0.03)
     return resize(image, side)
-images.resize_and_crop = slowly
+image_io.resize_and_crop = slowly
 if __name__ == '__main__':
     source = sources.open_source('cutouts', side={SIDE}, counts=(45, 15, 10))
-    preparation.prepare(source, sys.argv[1], side={SIDE}, encoding='raw', workers=int(sys.argv[2]))
+    spec = EncodingSpec({SIDE}, 'raw')
+    builder.prepare_dataset(source, sys.argv[1], spec, num_workers=int(sys.argv[2]))
 """
 
 
@@ -276,7 +280,7 @@ def test_other_settings_over_a_half_dataset_start_clean(unbroken, tmp_path, monk
     for number, options in enumerate(
         (
             {'encoding': 'jpeg'},
-            {'side': 8},
+            {'image_size': 8},
             {'source': cutouts(seed=1)},
             {'source': cutouts(counts=(75, 15, 10))},
             {'source': folder(in_folder(tmp_path / 'pets', 30))},
@@ -338,7 +342,7 @@ def test_leftovers_of_killed_preparations_are_cleared_and_only_those(tmp_path, m
 def test_a_directory_with_other_things_in_it_is_left_alone(tmp_path):
     in_folder(tmp_path / 'pets')
     before = sorted(path for path in (tmp_path / 'pets').rglob('*'))
-    with pytest.raises(UserError, match="holds other things, such as 'cat'"):
+    with pytest.raises(UserError, match="holds other files, such as 'cat'"):
         prepare(tmp_path / 'pets')
     assert sorted(path for path in (tmp_path / 'pets').rglob('*')) == before
 
@@ -346,7 +350,7 @@ def test_a_directory_with_other_things_in_it_is_left_alone(tmp_path):
 def test_a_path_that_cannot_become_a_directory_gets_a_sentence(tmp_path):
     (tmp_path / 'file').write_text('')
     for path in (tmp_path / 'file', tmp_path / 'file' / 'below'):
-        with pytest.raises(UserError, match='cannot become a dataset'):
+        with pytest.raises(UserError, match='cannot hold a dataset'):
             prepare(path)
 
 
@@ -360,7 +364,7 @@ def test_the_same_dataset_is_not_made_again(tmp_path, monkeypatch):
     'options, sentence',
     [
         ({'encoding': 'jpeg'}, 'encoding raw, not jpeg'),
-        ({'side': 8}, 'side 16, not 8'),
+        ({'image_size': 8}, 'side 16, not 8'),
         ({'source': 'seed'}, 'seed 0, not 1'),
         ({'source': 'counts'}, "'test': 10}, not {'train': 45, 'validation': 15, 'test': 11}"),
     ],
@@ -398,7 +402,7 @@ def test_all_images_that_cannot_be_read_are_named_and_the_others_kept(workers, t
     (root / 'cat' / '03.png').write_bytes(b'no image')
     (root / 'cat' / '05.png').write_bytes((root / 'cat' / '05.png').read_bytes()[:300])
     with pytest.raises(UserError, match='2 images cannot be read') as caught:
-        prepare(tmp_path / 'd', folder(root), workers=workers)
+        prepare(tmp_path / 'd', folder(root), num_workers=workers)
     assert 'cat/03.png: neither JPEG' in str(caught.value) and 'cat/05.png: a damaged' in str(caught.value)
     assert not (tmp_path / 'd' / dataset.MANIFEST_FILE).exists()
     assert len(list((tmp_path / 'd').glob('*of-00003'))) == 3
@@ -409,23 +413,24 @@ def test_a_full_disk_gets_a_sentence_and_leaves_nothing_half(tmp_path):
     script = f"""
 import resource, sys
 sys.path.insert(0, {str(ROOT)!r})
-from alexnet_jax.data import preparation, sources
+from alexnet_jax.data.encoding import EncodingSpec
+from alexnet_jax.prepare import builder, sources
 source = sources.open_source('cutouts', side=64, counts=(100, 0, 0))
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**19, 2**19))
-preparation.prepare(source, {str(tmp_path / 'd')!r}, side=64, encoding='raw')
+builder.prepare_dataset(source, {str(tmp_path / 'd')!r}, EncodingSpec(64, 'raw'))
 """
     ended = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
-    assert 'UserError' in ended.stderr and 'cannot be written' in ended.stderr and 'make room' in ended.stderr
+    assert 'UserError' in ended.stderr and 'cannot be written' in ended.stderr and 'Free some disk space' in ended.stderr
     assert os.listdir(tmp_path / 'd') == ['.preparing']
 
 
 @pytest.mark.parametrize(
     'options, sentence',
     [
-        ({'encoding': 'png'}, "Unknown encoding 'png'; there are: jpeg, raw"),
-        ({'side': 0}, 'must be at least 1'),
-        ({'workers': 0}, 'must be at least 1'),
-        ({'quality': 101}, '1 to 100'),
+        ({'encoding': 'png'}, "Unknown encoding 'png'; expected one of: jpeg, raw"),
+        ({'image_size': 0}, 'must be at least 1'),
+        ({'num_workers': 0}, 'must be at least 1'),
+        ({'jpeg_quality': 101}, '1 to 100'),
     ],
 )
 def test_settings_that_make_no_sense_get_a_sentence_before_anything_is_written(options, sentence, tmp_path):
@@ -439,13 +444,13 @@ def test_an_error_in_a_worker_stops_the_others_and_comes_through(tmp_path):
     broken = sources.Item('train/broken', 0, ('nowhere', 0))
     object.__setattr__(source, 'splits', {'train': (broken, *source.splits['train'])})
     with pytest.raises(ValueError, match='nowhere|not in'):
-        prepare(tmp_path / 'd', source, workers=2)
+        prepare(tmp_path / 'd', source, num_workers=2)
     assert not (tmp_path / 'd' / dataset.MANIFEST_FILE).exists()
 
 
 @pytest.mark.parametrize('workers', [1, 2])
 def test_progress_is_told_in_plain_lines_up_to_the_last_image(workers, tmp_path, capsys):
-    prepare(tmp_path / 'd', progress=True, workers=workers)
+    prepare(tmp_path / 'd', progress=True, num_workers=workers)
     assert 'prepared 70 of 70 images' in capsys.readouterr().err
 
 

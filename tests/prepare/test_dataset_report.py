@@ -1,4 +1,4 @@
-"""Findings: what is the same in two splits or classes is found, named and said; what is odd is counted."""
+"""Dataset report: images in two splits or classes are found and named, anomalies are counted."""
 
 import numpy as np
 
@@ -7,12 +7,9 @@ from alexnet_jax.prepare.shard_writer import ShardMetadata
 from alexnet_jax.prepare.splits import Item
 
 
-def account(digests, odd=None, left_out=None):
-    none = np.zeros(0, np.int64)
-    digests = np.array(digests, np.uint64)
-    return ShardMetadata(
-        '', 1, '', len(digests), 1, none, none, digests, {'JPEG': len(digests)}, odd or {}, left_out or {}
-    )
+def metadata(digests, **fields):
+    count, digests = len(digests), np.array(digests, np.uint64)
+    return ShardMetadata('', 1, '', count, 1, digests=digests, forms={'JPEG': count}, **fields)
 
 
 def items(*labels, split):
@@ -20,12 +17,12 @@ def items(*labels, split):
 
 
 def report():
-    found = dataset_report.ReportBuilder(('cat', 'dog'))
-    found.add(
-        'train', items(0, 0, 1, 1, split='t'), account([7, 8, 7], {'grey': ['t0']}, {'t3': 't3: no image'})
+    builder = dataset_report.ReportBuilder(('cat', 'dog'))
+    builder.add_shard(
+        'train', items(0, 0, 1, 1, split='t'), metadata([7, 8, 7], odd={'grey': ['t0']}, left_out={'t3': 't3: no image'})
     )
-    found.add('validation', items(0, 1, split='v'), account([8, 9]))
-    return found.report()
+    builder.add_shard('validation', items(0, 1, split='v'), metadata([8, 9]))
+    return builder.build()
 
 
 def test_identical_images_are_named_by_split_and_id():
@@ -43,11 +40,11 @@ def test_more_than_two_of_a_kind_are_one_group():
 
 
 def test_a_sentence_stays_short_where_many_images_are_the_same():
-    found = dataset_report.ReportBuilder(('cat', 'dog'))
-    found.add('train', items(*[0, 1] * 50, split='t'), account([7] * 100))
-    found.add('test', items(0, 1, split='v'), account([7, 7]))
-    said = dataset_report.summarize_report(found.report())
-    assert 'figure flatters: train: t0 = train: t1 = train: t2 = 99 more;' in said and len(said) < 500
+    builder = dataset_report.ReportBuilder(('cat', 'dog'))
+    builder.add_shard('train', items(*[0, 1] * 50, split='t'), metadata([7] * 100))
+    builder.add_shard('test', items(0, 1, split='v'), metadata([7, 7]))
+    said = dataset_report.summarize_report(builder.build())
+    assert 'inflates accuracy: train: t0 = train: t1 = train: t2 = 99 more (' in said and len(said) < 500
 
 
 def test_counts_are_those_of_the_records():

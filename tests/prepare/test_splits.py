@@ -12,7 +12,9 @@ few = settings(deadline=None, max_examples=30)
 
 def arrange(paths, seed=0, validation=0.0, test=0.0):
     found = {path: (number,) for number, path in enumerate(paths)}
-    return splits.arrange_images(found, origin='here', seed=seed, shares={'validation': validation, 'test': test})
+    images, as_found = splits.find_labels(found, origin='here')
+    shares = {'validation': validation, 'test': test}
+    return splits.assign_splits(images, origin='here', seed=seed, shares=shares, as_found=as_found)
 
 
 def ids(arranged):
@@ -105,12 +107,12 @@ def test_the_seed_decides_which_images_are_split_off():
     'paths, sentence',
     [
         ([], 'holds no image'),
-        (['1.jpg', '2.jpg'], '1.jpg lies in no class folder'),
-        (['cat/1.jpg', 'dog/1.jpg', 'cover.jpg'], 'cover.jpg lies in no class folder'),
-        (['cat/1.jpg', 'cat/2.jpg'], "one class alone, 'cat'"),
-        (['train/cat/1.jpg', 'val/cat/1.jpg'], "one class alone, 'cat'"),
-        (['train/1.jpg', 'val/2.jpg'], 'train/1.jpg lies in no class folder within its split'),
-        (['train/cat/1.jpg', 'train/dog/1.jpg', 'extra/2.jpg'], 'extra/2.jpg lies in none of the splits'),
+        (['1.jpg', '2.jpg'], '1.jpg is in no class folder'),
+        (['cat/1.jpg', 'dog/1.jpg', 'cover.jpg'], 'cover.jpg is in no class folder'),
+        (['cat/1.jpg', 'cat/2.jpg'], "only one class, 'cat'"),
+        (['train/cat/1.jpg', 'val/cat/1.jpg'], "only one class, 'cat'"),
+        (['train/1.jpg', 'val/2.jpg'], 'train/1.jpg is in no class folder within its split'),
+        (['train/cat/1.jpg', 'train/dog/1.jpg', 'extra/2.jpg'], 'extra/2.jpg is in none of the splits'),
         (['val/cat/1.jpg', 'val/dog/1.jpg'], 'no training images'),
         (
             ['train/cat/1.jpg', 'train/dog/1.jpg', 'test/emu/1.jpg', 'val/cat/1.jpg'],
@@ -126,7 +128,7 @@ def test_what_gives_nothing_to_learn_gets_a_sentence(paths, sentence):
 
 
 def test_a_split_that_was_asked_for_and_came_out_empty_gets_a_sentence():
-    with pytest.raises(UserError, match='none of the images fell to validation'):
+    with pytest.raises(UserError, match='no image fell into validation'):
         arrange(['cat/1.jpg', 'dog/1.jpg'], validation=1e-9)
 
 

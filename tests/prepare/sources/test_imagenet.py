@@ -221,7 +221,7 @@ def test_names_that_come_twice_are_refused(root):
 
 def test_what_is_of_the_wrong_class_is_refused(root):
     in_inner(root, lambda data: added(data, member('n01440764_4.JPEG', b'x')))
-    refused(root, 'n01440764_4.JPEG is of class n02084071, but its name says n01440764')
+    refused(root, 'n01440764_4.JPEG is in class n02084071, but its name says n01440764')
     outer = root / TRAIN
     for name in (
         'n99999999.tar',

@@ -41,7 +41,7 @@ def test_the_tree_is_found_from_its_top_or_within(folder, root):
 
 def test_an_image_of_another_class_than_its_folder_is_refused(root):
     archives.write(root, {f'{TREE}/train/n02084071/n01440764_1.JPEG': b'x'})
-    refused(root, 'is of class n02084071, but its name says n01440764', 'any')
+    refused(root, 'is in class n02084071, but its name says n01440764', 'any')
 
 
 def test_a_folder_that_is_no_wordnet_id_is_refused(root):
