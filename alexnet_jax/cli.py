@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.config.parse import wrong
 from alexnet_jax.config.schema import FIELDS
 from alexnet_jax.errors import UserError
+from alexnet_jax.exit_codes import ExitCode
 
 CARDS = Path(__file__).resolve().parent.parent / 'configs'
 AS_FIELDS = 'fields are given as --config.<section>.<field>=..., such as --config.train.batch_size=64'
@@ -42,13 +43,14 @@ MEANT: Mapping[str, str] = {
 }
 RESUMES = ('resume', 'continue', 'restart', 'auto_resume')
 STATUSES = {
-    '0': 'done',
-    '1': 'a bug of ours, with its traceback',
-    '2': 'wrong input, a full disk or memory, or damage that verify found: one sentence says what',
-    '3': 'stopped by a signal with everything saved: the same command goes on',
-    '4': 'the loss stopped being a finite number',
-    '5': 'another process of the pod was lost: the same command on all goes on',
-    '130': 'interrupted; 143: terminated',
+    ExitCode.OK: 'done',
+    ExitCode.INTERNAL_ERROR: 'a bug of ours, with its traceback',
+    ExitCode.USER_ERROR: 'wrong input, a full disk or memory, or damage that verify found: one sentence says what',
+    ExitCode.STOPPED: 'stopped by a signal with everything saved: the same command goes on',
+    ExitCode.NONFINITE_LOSS: 'the loss stopped being a finite number',
+    ExitCode.PEER_LOST: 'another process was lost: run the same command on all hosts to continue',
+    ExitCode.INTERRUPTED: 'interrupted by a second SIGINT',
+    ExitCode.TERMINATED: 'terminated by a second SIGTERM',
 }
 
 
@@ -203,7 +205,7 @@ def screen(given: flags.FlagValues, modes: Mapping[str, Any]) -> str:
             'Without --config the quickstart is trained; the same command again goes on with its run.',
             *_table('Modes', about),
             *_table('Flags', {f'--{flag.name}': str(flag.help) for flag in own}),
-            *_table('Exit statuses', STATUSES),
+            *_table('Exit statuses', {str(int(code)): text for code, text in STATUSES.items()}),
             '',
             'The config files are in configs/; configs/default.py has every field with its reason or unit.',
         ]

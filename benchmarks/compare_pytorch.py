@@ -80,7 +80,7 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
     arch = presets.get_architecture(config.model.preset)
     side = arch.crop_size * 8 // 7
     config.model.use_reference_ops = plain
-    network = factories.make_network(config, arch, key=jax.random.key(0))
+    network = factories.make_model(config, arch, key=jax.random.key(0))
     mesh = make_mesh((1, 1), columns=arch.columns)
     options = compiler_options(config.machine.ynnpack_dots_only)
     images, labels = images_of(batch, side, arch.num_classes)
@@ -139,7 +139,7 @@ def theirs(config, what: str, batch: int, memory: str, normalization: str, way: 
 
     twin = with_twin()
     arch = presets.get_architecture(config.model.preset)
-    first = factories.make_network(config, arch, key=jax.random.key(0))
+    first = factories.make_model(config, arch, key=jax.random.key(0))
     network = {'library': twin.Paper, 'hand': twin.PaperByHand}[normalization](
         arch.num_classes, miniature=config.model.preset == 'miniature'
     )

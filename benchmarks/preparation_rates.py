@@ -69,7 +69,7 @@ def decoding(photographs: list[bytes], rounds: int) -> float:
 
 def preparing(file: Path, directory: Path, workers: int, side: int) -> float:
     """Images a second of a whole preparation, its start and its end included."""
-    source = sources.open_source('tar', str(file), side=side, validation_share=0.01, test_share=0)
+    source = sources.open_source('tar', str(file), sources.SourceOptions(validation_fraction=0.01, test_fraction=0))
     began = time.perf_counter()
     numbers = builder.prepare_dataset(source, directory, side=side, workers=workers, progress=False)
     return (numbers['train'] + numbers['validation']) / (time.perf_counter() - began)

@@ -79,7 +79,7 @@ class Trials:
             for name in initializers.INITIALIZATIONS
         }
         self._rule = optimizer.paper_sgd(layers, momentum=config.train.momentum, weight_decay=config.train.weight_decay)
-        network = factories.make_network(config, self._arch)
+        network = factories.make_model(config, self._arch)
         self._step = train_step.make_train_step(
             network, self._rule, self._mesh, mean=self._data.mean, key=self._keys(0)[1]
         )

@@ -56,7 +56,7 @@ def made(form, tmp_path, files, wrapper=''):
     tmp_path.mkdir(exist_ok=True)
     files = {f'{wrapper}{path}': content for path, content in files.items()}
     if form == 'folder':
-        return sources.open_source('folder', str(in_folder(tmp_path / 'pets', files)), side=8)
+        return sources.open_source('folder', str(in_folder(tmp_path / 'pets', files)))
     if form == 'zip':
-        return sources.open_source('zip', str(in_zip(tmp_path / 'pets.zip', files)), side=8)
-    return sources.open_source('tar', str(in_archive(tmp_path / f'pets.{form}', files)), side=8)
+        return sources.open_source('zip', str(in_zip(tmp_path / 'pets.zip', files)))
+    return sources.open_source('tar', str(in_archive(tmp_path / f'pets.{form}', files)))

@@ -59,7 +59,7 @@ MISTAKES = {
     ),
     'another number of classes than there are cut-outs': (
         [*QUICK, '--config.model.num_classes=3'],
-        'the source cutouts has 10 classes; give --config.model.num_classes=0, which takes as many as there are.',
+        'the source cutouts has 10 classes. Set --config.model.num_classes=0 to take their number.',
     ),
     'a class without an image': (
         [*MINE, '--config.prepare.path={f}/halves'],
@@ -140,17 +140,17 @@ MISTAKES = {
     ),
     'nothing to train on': (MINE, 'config.prepare.path is empty. Set --config.prepare.path='),
     'a path that does not exist': ([*MINE, '--config.prepare.path={f}/nowhere'], 'needs an existing path'),
-    'an empty folder': ([*MINE, '--config.prepare.path={f}/empty'], 'holds no image; expected was'),
+    'an empty folder': ([*MINE, '--config.prepare.path={f}/empty'], 'holds no image; expected split/class/image'),
     'one class alone': ([*MINE, '--config.prepare.path={f}/alone'], 'holds only one class'),
     'images in no class': ([*MINE, '--config.prepare.path={f}/images/cat'], 'is in no class folder'),
     'a file for a folder': ([*MINE, '--config.prepare.path={f}/file'], 'is no folder; for an archive choose'),
     'another number of classes': (
         [*MINE, IMAGES, '--config.model.num_classes=10'],
-        'images has 2 classes; give --config.model.num_classes=0',
+        'images has 2 classes. Set --config.model.num_classes=0',
     ),
     'another number of classes than prepared': (
         [*QUICK, '--config.data.directory={f}/whole/dataset', '--config.model.num_classes=7'],
-        'classes is 7 and the dataset in',
+        'classes is 7, but the dataset in',
     ),
     'images too small for the network': (
         [*QUICK, '--config.data.directory={f}/whole/dataset', '--config.model.preset=paper'],
@@ -158,7 +158,7 @@ MISTAKES = {
     ),
     'a damaged image': (
         [*PREPARE, '--config.prepare.path={f}/damaged'],
-        '1 image cannot be read, and --config.prepare.max_unreadable=0 may be left out: cat/3.png: a damaged',
+        '1 image cannot be read (--config.prepare.max_unreadable=0): cat/3.png: a damaged',
     ),
     'a batch that the mesh does not divide': (
         [*QUICK, '--config.mesh=2,1', '--config.train.batch_size=7'],
@@ -200,7 +200,7 @@ MISTAKES = {
     ),
     'plateaus without validation': (
         [*MINE, IMAGES, '--config.train.schedule=plateau', '--config.prepare.validation_fraction=0'],
-        'steers by a validation split',
+        'needs a validation split',
     ),
 }
 DRIVER = """

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from alexnet_jax.exit_codes import ExitCode
+
 ROOT = Path(__file__).resolve().parent.parent
 TRUST = (ROOT / 'docs' / 'trust.md').read_text()
 QUOTED = re.findall(r'`([^`]+)`', TRUST)

@@ -157,13 +157,13 @@ def time_train_step(
     mean = data.mean if data else np.full((image_size, image_size, arch.channels), 125, np.float32)
     step = factories.make_step(
         config,
-        factories.make_network(config, arch),
+        factories.make_model(config, arch),
         mesh,
         mean=mean,
         key=key,
         cached_images=cache.images if cache else None,
     )
-    state = factories.init_state(config, factories.make_network(config, arch, key=key), mesh)
+    state = factories.init_state(config, factories.make_model(config, arch, key=key), mesh)
     learning_rates = schedule.layer_learning_rates(tuple(arch.parameter_counts()), LEARNING_RATE)
     host_batch = train_data.batch(0) if train_data else random_batch(arch, config.train.batch_size)
     batch = jax.make_array_from_process_local_data(batch_sharding(mesh), host_batch)
@@ -212,7 +212,9 @@ def random_batch(arch: Architecture, batch_size: int) -> pipeline.Batch:
     }
 
 
-def time_input(config: ConfigDict, train_data: pipeline.TrainPipeline, step_seconds: float) -> dict[str, float]:
+def time_input(
+    config: ConfigDict, train_data: pipeline.TrainPipeline, step_seconds: float
+) -> dict[str, float]:
     """Measure the input alone: images per second, and its time for a batch as a share of a step's."""
     num_steps = config.benchmark.steps
     batches = train_data.batches(0, num_steps + 1)

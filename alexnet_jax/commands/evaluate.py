@@ -104,7 +104,7 @@ def load_run(config: ConfigDict, workdir: str) -> LoadedRun:
     like = factories.abstract_checkpoint(config, arch, mesh)
     step, state, _ = checkpoints.restore(like, report_step(config, checkpoints))
     checkpoints.close()
-    return LoadedRun(config, data, factories.make_network(config, arch), mesh, step, state['parameters'])
+    return LoadedRun(config, data, factories.make_model(config, arch), mesh, step, state['parameters'])
 
 
 def report_split(config: ConfigDict, counts: dict[str, int]) -> str:

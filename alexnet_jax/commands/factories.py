@@ -1,4 +1,4 @@
-"""Objects from a config, for several modes: dataset, network, mesh, pipelines, train step, evaluator."""
+"""Objects from a config, for several modes: dataset, model, mesh, pipelines, train step, evaluator."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def open_or_prepare_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset
     """
     directory = prepare.locate_dataset(config, workdir)
     if not prepare.ensure_local(config, directory):
-        source = config.prepare.source
-        if source not in sources.WITHOUT_PATH and not config.prepare.path:
+        source = sources.SOURCES[config.prepare.source]
+        if source.needs_path and not config.prepare.path:
             raise UserError(
                 f'{directory} has no prepared dataset, and config.prepare.path is empty. Set '
-                f'--config.prepare.path=... to prepare one; the source {source!r} needs {sources.PATHS[source]}.'
+                f'--config.prepare.path=... to prepare one; the source {source.name!r} needs {source.path_help}.'
             )
         prepare.prepare(config, workdir)
     return dataset.open_dataset(directory)
@@ -64,8 +64,8 @@ def make_architecture(config: ConfigDict, data: dataset.Dataset) -> Architecture
     return arch
 
 
-def make_network(config: ConfigDict, arch: Architecture, *, key: jax.Array | None = None) -> AlexNet:
-    """Return the network with first weights drawn from `key`, or without a key one that has shapes only."""
+def make_model(config: ConfigDict, arch: Architecture, *, key: jax.Array | None = None) -> AlexNet:
+    """Return the model with first weights drawn from `key`, or without a key one that has shapes only."""
 
     def make() -> AlexNet:
         return AlexNet(
@@ -107,7 +107,7 @@ def make_optimizer(config: ConfigDict, arch: Architecture) -> Optimizer:
 
 def make_step(
     config: ConfigDict,
-    network: AlexNet,
+    model: AlexNet,
     mesh: Mesh,
     *,
     mean: np.ndarray,
@@ -125,8 +125,8 @@ def make_step(
         compiler_options=compiler_options(config.machine.ynnpack_dots_only),
     )
     return train_step.make_train_step(
-        network,
-        make_optimizer(config, network.arch),
+        model,
+        make_optimizer(config, model.arch),
         mesh,
         mean=mean,
         key=key,
@@ -135,9 +135,9 @@ def make_step(
     )
 
 
-def init_state(config: ConfigDict, network: AlexNet, mesh: Mesh) -> train_step.TrainState:
-    """Return the state before the first step, with the parameters of the network."""
-    return train_step.init_train_state(network, make_optimizer(config, network.arch), mesh)
+def init_state(config: ConfigDict, model: AlexNet, mesh: Mesh) -> train_step.TrainState:
+    """Return the state before the first step, with the parameters of the model."""
+    return train_step.init_train_state(model, make_optimizer(config, model.arch), mesh)
 
 
 def abstract_checkpoint(config: ConfigDict, arch: Architecture, mesh: Mesh) -> dict[str, Any]:
@@ -202,17 +202,17 @@ def make_eval_pipeline(
 
 
 def make_evaluator(
-    config: ConfigDict, data: dataset.Dataset, network: AlexNet, mesh: Mesh, *, views: int
+    config: ConfigDict, data: dataset.Dataset, model: AlexNet, mesh: Mesh, *, num_views: int
 ) -> Evaluator:
-    """Return the evaluator of that network, by the center view or by ten."""
+    """Return the evaluator of that model, by the center view or by ten."""
 
     def forward(parameters, images):
-        return with_parameters(network, parameters)(images, mesh=mesh)[0]
+        return with_parameters(model, parameters)(images, mesh=mesh)[0]
 
     return Evaluator(
         forward,
         data.mean,
-        ViewOptions(network.arch.crop_size, views, config.augment.mean),
+        ViewOptions(model.arch.crop_size, num_views, config.augment.mean),
         batch_size=config.evaluate.batch_size,
         mesh=mesh,
         compiler_options=compiler_options(config.machine.ynnpack_dots_only),
@@ -225,6 +225,8 @@ def describe_placement(arch: Architecture, mesh: Mesh) -> list[str]:
     exchanged = arch.numbers_exchanged()
     if exchanged:
         by_layer = ', '.join(f'{name} {numbers:,}' for name, numbers in exchanged.items())
-        verb = 'cross between devices' if mesh.shape[COLUMN_AXIS] > 1 else 'stay on one device with both columns'
+        verb = (
+            'cross between devices' if mesh.shape[COLUMN_AXIS] > 1 else 'stay on one device with both columns'
+        )
         lines.append(f'{sum(exchanged.values()):,} numbers per image and direction {verb}: {by_layer}')
     return lines

@@ -130,17 +130,16 @@ def _open_source(config: ConfigDict) -> Source:
     from alexnet_jax.prepare import sources
 
     fields = config.prepare
-    return sources.open_source(
-        fields.source,
-        os.path.expanduser(fields.path),
-        side=fields.image_size,
+    options = sources.SourceOptions(
         seed=fields.seed,
-        validation_share=fields.validation_fraction,
-        test_share=fields.test_fraction,
-        counts=parse.counts(config),
-        expect=fields.expected_counts,
-        md5=fields.verify_md5,
+        validation_fraction=fields.validation_fraction,
+        test_fraction=fields.test_fraction,
+        expected_counts=fields.expected_counts,
+        verify_md5=fields.verify_md5,
+        image_size=fields.image_size,
+        num_cutouts=parse.counts(config),
     )
+    return sources.open_source(fields.source, os.path.expanduser(fields.path), options)
 
 
 def _wait_for_primary(config: ConfigDict, dataset_dir: Path) -> dict[str, Any]:
@@ -182,7 +181,8 @@ def _draw_contact_sheet(
     """Draw some images of some classes, spread over the training split."""
     from alexnet_jax.report.plots import contact_sheet
 
-    arch = parse.preset_architecture(config, len(data.class_names))
+    num_classes = len(data.class_names)
+    arch = parse.preset_architecture(config, num_classes)
     crop_size = min(arch.crop_size, data.image_size)
     records_by_class = collections.defaultdict(list)
     readable = (item for item in source.splits['train'] if item.id not in report['left_out'])

@@ -153,7 +153,7 @@ class Trainer:
     ):
         self.context, self.handler, self.writer = context, handler, writer
         self.profiler, self.checkpoints, self.timer = profiler, checkpoints, PhaseTimer()
-        self.model = factories.make_network(context.config, context.arch)
+        self.model = factories.make_model(context.config, context.arch)
 
     def is_finished(self, point: ResumePoint) -> bool:
         """Return whether no step is left to do."""
@@ -167,7 +167,7 @@ class Trainer:
             plateau.reset()
         if not self.checkpoints.steps():
             self.writer.truncate_after(0)
-            model = factories.make_network(config, context.arch, key=context.key(0))
+            model = factories.make_model(config, context.arch, key=context.key(0))
             state = factories.init_state(config, model, context.mesh)
             schedule = context.make_schedule(context.train_data)
             return ResumePoint(0, state, MetricAccumulator(), context.train_data, schedule)

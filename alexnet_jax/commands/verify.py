@@ -1,100 +1,104 @@
-"""Mode verify: a run's folder or a dataset, read whole; of each file whether it is sound. Changes nothing."""
+"""--mode=verify: reads a run or a dataset completely and names every damaged file, without changing any."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.checkpoint import manager, manifest, quarantine
+from alexnet_jax.checkpoint import manifest, quarantine
+from alexnet_jax.checkpoint.manager import CheckpointManager
 from alexnet_jax.commands import prepare, run_dir
 from alexnet_jax.data import dataset
 from alexnet_jax.errors import UserError
 from alexnet_jax.train import metrics_writer
 
-JSON_FILES = (run_dir.RUN_FILE, run_dir.CONFIG_FILE, 'result.json', 'evaluation.json')  # JSON without checksums
+# These have no checksums.
+JSON_FILES = (run_dir.RUN_FILE, run_dir.CONFIG_FILE, 'result.json', 'evaluation.json')
+JSONL_FILES = {
+    metrics_writer.METRICS_FILE: metrics_writer.read_metrics,
+    metrics_writer.TIMINGS_FILE: metrics_writer.read_timings,
+}
+MAX_LISTED = 5  # damaged files that the error names
 
 log = logging.getLogger(__name__)
 
 
 def verify(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
-    """How many files are 'sound' and 'damaged', with a line in the log for each. Raises UserError where any is damaged.
+    """Log a line for each file; return how many are 'sound' and 'damaged'. Raises UserError if any is damaged.
 
-    With a run in `workdir` its files, its checkpoints and its dataset are read; else the dataset alone.
+    With a run in `workdir` its files, its checkpoints and its dataset are read, else the dataset alone.
     """
     if not workdir and not config.data.directory:
-        raise UserError('Nothing says what to verify; give --workdir or --config.data.directory.')
-    found: dict[str, str] = {}
+        raise UserError('Nothing to verify: set --workdir or --config.data.directory.')
+    problems: dict[str, str] = {}
     if workdir and (Path(workdir) / run_dir.RUN_FILE).exists():
-        found = check_run(Path(workdir))
+        problems = check_run(Path(workdir))
     for directory in dataset_dirs(config, workdir):
-        found |= {str(directory / name): fault for name, fault in dataset.find_problems(directory).items()}
-    if not found:
+        by_file = dataset.find_problems(directory)
+        problems |= {str(directory / name): problem for name, problem in by_file.items()}
+    if not problems:
         raise UserError(
-            f'There is neither a run nor a dataset in {workdir or "no folder at all"}; give --workdir or '
-            '--config.data.directory of one.'
+            f'{workdir or "The default folder"} has neither a run nor a dataset; set --workdir or '
+            '--config.data.directory.'
         )
-    for name, fault in found.items():
-        log.info('%s  %s%s', 'DAMAGED' if fault else 'sound  ', name, f': {fault}' if fault else '')
-    damaged = [name for name, fault in found.items() if fault]
+    for name, problem in problems.items():
+        log.info('%s  %s%s', 'DAMAGED' if problem else 'sound  ', name, f': {problem}' if problem else '')
+    damaged = [name for name, problem in problems.items() if problem]
     if damaged:
         raise UserError(
-            f'{len(damaged)} of {len(found)} files are damaged: {"; ".join(damaged[:5])}; see the list above.'
+            f'{len(damaged)} of {len(problems)} files are damaged: {"; ".join(damaged[:MAX_LISTED])}; see the list above.'
         )
-    log.info('All %d files are sound.', len(found))
-    return {'sound': len(found), 'damaged': 0}
+    log.info('All %d files are sound.', len(problems))
+    return {'sound': len(problems), 'damaged': 0}
 
 
 def dataset_dirs(config: ConfigDict, workdir: str) -> list[Path]:
-    """Where the dataset lies: as the config says, as the run in `workdir` says, or `workdir` itself is one."""
+    """Return the folder of the dataset: `workdir` itself, or that of the run in it, or that of the config."""
     if workdir and (Path(workdir) / dataset.MANIFEST_FILE).exists():
         return [Path(workdir)]
     try:
         config = run_dir.restore_config(config, workdir) if workdir else config
-    except UserError:  # run.json is damaged, which is told with the run's files
-        log.info('Where the dataset of %s lies is not known; what the config says is looked at.', workdir)
+    except UserError:  # run.json is damaged, which is reported with the run's files
+        log.info('The dataset of %s is unknown: checking the one of the config.', workdir)
     directory = prepare.locate_dataset(config, workdir)
     is_run = workdir and (Path(workdir) / run_dir.RUN_FILE).exists()
     return [directory] if is_run or directory.exists() else []
 
 
 def check_run(workdir: Path) -> dict[str, str]:
-    """What is wrong with each file of a run but its dataset's; '' where nothing is."""
-    found = {}
+    """Return what is wrong with each file of a run except its dataset, '' if nothing."""
+    problems = {}
     for name in JSON_FILES:
         if (workdir / name).exists():
-            found[str(workdir / name)] = _check_json(workdir / name)
-    for name, read in (
-        (metrics_writer.METRICS_FILE, metrics_writer.read_metrics),
-        (metrics_writer.TIMINGS_FILE, metrics_writer.read_timings),
-    ):
+            problems[str(workdir / name)] = _check_json(workdir / name)
+    for name, read in JSONL_FILES.items():
         if (workdir / name).exists():
-            found[str(workdir / name)] = _check_jsonl(read, workdir)
+            problems[str(workdir / name)] = _check_jsonl(read, workdir)
     if (workdir / run_dir.CHECKPOINTS_DIR).is_dir():
-        found |= check_checkpoints(workdir / run_dir.CHECKPOINTS_DIR)
-    return found
+        problems |= check_checkpoints(workdir / run_dir.CHECKPOINTS_DIR)
+    return problems
 
 
 def check_checkpoints(directory: Path) -> dict[str, str]:
-    """By file where an inventory lists them, by checkpoint where it was not written; set aside ones are only named."""
-    found, held = {}, manager.CheckpointManager(directory, read_only=True)
-    for step in held.steps():
-        of_step = directory / str(step)
-        fault = held.find_problem(step)
-        files = manifest.find_problems(of_step)
-        if files is None:
-            found[str(of_step)] = fault
-        else:
-            found |= {str(of_step / name): fault for name, fault in files.items()}
-            if fault and not any(files.values()):
-                found[str(of_step)] = fault
-    held.close()
-    for leftover in sorted([*directory.glob(quarantine.TEMP_PATTERN), *directory.glob(f'*{quarantine.DAMAGED_SUFFIX}')]):
-        log.info('unused   %s: of a save that was killed, or set aside', leftover)
-    return found
+    """Return what is wrong, by file if a manifest lists them, else by checkpoint; damaged ones in quarantine are logged."""
+    problems, checkpoints = {}, CheckpointManager(directory, read_only=True)
+    for step in checkpoints.steps():
+        folder = directory / str(step)
+        problem, by_file = checkpoints.find_problem(step), manifest.find_problems(folder)
+        if by_file:
+            problems |= {str(folder / name): each for name, each in by_file.items()}
+        if by_file is None or problem and not any(by_file.values()):
+            problems[str(folder)] = problem
+    checkpoints.close()
+    for pattern in (quarantine.TEMP_PATTERN, f'*{quarantine.DAMAGED_SUFFIX}'):
+        for leftover in sorted(directory.glob(pattern)):
+            log.info('unused   %s: left by a killed save, or damaged before', leftover)
+    return problems
 
 
 def _check_json(path: Path) -> str:
@@ -104,7 +108,7 @@ def _check_json(path: Path) -> str:
         return f'cannot be read ({error})'
 
 
-def _check_jsonl(read: Any, workdir: Path) -> str:
+def _check_jsonl(read: Callable[[Path], list[dict[str, Any]]], workdir: Path) -> str:
     try:
         steps = [row['step'] for row in read(workdir)]
     except (UserError, OSError, ValueError) as error:

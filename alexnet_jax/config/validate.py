@@ -134,9 +134,9 @@ def _words() -> dict[str, Collection[str]]:
         'model.dropout': ('', *overrides.DROPOUTS),
         'model.dropout_position': ('', *overrides.DROPOUT_POSITIONS),
         'model.initialization': initializers.INITIALIZATIONS,
-        'prepare.source': sources.KINDS,
+        'prepare.source': sources.SOURCES,
         'prepare.encoding': builder.ENCODINGS,
-        'prepare.expected_counts': sources.EXPECTATIONS,
+        'prepare.expected_counts': sources.COUNT_CHECKS,
         'augment.lighting': augment.LIGHTING_KINDS,
         'augment.pca_basis': statistics.PCA_BASES,
         'augment.mean': augment.MEAN_KINDS,
@@ -199,7 +199,7 @@ def _of_training(config: ConfigDict) -> list[tuple[bool, str]]:
 
     prepare, train, every = config.prepare, config.train, config.checkpoint.every_steps
     data, keep = (mesh_shape(config) or (1, 1))[0], config.checkpoint.keep_every_steps
-    no_share = prepare.validation_fraction == 0 and prepare.source in sources.UNSTEERED
+    no_share = prepare.validation_fraction == 0 and sources.SOURCES[prepare.source].lacks_validation
     unsteered = no_share and not config.data.directory
     return [
         (

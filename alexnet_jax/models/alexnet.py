@@ -105,11 +105,15 @@ class AlexNet(nnx.Module):
             mesh is not None and mesh.shape[COLUMN_AXIS] > 1,
         )
         if mesh is not None:
-            ranks = {name: len(shape) + 1 for name, shape in arch.activation_shapes().items() if name != 'prob'}
+            ranks = {
+                name: len(shape) + 1 for name, shape in arch.activation_shapes().items() if name != 'prob'
+            }
             body = shard_map_columns(body, mesh, ranks)
         # On CPUs float32 is float32, and XLA need not look for more.
         precision = (
-            contextlib.nullcontext() if platform == 'cpu' else jax.default_matmul_precision(self.matmul_precision)
+            contextlib.nullcontext()
+            if platform == 'cpu'
+            else jax.default_matmul_precision(self.matmul_precision)
         )
         with precision:
             activations = body(get_parameters(self), images, dict(masks or {}))
@@ -120,16 +124,16 @@ class AlexNet(nnx.Module):
         return logits, activations
 
 
-def get_parameters(network: AlexNet) -> Parameters:
-    """Return the network's parameters as plain arrays by layer."""
+def get_parameters(model: AlexNet) -> Parameters:
+    """Return the model's parameters as plain arrays by layer."""
     return {
-        name: {'kernel': layer.kernel[...], 'bias': layer.bias[...]} for name, layer in network.layers.items()
+        name: {'kernel': layer.kernel[...], 'bias': layer.bias[...]} for name, layer in model.layers.items()
     }
 
 
-def with_parameters(network: AlexNet, parameters: Parameters) -> AlexNet:
-    """Return a copy of the network that holds other parameters."""
-    graph, state = nnx.split(network)
+def with_parameters(model: AlexNet, parameters: Parameters) -> AlexNet:
+    """Return a copy of the model that holds other parameters."""
+    graph, state = nnx.split(model)
     new = {
         name: {part: state['layers'][name][part].replace(array) for part, array in parts.items()}
         for name, parts in parameters.items()

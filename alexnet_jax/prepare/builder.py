@@ -123,7 +123,7 @@ def _plan_shards(
     source: Source, directory: Path, spec: EncodingSpec, *, read_order: bool = False
 ) -> ShardJobs:
     """Return the shards of each split: in the order of ids in `directory`, or in `read_order` in the staging folder."""
-    reader = dataclasses.replace(source, splits={}, words=())
+    reader = dataclasses.replace(source, splits={}, synonyms=())
     jobs = {}
     for split in filter(source.splits.get, SPLITS):
         items = source.splits[split]
@@ -146,7 +146,7 @@ _location = operator.attrgetter('location')
 
 def _is_in_read_order(source: Source) -> bool:
     """Return whether items can be read in the order of their ids without starting an archive anew."""
-    if not source.streamed:
+    if not source.sequential:
         return True
     locations = [[item.location for item in items] for items in source.splits.values()]
     return all(of_split == sorted(of_split) for of_split in locations)
@@ -169,7 +169,7 @@ def _write_shards(
         _clean_after_failure(directory, read_jobs)
         more = [f'... and {len(failures) - MAX_LISTED} more.'] if len(failures) > MAX_LISTED else []
         count = f'{len(failures)} image{"s" if len(failures) > 1 else ""}'
-        first = f'{count} cannot be read; --config.prepare.max_unreadable={max_unreadable} may be left out:'
+        first = f'{count} cannot be read (--config.prepare.max_unreadable={max_unreadable}):'
         raise UserError('\n'.join([first, *failures[:MAX_LISTED], *more]))
     if read_jobs is not jobs:
         reordering = [reorder_shards.plan_reordering(jobs[split], read_jobs[split]) for split in jobs]

@@ -37,7 +37,7 @@ def finalize_dataset(
         'format': dataset.FORMAT_VERSION,
         **identity,
         'counts': counts,
-        'words': list(source.words),
+        'words': list(source.synonyms),
         'note': source.note,
         'versions': {package: importlib.metadata.version(package) for package in PACKAGES},
         'files': files,

@@ -1,4 +1,4 @@
-"""Find class and split of images by their paths, and split off validation and test images."""
+"""Assigns images to classes and splits by their paths in a folder or archive; opens no file."""
 
 import collections
 import dataclasses
@@ -17,9 +17,9 @@ SPLIT_NAMES = {
     'validation': 'validation',
     'test': 'test',
 }
-EXPECTED_LAYOUT = (
-    'expected split/class/image (splits train, val, test) or class/image, each image JPEG, PNG or WebP'
-)
+EXPECTED_LAYOUT = 'expected split/class/image (splits train, val, test) or class/image, as JPEG, PNG or WebP'
+
+_Parts = dict[str, tuple[str, ...]]  # path -> its parts
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,29 +33,29 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class SplitAssignment:
-    """The images of each split with their labels."""
+    """The class and split of every image, and how they were found."""
 
     classes: tuple[str, ...]  # label -> name
-    splits: dict[str, tuple[Item, ...]]  # those of SPLITS that exist, in that order
-    note: str  # how the splits came about
-    is_imagenet: bool  # whether the classes are WordNet ids
+    splits: dict[str, tuple[Item, ...]]  # the non-empty ones of SPLITS, in that order
+    note: str
+    is_imagenet: bool  # the classes are WordNet ids
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LabeledImage:
-    """An image whose class is known."""
+    """An image whose class is known by name."""
 
     id: str
-    label: str  # name of the class
+    label: str
     location: tuple
 
 
 def find_labels(found: Mapping[str, tuple], *, origin: str) -> tuple[dict[str, list[LabeledImage]], bool]:
-    """Return the images `found` (path with '/' -> location) by split, and whether there were split folders.
+    """Return split -> the images in `found` (path with '/' -> location), and True if paths name splits.
 
-    The first folder is the split if it is named so on every path (train; val, valid or validation; test), the next one
-    is the class; folders around everything are skipped. The id is the path, or the file's stem if all classes are
-    WordNet ids, as in every form of ImageNet. Raises UserError, which names `origin`, if paths are not of this form.
+    The id is the path, or the file's stem if all classes are WordNet ids, as in every form of ImageNet.
+    The first folder is the split if it is named so everywhere (train; val, valid or validation; test), the next
+    one the class; folders around everything are ignored. Raises UserError, naming `origin`, for other layouts.
     """
     if not found:
         raise UserError(f'{origin} holds no image; {EXPECTED_LAYOUT}.')
@@ -79,40 +79,39 @@ def assign_splits(
     *,
     origin: str,
     seed: int,
-    shares: Mapping[str, float],
-    as_found: bool = True,
-    without: Iterable[str] = (),
+    fractions: Mapping[str, float],
+    has_splits: bool = True,
+    siblings: Iterable[str] = (),
 ) -> SplitAssignment:
-    """Return `images` (by split) with integer labels, in the order of their ids, and the splits that were missing.
+    """Assign images by split to SPLITS, in the order of their ids, and number their classes.
 
-    For a missing split, that share of the training images is split off, each image by a hash of `seed` and its id: it
-    stays in its split when others come or go. One image of each class always stays for training. If there is a
-    validation but no test split (Imagenette), it becomes the test split.
-    Classes are in the order of their names; for WordNet ids that is the order of torchvision, Caffe and Keras.
-    `as_found` is whether there were split folders; `without` are folders that would be classes if they held images.
-    Raises UserError, which names `origin`, if a split would be empty, a class has no training image, or an id is
-    not unique.
+    `fractions` of the training images become the splits 'validation' and 'test' that are missing. A hash of `seed`
+    and its id decides for each image, so it stays in its split when others are added or removed; one of each class
+    stays in training. A validation split without a test split (Imagenette) becomes the test split.
+    Labels follow the order of the class names; for WordNet ids that is the order of torchvision, Caffe and Keras.
+    `siblings` are folders that would be classes if they held images. Raises UserError, naming `origin`, if a split
+    or class has nothing to train or test on, and if two images have the same id.
     """
-    given = {
+    by_split = {
         split: sorted(images[split], key=lambda image: image.id) for split in SPLITS if images.get(split)
     }
-    classes = _class_names(origin, {image.label for split in given.values() for image in split}, without)
+    classes = _class_names(origin, {image.label for split in by_split.values() for image in split}, siblings)
     labels = {name: label for label, name in enumerate(classes)}
     seen: set[str] = set()
     items = {}
-    for split, of_split in given.items():
+    for split, of_split in by_split.items():
         for image in of_split:
             if image.id in seen:
-                raise UserError(f'{origin} holds the image {image.id!r} twice. Remove one of them.')
+                raise UserError(f'{origin} holds the image {image.id!r} twice; remove one of them.')
             seen.add(image.id)
         items[split] = tuple(Item(image.id, labels[image.label], image.location) for image in of_split)
-    splits, note = _add_missing_splits(items, as_found, seed, shares)
-    _check_assignment(origin, classes, splits, shares)
+    splits, note = _add_missing_splits(items, has_splits, seed, fractions)
+    _check_assignment(origin, classes, splits, fractions)
     return SplitAssignment(classes, splits, note, wordnet.are_wordnet_ids(classes))
 
 
-def _strip_common_root(parts: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Remove the folders that all paths begin with, such as imagenette2/ around train/ and val/."""
+def _strip_common_root(parts: _Parts) -> _Parts:
+    """Remove the folders that all paths share, such as imagenette2/ around train/ and val/."""
     while True:
         first = next(iter(parts.values()))[0]
         if first.lower() in SPLIT_NAMES or any(part[0] != first or len(part) < 3 for part in parts.values()):
@@ -120,8 +119,8 @@ def _strip_common_root(parts: dict[str, tuple[str, ...]]) -> dict[str, tuple[str
         parts = {path: part[1:] for path, part in parts.items()}
 
 
-def _has_splits(origin: str, parts: dict[str, tuple[str, ...]]) -> bool:
-    """Return whether the first folder is the split. A class may be called train, but not have folders of its own."""
+def _has_splits(origin: str, parts: _Parts) -> bool:
+    """Return True if the first folders are splits. A class may be named train, but not with folders in it."""
     for path, part in parts.items():
         if len(part) < 2:
             raise UserError(f'{origin}: the image {path} is in no class folder; {EXPECTED_LAYOUT}.')
@@ -130,65 +129,67 @@ def _has_splits(origin: str, parts: dict[str, tuple[str, ...]]) -> bool:
         shallow = [path for path, part in in_splits.items() if len(part) < 3]
         if shallow:
             raise UserError(
-                f'{origin}: the image {shallow[0]} is in no class folder within its split; {EXPECTED_LAYOUT}.'
+                f'{origin}: the image {shallow[0]} is in no class folder of its split; {EXPECTED_LAYOUT}.'
             )
         return True
     if any(len(part) > 2 for part in in_splits.values()):
         other = next(path for path in parts if path not in in_splits)
-        raise UserError(f'{origin}: {other} is in none of the splits beside it; {EXPECTED_LAYOUT}.')
+        raise UserError(f'{origin}: {other} is in none of the splits next to it; {EXPECTED_LAYOUT}.')
     return False
 
 
-def _class_names(origin: str, names: Iterable[str], without: Iterable[str]) -> tuple[str, ...]:
+def _class_names(origin: str, names: Iterable[str], siblings: Iterable[str]) -> tuple[str, ...]:
     classes = tuple(sorted(names))
     if len(classes) < 2:
-        empty = sorted(set(without) - set(classes))
-        why = f' ({", ".join(map(repr, empty[:5]))} hold{"s" * (len(empty) == 1)} no image)' if empty else ''
+        empty = sorted(set(siblings) - set(classes))
+        reason = f' (no images in {", ".join(map(repr, empty[:5]))})' if empty else ''
         raise UserError(
-            f'{origin} holds only one class, {classes[0]!r}; a classifier needs two{why}; {EXPECTED_LAYOUT}.'
+            f'{origin} holds only one class, {classes[0]!r}, and a classifier needs two{reason}; {EXPECTED_LAYOUT}.'
         )
     return classes
 
 
 def _image_id(origin: str, part: tuple[str, ...]) -> str:
-    """Return the id. Ids are UTF-8 in records, and class names are lines of a text file."""
+    """Return the id. Class names are lines of a text file and ids are UTF-8 in records."""
     image_id = '/'.join(part)
     try:
         image_id.encode()
     except UnicodeEncodeError:
-        raise UserError(f'{origin}: the name {image_id!r} is not UTF-8. Rename it.') from None
+        raise UserError(f'{origin}: the name {image_id!r} is not UTF-8; rename it.') from None
     if len(image_id.splitlines()) > 1:
-        raise UserError(f'{origin}: the name {image_id!r} has several lines. Rename it.')
+        raise UserError(f'{origin}: the name {image_id!r} has more than one line; rename it.')
     return image_id
 
 
-def _add_missing_splits(splits, has_splits, seed, shares) -> tuple[dict[str, tuple[Item, ...]], str]:
-    """Return `splits` with those that can be made, and a note on them. Its wording is part of the dataset's files."""
+def _add_missing_splits(
+    splits: dict[str, tuple[Item, ...]], has_splits: bool, seed: int, fractions: Mapping[str, float]
+) -> tuple[dict[str, tuple[Item, ...]], str]:
+    """Return all splits, those found and those taken from training, and sentences that say which is which."""
     note = f'The splits are as found: {", ".join(splits)}.' if has_splits else 'No splits were found.'
     if 'validation' in splits and 'test' not in splits:
         splits['test'] = splits.pop('validation')
-        note += ' What is called validation there is the test split here.'
-    missing = {split: share for split, share in shares.items() if share and split not in splits}
+        note += ' The validation split found is used as the test split.'
+    missing = {split: fraction for split, fraction in fractions.items() if fraction and split not in splits}
     if missing and 'train' in splits:
-        fractions = {item: _hash_fraction(seed, item.id) for item in splits['train']}
-        for item in _keep_one_per_class(fractions):
-            fractions[item] = 1.0
+        hashes = {item: _hash_fraction(seed, item.id) for item in splits['train']}
+        for item in _keep_one_per_class(hashes):
+            hashes[item] = 1.0
         low = 0.0
-        for split, share in missing.items():
-            high = low + share
-            splits[split] = tuple(item for item, fraction in fractions.items() if low <= fraction < high)
+        for split, fraction in missing.items():
+            high = low + fraction
+            splits[split] = tuple(item for item, value in hashes.items() if low <= value < high)
             low = high
-        splits['train'] = tuple(item for item, fraction in fractions.items() if fraction >= low)
-        parts = ' and '.join(f'{100 * share:g} % to {split}' for split, share in missing.items())
+        splits['train'] = tuple(item for item, value in hashes.items() if value >= low)
+        parts = ' and '.join(f'{100 * fraction:g} % to {split}' for split, fraction in missing.items())
         note += f' Of the training images {parts}, by a hash of seed {seed} and the id.'
     return {split: splits[split] for split in SPLITS if split in splits}, note
 
 
-def _keep_one_per_class(fractions: Mapping[Item, float]) -> Iterable[Item]:
-    """Return the image of each class that would be the last to be split off: it stays for training."""
+def _keep_one_per_class(hashes: Mapping[Item, float]) -> Iterable[Item]:
+    """Return of each class the image that would be split off last: it stays, so that the class can be learned."""
     last: dict[int, Item] = {}
-    for item, fraction in fractions.items():
-        if item.label not in last or fraction > fractions[last[item.label]]:
+    for item, value in hashes.items():
+        if item.label not in last or value > hashes[last[item.label]]:
             last[item.label] = item
     return last.values()
 
@@ -199,33 +200,38 @@ def _hash_fraction(seed: int, image_id: str) -> float:
     return int.from_bytes(digest, 'big') / 2**64
 
 
-def _check_assignment(origin: str, classes, splits, shares) -> None:
-    """Raise UserError unless every class has a training image and every split that was asked for has images."""
+def _check_assignment(
+    origin: str,
+    classes: tuple[str, ...],
+    splits: Mapping[str, tuple[Item, ...]],
+    fractions: Mapping[str, float],
+) -> None:
+    """Raise UserError unless every class has training images and the requested splits have images."""
     if not splits.get('train'):
         raise UserError(f'{origin} holds no training images; {EXPECTED_LAYOUT}.')
-    for split, share in shares.items():
-        if share and not splits.get(split):
+    for split, fraction in fractions.items():
+        if fraction and not splits.get(split):
             raise UserError(
-                f'{origin}: no image fell into {split} (a share of {share}). Add images, change --config.prepare.seed '
-                'or the share (0: no such split).'
+                f'{origin}: a fraction of {fraction} leaves the {split} split empty; add images, or change '
+                f'--config.prepare.seed or --config.prepare.{split}_fraction (0: no such split).'
             )
     trained = {item.label for item in splits['train']}
     missing = [name for label, name in enumerate(classes) if label not in trained]
     if missing:
         raise UserError(
-            f'{origin}: {len(missing)} classes have no training image ({", ".join(missing[:5])}). '
-            'Add some, or remove these classes.'
+            f'{origin}: {len(missing)} classes have no training image ({", ".join(missing[:5])}); '
+            'add some, or remove these classes.'
         )
 
 
-def sibling_folders(found: Iterable[str], others: Iterable[str], label: str) -> set[str]:
-    """Return the folders of `others`, files that are no images, at the level of the folders of the class `label`."""
+def sibling_folders(found: Iterable[str], skipped: Iterable[str], label: str) -> set[str]:
+    """Return the folders of `skipped`, files that are not images, on the level of the class folder `label`."""
     level = next(path.split('/').index(label) for path in found if label in path.split('/')) + 1
-    return {path.split('/')[level - 1] for path in others if path.count('/') >= level}
+    return {path.split('/')[level - 1] for path in skipped if path.count('/') >= level}
 
 
 def skipped_files_note(paths: Iterable[str]) -> str:
-    """Return a sentence on files that are no images by their names; empty if there are none."""
-    endings = collections.Counter(PurePosixPath(path).suffix.lower() or 'no ending' for path in paths)
-    kinds = ', '.join(f'{ending} {count}' for ending, count in sorted(endings.items()))
-    return f' Passed over, as neither JPEG, PNG nor WebP by name: {kinds}.' if kinds else ''
+    """Return a sentence that counts files without an image's extension; '' if there are none."""
+    extensions = collections.Counter(PurePosixPath(path).suffix.lower() or 'no extension' for path in paths)
+    counts = ', '.join(f'{extension} {count}' for extension, count in sorted(extensions.items()))
+    return f' Skipped, as not named JPEG, PNG or WebP: {counts}.' if counts else ''

@@ -118,9 +118,9 @@ def min_accumulation_steps(
     for steps in range(1, batch_size // data + 1):
         if batch_size % (steps * data):
             continue
-        step = estimate_step_memory(
-            arch, batch_size, mesh=mesh, grad_accumulation=steps, itemsize=itemsize
-        )['all']
+        step = estimate_step_memory(arch, batch_size, mesh=mesh, grad_accumulation=steps, itemsize=itemsize)[
+            'all'
+        ]
         if step * devices_sharing_memory + base <= available:
             return steps
     return None

@@ -30,7 +30,7 @@ from alexnet_jax.prepare import builder, sources
 if __name__ == '__main__':
     path, directory, side, shard, workers = sys.argv[2:]
     builder.MIN_SHARD_SIZE = int(shard)
-    source = sources.open_source('tar', path, side=int(side))
+    source = sources.open_source('tar', path)
     builder.prepare_dataset(source, directory, side=int(side), workers=int(workers), progress=False)
 """
 PHASES = ('reading', 'ordering', 'concluding')

@@ -108,14 +108,14 @@ def test_steering_by_validation_without_a_validation_split_is_refused_before_the
     config.prepare.validation_fraction = 0.0
     config.prepare.test_fraction = 0.0
     with pytest.raises(
-        UserError, match='steers by a validation split, and the source photographs has only train'
+        UserError, match='needs a validation split, but the source photographs has only train'
     ):
         commands.run('train', config, str(tmp_path / 'run'))
     assert not (tmp_path / 'dataset').exists()  # nothing was prepared for it
     config.train.schedule = 'step'
     commands.run('prepare', config)
     config.train.schedule = 'plateau'
-    with pytest.raises(UserError, match='steers by a validation split, and the dataset has only train'):
+    with pytest.raises(UserError, match='needs a validation split, but the dataset has only train'):
         commands.run('train', config, str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
 

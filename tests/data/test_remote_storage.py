@@ -48,7 +48,7 @@ def bucket(tmp_path, monkeypatch):
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
     directory = tmp_path_factory.mktemp('whole') / 'dataset'
-    source = sources.open_source('cutouts', side=16, counts=(30, 10, 10))
+    source = sources.open_source('cutouts', options=sources.SourceOptions(image_size=16, num_cutouts=(30, 10, 10)))
     builder.prepare_dataset(source, directory, EncodingSpec(16, RAW), progress=False)
     return directory
 
@@ -132,7 +132,7 @@ def test_a_manifest_that_cannot_be_right_is_refused(change, whole, bucket, tmp_p
 
 def test_another_dataset_is_left_alone_here_and_there(whole, bucket, tmp_path):
     other = tmp_path / 'other'
-    source = sources.open_source('cutouts', side=16, counts=(31, 10, 10))
+    source = sources.open_source('cutouts', options=sources.SourceOptions(image_size=16, num_cutouts=(31, 10, 10)))
     builder.prepare_dataset(source, other, EncodingSpec(16, RAW), progress=False)
     remote_storage.upload_dataset(whole, URL)
     before = content(bucket / 'bucket/pets/dataset'), content(other)

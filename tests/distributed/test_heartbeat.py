@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_jax.commands import consistency, prepare
-from alexnet_jax.distributed import heartbeat
+from alexnet_jax.commands import prepare
+from alexnet_jax.distributed import consistency, heartbeat
+from alexnet_jax.distributed.peer import Timeouts
 from alexnet_jax.errors import UserError
 from configs import quickstart
 
@@ -18,8 +19,9 @@ LIMIT = 2
 CHILD = """
 import pathlib, sys, time
 from alexnet_jax.distributed import heartbeat
+from alexnet_jax.distributed.peer import Timeouts
 folder, process, processes, join, comes = pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:])
-heartbeat.start_heartbeat(folder, process, processes, join=join, limit={limit}, stuck={stuck})
+heartbeat.start_heartbeat(folder, process, processes, Timeouts(join, {limit}, {stuck}))
 time.sleep(0.8)
 if comes:
     heartbeat.mark_joined(process, processes)
@@ -63,9 +65,9 @@ def test_a_peer_that_stands_still_is_named_with_where_all_stood(tmp_path):
         first,
         5,
         'process 1 (',
-        f'nothing for {LIMIT} seconds',
-        'stood at: step 7 of process 0',
-        'stood at: step 7 of process 1',
+        f'no heartbeat for {LIMIT} s',
+        'was at: step 7 of process 0',
+        'was at: step 7 of process 1',
     )
     second.kill()
 
@@ -80,25 +82,29 @@ def test_where_one_dies_all_that_are_left_speak_before_process_0_goes(tmp_path):
 def test_one_that_never_comes_is_named_with_those_who_did(tmp_path):
     (tmp_path / heartbeat.HEARTBEAT_DIR).mkdir()  # of an earlier run: it does not count as having come
     (tmp_path / heartbeat.HEARTBEAT_DIR / '2').write_text(
-        json.dumps({'run': 'old', 'beat': 9, 'host': 'x', 'left': None})
+        json.dumps({'run': 'old', 'count': 9, 'host': 'x', 'exit_status': None})
     )
     children = [started(tmp_path, process, 3, join=3, comes=0) for process in (0, 1)]
     for child in children:
         ends(
-            child, 5, 'In 3 seconds process 2 of 3 did not come', 'process 0 (', 'process 1 (', 'join_seconds'
+            child,
+            5,
+            'Timed out after 3 s (config.machine.join_timeout) waiting for process 2 of 3 in',
+            'process 0 (',
+            'process 1 (',
         )
 
 
 def test_one_that_ends_with_a_mistake_ends_the_others_with_its_sentence(tmp_path):
     first = started(tmp_path, 0, 2)
-    second = started(tmp_path, 1, 2, then="peers.leave(2, 'This disk is full.')")
+    second = started(tmp_path, 1, 2, then="heartbeat.announce_exit(2, 'This disk is full.')")
     ends(second, 2, 'This disk is full.')
-    ends(first, 2, 'process 1 (', 'ended with status 2: This disk is full.')
+    ends(first, 2, 'process 1 (', 'exited with status 2: This disk is full.')
 
 
 def test_those_who_are_done_wait_for_one_another_in_peace(tmp_path):
-    first = started(tmp_path, 0, 2, then=f'time.sleep({2 * LIMIT}); peers.leave(0)')
-    second = started(tmp_path, 1, 2, then='peers.leave(0)')
+    first = started(tmp_path, 0, 2, then=f'time.sleep({2 * LIMIT}); heartbeat.announce_exit(0)')
+    second = started(tmp_path, 1, 2, then='heartbeat.announce_exit(0)')
     ends(second, 0)
     ends(first, 0)
 
@@ -114,7 +120,7 @@ def test_an_abort_of_jax_is_held_until_the_watch_has_named_the_lost(tmp_path):
 
 
 def test_an_error_that_a_lost_peer_caused_is_no_traceback(tmp_path):
-    raised = "time.sleep(1)\npeers.leave(1, 'x', RuntimeError('Connection closed by peer'))"
+    raised = "time.sleep(1)\nheartbeat.announce_exit(1, 'x', RuntimeError('Connection closed by peer'))"
     first, second = started(tmp_path, 0, 2, then=raised), started(tmp_path, 1, 2)
     for child in (first, second):
         assert child.stdout.readline().strip() == 'ready'
@@ -125,7 +131,7 @@ def test_an_error_that_a_lost_peer_caused_is_no_traceback(tmp_path):
 
 STEPS = """
 for step in range(8, {last}):
-    peers.at(f'step {{step}} of process {{process}}')
+    heartbeat.set_phase(f'step {{step}} of process {{process}}')
     time.sleep(0.2)
 time.sleep({then})  # in a collective, or in a read that never comes back
 """
@@ -139,14 +145,14 @@ def test_one_whose_work_hangs_while_it_speaks_is_named_by_all(tmp_path, hangs):
         for process, last in enumerate(lasts)
     ]
     for child in children:
-        said = ends(child, 5, f'process {hangs} (', 'stood at: step 11', 'stood at: step 12')
-        assert said.startswith(f'process {hangs} (') and 'is alive and stands still' in said
-        assert 'stuck_seconds' in said
+        said = ends(child, 5, f'process {hangs} (', 'was at: step 11', 'was at: step 12')
+        assert said.startswith(f'process {hangs} (') and 'is alive but made no progress for' in said
+        assert 'stall_timeout' in said
 
 
 def test_a_place_may_be_left_slowly_and_who_is_done_may_wait(tmp_path):
-    done = started(tmp_path, 0, 2, stuck=4, then='peers.leave(0)\ntime.sleep(6)')
-    slow = 'time.sleep(2.5)\npeers.check()\ntime.sleep(2.5)\npeers.leave(0)'
+    done = started(tmp_path, 0, 2, stuck=4, then='heartbeat.announce_exit(0)\ntime.sleep(6)')
+    slow = 'time.sleep(2.5)\nheartbeat.raise_if_primary_exited()\ntime.sleep(2.5)\nheartbeat.announce_exit(0)'
     slow = started(tmp_path, 1, 2, stuck=4, then=STEPS.format(last=10, then=0) + slow)
     ends(slow, 0)
     ends(done, 0)
@@ -167,7 +173,7 @@ def test_who_was_held_itself_blames_nobody(tmp_path):
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(UserError, match='cannot be written .* that all processes share'):
-        heartbeat.start_heartbeat(tmp_path / 'file', 0, 2, join=1, limit=1)
+        heartbeat.start_heartbeat(tmp_path / 'file', 0, 2, Timeouts(join=1, peer=1))
 
 
 def test_alone_all_of_it_does_nothing():
@@ -177,7 +183,7 @@ def test_alone_all_of_it_does_nothing():
 
 
 def several(monkeypatch, *others):
-    monkeypatch.setattr(consistency.pod, 'many', lambda: True)
+    monkeypatch.setattr(consistency, 'is_multi_process', lambda: True)
     monkeypatch.setattr(consistency, 'all_gather_json', lambda mine: [mine, *others])
 
 
@@ -185,8 +191,8 @@ def test_hosts_that_differ_are_named_with_what_they_differ_in(monkeypatch):
     mine = {'config.train.learning_rate': 0.1, 'jax': '0.10.2'}
     several(
         monkeypatch,
-        {'host': 'b', 'given': mine},
-        {'host': 'c', 'given': {'config.train.learning_rate': 0.2, 'numpy': '2'}},
+        {'host': 'b', 'values': mine},
+        {'host': 'c', 'values': {'config.train.learning_rate': 0.2, 'numpy': '2'}},
     )
     with pytest.raises(UserError) as mistake:
         consistency.assert_equal_across_hosts(mine)
@@ -197,16 +203,16 @@ def test_hosts_that_differ_are_named_with_what_they_differ_in(monkeypatch):
 
 
 def test_hosts_that_were_given_the_same_go_on(monkeypatch):
-    several(monkeypatch, {'host': 'b', 'given': {'jax': '1'}})
+    several(monkeypatch, {'host': 'b', 'values': {'jax': '1'}})
     consistency.assert_equal_across_hosts({'jax': '1'})
 
 
 def test_a_folder_that_another_host_does_not_see_is_said(monkeypatch, tmp_path):
     (tmp_path / heartbeat.HEARTBEAT_DIR).mkdir()
     replies = iter([['the nonce'], [{'host': 'a', 'seen': True}, {'host': 'b', 'seen': False}]])
-    monkeypatch.setattr(consistency.pod, 'leads', lambda: True)
+    monkeypatch.setattr(consistency, 'is_primary', lambda: True)
     monkeypatch.setattr(consistency, 'all_gather_json', lambda mine: next(replies))
-    with pytest.raises(UserError, match=r'not one folder for all: process 1 \(b\) do not see'):
+    with pytest.raises(UserError, match=r'is not shared by all hosts: process 1 \(b\) cannot see'):
         consistency.assert_shared_folder(tmp_path, 0.1)
 
 
@@ -234,21 +240,19 @@ def test_a_folder_that_another_host_does_not_see_is_said(monkeypatch, tmp_path):
     ],
 )
 def test_a_dataset_that_one_host_would_wait_for_in_vain_is_said(monkeypatch, first, second, said):
-    monkeypatch.setattr(consistency.preparing, 'is_prepared', lambda _: first[1])
-    other = {'host': 'b', 'directory': second[0], 'there': second[1]}
+    other = {'host': 'b', 'directory': second[0], 'prepared': second[1]}
     monkeypatch.setattr(consistency, 'all_gather_json', lambda mine: [mine, other])
     if not said:
-        return consistency.assert_dataset_everywhere(Path(first[0]), 0.1)
+        return consistency.assert_dataset_everywhere(Path(first[0]), lambda _: first[1], 0.1)
     with pytest.raises(UserError, match=said):
-        consistency.assert_dataset_everywhere(Path(first[0]), 0.1)
+        consistency.assert_dataset_everywhere(Path(first[0]), lambda _: first[1], 0.1)
 
 
 def test_a_dataset_that_a_shared_disk_shows_late_is_waited_for(monkeypatch):
     looks = iter([False, False, True, True])
-    monkeypatch.setattr(consistency.preparing, 'is_prepared', lambda _: next(looks))
-    first = {'host': 'a', 'directory': '/data', 'there': True}
+    first = {'host': 'a', 'directory': '/data', 'prepared': True}
     monkeypatch.setattr(consistency, 'all_gather_json', lambda mine: [first, mine])
-    consistency.assert_dataset_everywhere(Path('/data'), 60)
+    consistency.assert_dataset_everywhere(Path('/data'), lambda _: next(looks), 60)
     assert next(looks, None) is None
 
 
@@ -256,20 +260,23 @@ def test_a_dataset_that_process_0_has_prepared_and_another_does_not_see_is_said(
     """One path on two disks: the watch never speaks, as both processes live."""
     config = quickstart.get_config()
     config.data.directory, config.machine.peer_timeout = str(tmp_path), 1
-    monkeypatch.setattr(prepare.pod, 'leads', lambda: False)
+    monkeypatch.setattr(prepare.initialize, 'is_primary', lambda: False)
     monkeypatch.setattr(prepare, 'POLL_SECONDS', 0.1)
     standing, began = iter(['making ready'] * 5 + [prepare.PREPARED] * 100), time.monotonic()
     monkeypatch.setattr(heartbeat, 'primary_phase', lambda: next(standing))
-    with pytest.raises(UserError, match=f'Process 0 has prepared the dataset, and {tmp_path} on .* has none'):
+    with pytest.raises(UserError, match=f'Process 0 has prepared the dataset, but {tmp_path} on .* has none'):
         prepare.prepare(config)
     assert time.monotonic() - began > 1.5  # the limit counts from when process 0 had it
 
 
 def test_what_the_first_process_says_is_heard(tmp_path):
     child = started(
-        tmp_path, 1, 2, then='time.sleep(2.5)\nprint(peers.first_at(), flush=True)\npeers.leave(0)'
+        tmp_path,
+        1,
+        2,
+        then='time.sleep(2.5)\nprint(heartbeat.primary_phase(), flush=True)\nheartbeat.announce_exit(0)',
     )
-    first = started(tmp_path, 0, 2, then='time.sleep(2.5); peers.leave(0)')
+    first = started(tmp_path, 0, 2, then='time.sleep(2.5); heartbeat.announce_exit(0)')
     assert child.stdout.readline().strip() == 'ready'
     assert child.stdout.readline().strip() == 'step 7 of process 0'
     ends(child, 0)

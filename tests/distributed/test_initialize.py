@@ -36,29 +36,44 @@ def test_a_process_that_is_told_nothing_is_alone():
 
 
 def test_three_flags_say_it_and_a_port_may_be_left_out():
-    assert initialize.detect_process('node001:1234', 4, 0, environ={}) == ProcessInfo('node001:1234', 4, 0, 'flags')
-    assert initialize.detect_process('node001', 4, 3, environ={}).coordinator == f'node001:{initialize.DEFAULT_PORT}'
+    assert initialize.detect_process('node001:1234', 4, 0, environ={}) == ProcessInfo(
+        'node001:1234', 4, 0, 'flags'
+    )
+    assert (
+        initialize.detect_process('node001', 4, 3, environ={}).coordinator
+        == f'node001:{initialize.DEFAULT_PORT}'
+    )
 
 
 def test_slurm_and_a_jobset_and_a_tpu_slice_are_found():
     assert initialize.detect_process(environ=SLURM) == ProcessInfo(None, 16, 9, 'Slurm')
-    assert initialize.detect_process(environ=JOBSET) == ProcessInfo('alexnet-workers-0-0.alexnet:8476', 4, 3, 'variables')
-    assert initialize.detect_process(environ={'TPU_WORKER_HOSTNAMES': 'a,b', 'TPU_WORKER_ID': '1'}).by == 'TPU'
-    assert initialize.detect_process(environ={'MEGASCALE_NUM_SLICES': '2', 'TPU_WORKER_HOSTNAMES': 'a'}).by == 'TPU'
+    assert initialize.detect_process(environ=JOBSET) == ProcessInfo(
+        'alexnet-workers-0-0.alexnet:8476', 4, 3, 'variables'
+    )
+    assert (
+        initialize.detect_process(environ={'TPU_WORKER_HOSTNAMES': 'a,b', 'TPU_WORKER_ID': '1'}).source
+        == 'TPU'
+    )
+    assert (
+        initialize.detect_process(environ={'MEGASCALE_NUM_SLICES': '2', 'TPU_WORKER_HOSTNAMES': 'a'}).source
+        == 'TPU'
+    )
 
 
 def test_flags_come_before_what_is_found():
-    assert initialize.detect_process('other:1', 2, 1, environ=SLURM | JOBSET) == ProcessInfo('other:1', 2, 1, 'flags')
-    assert initialize.detect_process(processes=8, environ=JOBSET).processes == 8
+    assert initialize.detect_process('other:1', 2, 1, environ=SLURM | JOBSET) == ProcessInfo(
+        'other:1', 2, 1, 'flags'
+    )
+    assert initialize.detect_process(processes=8, environ=JOBSET).num_processes == 8
 
 
 @pytest.mark.parametrize(
     'flags, sentence',
     [
-        (('', 2, 0), 'no --coordinator, nor JAX_COORDINATOR_ADDRESS'),
-        (('a:1', 0, 0), 'no --processes'),
-        (('a:1', 2, -1), 'no --process,'),
-        (('a:1', 2, 2), 'counted from 0 to 1'),
+        (('', 2, 0), r'missing: --coordinator \(or JAX_COORDINATOR_ADDRESS in'),
+        (('a:1', 0, 0), 'missing: --processes'),
+        (('a:1', 2, -1), 'missing: --process \\(or'),
+        (('a:1', 2, 2), 'expected 0 to 1'),
         (('a:one', 2, 0), 'HOST:PORT'),
     ],
 )
@@ -68,7 +83,7 @@ def test_what_is_missing_or_wrong_is_said(flags, sentence):
 
 
 def test_a_variable_that_is_no_number_is_said():
-    with pytest.raises(UserError, match='--processes should be a whole number'):
+    with pytest.raises(UserError, match="--processes is 'four'; expected a whole number"):
         initialize.detect_process(environ=JOBSET | {'JAX_NUM_PROCESSES': 'four'})
 
 
@@ -82,7 +97,7 @@ def test_a_variable_that_is_no_number_is_said():
         (ValueError('int'), {'TPU_PROCESS_ADDRESSES': 'a:1,b:1'}, 'TPU_PROCESS_ADDRESSES says'),
         (OSError('x'), {'MEGASCALE_COORDINATOR_ADDRESS': 'a'}, 'MEGASCALE_COORDINATOR_ADDRESS says'),
         (ValueError('x'), {'MEGASCALE_NUM_SLICES': '2'}, 'MEGASCALE_NUM_SLICES says .* one of several'),
-        (RuntimeError('Failed to recognize a'), {}, "the TPU's metadata says .* could not join them: Failed"),
+        (RuntimeError('Failed to recognize a'), {}, "the TPU's metadata says .* joining them failed: Failed"),
     ],
 )
 def test_a_tpu_is_taken_for_the_only_one_where_nothing_says_there_are_several(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alexnet_jax.commands import consistency
+from alexnet_jax.commands import run_dir
 from alexnet_jax.config import schema
 from alexnet_jax.distributed import initialize
 
@@ -130,7 +130,7 @@ def test_the_pods_of_the_jobset_find_one_another(jobset):
             'JOB_COMPLETION_INDEX': str(index),
         }
         place = initialize.detect_process(environ=variables)
-        assert (place.process, place.processes) == (index, spec['completions'])
+        assert (place.process, place.num_processes) == (index, spec['completions'])
         assert (
             place.coordinator == f'{name}-{job["name"]}-0-0.{name}:{container["ports"][0]["containerPort"]}'
         )
@@ -262,9 +262,9 @@ def test_the_commands_say_where_the_images_come_from(jobset):
 
 def test_the_page_says_what_the_code_does():
     assert 'Not run on a real pod' in PAGE
-    for name in (*sum(initialize.ENVIRONMENT_VARIABLES.values(), ()), *initialize.SLURM_VARIABLES, *consistency.PER_HOST_FIELDS):
+    for name in (*sum(initialize.ENVIRONMENT_VARIABLES.values(), ()), *initialize.SLURM_VARIABLES, *run_dir.PER_HOST_FIELDS):
         assert f'`{name}`' in PAGE, name
-    for field in ('join_seconds', 'peer_seconds'):
+    for field in ('join_timeout', 'peer_timeout'):
         assert f'machine.{field}' in PAGE and f'machine.{field}' in schema.FIELDS
     for script in (DOCS / 'pods').iterdir():
         assert f'pods/{script.name}' in PAGE

@@ -35,7 +35,7 @@ def small_shards(monkeypatch):
 
 
 def cutouts(**changes):
-    return sources.open_source('cutouts', **{'side': SIDE, 'counts': (45, 15, 10), **changes})
+    return sources.open_source('cutouts', options=sources.SourceOptions(**{'image_size': SIDE, 'num_cutouts': (45, 15, 10), **changes}))
 
 
 def prepare(directory, source=None, *, image_size=SIDE, encoding=RAW, jpeg_quality=95, **options):
@@ -60,7 +60,7 @@ def in_folder(root, count=12):
 
 
 def folder(root):
-    return sources.open_source('folder', str(root), side=SIDE, validation_share=0, test_share=0)
+    return sources.open_source('folder', str(root), sources.SourceOptions(validation_fraction=0, test_fraction=0))
 
 
 # What a dataset holds
@@ -216,7 +216,7 @@ def slowly(image, side):
     return resize(image, side)
 image_io.resize_and_crop = slowly
 if __name__ == '__main__':
-    source = sources.open_source('cutouts', side={SIDE}, counts=(45, 15, 10))
+    source = sources.open_source('cutouts', options=sources.SourceOptions(image_size={SIDE}, num_cutouts=(45, 15, 10)))
     spec = EncodingSpec({SIDE}, 'raw')
     builder.prepare_dataset(source, sys.argv[1], spec, num_workers=int(sys.argv[2]))
 """
@@ -403,7 +403,7 @@ def test_all_images_that_cannot_be_read_are_named_and_the_others_kept(workers, t
     (root / 'cat' / '05.png').write_bytes((root / 'cat' / '05.png').read_bytes()[:300])
     with pytest.raises(UserError, match='2 images cannot be read') as caught:
         prepare(tmp_path / 'd', folder(root), num_workers=workers)
-    assert 'cat/03.png: neither JPEG' in str(caught.value) and 'cat/05.png: a damaged' in str(caught.value)
+    assert 'cat/03.png: not a JPEG' in str(caught.value) and 'cat/05.png: a damaged' in str(caught.value)
     assert not (tmp_path / 'd' / dataset.MANIFEST_FILE).exists()
     assert len(list((tmp_path / 'd').glob('*of-00003'))) == 3
     assert not list((tmp_path / 'd').glob('*.partial'))
@@ -415,7 +415,7 @@ import resource, sys
 sys.path.insert(0, {str(ROOT)!r})
 from alexnet_jax.data.encoding import EncodingSpec
 from alexnet_jax.prepare import builder, sources
-source = sources.open_source('cutouts', side=64, counts=(100, 0, 0))
+source = sources.open_source('cutouts', options=sources.SourceOptions(image_size=64, num_cutouts=(100, 0, 0)))
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**19, 2**19))
 builder.prepare_dataset(source, {str(tmp_path / 'd')!r}, EncodingSpec(64, 'raw'))
 """

@@ -36,7 +36,7 @@ def small_shards(monkeypatch):
 def opened(form, root, found=None, **options):
     kind, path = FORMS[form](root, found or archives.images())
     settings = {'side': SIDE, 'expect': 'listed', 'validation_share': 0.3, **options}
-    return sources.open_source(kind, str(path), **settings)
+    return sources.open_source(kind, str(path), sources.SourceOptions(**settings))
 
 
 def prepared(source, directory, **options):

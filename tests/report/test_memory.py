@@ -41,7 +41,7 @@ def test_the_prediction_is_near_what_the_compiler_sets_aside(accumulate):
     rule = optimizer.paper_sgd(layers, momentum=0.9, weight_decay=5e-4)
     mean = np.zeros((arch.crop_size, arch.crop_size, 3), np.float32)
     one = train_step.make_train_step(
-        factories.make_network(config, arch),
+        factories.make_model(config, arch),
         rule,
         mesh,
         mean=mean,

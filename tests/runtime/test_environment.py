@@ -27,8 +27,14 @@ def environ(monkeypatch, tmp_path):
 
 
 def kept(wanted):
-    machine = ConfigDict({'cpu_devices': 1, 'keep_memory': False, 'compilation_cache': wanted, 'deterministic': False})
-    (line,) = [line for line in environment.configure_environment(machine) if line.startswith('machine.compilation_cache')]
+    machine = ConfigDict(
+        {'cpu_devices': 1, 'keep_memory': False, 'compilation_cache': wanted, 'deterministic': False}
+    )
+    (line,) = [
+        line
+        for line in environment.configure_environment(machine)
+        if line.startswith('machine.compilation_cache')
+    ]
     return line
 
 
@@ -62,9 +68,15 @@ def test_a_folder_that_cannot_be_written_is_left_out_and_told(environ, tmp_path)
 
 def test_deterministic_adds_its_flag_once_to_those_that_there_are(environ):
     environ['XLA_FLAGS'] = '--xla_dump_to=/theirs'
-    machine = ConfigDict({'cpu_devices': 1, 'keep_memory': False, 'compilation_cache': '', 'deterministic': True})
+    machine = ConfigDict(
+        {'cpu_devices': 1, 'keep_memory': False, 'compilation_cache': '', 'deterministic': True}
+    )
     for _ in range(2):
-        (line,) = [line for line in environment.configure_environment(machine) if line.startswith('machine.deterministic')]
+        (line,) = [
+            line
+            for line in environment.configure_environment(machine)
+            if line.startswith('machine.deterministic')
+        ]
         assert environ['XLA_FLAGS'] == '--xla_dump_to=/theirs --xla_gpu_deterministic_ops=true'
     assert 'on' in line and 'slower' in line
 

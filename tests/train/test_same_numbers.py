@@ -32,7 +32,7 @@ def run(trained):
         mesh = factories.make_device_mesh(config, network_shape)
         stream = factories.make_train_pipeline(config, data, network_shape, mesh)
         key = jax.random.key(config.seed)
-        network = factories.make_network(config, network_shape, key=jax.random.fold_in(key, 0))
+        network = factories.make_model(config, network_shape, key=jax.random.fold_in(key, 0))
         layers = tuple(network_shape.parameter_counts())
         rule = optimizer.paper_sgd(layers, momentum=0.9, weight_decay=0.0005)
         made = train_step.make_train_step(

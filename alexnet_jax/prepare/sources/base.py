@@ -1,15 +1,16 @@
-"""What every kind of source gives, and how one made of paths (folders, archives) is put together."""
+"""The interface of a source of images, and how one is built from the paths in a folder or archive."""
 
 import dataclasses
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from alexnet_jax.data import image_io
+from alexnet_jax.errors import UserError
 from alexnet_jax.prepare.sources import expected_counts
 from alexnet_jax.prepare.splits import (
     Item,
@@ -19,6 +20,9 @@ from alexnet_jax.prepare.splits import (
     sibling_folders,
     skipped_files_note,
 )
+
+COUNT_CHECKS = ('official', 'listed', 'any')
+USTAR = slice(257, 262)  # bytes of a tar's first header that say what it is
 
 
 class Reader(Protocol):
@@ -38,113 +42,140 @@ class Reader(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Images with labels, in splits. Everything is plain data, so that it can go to other processes."""
+    """Labeled images in splits. Plain data, so that it can go to other processes."""
 
-    name: str  # letters, digits and underscores: datasets' files are called by it
+    name: str  # letters, digits and underscores: it begins the names of the dataset's files
     classes: tuple[str, ...]  # label -> name
-    splits: dict[str, tuple[Item, ...]]  # of SPLITS those that exist
-    note: str  # how the splits came about, and what was passed over
-    seed: int  # that decided what was left to chance
+    splits: dict[str, tuple[Item, ...]]  # the non-empty ones of SPLITS
+    note: str  # where the splits come from, and which files were skipped
+    seed: int
     reader: Reader
-    upright: bool = False  # whether images are turned as their EXIF orientation asks
-    words: tuple[str, ...] = ()  # label -> what the class is called, where that is more than its name
-    streamed: bool = False  # whether items are best read in the order of `location`, others costing a new start
+    upright: bool = False  # turn images as their EXIF orientation says
+    synonyms: tuple[str, ...] = ()  # label -> WordNet's synonyms; empty if classes have only names
+    sequential: bool = False  # fast only if items are read in the order of their locations
 
     def read(self, item: Item) -> bytes | np.ndarray:
-        """The file's bytes, or the pixels (uint8, height x width x 3) where there is no file.
+        """Return the file's bytes, or pixels, uint8 (height, width, 3), if the image is not a file.
 
-        Raises images.Unreadable, with the item's id, where the file has gone or cannot be read.
+        Raises UnreadableImage, with the item's id, if the file is gone or cannot be read.
         """
         try:
             return self.reader(item)
         except (OSError, EOFError, zlib.error) as error:
-            raise image_io.UnreadableImage(f'{item.id}: cannot be read ({error}); mend or remove it.') from error
-
-
-USTAR = slice(257, 262)  # where a tar's first header says what it is
-COUNT_CHECKS = ('official', 'listed', 'any')
+            raise image_io.UnreadableImage(
+                f'{item.id}: cannot be read ({error}); repair or remove it.'
+            ) from error
 
 
 @dataclasses.dataclass(frozen=True)
 class SourceOptions:
-    """What is asked of a source beside its path; each kind takes what concerns it."""
+    """Options of a source beside its path, named as in config.prepare; each source uses those it needs."""
 
-    seed: int  # decides seeded splits
-    shares: Mapping[
-        str, float
-    ]  # of the training images, for the splits 'validation' and 'test' where there are none
-    expect: str = 'official'  # how many images ImageNet's own forms must hold: a word of EXPECTATIONS
+    seed: int = 0
+    # Fractions of the training images that become these splits if the source lacks them.
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+    expected_counts: str = 'official'  # one of COUNT_CHECKS
+    verify_md5: bool = False
+    # Of cutouts: pixels, and images by split.
+    image_size: int = 256
+    num_cutouts: tuple[int, int, int] = (8000, 1000, 1000)
+
+    def __post_init__(self) -> None:
+        validation, test = self.validation_fraction, self.test_fraction
+        if self.seed < 0:
+            raise UserError(f'config.prepare.seed is {self.seed}; expected 0 or more.')
+        if validation < 0 or test < 0 or validation + test >= 1:
+            raise UserError(
+                f'config.prepare.validation_fraction is {validation} and test_fraction is {test}; expected 0 or more '
+                'each, and together less than 1.'
+            )
+
+    @property
+    def fractions(self) -> dict[str, float]:
+        """Return split -> fraction of the training images."""
+        return {'validation': self.validation_fraction, 'test': self.test_fraction}
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceSpec:
+    """A kind of source, as its file registers it; chosen by config.prepare.source."""
+
+    name: str
+    path_help: str  # what config.prepare.path must be
+    # Opens the source from its absolute path (None without one) and SourceOptions; raises UserError.
+    open: Callable[[Any, SourceOptions], Source]
+    needs_path: bool = True
+    path_must_exist: bool = True  # if not, the path may be a name, and is passed on as given
+    lacks_validation: bool = False  # has no validation split if validation_fraction is 0
 
 
 def source_from_paths(
     path: Path,
     found: Mapping[str, tuple],
-    others: Iterable[str],
-    wanted: SourceOptions,
+    skipped: Iterable[str],
+    options: SourceOptions,
     reader: Reader,
     *,
-    words: Mapping[str, str] | None = None,
-    streamed: bool = False,
+    synonyms: Mapping[str, str] | None = None,
+    sequential: bool = False,
 ) -> Source:
-    """The source of images found in a folder or archive (path -> where), in the order of their ids.
+    """Build a source of the images found in a folder or archive (path -> location), in the order of their ids.
 
-    `others` are the paths of files that are no images, to be counted in the note; `words` what classes are called.
-    With the 1,000 classes of ImageNet and official counts expected, the images have to be as many.
+    `skipped` are the paths of other files, counted in the note; `synonyms` is class -> synonyms.
+    Raises UserError if the classes are ImageNet's 1,000, official counts are expected, and images are missing.
     """
-    images, as_found = find_labels(found, origin=str(path))
-    others, label = list(others), next(iter(images.values()))[0].label
-    if wanted.expect == 'official':
+    images, has_splits = find_labels(found, origin=str(path))
+    skipped, label = list(skipped), next(iter(images.values()))[0].label
+    if options.expected_counts == 'official':
         expected_counts.check_imagenet_counts(images, str(path))
-    arrangement = assign_splits(
+    assignment = assign_splits(
         images,
         origin=str(path),
-        seed=wanted.seed,
-        shares=wanted.shares,
-        as_found=as_found,
-        without=sibling_folders(found, others, label),
+        seed=options.seed,
+        fractions=options.fractions,
+        has_splits=has_splits,
+        siblings=sibling_folders(found, skipped, label),
     )
-    note = arrangement.note + skipped_files_note(others)
-    return build_source(source_name(path), arrangement, wanted, reader, note=note, words=words, streamed=streamed)
+    source = build_source(source_name(path), assignment, options, reader, synonyms=synonyms)
+    return dataclasses.replace(source, note=source.note + skipped_files_note(skipped), sequential=sequential)
 
 
 def build_source(
     name: str,
-    arrangement: SplitAssignment,
-    wanted: SourceOptions,
+    assignment: SplitAssignment,
+    options: SourceOptions,
     reader: Reader,
     *,
-    note: str,
-    words: Mapping[str, str] | None = None,
-    streamed: bool = False,
+    synonyms: Mapping[str, str] | None = None,
 ) -> Source:
-    """The source of what is arranged already. ImageNet's photographs are used as they are stored, others upright."""
+    """Build a source of assigned images. ImageNet's are used as stored, all others turned upright."""
     return Source(
         name=name,
-        classes=arrangement.classes,
-        splits=arrangement.splits,
-        note=note,
-        seed=wanted.seed,
+        classes=assignment.classes,
+        splits=assignment.splits,
+        note=assignment.note,
+        seed=options.seed,
         reader=reader,
-        upright=not arrangement.is_imagenet,
-        words=tuple(words.get(name, name) for name in arrangement.classes) if words else (),
-        streamed=streamed,
+        upright=not assignment.is_imagenet,
+        synonyms=tuple(synonyms.get(name, name) for name in assignment.classes) if synonyms else (),
     )
 
 
 def source_name(path: Path) -> str:
-    """A source's name from that of its folder or archive."""
+    """Return the name of a source from that of its folder or archive."""
     name = re.sub(r'\W+', '_', path.name.split('.')[0].lower(), flags=re.ASCII).strip('_')
     return name if name[:1].isalpha() else f'images_{name}'.strip('_')
 
 
 def unique_class_names(names: Sequence[str]) -> list[str]:
-    """Names of classes, by label, as folders could bear them; the label comes before where two are the same."""
+    """Return names, by label, that folders could have; equal ones are preceded by their labels."""
     numbered = (f'{label:04d} {name}' if names.count(name) > 1 else name for label, name in enumerate(names))
     return [name.replace('/', '-') for name in numbered]
 
 
 def archive_kind(path: Path) -> str:
-    """The source that an archive is of, 'zip' or 'tar', by its first bytes; empty for what seems to be neither."""
+    """Return 'zip' or 'tar' by the first bytes of an archive; '' if it is neither."""
     if not path.is_file():
         return ''
     with open(path, 'rb') as file:
@@ -155,5 +186,5 @@ def archive_kind(path: Path) -> str:
 
 
 def is_hidden(name: str) -> bool:
-    """What systems leave lying about: .DS_Store, ._cat.jpg, __MACOSX."""
+    """Return True for what operating systems leave behind: .DS_Store, ._cat.jpg, __MACOSX."""
     return name.startswith('.') or name == '__MACOSX'

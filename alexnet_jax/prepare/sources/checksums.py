@@ -1,4 +1,4 @@
-"""MD5 sums of archives as their owners publish them, ImageNet's among them, and whether a file has its own."""
+"""Checks archives against the MD5 sums that their owners publish."""
 
 import hashlib
 import logging
@@ -18,24 +18,24 @@ KNOWN_MD5 = {
 
 
 def check_known_archives(path: Path) -> None:
-    """Reads the archives of known sums at a path, a folder or one of them. Raises UserError where one has another sum."""
+    """Check the archives of KNOWN_MD5 at a path, a folder or one of them. Raises UserError if a sum differs."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     known = [file for file in files if file.name in KNOWN_MD5]
     if not known:
         raise UserError(
-            f'{path} is or holds no archive whose MD5 sum is known ({", ".join(KNOWN_MD5)}); '
-            'give --config.prepare.verify_md5=False.'
+            f'{path} has no archive with a known MD5 sum ({", ".join(KNOWN_MD5)}); '
+            'set --config.prepare.verify_md5=False.'
         )
     for file in known:
-        check_md5(file, KNOWN_MD5[file.name], otherwise='fetch it again')
+        check_md5(file, KNOWN_MD5[file.name], hint='download it again')
 
 
-def check_md5(file: Path, expected: str, *, otherwise: str) -> None:
-    """Raises UserError where a file has another MD5 sum; `otherwise` says what is to be done then."""
-    log.info('Reading %s whole for its MD5 sum, %.1f GB', file, file.stat().st_size / 1e9)
+def check_md5(file: Path, expected: str, *, hint: str) -> None:
+    """Raise UserError, with a hint what to do, if a file has another MD5 sum."""
+    log.info('Computing the MD5 sum of %s, %.1f GB', file, file.stat().st_size / 1e9)
     with open(file, 'rb') as stream:
-        found = hashlib.file_digest(stream, 'md5').hexdigest()
-    if found != expected:
+        actual = hashlib.file_digest(stream, 'md5').hexdigest()
+    if actual != expected:
         raise UserError(
-            f'{file} has the MD5 sum {found} instead of {expected}; it is damaged, or another edition: {otherwise}.'
+            f'{file} has the MD5 sum {actual}, expected {expected}: it is damaged or another edition; {hint}.'
         )

@@ -1,4 +1,4 @@
-"""CIFAR-10 as its authors ship it in binary: cifar-10-binary.tar.gz (Krizhevsky 2009), read where it lies.
+"""CIFAR-10 as its authors publish it in binary: cifar-10-binary.tar.gz (Krizhevsky 2009), read without unpacking.
 
 A record is a byte for the label and 3,072 for the pixels: 32 rows of red, then of green, then of blue.
 """
@@ -11,20 +11,20 @@ import numpy as np
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare.sources import checksums, tar
-from alexnet_jax.prepare.sources.base import Source, SourceOptions, build_source
+from alexnet_jax.prepare.sources.base import Source, SourceOptions, SourceSpec, build_source
 from alexnet_jax.prepare.splits import Item, LabeledImage, assign_splits
 
 MD5 = 'c32a1d4ab5d03f1284b67883e8d87530'  # of the archive, as its authors publish it
-DOWNLOAD_HINT = 'fetch it from https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz'
+DOWNLOAD_HINT = 'download it from https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz'
 IMAGE_SIZE = 32
-RECORD_BYTES = 1 + 3 * IMAGE_SIZE * IMAGE_SIZE  # bytes
+RECORD_BYTES = 1 + 3 * IMAGE_SIZE * IMAGE_SIZE
 FILES = {**{f'data_batch_{number}.bin': 'train' for number in range(1, 6)}, 'test_batch.bin': 'test'}
 CLASS_NAMES_FILE = 'batches.meta.txt'
 
 
 @dataclasses.dataclass(frozen=True)
 class Cifar10Reader:
-    """Reads records, best in the archive's order: `location` is offset and size of the pixels in what is unpacked."""
+    """Reads records, fast in the archive's order: `location` is offset and size of the pixels, unpacked."""
 
     archive: tar.GzippedTarReader
 
@@ -37,17 +37,16 @@ class Cifar10Reader:
         return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
-def open_cifar10(path: Path, wanted: SourceOptions) -> Source:
-    """50,000 images to train on, of which a share becomes the validation split, and 10,000 to test.
+def open_cifar10(path: Path, options: SourceOptions) -> Source:
+    """Open 50,000 images to train on, a fraction of which becomes the validation split, and 10,000 to test.
 
-    The whole archive is held against its MD5 sum, unless any is expected: a part of it, or one that was packed anew.
+    The MD5 sum of the archive is checked unless options.expected_counts is 'any' (a part, or one packed anew).
     """
     if not path.is_file():
         raise UserError(f'{path} is no archive; {DOWNLOAD_HINT}.')
-    if wanted.expect != 'any':
-        checksums.check_md5(
-            path, MD5, otherwise=f'{DOWNLOAD_HINT}, or take it as it is with --config.prepare.expected_counts=any'
-        )
+    if options.expected_counts != 'any':
+        hint = f'{DOWNLOAD_HINT}, or use it as it is with --config.prepare.expected_counts=any'
+        checksums.check_md5(path, MD5, hint=hint)
     members = {PurePosixPath(member.name).name: member for member in tar.iter_members(path)}
     if missing := [name for name in (*FILES, CLASS_NAMES_FILE) if name not in members]:
         raise UserError(f'{path} lacks {", ".join(missing)}; {DOWNLOAD_HINT}.')
@@ -55,18 +54,23 @@ def open_cifar10(path: Path, wanted: SourceOptions) -> Source:
     images = collections.defaultdict(list)
     for name, split in FILES.items():
         start, labels = members[name].offset, _read_labels(path, members[name], len(names))
-        images[split] += [
-            LabeledImage(f'{name[:-4]}/{number:05d}', names[label], (start + number * RECORD_BYTES + 1, RECORD_BYTES - 1))
-            for number, label in enumerate(labels)
-        ]
-    arrangement = assign_splits(images, origin=str(path), seed=wanted.seed, shares=wanted.shares)
+        for number, label in enumerate(labels):
+            location = start + number * RECORD_BYTES + 1, RECORD_BYTES - 1
+            images[split].append(LabeledImage(f'{name[:-4]}/{number:05d}', names[label], location))
+    assignment = assign_splits(images, origin=str(path), seed=options.seed, fractions=options.fractions)
     reader = Cifar10Reader(tar.GzippedTarReader(str(path), tar.file_version(path)))
-    return build_source('cifar10', arrangement, wanted, reader, note=arrangement.note, streamed=True)
+    return dataclasses.replace(build_source('cifar10', assignment, options, reader), sequential=True)
 
 
-def _read_labels(path: Path, member: tar.Member, classes: int) -> list[int]:
-    """The labels of a file's records. Raises UserError where it is no file of records."""
+def _read_labels(path: Path, member: tar.Member, num_classes: int) -> list[int]:
+    """Return the labels of a file's records. Raises UserError if it is not a file of records."""
     data = np.frombuffer(tar.read_member(path, member), np.uint8)
-    if len(data) != member.size or len(data) % RECORD_BYTES or data[::RECORD_BYTES].max(initial=0) >= classes:
-        raise UserError(f'{path}: {member.name} is not of records of {RECORD_BYTES:,} bytes with labels; {DOWNLOAD_HINT}.')
-    return data[::RECORD_BYTES].tolist()
+    labels = data[::RECORD_BYTES]
+    if len(data) != member.size or len(data) % RECORD_BYTES or labels.max(initial=0) >= num_classes:
+        raise UserError(
+            f'{path}: {member.name} does not consist of records of {RECORD_BYTES:,} bytes; {DOWNLOAD_HINT}.'
+        )
+    return labels.tolist()
+
+
+SPEC = SourceSpec('cifar10', 'the file cifar-10-binary.tar.gz', open_cifar10, lacks_validation=True)

@@ -17,7 +17,7 @@ import numpy as np
 
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
-from alexnet_jax.prepare.sources.base import Source
+from alexnet_jax.prepare.sources.base import Source, SourceOptions, SourceSpec
 from alexnet_jax.prepare.splits import SPLITS, Item
 
 CLASSES = ('disc', 'square', 'triangle', 'star', 'cross', 'ring', 'crescent', 'heart', 'arrow', 'semicircle')
@@ -27,16 +27,13 @@ PHOTOGRAPHS = {
     'test': ('camera', 'coffee', 'gravel', 'retina'),
 }
 SCALES = (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8)  # of a photograph's shorter edge, in image sizes
-RADIUS = (
-    0.22,
-    0.38,
-)  # of the circle around the shape, in image sizes: no shape fills the image, none is a speck
+# Of the circle around the shape, in image sizes: no shape fills the image, none is a speck.
+RADIUS = (0.22, 0.38)
 MARGIN = 1 / 16  # of the image size, free of the figure: a random crop of 7/8 does not cut it
 MAX_TAN_HALF_ANGLE = 0.2217  # tan(25 degrees / 2): shapes are rotated by up to 25 degrees either way
 CONTRAST = 30  # gray levels between the mean colors of figure and ground in one channel: a person sees it
-SDF_EXTENT = (
-    1.3  # tables of signed distances cover [-SDF_EXTENT, SDF_EXTENT] squared, shapes about the unit circle
-)
+# Tables of signed distances cover [-SDF_EXTENT, SDF_EXTENT] squared, shapes about the unit circle.
+SDF_EXTENT = 1.3
 ALPHA_MAX = 128  # opaque; differences of two pixels times it fit 16 bits
 
 
@@ -56,19 +53,24 @@ class CutoutReader:
         return make_cutout(split, index, self.seed, self.image_size)[0]
 
 
-def open_cutouts(image_size: int, seed: int, counts: tuple[int, int, int]) -> Source:
-    """Return the source of so many cutouts for train, validation and test as `counts` says."""
+def open_cutouts(path: None, options: SourceOptions) -> Source:
+    """Open options.num_cutouts images of options.image_size pixels for train, validation and test."""
+    seed, counts = options.seed, options.num_cutouts
     if len(counts) != len(SPLITS) or counts[0] < 1 or min(counts) < 0:
         raise UserError(
-            f'The counts of cutouts must be three, none negative and the first not 0, not {counts}.'
+            f'config.prepare.num_cutouts is {counts}; expected three numbers, the first above 0, none negative.'
         )
     splits = {
         split: tuple(Item(f'{split}/{i:06d}', i % len(CLASSES), (split, i)) for i in range(count))
         for split, count in zip(SPLITS, counts, strict=True)
         if count
     }
+    # Part of the dataset's files, and so of its checksum: the wording stays.
     note = f'Cut-outs made from seed {seed}; each split from photographs of its own.'
-    return Source('cutouts', CLASSES, splits, note, seed, CutoutReader(seed, image_size))
+    return Source('cutouts', CLASSES, splits, note, seed, CutoutReader(seed, options.image_size))
+
+
+SPEC = SourceSpec('cutouts', 'nothing (cutouts are generated)', open_cutouts, needs_path=False)
 
 
 def make_cutout(split: str, index: int, seed: int, image_size: int) -> tuple[np.ndarray, int]:

@@ -1,7 +1,7 @@
-"""ILSVRC's development kit: what the challenge's own numbers mean, and which of them the validation images have.
+"""ILSVRC's development kit: the classes of a challenge, and the labels of its validation images.
 
-The kit numbers its classes in an order of its own, from 1; beyond the classes come the inner nodes of WordNet's tree,
-which no image is labeled with.
+The kit numbers its classes in an order of its own, from 1; higher numbers are inner nodes of WordNet's tree, which
+are no labels.
 """
 
 import dataclasses
@@ -20,42 +20,44 @@ class Devkit:
     """The classes, and the labels of the validation images in the order of the images' names."""
 
     classes: dict[int, str]  # the challenge's number -> WordNet id
-    words: dict[str, str]  # WordNet id -> its synonyms, 'tench, Tinca tinca'
-    images: dict[str, int]  # WordNet id -> training images
+    synonyms: dict[str, str]  # WordNet id -> 'tench, Tinca tinca'
+    train_counts: dict[str, int]  # WordNet id -> training images
     validation: tuple[str, ...]  # WordNet ids
 
 
 def read_devkit(archive: Path, year: int) -> Devkit:
-    """The kit of that year's challenge out of its archive. Raises UserError, that names the archive."""
+    """Read the kit of a year's challenge from its archive. Raises UserError, naming the archive."""
     names = f'ILSVRC{year}_validation_ground_truth.txt', 'meta.mat'
     files = {Path(member.name).name: member for member in tar.iter_members(archive)}
     missing = [name for name in names if name not in files]
     if missing:
-        raise UserError(f'{archive} holds no {" and no ".join(missing)}; fetch the development kit again.')
+        raise UserError(f'{archive} holds no {" and no ".join(missing)}; download the development kit again.')
     truth, meta = (tar.read_member(archive, files[name]) for name in names)
     try:
-        classes, words, images = _parse_synsets(meta, year)
-    except Exception as error:  # SciPy answers what is no MATLAB file with nearly every kind of exception
+        classes, synonyms, train_counts = _parse_synsets(meta, year)
+    except Exception as error:  # SciPy raises nearly every kind of exception for what is no MATLAB file
         raise UserError(
-            f'{archive}: meta.mat is not as ILSVRC-{year} has it ({error}); fetch it again.'
+            f'{archive}: meta.mat is not that of ILSVRC-{year} ({error}); download it again.'
         ) from error
-    return Devkit(classes, words, images, parse_ground_truth(truth, classes, f'{archive}, {names[0]}'))
+    labels = parse_ground_truth(truth, classes, f'{archive}, {names[0]}')
+    return Devkit(classes, synonyms, train_counts, labels)
 
 
 def parse_ground_truth(text: bytes, classes: dict[int, str], origin: str) -> tuple[str, ...]:
-    """WordNet ids from lines with one of the challenge's numbers each."""
+    """Return WordNet ids from lines of one of the challenge's numbers each."""
     try:
         return tuple(classes[int(line)] for line in text.split())
     except (ValueError, KeyError) as error:
         raise UserError(
-            f'{origin} holds {error}, which is no number of a class from {min(classes)} to {max(classes)}; '
-            'fetch it again.'
+            f'{origin} holds {error}; expected numbers of classes from {min(classes)} to {max(classes)}; '
+            'download it again.'
         ) from error
 
 
 def _parse_synsets(meta: bytes, year: int) -> tuple[dict[int, str], dict[str, str], dict[str, int]]:
-    """Classes, words and images of the leaves of the tree."""
-    import scipy.io  # which comes with jax; for MATLAB's files nothing else is needed
+    """Return classes, synonyms and training images of the leaves of the tree."""
+    # SciPy comes with jax; nothing else is needed for MATLAB's files.
+    import scipy.io
 
     table = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True, variable_names=['synsets'])['synsets']
     rows = [

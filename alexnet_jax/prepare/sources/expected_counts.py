@@ -1,4 +1,4 @@
-"""Expectations: how many images a form of ImageNet must hold, by its owners' account and by its own lists."""
+"""Checks how many images a form of ImageNet holds, against its owners' numbers and against its own lists."""
 
 import collections
 import dataclasses
@@ -8,7 +8,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import wordnet
 from alexnet_jax.prepare.splits import LabeledImage
 
-RELAX_HINT = 'for a part of it give --config.prepare.expected_counts={}'
+RELAX_HINT = 'for a part of it set --config.prepare.expected_counts={}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,16 +23,18 @@ class ExpectedCounts:
 
 OFFICIAL = {
     'ILSVRC-2012': ExpectedCounts({'train': 1_281_167, 'validation': 50_000}, 1000, 732, 1300),
-    'ILSVRC-2010': ExpectedCounts({'train': 1_261_406, 'validation': 50_000, 'test': 150_000}, 1000, 668, 3047),
+    'ILSVRC-2010': ExpectedCounts(
+        {'train': 1_261_406, 'validation': 50_000, 'test': 150_000}, 1000, 668, 3047
+    ),
 }
 
 
 def check_official_counts(images: Mapping[str, Iterable[LabeledImage]], challenge: str, origin: str) -> None:
-    """Raises UserError unless there are the images and classes that the challenge had."""
+    """Raise UserError unless there are as many images and classes as the challenge has."""
     if differences := _find_differences(images, OFFICIAL[challenge]):
         raise UserError(
-            f'{origin} is not the whole of {challenge}: {", ".join(differences)}. Fetch what is missing; '
-            f'{RELAX_HINT.format("listed")} (what its own lists say) or any.'
+            f'{origin} is not the whole of {challenge}: {", ".join(differences)}. Download what is missing; '
+            f'{RELAX_HINT.format("listed")} (its own lists decide) or any.'
         )
 
 
@@ -53,23 +55,23 @@ def _find_differences(images: Mapping[str, Iterable[LabeledImage]], expected: Ex
 
 
 def check_imagenet_counts(images: Mapping[str, Iterable[LabeledImage]], origin: str) -> None:
-    """As `check_official` for the nearer challenge, where the classes are WordNet ids and as many as it had."""
+    """Check the official counts of the nearer challenge if the classes are as many WordNet ids as it has."""
     classes = {image.label for image in images.get('train', ())}
     if len(classes) == OFFICIAL['ILSVRC-2012'].classes and wordnet.are_wordnet_ids(classes):
         nearest = min(OFFICIAL, key=lambda challenge: len(_find_differences(images, OFFICIAL[challenge])))
         check_official_counts(images, nearest, origin)
 
 
-def check_listed_counts(found: Mapping[str, int], listed: Mapping[str, int], what: str, origin: str) -> None:
-    """Raises UserError unless there are as many images of each class, or in each split, as `listed` says."""
+def check_listed_counts(counts: Mapping[str, int], listed: Mapping[str, int], what: str, origin: str) -> None:
+    """Raise UserError unless each class or split has as many images as are listed; `what` names the images."""
     wrong = [
-        f'{name} {found.get(name, 0):,} instead of {listed.get(name, 0):,}'
-        for name in sorted({*found, *listed})
-        if found.get(name, 0) != listed.get(name, 0)
+        f'{name} {counts.get(name, 0):,} instead of {listed.get(name, 0):,}'
+        for name in sorted({*counts, *listed})
+        if counts.get(name, 0) != listed.get(name, 0)
     ]
     if wrong:
         more = f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''
         raise UserError(
-            f'{origin}: {what} are not as many as listed: {", ".join(wrong[:5])}{more}. Fetch what is missing; '
+            f'{origin}: {what} are not as many as listed: {", ".join(wrong[:5])}{more}. Download what is missing; '
             f'{RELAX_HINT.format("any")}.'
         )

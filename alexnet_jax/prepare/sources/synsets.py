@@ -1,4 +1,4 @@
-"""A tar for each synset, any number of them, as ImageNet's releases ship them: in a folder, or in one large tar."""
+"""A tar for each synset, any number of them, as ImageNet's releases have them: in a folder, or in one large tar."""
 
 import os
 from collections.abc import Iterator
@@ -6,36 +6,43 @@ from pathlib import Path, PurePosixPath
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare.sources import folder, tar
-from alexnet_jax.prepare.sources.base import Source, SourceOptions, source_from_paths
+from alexnet_jax.prepare.sources.base import Source, SourceOptions, SourceSpec, source_from_paths
 
 
-def open_synsets(path: Path, wanted: SourceOptions) -> Source:
-    """class.tar, or split/class.tar, each with its images; a list of words beside them names the classes."""
+def open_synsets(path: Path, options: SourceOptions) -> Source:
+    """Open class.tar or split/class.tar, each with its images; a list of synonyms next to them names the classes."""
     root = path if path.is_dir() else path.parent
-    found, others, empty = {}, [], []
+    found, skipped, empty = {}, [], []
     for file, within in _iter_synset_tars(path):
         name = PurePosixPath(within.name if within else os.path.relpath(file, root)).with_suffix('')
-        place = os.path.relpath(file, root), tar.file_version(file)
-        pictures, rest = tar.image_members(tar.iter_members(file, within), f'{file}, {name}' if within else file)
-        others += rest
-        if not pictures:
+        archive = os.path.relpath(file, root), tar.file_version(file)
+        origin = f'{file}, {name}' if within else file
+        images, others = tar.image_members(tar.iter_members(file, within), origin)
+        skipped += others
+        if not images:
             empty.append(str(name))
-        for member in pictures:
+        for member in images:
             key = f'{name}/{PurePosixPath(member.name).name}'
             if key in found:
                 raise UserError(f'{path} holds {key!r} twice; make it again.')
-            found[key] = (*place, member.offset, member.size)
+            found[key] = (*archive, member.offset, member.size)
     if not found:
-        raise UserError(f'{path} holds no tars with images; expected was one for each class: n01440764.tar.')
-    others += [f'{name}.tar' for name in empty]
-    return source_from_paths(path, found, others, wanted, tar.TarReader(str(root)), words=folder.read_class_words(root))
+        raise UserError(
+            f'{path} holds no tars with images; expected one for each class, such as n01440764.tar.'
+        )
+    skipped += [f'{name}.tar' for name in empty]
+    synonyms = folder.read_synonyms(root)
+    return source_from_paths(path, found, skipped, options, tar.TarReader(str(root)), synonyms=synonyms)
 
 
 def _iter_synset_tars(path: Path) -> Iterator[tuple[Path, tar.Member | None]]:
-    """The file of each synset's tar, and which of its members it is, where one file holds them all."""
+    """Yield the file of each synset's tar, and the member that it is if one file holds them all."""
     if not path.is_dir():
         inner = sorted(tar.iter_members(path), key=lambda member: member.name)
         yield from ((path, member) for member in inner if member.name.lower().endswith('.tar'))
         return
     names = sorted(name for name, _ in folder.iter_files(path, ()) if name.lower().endswith('.tar'))
     yield from ((path / name, None) for name in names)
+
+
+SPEC = SourceSpec('synsets', 'a folder that holds a tar for each class', open_synsets)

@@ -1,6 +1,6 @@
-"""Tar archives: read where they lie, nothing is unpacked to disk; and those of class folders as a source.
+"""Tar archives: read in place, with nothing unpacked to disk; and those of class folders as a source.
 
-What an archive says of itself is checked before it is believed: kinds, names, sizes and number of its members.
+Kinds, names, sizes and number of the members are checked before anything is read.
 """
 
 import dataclasses
@@ -15,18 +15,26 @@ from typing import IO, cast
 
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
-from alexnet_jax.prepare.sources.base import Source, SourceOptions, archive_kind, is_hidden, source_from_paths
-from alexnet_jax.prepare.sources.folder import read_class_words
+from alexnet_jax.prepare.sources.base import (
+    Source,
+    SourceOptions,
+    SourceSpec,
+    archive_kind,
+    is_hidden,
+    source_from_paths,
+)
+from alexnet_jax.prepare.sources.folder import read_synonyms
 from alexnet_jax.prepare.splits import Item
 
-MAX_HEADER_BYTES = 2**20  # bytes that a name and such may take; tarfile reads them whole
-MAX_UNPACKED_RATIO, MIN_UNPACKED_LIMIT = 200, 2**30  # unpacked to packed bytes; so many bytes may come of any archive
-MAX_MEMBERS = 20_000_000  # members; ImageNet's largest release has 14.2 million images
+MAX_HEADER_BYTES = 2**20  # of a name and the like, which tarfile reads at once
+# An archive may unpack to this many times its size, and to this many bytes in any case.
+MAX_UNPACKED_RATIO, MIN_UNPACKED_LIMIT = 200, 2**30
+MAX_MEMBERS = 20_000_000  # ImageNet's largest release has 14.2 million images
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Member:
-    """A plain file in an archive: its name, and where its bytes lie in the file that holds them, unpacked."""
+    """A regular file in an archive: its name, and offset and size of its bytes in the unpacked outer file."""
 
     name: str
     offset: int
@@ -35,7 +43,7 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class TarReader:
-    """Reads from plain archives under a root: `location` is path, version, offset and size."""
+    """Reads from uncompressed archives under a root: `location` is path, version, offset and size."""
 
     root: str
 
@@ -45,12 +53,12 @@ class TarReader:
 
     def __call__(self, item: Item) -> bytes:
         path, _, offset, size = item.location
-        return _read_range(_open_archive(os.path.join(self.root, path), packed=False), offset, size)
+        return _read_range(_open_archive(os.path.join(self.root, path), gzipped=False), offset, size)
 
 
 @dataclasses.dataclass(frozen=True)
 class GzippedTarReader:
-    """Reads from a gzipped archive, best in its own order: `location` is offset and size of what is unpacked."""
+    """Reads from a gzipped archive, fast in its own order: `location` is offset and size, unpacked."""
 
     path: str
     version: tuple[int, int]
@@ -61,12 +69,12 @@ class GzippedTarReader:
 
     def __call__(self, item: Item) -> bytes:
         offset, size = item.location
-        return _read_range(_open_archive(self.path, packed=True), offset, size)
+        return _read_range(_open_archive(self.path, gzipped=True), offset, size)
 
 
 def _read_range(file: IO[bytes], offset: int, size: int) -> bytes:
-    size = min(size, image_io.MAX_FILE_BYTES + 1)  # one more than decode takes: it will say so
-    file.seek(offset)  # where it is packed this unpacks all that is before
+    size = min(size, image_io.MAX_FILE_BYTES + 1)  # one more than the decoder accepts: it raises
+    file.seek(offset)  # of a gzipped file this unpacks everything before
     data = file.read(size)
     if len(data) < size:
         raise EOFError('the archive ends within it')
@@ -74,43 +82,42 @@ def _read_range(file: IO[bytes], offset: int, size: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=4)
-def _open_archive(path: str, packed: bool) -> IO[bytes]:
-    """The archive's bytes, unpacked on the way; opened once in each process."""
-    return cast(IO[bytes], gzip.open(path, 'rb')) if packed else open(path, 'rb')
+def _open_archive(path: str, gzipped: bool) -> IO[bytes]:
+    """Open an archive, unpacked, once in each process."""
+    return cast(IO[bytes], gzip.open(path, 'rb')) if gzipped else open(path, 'rb')
 
 
 def file_version(path: Path) -> tuple[int, int]:
-    """Size and time: whether an archive is still the same when a preparation goes on."""
+    """Return size and time, which show if a file has changed when an interrupted preparation continues."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
 def is_gzipped(path: Path) -> bool:
-    """Whether it is gzipped."""
+    """Return True if the file begins as gzip files do."""
     with open(path, 'rb') as file:
         return file.read(2) == image_io.GZIP_MAGIC
 
 
-def open_tar(path: Path, wanted: SourceOptions) -> Source:
-    """split/class/image or class/image within a tar, tar.gz or tgz."""
+def open_tar(path: Path, options: SourceOptions) -> Source:
+    """Open split/class/image or class/image in a tar, tar.gz or tgz."""
     if not path.is_file():
-        raise UserError(f'{path} is no archive; for a folder choose --config.prepare.source=folder.')
+        raise UserError(f'{path} is no archive; for a folder set --config.prepare.source=folder.')
     if archive_kind(path) == 'zip':
-        raise UserError(f'{path} is a zip archive; choose --config.prepare.source=zip.')
-    found, others = image_members(iter_members(path), path)
+        raise UserError(f'{path} is a zip archive; set --config.prepare.source=zip.')
+    members, skipped = image_members(iter_members(path), path)
+    version, synonyms = file_version(path), read_synonyms(path.parent)
     if is_gzipped(path):
-        unpacked = {member.name: (member.offset, member.size) for member in found}
-        reader = GzippedTarReader(str(path), file_version(path))
-        return source_from_paths(path, unpacked, others, wanted, reader, words=read_class_words(path.parent), streamed=True)
-    place = path.name, file_version(path)
-    where = {member.name: (*place, member.offset, member.size) for member in found}
-    reader = TarReader(str(path.parent))
-    return source_from_paths(path, where, others, wanted, reader, words=read_class_words(path.parent))
+        found = {member.name: (member.offset, member.size) for member in members}
+        packed = GzippedTarReader(str(path), version)
+        return source_from_paths(path, found, skipped, options, packed, synonyms=synonyms, sequential=True)
+    found = {member.name: (path.name, version, member.offset, member.size) for member in members}
+    return source_from_paths(path, found, skipped, options, TarReader(str(path.parent)), synonyms=synonyms)
 
 
 def image_members(found: Iterable[Member], origin: str | Path) -> tuple[list[Member], list[str]]:
-    """The members that are images by their names, and the names of the others. Raises UserError for what is too large."""
-    chosen, others = [], []
+    """Return the members with an image's extension, and the names of the others. Raises UserError if one is too large."""
+    images, others = [], []
     for member in found:
         if not member.name.lower().endswith(image_io.IMAGE_EXTENSIONS):
             others.append(member.name)
@@ -120,42 +127,47 @@ def image_members(found: Iterable[Member], origin: str | Path) -> tuple[list[Mem
                 'an image may have; make it again without it.'
             )
         else:
-            chosen.append(member)
-    return chosen, others
+            images.append(member)
+    return images, others
 
 
 def iter_members(path: Path, within: Member | None = None) -> Iterator[Member]:
-    """The plain files of an archive, hidden ones apart, or of the archive that is its member `within`.
+    """Yield the regular, not hidden files of an archive, or of the archive that is its member `within`.
 
-    Raises UserError, that names it, for links, devices, ways out of it and names that come twice, as well as for an
-    archive that is damaged, cut off, or unpacks to far more than it has.
+    Raises UserError, naming the archive, for links, devices, paths that lead out of it and duplicate names, and for
+    an archive that is damaged, cut off, or unpacks to far more than its size.
     """
     origin = f'{path}, {within.name}' if within else str(path)
     try:
-        with _BoundedFile(path, within) as part, tarfile.open(fileobj=cast(IO[bytes], part), mode='r:') as archive:
-            yield from _checked_members(archive, part, origin)
+        with (
+            _BoundedFile(path, within) as file,
+            tarfile.open(fileobj=cast(IO[bytes], file), mode='r:') as archive,
+        ):
+            yield from _checked_members(archive, file, origin)
     except UserError:
         raise
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise UserError(f'{origin} is no whole tar or tar.gz archive ({error}); fetch it again.') from error
+        raise UserError(
+            f'{origin} is no whole tar or tar.gz archive ({error}); download it again.'
+        ) from error
 
 
 def read_member(path: Path, member: Member) -> bytes:
-    """The bytes of a small member, such as a list of labels."""
+    """Return the bytes of a small member, such as a list of labels."""
     with gzip.open(path, 'rb') if is_gzipped(path) else open(path, 'rb') as file:
         return _read_range(file, member.offset, member.size)
 
 
-def _checked_members(archive: tarfile.TarFile, part: '_Part', origin: str) -> Iterator[Member]:
-    """The members one by one, none kept in memory but its name."""
+def _checked_members(archive: tarfile.TarFile, file: '_BoundedFile', origin: str) -> Iterator[Member]:
+    """Yield the members one by one, keeping only their names in memory."""
     names: set[str] = set()
     for member in archive:
         name = PurePosixPath(member.name)
-        is_plain = (member.isdir() or member.isreg()) and not member.issparse()
-        if not is_plain or name.is_absolute() or '..' in name.parts:
+        is_regular = (member.isdir() or member.isreg()) and not member.issparse()
+        if not is_regular or name.is_absolute() or '..' in name.parts:
             raise UserError(
                 f'{origin} holds {member.name!r}, which is a link, a device, or leads out of it; '
-                'make it again with plain files alone.'
+                'make it again with regular files only.'
             )
         if member.size < 0:
             raise tarfile.ReadError(f'a file of {member.size:,} bytes')
@@ -165,46 +177,53 @@ def _checked_members(archive: tarfile.TarFile, part: '_Part', origin: str) -> It
             if str(name) in names:
                 raise UserError(f'{origin} holds {member.name!r} twice; make it again.')
             names.add(str(name))
-            yield Member(str(name), part.start + member.offset_data, member.size)
-        archive.members = []  # type: ignore[attr-defined]  # where tarfile would keep every member
-    # To tarfile a damaged or cut header is the end like any other; the true one is a block of zeros.
-    part.seek(archive.offset)
-    if part.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            yield Member(str(name), file.start + member.offset_data, member.size)
+        # tarfile would keep every member here.
+        archive.members = []  # type: ignore[attr-defined]
+    # tarfile takes a damaged or cut header for the end; the real end is a block of zeros.
+    file.seek(archive.offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError(f'damaged or cut off at byte {archive.offset:,}')
 
 
 class _BoundedFile:
-    """What tarfile sees of a file: the part that is an archive, unpacked, and no more of it than is reasonable."""
+    """The unpacked bytes of an archive for tarfile, or of its member `within`, up to a reasonable size."""
 
     def __init__(self, path: Path, within: Member | None):
-        packed = not within and is_gzipped(path)
-        self._file = gzip.open(path, 'rb') if packed else open(path, 'rb')
+        gzipped = not within and is_gzipped(path)
+        self._file = gzip.open(path, 'rb') if gzipped else open(path, 'rb')
         self.start = within.offset if within else 0
         size = path.stat().st_size
-        self._end = max(MIN_UNPACKED_LIMIT, MAX_UNPACKED_RATIO * size) if packed else within.size if within else size
-        self._at, self._packed = 0, packed
+        if gzipped:
+            self._end = max(MIN_UNPACKED_LIMIT, MAX_UNPACKED_RATIO * size)
+        else:
+            self._end = within.size if within else size
+        self._position, self._gzipped = 0, gzipped
 
-    def __enter__(self) -> '_Part':
+    def __enter__(self) -> '_BoundedFile':
         return self
 
     def __exit__(self, *_) -> None:
         self._file.close()
 
     def tell(self) -> int:
-        return self._at
+        return self._position
 
-    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        if whence != os.SEEK_SET or place < 0:
-            raise ValueError(f'a way to byte {place:,}')
-        self._at = place
-        return place
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        if whence != os.SEEK_SET or position < 0:
+            raise ValueError(f'a seek to byte {position:,}')
+        self._position = position
+        return position
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= MAX_HEADER_BYTES:
             raise ValueError(f'a header of {size:,} bytes')
-        if self._packed and self._at + size > self._end:
+        if self._gzipped and self._position + size > self._end:
             raise ValueError(f'it unpacks to more than {MAX_UNPACKED_RATIO} times its size')
-        self._file.seek(self.start + min(self._at, self._end))
-        data = self._file.read(max(0, min(size, self._end - self._at)))
-        self._at += len(data)
+        self._file.seek(self.start + min(self._position, self._end))
+        data = self._file.read(max(0, min(size, self._end - self._position)))
+        self._position += len(data)
         return data
+
+
+SPEC = SourceSpec('tar', 'a tar, tar.gz or tgz of class folders', open_tar)

@@ -1,4 +1,4 @@
-"""Zip archives of class folders: read where they lie, nothing is unpacked to disk; by the rules that hold for tars."""
+"""Zip archives of class folders: read in place, with nothing unpacked to disk; checked as tars are."""
 
 import dataclasses
 import functools
@@ -10,8 +10,15 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
-from alexnet_jax.prepare.sources.base import Source, SourceOptions, archive_kind, is_hidden, source_from_paths
-from alexnet_jax.prepare.sources.folder import read_class_words
+from alexnet_jax.prepare.sources.base import (
+    Source,
+    SourceOptions,
+    SourceSpec,
+    archive_kind,
+    is_hidden,
+    source_from_paths,
+)
+from alexnet_jax.prepare.sources.folder import read_synonyms
 from alexnet_jax.prepare.sources.tar import (
     MAX_MEMBERS,
     MAX_UNPACKED_RATIO,
@@ -23,7 +30,7 @@ from alexnet_jax.prepare.sources.tar import (
 from alexnet_jax.prepare.splits import Item
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-ENCRYPTED_FLAG = 1  # a member's flag
+ENCRYPTED_FLAG = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,64 +47,64 @@ class ZipReader:
     def __call__(self, item: Item) -> bytes:
         try:
             with _open_archive(self.path, self.version).open(item.location[0]) as file:
-                return file.read(image_io.MAX_FILE_BYTES + 1)  # one more than decode takes: it will say so
+                return file.read(image_io.MAX_FILE_BYTES + 1)  # one more than the decoder accepts: it raises
         except (zipfile.BadZipFile, KeyError, RuntimeError) as error:
             raise OSError(f'the archive is damaged there: {error}') from error
 
 
 @functools.lru_cache(maxsize=1)
 def _open_archive(path: str, version: tuple[int, int]) -> zipfile.ZipFile:
-    """The archive, its list of members read once in each process."""
+    """Open the archive and read its list of members once in each process."""
     return zipfile.ZipFile(path)
 
 
-def open_zip(path: Path, wanted: SourceOptions) -> Source:
-    """split/class/image or class/image within a zip."""
+def open_zip(path: Path, options: SourceOptions) -> Source:
+    """Open split/class/image or class/image in a zip."""
     if not path.is_file():
-        raise UserError(f'{path} is no archive; for a folder choose --config.prepare.source=folder.')
+        raise UserError(f'{path} is no archive; for a folder set --config.prepare.source=folder.')
     if archive_kind(path) == 'tar':
-        raise UserError(f'{path} is a tar archive; choose --config.prepare.source=tar.')
+        raise UserError(f'{path} is a tar archive; set --config.prepare.source=tar.')
     try:
         with zipfile.ZipFile(path) as archive:
             members = list(_checked_members(archive, path))
+    except UserError:
+        raise
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, zlib.error) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f'{path} is no whole zip archive ({error}); fetch it again.') from error
-    spelt = {member.name: info.filename for member, info in members}
-    found, others = image_members((member for member, _ in members), path)
-    where = {member.name: (spelt[member.name],) for member in found}
-    return source_from_paths(path, where, others, wanted, ZipReader(str(path), file_version(path)), words=read_class_words(path.parent))
+        raise UserError(f'{path} is no whole zip archive ({error}); download it again.') from error
+    spelling = {member.name: info.filename for member, info in members}
+    images, skipped = image_members((member for member, _ in members), path)
+    found = {member.name: (spelling[member.name],) for member in images}
+    reader, synonyms = ZipReader(str(path), file_version(path)), read_synonyms(path.parent)
+    return source_from_paths(path, found, skipped, options, reader, synonyms=synonyms)
 
 
 def _checked_members(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[Member, zipfile.ZipInfo]]:
-    """The plain files, hidden ones apart, as tars know them. Raises UserError for what no honest archive has."""
+    """Yield the regular, not hidden files. Raises UserError for what no honest archive has."""
     infos, names = archive.infolist(), set()
     if len(infos) > MAX_MEMBERS:
         raise UserError(f'{path} holds more than {MAX_MEMBERS:,} files; divide it.')
-    if sum(info.file_size for info in infos) > max(MIN_UNPACKED_LIMIT, MAX_UNPACKED_RATIO * path.stat().st_size):
-        raise UserError(
-            f'{path} says that it unpacks to more than {MAX_UNPACKED_RATIO} times its size; make it again.'
-        )
+    limit = max(MIN_UNPACKED_LIMIT, MAX_UNPACKED_RATIO * path.stat().st_size)
+    if sum(info.file_size for info in infos) > limit:
+        raise UserError(f'{path} unpacks to more than {MAX_UNPACKED_RATIO} times its size; make it again.')
     for info in infos:
         name = PurePosixPath(info.filename.replace('\\', '/'))  # as some programs for Windows write them
         kind = stat.S_IFMT(info.external_attr >> 16)
-        if (
-            kind not in (0, stat.S_IFREG, stat.S_IFDIR)
-            or name.is_absolute()
-            or PureWindowsPath(name).drive
-            or '..' in name.parts
-        ):
+        leads_out = name.is_absolute() or PureWindowsPath(name).drive or '..' in name.parts
+        if leads_out or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise UserError(
                 f'{path} holds {info.filename!r}, which is a link, a device, or leads out of it; make it again with '
-                'plain files alone.'
+                'regular files only.'
             )
         if info.is_dir() or any(map(is_hidden, name.parts)):
             continue
         if info.flag_bits & ENCRYPTED_FLAG or info.compress_type not in METHODS:
-            why = 'encrypted' if info.flag_bits & ENCRYPTED_FLAG else f'packed by method {info.compress_type}'
-            raise UserError(f'{path} holds {info.filename!r}, which is {why}; make it again without.')
+            encrypted = info.flag_bits & ENCRYPTED_FLAG
+            reason = 'encrypted' if encrypted else f'packed by method {info.compress_type}'
+            raise UserError(f'{path} holds {info.filename!r}, which is {reason}; make it again without.')
         if str(name) in names:
             raise UserError(f'{path} holds {info.filename!r} twice; make it again.')
         names.add(str(name))
         yield Member(str(name), info.header_offset, info.file_size), info
+
+
+SPEC = SourceSpec('zip', 'a zip of class folders', open_zip)

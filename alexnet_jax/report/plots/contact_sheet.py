@@ -1,79 +1,86 @@
-"""The contact sheet of a dataset: a few training images of some classes as the network will see them, and their mean.
-
-Draws what it is given; where images and counts come from it does not know.
-"""
+"""The contact sheet of a dataset: training images of some classes as the network will see them, and their mean."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from alexnet_jax.report.plots.run import (
-    DPI,
+from alexnet_jax.report.plots.style import (
     GRID,
     MUTED,
     TEXT,
     TRAIN,
-    File,
-    draw_title,
+    FilePath,
+    make_figure,
     save_figure,
     truncate_name,
 )
 
-MAX_CLASSES, IMAGES_PER_CLASS = 14, 7  # classes on a sheet, and images of each
-NAME, SIDE, GAP, EDGE, TOP, MEAN = 1.55, 0.95, 0.07, 0.3, 0.85, 2.4  # inches
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_CLASSES = 14
+IMAGES_PER_CLASS = 7
+# Inches.
+NAME_WIDTH = 1.55
+IMAGE_SIZE = 0.95
+GAP = 0.07
+MARGIN = 0.3
+TOP = 0.85
+MEAN_SIZE = 2.4
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassRow:
-    """A class: what it is called, its training images in all, and some of them, uint8 (n, crop, crop, 3)."""
+    """A class: its name, the number of its training images, and some of them, uint8 (n, crop, crop, 3)."""
 
     name: str
     count: int
     images: Sequence[np.ndarray]
 
 
-def select_classes(counts: Sequence[int], rows: int = MAX_CLASSES) -> list[int]:
-    """Which classes to show of those with so many images: all, or some from the smallest to the largest."""
+def select_classes(counts: Sequence[int], max_classes: int = MAX_CLASSES) -> list[int]:
+    """Return the labels to show of classes with that many images: all, or some from the smallest to the largest."""
     order = np.argsort(counts, kind='stable')
-    if len(order) <= rows:
+    if len(order) <= max_classes:
         return list(range(len(counts)))
-    return [int(label) for label in order[np.linspace(0, len(order) - 1, rows).round().astype(int)]]
+    places = np.linspace(0, len(order) - 1, max_classes).round().astype(int)
+    return [int(label) for label in order[places]]
 
 
 def draw_contact_sheet(
-    rows: Sequence[ClassRow], mean: np.ndarray, largest: int, file: File, *, title: str, subtitle: str
+    rows: Sequence[ClassRow], mean: np.ndarray, max_count: int, file: FilePath, *, title: str, subtitle: str
 ) -> None:
-    """A row for each class, its bar as long as its share of the `largest` class; at the right the mean image."""
+    """Draw a row for each class, its bar as long as its share of `max_count`; the mean image at the right."""
     across = max((len(row.images) for row in rows), default=1)
-    wide = 2 * EDGE + NAME + across * (SIDE + GAP) + EDGE + MEAN
-    high = TOP + max(len(rows) * (SIDE + GAP), MEAN + 0.4) + EDGE
-    figure = Figure(figsize=(wide, high), dpi=DPI, facecolor='white')
-    draw_title(figure, title, subtitle)
+    width = 2 * MARGIN + NAME_WIDTH + across * (IMAGE_SIZE + GAP) + MARGIN + MEAN_SIZE
+    height = TOP + max(len(rows) * (IMAGE_SIZE + GAP), MEAN_SIZE + 0.4) + MARGIN
+    figure = make_figure(width, height, title, subtitle)
 
-    def axes(left: float, down: float, width: float, height: float) -> Axes:
-        made = figure.add_axes((left / wide, 1 - (down + height) / high, width / wide, height / high))
-        made.set_axis_off()
-        return made
+    def add_axes(left: float, top: float, wide: float, high: float) -> Axes:
+        axes = figure.add_axes((left / width, 1 - (top + high) / height, wide / width, high / height))
+        axes.set_axis_off()
+        return axes
 
     for number, row in enumerate(rows):
-        down = TOP + number * (SIDE + GAP)
-        label = axes(EDGE, down, NAME, SIDE)
+        top = TOP + number * (IMAGE_SIZE + GAP)
+        label = add_axes(MARGIN, top, NAME_WIDTH, IMAGE_SIZE)
         label.set(xlim=(0, 1), ylim=(0, 1))
-        text = {'va': 'center', 'parse_math': False}
-        label.text(0, 0.68, truncate_name(row.name, 19), color=TEXT, fontsize=9, **text)
-        label.text(0, 0.42, f'{row.count:,} image{"s" * (row.count != 1)}', color=MUTED, fontsize=8, **text)
-        for length, color in ((1.0, GRID), (row.count / max(largest, 1), TRAIN)):
+        options = {'va': 'center', 'parse_math': False}
+        label.text(0, 0.68, truncate_name(row.name, 19), color=TEXT, fontsize=9, **options)
+        count = f'{row.count:,} image{"s" * (row.count != 1)}'
+        label.text(0, 0.42, count, color=MUTED, fontsize=8, **options)
+        for length, color in ((1.0, GRID), (row.count / max(max_count, 1), TRAIN)):
             label.barh(0.2, 0.88 * length, height=0.07, color=color)
         for place, image in enumerate(row.images):
-            axes(EDGE + NAME + place * (SIDE + GAP), down, SIDE, SIDE).imshow(image)
-    shown = axes(wide - EDGE - MEAN, TOP, MEAN, MEAN)
-    shown.imshow(np.clip(np.rint(mean), 0, 255).astype(np.uint8))
+            left = MARGIN + NAME_WIDTH + place * (IMAGE_SIZE + GAP)
+            add_axes(left, top, IMAGE_SIZE, IMAGE_SIZE).imshow(image)
+    axes = add_axes(width - MARGIN - MEAN_SIZE, TOP, MEAN_SIZE, MEAN_SIZE)
+    axes.imshow(np.clip(np.rint(mean), 0, 255).astype(np.uint8))
     red, green, blue = mean.mean(axis=(0, 1))
     note = f'the mean image: red {red:.0f}, green {green:.0f}, blue {blue:.0f}'
-    shown.text(0, -0.04, note, color=MUTED, fontsize=8, va='top', transform=shown.transAxes)
+    axes.text(0, -0.04, note, color=MUTED, fontsize=8, va='top', transform=axes.transAxes)
     save_figure(figure, file)

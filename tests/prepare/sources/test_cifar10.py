@@ -45,7 +45,9 @@ def archive(path, each=20, **changes):
 
 def opened(path, **options):
     return sources.open_source(
-        'cifar10', str(path), side=32, **{'expect': 'any', 'test_share': 0.0, **options}
+        'cifar10',
+        str(path),
+        sources.SourceOptions(**{'expected_counts': 'any', 'test_fraction': 0.0, **options}),
     )
 
 
@@ -69,9 +71,9 @@ def test_the_archive_is_held_against_its_sum_unless_another_one_is_wanted(tmp_pa
     with pytest.raises(
         UserError, match=r'MD5 sum [0-9a-f]{32} instead of c32a1d4ab5.*cifar-10-binary.tar.gz, or take'
     ):
-        opened(path, expect='official')
+        opened(path, expected_counts='official')
     monkeypatch.setattr(cifar10, 'MD5', hashlib.md5(path.read_bytes()).hexdigest())
-    assert len(opened(path, expect='official').splits['test']) == 20
+    assert len(opened(path, expected_counts='official').splits['test']) == 20
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,9 @@ def test_every_split_has_color_and_gray(split):
 def test_pieces_come_from_the_photographs_of_their_split(split, monkeypatch):
     used = set()
     scales = cutouts._scaled_photographs
-    monkeypatch.setattr(cutouts, '_scaled_photographs', lambda name, side: used.add(name) or scales(name, side))
+    monkeypatch.setattr(
+        cutouts, '_scaled_photographs', lambda name, side: used.add(name) or scales(name, side)
+    )
     made(split, 60)
     assert used == set(cutouts.PHOTOGRAPHS[split])
 

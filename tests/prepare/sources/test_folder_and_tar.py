@@ -37,7 +37,7 @@ def test_the_order_is_that_of_the_names(form, tmp_path):
 
 def test_a_packed_archive_is_best_read_in_its_own_order(tmp_path):
     source = made('tgz', tmp_path, FILES)
-    assert source.streamed and not made('tar', tmp_path, FILES).streamed
+    assert source.sequential and not made('tar', tmp_path, FILES).sequential
     in_its_order = sorted(source.splits['train'], key=lambda item: item.location)
     assert [item.id for item in in_its_order] == [path for path in FILES if 'train' in path]
 
@@ -62,7 +62,7 @@ def test_ones_own_photographs_are_turned_upright_in_any_form_and_imagenets_in_no
 )
 def test_names_are_made_of_letters_digits_and_underscores(name, expected, tmp_path):
     root = in_folder(tmp_path / name, FILES)
-    assert sources.open_source('folder', str(root), side=8).name == expected
+    assert sources.open_source('folder', str(root)).name == expected
 
 
 def test_links_in_a_folder_are_followed_but_not_round_in_circles(tmp_path):
@@ -70,7 +70,9 @@ def test_links_in_a_folder_are_followed_but_not_round_in_circles(tmp_path):
     root = in_folder(tmp_path / 'pets', {'cat/1.jpg': b'cat', 'dog/1.jpg': b'dog'})
     os.symlink(elsewhere, root / 'emu')
     os.symlink(root, root / 'cat' / 'again')
-    source = sources.open_source('folder', str(root), side=8, validation_share=0, test_share=0)
+    source = sources.open_source(
+        'folder', str(root), sources.SourceOptions(validation_fraction=0, test_fraction=0)
+    )
     assert [item.id for item in source.splits['train']] == ['cat/1.jpg', 'dog/1.jpg', 'emu/1.jpg']
     assert source.read(source.splits['train'][2]) == b'emu'
 
@@ -91,13 +93,13 @@ def test_links_in_a_folder_are_followed_but_not_round_in_circles(tmp_path):
 def test_archives_with_links_devices_or_ways_out_are_refused(form, extra, tmp_path):
     archive = in_archive(tmp_path / f'pets.{form}', FILES, extra)
     with pytest.raises(UserError, match='link, a device, or leads out'):
-        sources.open_source('tar', str(archive), side=8)
+        sources.open_source('tar', str(archive))
 
 
 def test_a_name_that_occurs_twice_is_refused(tmp_path):
     archive = in_archive(tmp_path / 'pets.tar', FILES, member('train/dog/b.jpg', b'again'))
     with pytest.raises(UserError, match="'train/dog/b.jpg' twice"):
-        sources.open_source('tar', str(archive), side=8)
+        sources.open_source('tar', str(archive))
 
 
 @pytest.mark.parametrize('form', ['tar', 'tgz'])
@@ -108,7 +110,7 @@ def test_half_an_archive_is_refused(form, size, tmp_path):
     whole = gzip.decompress(archive.read_bytes()) if form == 'tgz' else archive.read_bytes()
     archive.write_bytes(gzip.compress(whole[:size]) if form == 'tgz' else whole[:size])
     with pytest.raises(UserError, match='no whole tar'):
-        sources.open_source('tar', str(archive), side=8)
+        sources.open_source('tar', str(archive))
 
 
 @pytest.mark.parametrize('share', [0.1, 0.5, 0.9])
@@ -116,7 +118,7 @@ def test_half_a_download_is_refused(share, tmp_path):
     archive = in_archive(tmp_path / 'pets.tgz', {path: os.urandom(3000) for path in FILES})
     archive.write_bytes(archive.read_bytes()[: int(share * archive.stat().st_size)])
     with pytest.raises(UserError, match='no whole tar'):
-        sources.open_source('tar', str(archive), side=8)
+        sources.open_source('tar', str(archive))
 
 
 @pytest.mark.parametrize('form', ['tar', 'tgz'])
@@ -126,7 +128,7 @@ def test_a_damaged_header_in_an_archive_is_not_taken_for_its_end(form, tmp_path)
     whole[3 * 3584 + 50] ^= 1
     archive.write_bytes(gzip.compress(whole) if form == 'tgz' else whole)
     with pytest.raises(UserError, match='damaged or cut off at byte 10,752'):
-        sources.open_source('tar', str(archive), side=8)
+        sources.open_source('tar', str(archive))
 
 
 def test_nothing_is_written_while_archives_are_read(tmp_path):
@@ -154,31 +156,33 @@ def test_an_image_beyond_the_end_of_its_archive_is_named(tmp_path):
 @pytest.mark.parametrize(
     'kind, path, options, sentence',
     [
-        ('rar', 'pets', {}, "Unknown source 'rar'; there are: cutouts, folder, tar"),
-        ('folder', '', {}, 'needs an existing path'),
-        ('tar', 'nowhere.tar', {}, 'needs an existing path'),
+        ('rar', 'pets', {}, "Unknown config.prepare.source 'rar'; expected one of cifar10, cutouts, folder"),
+        ('folder', '', {}, 'needs a path; set --config.prepare.path to a folder that contains'),
+        ('tar', 'nowhere.tar', {}, 'does not exist; for the source'),
         ('folder', 'pets/train/dog/b.jpg', {}, 'is no folder'),
         ('tar', 'pets', {}, 'is no archive'),
         ('zip', 'pets', {}, 'is no archive'),
         ('zip', 'pets/train/dog/b.jpg', {}, 'no whole zip'),
         ('cifar10', 'pets', {}, 'is no archive'),
         ('tar', 'pets/train/dog/b.jpg', {}, 'no whole tar'),
-        ('folder', 'pets', {'validation_share': 0.6, 'test_share': 0.4}, 'together less than 1'),
-        ('folder', 'pets', {'test_share': -0.1}, 'at least 0'),
-        ('folder', 'pets', {'seed': -1}, 'at least 0, not -1'),
-        ('cutouts', '', {'counts': (0, 1, 1)}, 'must be three'),
-        ('cutouts', '', {'counts': (10, 1)}, 'must be three'),
-        ('cutouts', '', {'counts': (10, 1, -1)}, 'must be three'),
+        ('folder', 'pets', {'validation_fraction': 0.6, 'test_fraction': 0.4}, 'together less than 1'),
+        ('folder', 'pets', {'test_fraction': -0.1}, 'expected 0 or more'),
+        ('folder', 'pets', {'seed': -1}, 'config.prepare.seed is -1; expected 0 or more'),
+        ('cutouts', '', {'num_cutouts': (0, 1, 1)}, 'expected three numbers'),
+        ('cutouts', '', {'num_cutouts': (10, 1)}, 'expected three numbers'),
+        ('cutouts', '', {'num_cutouts': (10, 1, -1)}, 'expected three numbers'),
     ],
 )
 def test_what_cannot_be_opened_gets_a_sentence(kind, path, options, sentence, tmp_path):
     in_folder(tmp_path / 'pets', FILES)
     with pytest.raises(UserError, match=sentence):
-        sources.open_source(kind, path and str(tmp_path / path), side=8, **options)
+        sources.open_source(kind, path and str(tmp_path / path), sources.SourceOptions(**options))
 
 
 def test_cutouts_are_a_source_like_any_other():
-    source = sources.open_source('cutouts', side=16, seed=3, counts=(20, 0, 10))
+    source = sources.open_source(
+        'cutouts', options=sources.SourceOptions(image_size=16, seed=3, num_cutouts=(20, 0, 10))
+    )
     assert {split: len(items) for split, items in source.splits.items()} == {'train': 20, 'test': 10}
     assert source.classes == cutouts.CLASSES
     item = source.splits['test'][7]

@@ -32,7 +32,9 @@ def root(tmp_path):
 
 def opened(root, kind='imagenet2012', expect='listed', **options):
     return sources.open_source(
-        kind, str(root), side=16, **{'expect': expect, 'validation_share': 0, **options}
+        kind,
+        str(root),
+        sources.SourceOptions(**{'expected_counts': expect, 'validation_fraction': 0, **options}),
     )
 
 
@@ -50,10 +52,10 @@ def refused(root, sentence, **options):
 def test_validation_labels_go_from_the_kits_order_to_that_of_the_wordnet_ids(root):
     source = opened(root)
     assert source.classes == tuple(sorted(CLASSES)) != tuple(NUMBERS.values())
-    assert source.words == tuple(CLASSES[wnid] for wnid in source.classes)
+    assert source.synonyms == tuple(CLASSES[wnid] for wnid in source.classes)
     told = {item.id: source.classes[item.label] for item in source.splits['test']}
     assert told == dict(list(FOUND['validation']))
-    assert source.name == 'imagenet2012' and not source.upright and not source.streamed
+    assert source.name == 'imagenet2012' and not source.upright and not source.sequential
 
 
 def test_2010_has_its_three_splits_its_test_labels_and_its_patches(tmp_path):
@@ -347,14 +349,14 @@ def test_an_image_that_cannot_be_read_is_named_and_leaves_nothing_behind(data, s
 
 
 def test_sums_are_checked_on_request(root, monkeypatch):
-    refused(root, r'has the MD5 sum \w{32} instead of fa75699e', md5=True)
+    refused(root, r'has the MD5 sum \w{32} instead of fa75699e', verify_md5=True)
     own = {file: hashlib.md5((root / file).read_bytes()).hexdigest() for file in (TRAIN, VAL, KIT)}
     monkeypatch.setattr(checksums, 'KNOWN_MD5', own)
-    assert opened(root, md5=True).classes
+    assert opened(root, verify_md5=True).classes
     (root / VAL).write_bytes((root / VAL).read_bytes() + b'x')
-    refused(root, f'{VAL} has the MD5 sum', md5=True)
+    refused(root, f'{VAL} has the MD5 sum', verify_md5=True)
 
 
 def test_an_archive_of_no_known_sum_says_so(tmp_path):
     kind, path = archives.class_tar(tmp_path, FOUND)
-    refused(path, 'no archive whose MD5 sum is known', kind=kind, md5=True)
+    refused(path, 'no archive whose MD5 sum is known', kind=kind, verify_md5=True)

@@ -18,7 +18,9 @@ def root(tmp_path):
 
 
 def opened(root, expect='listed'):
-    return sources.open_source('kaggle', str(root), side=16, expect=expect, validation_share=0)
+    return sources.open_source(
+        'kaggle', str(root), sources.SourceOptions(expected_counts=expect, validation_fraction=0)
+    )
 
 
 def refused(root, sentence, expect='listed'):
@@ -34,7 +36,7 @@ def test_the_tree_is_found_from_its_top_or_within(folder, root):
     assert source.name == 'imagenet2012' and not source.upright
     told = {item.id: source.classes[item.label] for item in source.splits['test']}
     assert told == dict(list(FOUND['validation']))
-    assert source.words == (
+    assert source.synonyms == (
         () if folder == TREE else tuple(archives.CLASSES[name] for name in source.classes)
     )
 

@@ -19,7 +19,9 @@ KIND = pa.struct([('bytes', pa.binary()), ('path', pa.string())])
 
 def opened(root, expect='listed', **options):
     return sources.open_source(
-        'parquet', str(root), side=16, expect=expect, **{'validation_share': 0, **options}
+        'parquet',
+        str(root),
+        sources.SourceOptions(**{'expected_counts': expect, 'validation_fraction': 0, **options}),
     )
 
 
@@ -52,9 +54,9 @@ def test_rows_are_read_in_any_order_and_from_another_process(suffix, tmp_path):
     archives.parquet(tmp_path, FOUND, suffix=suffix)
     source = pickle.loads(pickle.dumps(opened(tmp_path)))
     assert (
-        source.streamed
+        source.sequential
         and not source.upright
-        and source.words == tuple(archives.CLASSES[c] for c in source.classes)
+        and source.synonyms == tuple(archives.CLASSES[c] for c in source.classes)
     )
     assert '2 images without labels are left out' in source.note
     for split, ours in (('train', 'train'), ('validation', 'test')):
@@ -77,7 +79,7 @@ def test_other_datasets_have_their_classes_names_and_ids_like_folders(tmp_path):
 def test_plain_bytes_without_names_get_numbers(tmp_path):
     rows = [(b'%d' % n, n % 2) for n in range(6)]
     written(tmp_path / 'pets.parquet', rows, kind=pa.binary(), image='img', label=None)
-    source = opened(tmp_path / 'pets.parquet', test_share=0)
+    source = opened(tmp_path / 'pets.parquet', test_fraction=0)
     assert source.classes == ('0000', '0001')
     assert [item.id for item in source.splits['train']][:2] == ['0000/00000000', '0000/00000002']
     assert [source.read(item) for item in source.splits['train']] == [b'0', b'2', b'4', b'1', b'3', b'5']
@@ -86,7 +88,7 @@ def test_plain_bytes_without_names_get_numbers(tmp_path):
 def test_classes_of_the_same_name_are_told_apart_and_slashes_make_no_folders(tmp_path):
     rows = [row(f'{n}.jpg', n % 3) for n in range(9)]
     written(tmp_path / 'd' / 'train.parquet', rows, ['crane', 'a/c', 'crane'])
-    assert opened(tmp_path / 'd', test_share=0).classes == ('0000 crane', '0002 crane', 'a-c')
+    assert opened(tmp_path / 'd', test_fraction=0).classes == ('0000 crane', '0002 crane', 'a-c')
 
 
 def test_a_part_of_imagenet_is_not_taken_for_the_whole(tmp_path):
@@ -117,7 +119,7 @@ def test_labels_that_contradict_names_are_refused(rows, sentence, tmp_path):
 
 def test_an_images_bytes_that_are_missing_are_told_when_it_is_read(tmp_path):
     written(tmp_path / 'train.parquet', [row('a.jpg', 0, None), row('b.jpg', 1)])
-    source = opened(tmp_path, test_share=0)
+    source = opened(tmp_path, test_fraction=0)
     with pytest.raises(image_io.UnreadableImage, match=r'0000/a.jpg: cannot be read \(row 0 .* has no bytes'):
         source.read(source.splits['train'][0])
 
@@ -138,7 +140,7 @@ def test_damage_within_is_told(tmp_path):
         data[place] ^= 0xFF
     file.write_bytes(data)
     with pytest.raises(UserError):
-        source = opened(tmp_path, test_share=0)
+        source = opened(tmp_path, test_fraction=0)
         for item in source.splits['train']:
             source.read(item)
 

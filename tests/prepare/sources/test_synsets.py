@@ -11,7 +11,9 @@ FOUND = archives.images()
 
 def opened(path, **options):
     return sources.open_source(
-        'synsets', str(path), side=16, **{'validation_share': 0, 'test_share': 0, **options}
+        'synsets',
+        str(path),
+        sources.SourceOptions(**{'validation_fraction': 0, 'test_fraction': 0, **options}),
     )
 
 
@@ -31,8 +33,8 @@ def test_without_splits_all_images_are_split_by_chance(tmp_path):
     source = opened(tmp_path / 'fall11')
     told = {item.id: (source.classes[item.label], source.read(item)) for item in source.splits['train']}
     assert told == {name: (wnid, data) for (name, wnid), data in FOUND['train'].items()}
-    assert source.words == ('tench, Tinca tinca', 'n01443537', 'n02084071')  # one has no words
-    assert source.name == 'fall11' and set(opened(tmp_path / 'fall11', test_share=0.3).splits) == {
+    assert source.synonyms == ('tench, Tinca tinca', 'n01443537', 'n02084071')  # one has no words
+    assert source.name == 'fall11' and set(opened(tmp_path / 'fall11', test_fraction=0.3).splits) == {
         'train',
         'test',
     }

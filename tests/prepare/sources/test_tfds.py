@@ -37,7 +37,9 @@ def home(tmp_path, monkeypatch):
 
 
 def opened(path='', kind='tfds', **options):
-    return sources.open_source(kind, str(path), side=8, **{'validation_share': 0, 'test_share': 0, **options})
+    return sources.open_source(
+        kind, str(path), sources.SourceOptions(**{'validation_fraction': 0, 'test_fraction': 0, **options})
+    )
 
 
 def test_a_dataset_is_found_by_name_by_version_and_by_folder_with_all_its_images(home):

@@ -13,7 +13,7 @@ from alexnet_jax.prepare import sources
 
 
 def opened(path):
-    return sources.open_source('zip', str(path), side=8)
+    return sources.open_source('zip', str(path))
 
 
 @pytest.mark.parametrize(
