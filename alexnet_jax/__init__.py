@@ -1,9 +1,9 @@
 """AlexNet (Krizhevsky, Sutskever and Hinton 2012) as its authors built it, in JAX and Flax.
 
     import jax, alexnet_jax
-    network = alexnet_jax.AlexNet(alexnet_jax.architecture('paper'), key=jax.random.key(0))
-    logits, points = network(images)  # float32 (batch, 224, 224, 3), the mean subtracted
-    points['conv5'].shape  # (batch, 13, 13, 256)
+    network = alexnet_jax.AlexNet(alexnet_jax.get_architecture('paper'), key=jax.random.key(0))
+    logits, activations = network(images)  # float32 (batch, 224, 224, 3), the mean subtracted
+    activations['conv5'].shape  # (batch, 13, 13, 256)
 
     data = alexnet_jax.open_dataset('/tmp/alexnet/dataset')
     image, label, name = data.split('test')[0]
@@ -14,24 +14,24 @@ Importing this changes no setting of jax and imports nothing heavy: each name is
 import importlib
 from typing import Any
 
-_PLACES = {
+_LAZY_EXPORTS = {
     'AlexNet': ('alexnet_jax.models.alexnet', 'AlexNet'),
     'Architecture': ('alexnet_jax.models.architecture', 'Architecture'),
     'PRESETS': ('alexnet_jax.models.presets', 'PRESETS'),
-    'architecture': ('alexnet_jax.models.presets', 'get'),
-    'dropout_masks': ('alexnet_jax.models.alexnet', 'dropout_masks'),
+    'get_architecture': ('alexnet_jax.models.presets', 'get_architecture'),
+    'sample_dropout_masks': ('alexnet_jax.models.alexnet', 'sample_dropout_masks'),
     'UserError': ('alexnet_jax.errors', 'UserError'),
     'open_dataset': ('alexnet_jax.data.dataset', 'open_dataset'),
-    'Training': ('alexnet_jax.data.pipeline', 'Training'),
+    'TrainPipeline': ('alexnet_jax.data.pipeline', 'TrainPipeline'),
     'Evaluator': ('alexnet_jax.evaluate.evaluator', 'Evaluator'),
 }
-__all__ = sorted(_PLACES)
+__all__ = sorted(_LAZY_EXPORTS)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in _LAZY_EXPORTS:
         raise AttributeError(f'alexnet_jax has no {name!r}; it has {", ".join(__all__)}.')
-    module, attribute = _PLACES[name]
+    module, attribute = _LAZY_EXPORTS[name]
     return getattr(importlib.import_module(module), attribute)
 
 

@@ -143,8 +143,8 @@ def theirs(config, what: str, batch: int, memory: str, normalization: str, way: 
     network = {'library': twin.Paper, 'hand': twin.PaperByHand}[normalization](
         arch.num_classes, miniature=config.model.preset == 'miniature'
     )
-    twin.load(network, twin.parameters_of(get_parameters(first), arch.activation_shapes()['pool5'][-1]))
-    network.keep = 0.5
+    twin.load_parameters(network, twin.to_torch_parameters(get_parameters(first), arch.activation_shapes()['pool5'][-1]))
+    network.keep_prob = 0.5
     memory_format = {'nchw': torch.contiguous_format, 'last': torch.channels_last}[memory]
     network = network.to(memory_format=memory_format)
     side, crop = arch.crop_size * 8 // 7, arch.crop_size

@@ -147,7 +147,7 @@ def torch_case(given: argparse.Namespace, batch: int) -> dict | None:
     arch = presets.get_architecture(given.preset)
     network = with_twin().PaperByHand(arch.num_classes, miniature=given.preset == 'miniature').cuda()
     network = network.to(memory_format=torch.channels_last)
-    network.keep = 0.5
+    network.keep_prob = 0.5
     compiled = torch.compile(network)
     pixels = torch.randn(batch, 3, arch.crop_size, arch.crop_size, device='cuda').contiguous(
         memory_format=torch.channels_last

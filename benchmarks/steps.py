@@ -29,7 +29,7 @@ def stepper(
     With `images` uint8 (N, side, side, 3) these lie on the devices, which cut each batch out of them.
     """
     arch = presets.get_architecture(preset)
-    over = make_mesh(mesh, columns=arch.columns, batch=batch)
+    over = make_mesh(mesh, columns=arch.columns, batch_size=batch)
     held = None if images is None else jax.device_put(images, replicated_sharding(over))
     one = compiled(preset, over, held, dots_only=dots_only, compute=compute)
     drawn = noise(arch, batch)

@@ -135,9 +135,9 @@ def theirs(race: Race, seed: int, threads: int) -> dict:
     torch.manual_seed(seed)
     torch.set_num_threads(threads or os.cpu_count() or 1)
     other = twin.TWINS['miniature'](race.arch.num_classes)
-    twin.load(other, twin.parameters_of(get_parameters(network), race.arch.activation_shapes()['pool5'][-1]))
-    other.keep = next(layer.keep_prob for layer in race.arch.layers if layer.name == 'drop6')
-    rule = twin.PaperSGD(other, momentum=race.config.train.momentum, decay=race.config.train.weight_decay)
+    twin.load_parameters(other, twin.to_torch_parameters(get_parameters(network), race.arch.activation_shapes()['pool5'][-1]))
+    other.keep_prob = next(layer.keep_prob for layer in race.arch.layers if layer.name == 'drop6')
+    rule = twin.PaperSGD(other, momentum=race.config.train.momentum, weight_decay=race.config.train.weight_decay)
     finish, losses, began = jax.jit(normalize_batch, static_argnames='static'), [], time.perf_counter()
     for number, batch in enumerate(stream.batches(0, race.plan.num_steps)):
         images = np.asarray(finish(batch, race.data.mean, static=False))

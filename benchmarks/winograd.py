@@ -31,7 +31,7 @@ OUTPUT = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
 Tiles = Sequence[Sequence[jax.Array]]  # the places of a tile, each an array over all tiles
 
 
-def convolution(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, stride: int, edges: Padding) -> jax.Array:
+def convolution(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, stride: int, padding: Padding) -> jax.Array:
     """Equal to layers.convolution in value and gradient, to float32's rounding; no forward mode, no second derivative.
 
     What is not 3x3 with stride 1, and half precision, which the transforms would cost accuracy, is left to that one.
@@ -39,15 +39,15 @@ def convolution(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, stride: int
     """
     suits = kernel.shape[:2] == (3, 3) and stride == 1 and x.dtype in (jnp.float32, jnp.float64)
     if not suits:
-        return plainly(x, kernel, bias, stride=stride, padding=edges)
-    return _convolve(x, kernel, edges) + bias.reshape(1, 1, 1, -1)
+        return plainly(x, kernel, bias, stride=stride, padding=padding)
+    return _convolve(x, kernel, padding) + bias.reshape(1, 1, 1, -1)
 
 
-def _tiled(x: jax.Array, edges: Padding) -> Tiles:
+def _tiled(x: jax.Array, padding: Padding) -> Tiles:
     """The places of tiles that begin at every second pixel of the padded image, 4x4 of (B, H, W, C)."""
-    counts = [_tiles(length, edge) for length, edge in zip(x.shape[1:3], edges, strict=True)]
+    counts = [_tiles(length, edge) for length, edge in zip(x.shape[1:3], padding, strict=True)]
     padding = [(0, 0)]
-    for length, (low, _), count in zip(x.shape[1:3], edges, counts, strict=True):
+    for length, (low, _), count in zip(x.shape[1:3], padding, counts, strict=True):
         padding.append((low, 2 * count + 2 - low - length))
     x = lax.optimization_barrier(jnp.pad(x, (*padding, (0, 0))))
     return [
@@ -95,10 +95,10 @@ def _assembled(tiles: Tiles, height: int, width: int) -> jax.Array:
     return rows.reshape(b, 2 * h, 2 * w, k)[:, :height, :width]
 
 
-def _correlated(x: jax.Array, kernel: jax.Array, edges: Padding) -> jax.Array:
-    height, width = (length + sum(edge) - 2 for length, edge in zip(x.shape[1:3], edges, strict=True))
+def _correlated(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
+    height, width = (length + sum(edge) - 2 for length, edge in zip(x.shape[1:3], padding, strict=True))
     # The barriers keep XLA from making a transform again for each of its readers.
-    inputs = lax.optimization_barrier(_transformed(_tiled(x, edges), INPUT))
+    inputs = lax.optimization_barrier(_transformed(_tiled(x, padding), INPUT))
     weights = lax.optimization_barrier(_kernel_places(kernel))
     products = [
         [lax.dot_general(inputs[i][j], weights[i][j], (((3,), (0,)), ((), ()))) for j in range(4)]
@@ -109,19 +109,19 @@ def _correlated(x: jax.Array, kernel: jax.Array, edges: Padding) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _convolve(x: jax.Array, kernel: jax.Array, edges: Padding) -> jax.Array:
-    return _correlated(x, kernel, edges)
+def _convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
+    return _correlated(x, kernel, padding)
 
 
-def _forward(x, kernel, edges):
-    return _correlated(x, kernel, edges), (x, kernel)
+def _forward(x, kernel, padding):
+    return _correlated(x, kernel, padding), (x, kernel)
 
 
-def _backward(edges, kept, g):
+def _backward(padding, kept, g):
     x, kernel = kept
     turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    back = _correlated(g, turned, tuple((2 - low, 2 - high) for low, high in edges))
-    plain = functools.partial(plainly, x, bias=jnp.zeros((1,), x.dtype), stride=1, padding=edges)
+    back = _correlated(g, turned, tuple((2 - low, 2 - high) for low, high in padding))
+    plain = functools.partial(plainly, x, bias=jnp.zeros((1,), x.dtype), stride=1, padding=padding)
     (kernel_gradient,) = jax.vjp(lambda kernel: plain(kernel), kernel)[1](
         g
     )  # linear: only the transpose is left

@@ -1,7 +1,7 @@
 """The same networks in PyTorch, written from the paper, Caffe's prototxt and torchvision's file, not from the package.
 
 Arrays are (images, maps, rows, columns), as PyTorch has them; weights come over from the package's layout by
-`parameters_of`. Used by tests/models/test_twin.py and benchmarks/twin_cutouts.py; needs requirements-torch.txt.
+`to_torch_parameters`. Used by tests/models/test_twin.py and benchmarks/twin_cutouts.py; needs requirements-torch.txt.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 class Paper(nn.Module):
     """Krizhevsky et al. 2012: two columns as groups, normalized apart. `miniature` is the small one of this project."""
 
-    def __init__(self, classes, *, miniature=False):
+    def __init__(self, num_classes, *, miniature=False):
         super().__init__()
         self.miniature = miniature
         maps, units, side = (
@@ -27,8 +27,8 @@ class Paper(nn.Module):
         self.conv5 = nn.Conv2d(maps[3], maps[4], 3, padding=1, groups=2)
         self.fc6 = nn.Linear(maps[4] * side**2, units)
         self.fc7 = nn.Linear(units, units)
-        self.fc8 = nn.Linear(units, classes)
-        self.keep = 1.0  # of dropout; the paper's scaling: all of it at test, times keep
+        self.fc8 = nn.Linear(units, num_classes)
+        self.keep_prob = 1.0  # of dropout; the paper's scaling: all of it at test, times keep_prob
 
     def normalize(self, x):
         """PyTorch divides alpha by n, the paper does not."""
@@ -38,13 +38,13 @@ class Paper(nn.Module):
 
     def drop(self, x):
         if not self.training:
-            return x * self.keep
-        return x if self.keep == 1 else x * torch.empty_like(x).bernoulli_(self.keep)
+            return x * self.keep_prob
+        return x if self.keep_prob == 1 else x * torch.empty_like(x).bernoulli_(self.keep_prob)
 
     def forward(self, x):
-        overhang = 1 if self.miniature else 3
+        pad_after = 1 if self.miniature else 3
         ceil = self.miniature
-        x = F.relu(self.conv1(F.pad(x, (0, overhang, 0, overhang))))
+        x = F.relu(self.conv1(F.pad(x, (0, pad_after, 0, pad_after))))
         x = F.max_pool2d(self.normalize(x), 3, 2, ceil_mode=ceil)
         x = F.max_pool2d(self.normalize(F.relu(self.conv2(x))), 3, 2)
         x = F.relu(self.conv5(F.relu(self.conv4(F.relu(self.conv3(x))))))
@@ -70,14 +70,18 @@ class PaperByHand(Paper):
 class Caffe(nn.Module):
     """models/bvlc_alexnet/train_val.prototxt without its dropout: k 1, alpha divided by n, over all maps."""
 
-    def __init__(self, classes):
+    def __init__(self, num_classes):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 96, 11, 4)
         self.conv2 = nn.Conv2d(96, 256, 5, padding=2, groups=2)
         self.conv3 = nn.Conv2d(256, 384, 3, padding=1)
         self.conv4 = nn.Conv2d(384, 384, 3, padding=1, groups=2)
         self.conv5 = nn.Conv2d(384, 256, 3, padding=1, groups=2)
-        self.fc6, self.fc7, self.fc8 = nn.Linear(9216, 4096), nn.Linear(4096, 4096), nn.Linear(4096, classes)
+        self.fc6, self.fc7, self.fc8 = (
+            nn.Linear(9216, 4096),
+            nn.Linear(4096, 4096),
+            nn.Linear(4096, num_classes),
+        )
         self.normalize = nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0)
 
     def forward(self, x):
@@ -91,14 +95,18 @@ class Caffe(nn.Module):
 class Torchvision(nn.Module):
     """torchvision/models/alexnet.py without its dropout, at 224 pixels, where its adaptive pooling changes nothing."""
 
-    def __init__(self, classes):
+    def __init__(self, num_classes):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 11, 4, padding=2)
         self.conv2 = nn.Conv2d(64, 192, 5, padding=2)
         self.conv3 = nn.Conv2d(192, 384, 3, padding=1)
         self.conv4 = nn.Conv2d(384, 256, 3, padding=1)
         self.conv5 = nn.Conv2d(256, 256, 3, padding=1)
-        self.fc6, self.fc7, self.fc8 = nn.Linear(9216, 4096), nn.Linear(4096, 4096), nn.Linear(4096, classes)
+        self.fc6, self.fc7, self.fc8 = (
+            nn.Linear(9216, 4096),
+            nn.Linear(4096, 4096),
+            nn.Linear(4096, num_classes),
+        )
 
     def forward(self, x):
         x = F.max_pool2d(F.relu(self.conv1(x)), 3, 2)
@@ -110,13 +118,13 @@ class Torchvision(nn.Module):
 
 TWINS = {
     'paper': Paper,
-    'miniature': lambda classes: Paper(classes, miniature=True),
+    'miniature': lambda num_classes: Paper(num_classes, miniature=True),
     'caffe': Caffe,
     'torchvision': Torchvision,
 }
 
 
-def parameters_of(parameters, maps):
+def to_torch_parameters(parameters, maps):
     """{'conv1.weight': array, ...} in PyTorch's layout from {layer: {'kernel', 'bias'}} with the column first.
 
     `maps` are those that fc6 sees, over all columns: PyTorch flattens maps before rows and columns.
@@ -134,7 +142,7 @@ def parameters_of(parameters, maps):
     return found
 
 
-def load(network, arrays):
+def load_parameters(network, arrays):
     """Every parameter of the twin from these arrays: none left over, none missing, each of the right shape."""
     network.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()}, strict=True)
 
@@ -142,17 +150,19 @@ def load(network, arrays):
 class PaperSGD:
     """The paper's rule, section 5: v <- momentum v - decay rate w - rate gradient; w <- w + v."""
 
-    def __init__(self, network, *, momentum, decay):
+    def __init__(self, network, *, momentum, weight_decay):
         self.parameters = dict(network.named_parameters())
         self.velocity = {name: torch.zeros_like(each) for name, each in self.parameters.items()}
-        self.momentum, self.decay = momentum, decay
+        self.momentum, self.weight_decay = momentum, weight_decay
 
     @torch.no_grad()
     def step(self, rate_of):
         """One update from the gradients that lie in the parameters; `rate_of(name)` is each one's rate."""
         for name, weights in self.parameters.items():
             rate, v = rate_of(name), self.velocity[name]
-            v.mul_(self.momentum).add_(weights, alpha=-self.decay * rate).add_(weights.grad, alpha=-rate)
+            v.mul_(self.momentum).add_(weights, alpha=-self.weight_decay * rate).add_(
+                weights.grad, alpha=-rate
+            )
             weights.add_(v)
             weights.grad = None
 

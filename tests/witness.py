@@ -31,9 +31,9 @@ def normalize(x, k, n, alpha, beta):
     return out
 
 
-def pool(x, window, stride, overhang=0):
+def pool(x, window, stride, pad_after=0):
     """The largest number of each window; windows may hang over the bottom and right edges."""
-    x = np.pad(x, ((0, 0), (0, overhang), (0, overhang), (0, 0)), constant_values=-np.inf)
+    x = np.pad(x, ((0, 0), (0, pad_after), (0, pad_after), (0, 0)), constant_values=-np.inf)
     high, wide = ((size - window) // stride + 1 for size in x.shape[1:3])
     out = np.empty((len(x), high, wide, x.shape[3]))
     for i in range(high):
@@ -48,10 +48,10 @@ def relu(x):
     return np.where(x > 0, x, 0)
 
 
-def alexnet(weights, images, *, stride, overhang, ceil=(0, 0, 0), keep=0.5, masks=None):
+def alexnet(weights, images, *, stride, pad_after, ceil=(0, 0, 0), keep_prob=0.5, masks=None):
     """Logits of the two-column network. `weights[layer]` is (kernel, bias), each with the column first.
 
-    `overhang`: zeros right and below conv1; `ceil`: how far the last window of each pooling hangs over.
+    `pad_after`: zeros right and below conv1; `ceil`: how far the last window of each pooling hangs over.
     """
 
     def columns(layer, inputs, function):
@@ -73,10 +73,10 @@ def alexnet(weights, images, *, stride, overhang, ceil=(0, 0, 0), keep=0.5, mask
 
     def drop(xs, layer):
         if masks is None:
-            return each(xs, lambda x: keep * x)
+            return each(xs, lambda x: keep_prob * x)
         return [x * mask for x, mask in zip(xs, masks[layer], strict=True)]
 
-    x = columns('conv1', [images, images], lambda x, w, b: correlate(x, w, b, stride, 0, overhang))
+    x = columns('conv1', [images, images], lambda x, w, b: correlate(x, w, b, stride, 0, pad_after))
     x = each(each(each(x, relu), norm), lambda x: pool(x, 3, 2, ceil[0]))
     x = columns('conv2', x, padded(2))
     x = each(each(each(x, relu), norm), lambda x: pool(x, 3, 2, ceil[1]))

@@ -52,9 +52,9 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
         layers = layer_benchmark.time_layers(
             arch,
             peak,
-            batch=config.train.batch_size // mesh.shape[DATA_AXIS],
-            compute=config.model.compute_dtype,
-            plain=config.model.use_reference_ops,
+            batch_size=config.train.batch_size // mesh.shape[DATA_AXIS],
+            compute_dtype=config.model.compute_dtype,
+            use_reference_ops=config.model.use_reference_ops,
             compiler_options=compiler_options(config.machine.ynnpack_dots_only),
             rounds=config.benchmark.rounds,
         )
@@ -90,7 +90,7 @@ def _describe_setup(
         'compute': config.model.compute_dtype,
         'mesh': dict(mesh.shape),
         'device': jax.devices()[0].device_kind,
-        'machine': {'products': peak.products, 'bytes_per_second': peak.bytes_per_second},
+        'machine': {'products': peak.matmul_flops, 'bytes_per_second': peak.bytes_per_second},
     }
 
 
@@ -105,7 +105,7 @@ def _throughput(
         'images_per_second': config.train.batch_size / seconds,
         'flop': flop,
         'flop_per_second': flop / seconds,
-        'share': flop / seconds / (peak.rate * devices),
+        'share': flop / seconds / (peak.flops * devices),
     }
 
 

@@ -88,8 +88,8 @@ def make_device_mesh(config: ConfigDict, arch: Architecture, *, for_training: bo
     mesh = make_mesh(
         parse.mesh_shape(config),
         columns=arch.columns,
-        batch=config.train.batch_size if for_training else None,
-        parts=config.train.grad_accumulation,
+        batch_size=config.train.batch_size if for_training else None,
+        microbatches=config.train.grad_accumulation,
     )
     per_device_batch(config.evaluate.batch_size, mesh, field='config.evaluate.batch_size')
     return mesh

@@ -85,8 +85,8 @@ class AlexNet(nnx.Module):
         """Return logits (batch, classes) and the named activations, each (batch, ...), all columns side by side.
 
         `images` is (batch, crop_size, crop_size, 3) with the mean subtracted. Column a comes first in every activation.
-        `masks` (from `sample_dropout_masks`) makes this a training pass; None is the test pass. On a `mesh` the batch is
-        split over the axis `data` and the columns over `column`; jax raises ValueError unless the size of `column`
+        `masks` (from `sample_dropout_masks`) makes this a training pass; None is the test pass. On a `mesh` the batch
+        is split over the axis `data` and the columns over `column`; jax raises ValueError unless the size of `column`
         divides the number of columns and that of `data` the batch.
         """
         arch = self.arch

@@ -1,4 +1,4 @@
-"""Assigns images to classes and splits by their paths in a folder or archive; opens no file."""
+"""Assign images to classes and splits by their paths in a folder or archive."""
 
 import collections
 import dataclasses

@@ -1,13 +1,11 @@
-"""Speed: how long calls take, what the machine can do at most, and each layer of a network against that floor.
+"""Time calls, measure what the machine can do at most, and compare each layer of a network with that roofline.
 
-Every figure is a time on this machine in this process. Knows neither the config nor the data; times are in seconds,
-rates in multiply-adds times two (FLOP) or bytes per second.
+Times are in seconds of this process on this machine, rates in FLOP (two for a multiply-add) or bytes per second.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -26,24 +24,24 @@ ROUNDS = 5
 
 @dataclasses.dataclass(frozen=True)
 class MachinePeak:
-    """What one device does at most, measured: matrix products by library (FLOP/s), and bytes it reads and writes."""
+    """The measured peak of one device: FLOP/s of matrix products by library, and bytes read and written per second."""
 
-    products: Mapping[str, float]
+    matmul_flops: Mapping[str, float]
     bytes_per_second: float
 
     @property
-    def rate(self) -> float:
-        """FLOP/s of the fastest library."""
-        return max(self.products.values())
+    def flops(self) -> float:
+        """Return the FLOP/s of the fastest library."""
+        return max(self.matmul_flops.values())
 
-    def floor(self, flop: float, moved: float) -> float:
-        """Seconds below which no program that does so many FLOP and moves so many bytes comes, caches aside."""
-        return max(flop / self.rate, moved / self.bytes_per_second)
+    def min_seconds(self, flop: float, bytes_moved: float) -> float:
+        """Return the time below which no program does so many FLOP and moves so many bytes, caches aside."""
+        return max(flop / self.flops, bytes_moved / self.bytes_per_second)
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerTiming:
-    """A layer alone: seconds forward and backward, and the least that the machine needs for either."""
+    """The seconds of a layer alone, forward and backward, and the least that the machine needs for either."""
 
     name: str
     forward: float
@@ -53,7 +51,7 @@ class LayerTiming:
 
 
 def time_calls(call: Callable[[], Any], rounds: int = ROUNDS) -> list[float]:
-    """Seconds of each of so many calls, each waited for; one call before them does not count."""
+    """Return the seconds of each of `rounds` calls, each waited for; one call before them does not count."""
     jax.block_until_ready(call())
     seconds = []
     for _ in range(rounds):
@@ -63,137 +61,139 @@ def time_calls(call: Callable[[], Any], rounds: int = ROUNDS) -> list[float]:
     return seconds
 
 
-def measure_peak(dtype: str = 'float32', *, side: int = 0, rounds: int = ROUNDS) -> MachinePeak:
-    """The best of several products of square matrices of `side` (0: large enough), and of several copies.
+def summary_stats(seconds: list[float]) -> dict[str, float]:
+    """Return the 'median', 'least' and 'most' of some times."""
+    return {'median': float(np.median(seconds)), 'least': min(seconds), 'most': max(seconds)}
 
-    On CPU NumPy's library takes part in float32. Copies are of four times `side` squared numbers: past all caches.
+
+def measure_peak(dtype: str = 'float32', *, matrix_size: int = 0, rounds: int = ROUNDS) -> MachinePeak:
+    """Return the best of `rounds` products of square matrices (size 0: large enough), and of as many copies.
+
+    On CPU, NumPy's library is measured too in float32. Copies are of four such matrices: more than all caches hold.
     """
     cpu = jax.default_backend() == 'cpu'
-    side = side or (3072 if cpu else 8192)
-    ones = jnp.ones((side, side), dtype)
-    product = jax.jit(jnp.matmul)
-    found = {'jax': min(time_calls(lambda: product(ones, ones), rounds))}
+    size = matrix_size or (3072 if cpu else 8192)
+    ones = jnp.ones((size, size), dtype)
+    matmul = jax.jit(jnp.matmul)
+    seconds = {'jax': min(time_calls(lambda: matmul(ones, ones), rounds))}
     if cpu and dtype == 'float32':
-        host = np.ones((side, side), np.float32)
+        host = np.ones((size, size), np.float32)
         out = np.empty_like(host)
-        found['numpy'] = min(time_calls(lambda: np.matmul(host, host, out=out), rounds))
-    held = [jnp.zeros((4, side, side), jnp.float32)]
+        seconds['numpy'] = min(time_calls(lambda: np.matmul(host, host, out=out), rounds))
+    held = [jnp.zeros((4, size, size), jnp.float32)]
     add = jax.jit(lambda x: x + 1, donate_argnums=0)
 
     def copy() -> jax.Array:
         held[0] = add(held[0])
         return held[0]
 
-    moved = 2 * held[0].nbytes
+    bytes_moved = 2 * held[0].nbytes
     return MachinePeak(
-        {name: 2 * side**3 / each for name, each in found.items()}, moved / min(time_calls(copy, rounds))
+        {library: 2 * size**3 / fastest for library, fastest in seconds.items()},
+        bytes_moved / min(time_calls(copy, rounds)),
     )
 
 
 def training_flops(arch: Architecture) -> int:
-    """FLOP of a training step for one image: products and sums of all layers, forward, and twice backward.
+    """Return the FLOP of a training step for one image: all multiply-adds forward, and twice as many backward.
 
-    No gradient goes to the image, so the layers that see it count once backward.
+    The image gets no gradient, so the layers that see it count once backward.
     """
-    forward = arch.macs()
-    seeing = {
-        layer.name for layer in arch.layers if isinstance(layer, Convolution) and layer.input_from == 'image'
-    }
-    return 2 * sum((2 if name in seeing else 3) * each for name, each in forward.items())
+    first = {layer.name for layer in arch.layers if _sees_image(layer)}
+    return 2 * sum((2 if name in first else 3) * macs for name, macs in arch.macs().items())
 
 
 def time_layers(
     arch: Architecture,
-    limits: MachinePeak,
+    peak: MachinePeak,
     *,
-    batch: int,
-    compute: str = 'float32',
-    plain: bool = False,
+    batch_size: int,
+    compute_dtype: str = 'float32',
+    use_reference_ops: bool = False,
     compiler_options: Mapping[str, Any] | None = None,
     rounds: int = ROUNDS,
 ) -> list[LayerTiming]:
-    """Each layer alone on one device that holds all columns, in the order of the forward pass.
+    """Return the times of each layer alone on one device that holds all columns, in the order of the forward pass.
 
-    Backward is what differentiating adds: gradients of what the layer sees (not of the image) and of its parameters.
+    Backward is what differentiating adds: gradients of the layer's input (not of the image) and of its parameters.
     """
-    found, formulations = [], custom_vjp.select_ops(jax.default_backend(), plain)
-    sizes, before = arch.activation_shapes(), (arch.crop_size, arch.crop_size, arch.channels)
+    timings, ops = [], custom_vjp.select_ops(jax.default_backend(), use_reference_ops)
+    shapes, input_shape = arch.activation_shapes(), (arch.crop_size, arch.crop_size, arch.channels)
+    itemsize, options = jnp.dtype(compute_dtype).itemsize, dict(compiler_options or {})
     for layer in arch.layers:
-        after = sizes[layer.name]
-        inputs, parameters, mask = _random_inputs(layer, arch, before, batch, compute)
-        image = isinstance(layer, Convolution) and layer.input_from == 'image'
+        inputs, parameters, mask = _random_inputs(layer, arch, input_shape, batch_size, compute_dtype)
+        sees_image = _sees_image(layer)
 
-        def run(inputs, parameters, layer=layer, mask=mask):
-            return apply_layer(layer, arch, formulations, inputs, parameters, mask)
+        def forward(inputs, parameters, layer=layer, mask=mask):
+            return apply_layer(layer, arch, ops, inputs, parameters, mask)
 
-        def both(inputs, parameters, gradients, run=run, image=image):
-            known = (lambda parameters: run(inputs, parameters)) if image else run
-            primals = (parameters,) if image else (inputs, parameters)
-            out, back = jax.vjp(known, *primals)
-            return out, back(gradients)
+        def forward_and_backward(inputs, parameters, gradients, forward=forward, sees_image=sees_image):
+            function = (lambda parameters: forward(inputs, parameters)) if sees_image else forward
+            primals = (parameters,) if sees_image else (inputs, parameters)
+            outputs, backward = jax.vjp(function, *primals)
+            return outputs, backward(gradients)
 
-        options = dict(compiler_options or {})
-        gradients = jax.tree.map(
-            lambda x: jnp.ones(x.shape, x.dtype), jax.eval_shape(run, inputs, parameters)
+        outputs = jax.eval_shape(forward, inputs, parameters)
+        gradients = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), outputs)
+
+        def median_seconds(function, *args):
+            compiled = jax.jit(function, compiler_options=options)
+            return float(np.median(time_calls(lambda: compiled(*args), rounds)))
+
+        forward_seconds = median_seconds(forward, inputs, parameters)
+        both_seconds = median_seconds(forward_and_backward, inputs, parameters, gradients)
+        floors = roofline_seconds(layer, arch, input_shape, shapes[layer.name], peak, batch_size, itemsize)
+        timings.append(
+            LayerTiming(layer.name, forward_seconds, max(0.0, both_seconds - forward_seconds), *floors)
         )
-        one, two = jax.jit(run, compiler_options=options), jax.jit(both, compiler_options=options)
-        forward = _median(time_calls(functools.partial(one, inputs, parameters), rounds))
-        whole = _median(time_calls(functools.partial(two, inputs, parameters, gradients), rounds))
-        found.append(
-            LayerTiming(
-                layer.name,
-                forward,
-                max(0.0, whole - forward),
-                *roofline_seconds(layer, arch, before, after, limits, batch, jnp.dtype(compute).itemsize),
-            )
-        )
-        before = after
-    return found
+        input_shape = shapes[layer.name]
+    return timings
 
 
 def roofline_seconds(
     layer: Layer,
     arch: Architecture,
-    before: tuple[int, ...],
-    after: tuple[int, ...],
-    limits: MachinePeak,
-    batch: int,
+    input_shape: tuple[int, ...],
+    output_shape: tuple[int, ...],
+    peak: MachinePeak,
+    batch_size: int,
     itemsize: int,
 ) -> tuple[float, float]:
-    """The least seconds forward and backward: its FLOP at the machine's rate, or its arrays read and written once."""
-    flop = 2 * batch * arch.macs().get(layer.name, 0)
+    """Return the least seconds forward and backward: its FLOP at the peak rate, or its arrays read and written once."""
+    flop = 2 * batch_size * arch.macs().get(layer.name, 0)
     weights = 4 * arch.parameter_counts().get(layer.name, 0)
-    inputs, outputs = (itemsize * batch * math.prod(each) for each in (before, after))
-    image = isinstance(layer, Convolution) and layer.input_from == 'image'
-    forward = limits.floor(flop, inputs + outputs + weights)
-    gradients = outputs + weights if image else inputs + outputs + weights  # written, and the outputs' read
-    return forward, limits.floor(flop if image else 2 * flop, gradients + inputs + (0 if image else weights))
+    inputs, outputs = (itemsize * batch_size * math.prod(shape) for shape in (input_shape, output_shape))
+    sees_image = _sees_image(layer)
+    forward = peak.min_seconds(flop, inputs + outputs + weights)
+    # The gradients written, and the outputs' read.
+    gradients = outputs + weights if sees_image else inputs + outputs + weights
+    backward = peak.min_seconds(
+        flop if sees_image else 2 * flop, gradients + inputs + (0 if sees_image else weights)
+    )
+    return forward, backward
+
+
+def _sees_image(layer: Layer) -> bool:
+    return isinstance(layer, Convolution) and layer.input_from == 'image'
 
 
 def _random_inputs(
-    layer: Layer, arch: Architecture, before: tuple[int, ...], batch: int, compute: str
+    layer: Layer, arch: Architecture, input_shape: tuple[int, ...], batch_size: int, compute_dtype: str
 ) -> tuple[tuple[jax.Array, ...], dict[str, jax.Array], jax.Array | None]:
-    """What the layer is given: its input by column, its parameters, its mask; numbers of no meaning, but not zero."""
+    """Return a layer's input by column, its parameters and its mask, random so that no number is zero."""
     key = jax.random.key(0)
-    image = isinstance(layer, Convolution) and layer.input_from == 'image'
-    parts = 1 if image else arch.columns
-    x = jax.random.normal(key, (batch, *before), compute)
-    inputs = tuple(jnp.split(x, parts, axis=-1))
+    num_parts = 1 if _sees_image(layer) else arch.columns
+    x = jax.random.normal(key, (batch_size, *input_shape), compute_dtype)
+    inputs = tuple(jnp.split(x, num_parts, axis=-1))
     parameters: dict[str, jax.Array] = {}
     if isinstance(layer, Convolution | Dense):
-        sizes = arch.kernel_shapes()[layer.name]
-        kernel = 0.01 * jax.random.normal(key, (arch.columns, *sizes), jnp.float32)
-        parameters = {'kernel': kernel.astype(compute), 'bias': jnp.zeros((arch.columns, sizes[-1]))}
+        shape = arch.kernel_shapes()[layer.name]
+        kernel = 0.01 * jax.random.normal(key, (arch.columns, *shape), jnp.float32)
+        parameters = {
+            'kernel': kernel.astype(compute_dtype),
+            'bias': jnp.zeros((arch.columns, shape[-1])),
+        }
     mask = None
     if isinstance(layer, Dropout):
-        mask = jax.random.bernoulli(key, layer.keep_prob, (arch.columns, *inputs[0].shape))
+        mask = jax.random.bernoulli(key, layer.keep, (arch.columns, *inputs[0].shape))
     return jax.block_until_ready((inputs, parameters, mask))
-
-
-def _median(seconds: list[float]) -> float:
-    return float(np.median(seconds))
-
-
-def summary_stats(seconds: list[float]) -> dict[str, float]:
-    """Median, least and most of some times."""
-    return {'median': _median(seconds), 'least': min(seconds), 'most': max(seconds)}

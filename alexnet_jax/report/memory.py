@@ -109,7 +109,7 @@ def min_accumulation_steps(
     itemsize: int = FLOAT_BYTES,
     devices_sharing_memory: int = 1,
 ) -> int | None:
-    """Return the fewest gradient accumulation steps with which a step fits into `available` bytes, None if it never does.
+    """Return the fewest gradient accumulation steps with which a step fits into `available` bytes; None if none do.
 
     `base` are the bytes of a process without a step. `available` is the memory of one device, or that of all
     `devices_sharing_memory`, as CPU devices do.

@@ -74,7 +74,7 @@ def test_every_picture_is_taken_by_whatever_name_and_however_deep(home, tmp_path
         for number in range(data.counts[split]):
             image, label, name = data.split(split)[number]
             assert data.class_names[label] == name.split('/')[1] and image.shape == (64, 64, 3)
-    assert '.db 1, .mov 1, no ending 1' in data.note
+    assert '.db 1, .mov 1, no extension 1' in data.note
 
 
 def test_pictures_that_are_in_two_splits_or_two_classes_are_found_by_content_and_named(

@@ -66,7 +66,13 @@ def test_departures_show():
         dropout_position='before',
     )
     assert commands.run('summary', made)['classes'] == 7
-    lines = '\n'.join(summary.format_summary(presets.get_architecture('caffe', num_classes=7, overrides=ArchitectureOverrides(activation='tanh', pooling='average'))))
+    lines = '\n'.join(
+        summary.format_summary(
+            presets.get_architecture(
+                'caffe', num_classes=7, overrides=ArchitectureOverrides(activation='tanh', pooling='average')
+            )
+        )
+    )
     assert 'tanh1' in lines and 'the mean of each window' in lines and 'divided by n' in lines
     assert 'exchanged:' not in lines  # one column
 

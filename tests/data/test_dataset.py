@@ -19,7 +19,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import builder, sources
 from alexnet_jax.prepare.sources import cutouts
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SIDE = 16
 SHARD = 'cutouts-train.array_record-00001-of-00003'
 

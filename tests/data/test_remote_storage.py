@@ -193,7 +193,7 @@ def test_who_waited_while_another_process_copied_reads_no_file_again(whole, buck
 def test_where_nothing_lies_there_and_nothing_says_from_what_it_is_said(bucket, tmp_path):
     with pytest.raises(UserError, match='no prepared dataset'):
         commands.run('train', config_of(**{'prepare.source': 'folder'}), str(tmp_path / 'run'))
-    with pytest.raises(UserError, match='give --workdir'):
+    with pytest.raises(UserError, match='Set --workdir'):
         commands.run('prepare', config_of())
 
 
@@ -204,7 +204,7 @@ def test_a_store_that_cannot_be_reached_is_said_before_any_work(tmp_path, monkey
     backend.fsspec_backend._get_filesystem.cache_clear()
     monkeypatch.setattr(fsspec, 'filesystem', missing)
     with pytest.raises(
-        UserError, match='gs://bucket.* cannot be reached without gcsfs .*; pip install gcsfs'
+        UserError, match='gs://bucket.* cannot be reached without gcsfs .*; run: pip install gcsfs'
     ):
         commands.run('prepare', config_of(), str(tmp_path / 'run'))
     with pytest.raises(UserError, match='without s3fs'):

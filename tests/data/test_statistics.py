@@ -10,7 +10,7 @@ from alexnet_jax.distributed.mesh import make_mesh
 from alexnet_jax.models import presets
 from configs import quickstart
 
-MESH = make_mesh((1, 1), columns=2, batch=8)
+MESH = make_mesh((1, 1), columns=2, batch_size=8)
 PLANES = np.array([[0.41796, -0.81698, 0.39731], [-0.71258, -0.02354, 0.7012], [-0.56351, -0.57618, -0.592]])
 
 

@@ -32,7 +32,7 @@ def test_the_automatic_mesh_has_two_along_column_where_columns_and_devices_are_e
 
 @pytest.mark.parametrize('shape', [(1, 1), (1, 2), (2, 1), (2, 2), (4, 2), (8, 1)])
 def test_a_mesh_has_the_shape_that_was_asked_for_and_its_axes_are_automatic(shape):
-    mesh = make_mesh(shape, columns=2, batch=8)
+    mesh = make_mesh(shape, columns=2, batch_size=8)
     assert mesh.devices.shape == shape
     assert set(mesh.axis_types) == {jax.sharding.AxisType.Auto}
 
@@ -40,14 +40,14 @@ def test_a_mesh_has_the_shape_that_was_asked_for_and_its_axes_are_automatic(shap
 @pytest.mark.parametrize(
     'shape, batch, words',
     [
-        ((8, 2), None, 'needs 16 devices and there are 8'),
+        ((8, 2), None, 'needs 16 devices, but there are 8'),
         ((2, 4), None, '2 columns'),
         ((4, 2), 6, 'A batch of 6 images'),
     ],
 )
 def test_a_mesh_that_cannot_be_is_refused_with_its_numbers(shape, batch, words):
     with pytest.raises(UserError, match=words):
-        make_mesh(shape, columns=2, batch=batch)
+        make_mesh(shape, columns=2, batch_size=batch)
 
 
 def test_several_processes_refuse_a_mesh_that_leaves_devices_out(monkeypatch):
@@ -69,10 +69,10 @@ def test_a_backend_that_does_not_start_is_no_traceback(monkeypatch):
 @pytest.mark.parametrize(
     'platform, error, said',
     [
-        ('cuda', AssertionError(), 'JAX_PLATFORMS is cuda and this jax has no such device; install'),
-        ('gpu', RuntimeError("Unable to initialize backend 'rocm': unknown"), 'is gpu and .* no such device; install'),
+        ('cuda', AssertionError(), 'JAX_PLATFORMS is cuda, but jax finds no such device; install'),
+        ('gpu', RuntimeError("Unable to initialize backend 'rocm': unknown"), 'is gpu, but .* no such device; install'),
         ('tpu', RuntimeError("Unable to initialize backend 'tpu': no libtpu.so (set JAX_PLATFORMS='' to choose)"),
-         r"is tpu and .* no such device \(Unable to initialize backend 'tpu': no libtpu.so\); install"),
+         r"is tpu, but .* no such device \(Unable to initialize backend 'tpu': no libtpu.so\); install"),
     ],
 )  # fmt: skip
 def test_a_platform_that_this_jax_does_not_have_is_named_as_it_was_given(monkeypatch, platform, error, said):
@@ -123,7 +123,7 @@ def slices(monkeypatch, kind, bounds, count=1):
 )
 def test_every_slice_has_a_mesh_whose_columns_are_neighbors_on_one_host(monkeypatch, kind, bounds, count):
     chips = slices(monkeypatch, kind, bounds, count)
-    mesh = make_mesh(None, columns=2, batch=len(chips) // 2)
+    mesh = make_mesh(None, columns=2, batch_size=len(chips) // 2)
     assert mesh.devices.shape == (len(chips) // 2, 2)
     assert {chip.id for chip in mesh.devices.flat} == {chip.id for chip in chips}
     for a, b in mesh.devices:
@@ -146,11 +146,11 @@ def test_where_jax_lays_no_mesh_the_order_of_the_processes_does(monkeypatch, err
 def test_a_share_names_the_field_that_does_not_divide():
     mesh = make_mesh((4, 2), columns=2)
     assert per_device_batch(128, mesh) == 32
-    assert per_device_batch(128, mesh, parts=4) == 8
+    assert per_device_batch(128, mesh, microbatches=4) == 8
     with pytest.raises(
-        UserError, match='128 images in 3 parts cannot be .* by 4 devices; .* a multiple of 12'
+        UserError, match='128 images in 3 microbatches cannot be .* over 4 devices; .* a multiple of 12'
     ):
-        per_device_batch(128, mesh, parts=3)
+        per_device_batch(128, mesh, microbatches=3)
     with pytest.raises(UserError, match='make config.evaluate.batch_size a multiple of 4'):
         per_device_batch(10, mesh, field='config.evaluate.batch_size')
 
@@ -192,7 +192,7 @@ def test_compiler_options_are_dropped_with_a_word_where_jaxlib_does_not_know_the
     monkeypatch.setattr(mesh_module, '_DOTS_ONLY_OPTIONS', {'xla_no_such_option': 'yes'})
     with caplog.at_level(logging.WARNING):
         assert compiler_options(True) == {}
-    assert 'machine.ynnpack_dots_only: left out' in caplog.text and 'xla_no_such_option' in caplog.text
+    assert 'machine.ynnpack_dots_only: off' in caplog.text and 'xla_no_such_option' in caplog.text
 
 
 def test_compiler_options_are_for_cpus_alone(monkeypatch):

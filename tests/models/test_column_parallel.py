@@ -71,7 +71,11 @@ def test_every_mesh_gives_the_loss_gradients_and_masks_of_one_device(shape, clas
 def test_every_network_of_two_columns_is_the_same_on_a_mesh(name):
     """Small crops, which leave each layer its kernels: fc6 alone is smaller."""
     crop = {'miniature': 56}.get(name, 67)
-    net = AlexNet(presets.get_architecture(name, num_classes=10, overrides=ArchitectureOverrides(crop_size=crop)), key=jax.random.key(3), initialization='he')
+    net = AlexNet(
+        presets.get_architecture(name, num_classes=10, overrides=ArchitectureOverrides(crop_size=crop)),
+        key=jax.random.key(3),
+        initialization='he',
+    )
     parameters, x, labels = get_parameters(net), images(crop)[:4], jnp.arange(4)
 
     @functools.partial(jax.jit, static_argnums=1)
@@ -93,12 +97,12 @@ def test_every_network_of_two_columns_is_the_same_on_a_mesh(name):
 
 def test_named_points_come_out_of_a_mesh_as_from_one_device():
     net = network()
-    logits, points = jax.jit(lambda x: net(x))(images())
-    on_mesh, points_on_mesh = jax.jit(lambda x: net(x, mesh=mesh_of((4, 2))))(images())
-    assert points.keys() == net.arch.activation_shapes().keys()
+    logits, activations = jax.jit(lambda x: net(x))(images())
+    on_mesh, activations_on_mesh = jax.jit(lambda x: net(x, mesh=mesh_of((4, 2))))(images())
+    assert activations.keys() == net.arch.activation_shapes().keys()
     for name, shape in net.arch.activation_shapes().items():
-        assert points[name].shape == points_on_mesh[name].shape == (BATCH, *shape)
-        np.testing.assert_allclose(points_on_mesh[name], points[name], rtol=1e-4, atol=1e-4)
+        assert activations[name].shape == activations_on_mesh[name].shape == (BATCH, *shape)
+        np.testing.assert_allclose(activations_on_mesh[name], activations[name], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(on_mesh, logits, rtol=1e-4, atol=1e-4)
 
 
@@ -160,9 +164,7 @@ def arranged(sizes, order):
 
 def forward_program(net, mesh, batch):
     crop = net.arch.crop_size
-    x = jax.ShapeDtypeStruct(
-        (batch, crop, crop, 3), jnp.float32, sharding=NamedSharding(mesh, BATCH_SPEC)
-    )
+    x = jax.ShapeDtypeStruct((batch, crop, crop, 3), jnp.float32, sharding=NamedSharding(mesh, BATCH_SPEC))
     parameters = abstract(get_parameters(net), param_sharding(mesh))
     forward = jax.jit(lambda parameters, x: with_parameters(net, parameters)(x, mesh=mesh)[0])
     return forward.lower(parameters, x).compile().as_text()
@@ -200,7 +202,12 @@ def test_the_papers_forward_pass_moves_30336_numbers_per_image_and_direction_and
 )
 def test_another_architecture_moves_what_its_layers_say(preset, exchange):
     crop = 56 if preset == 'miniature' else 67
-    net = AlexNet(presets.get_architecture(preset, overrides=ArchitectureOverrides(crop_size=crop, exchange_layers=exchange)), key=jax.random.key(0))
+    net = AlexNet(
+        presets.get_architecture(
+            preset, overrides=ArchitectureOverrides(crop_size=crop, exchange_layers=exchange)
+        ),
+        key=jax.random.key(0),
+    )
     found = crossings(forward_program(net, mesh_of((2, 2)), 4), (2, 2))
     moved = [numbers // 2 // 2 for kind, numbers, axes in found if axes == 'column']
     assert sorted(moved) == sorted(net.arch.numbers_exchanged().values())

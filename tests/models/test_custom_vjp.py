@@ -22,12 +22,12 @@ def both(function, reference, x, **settings):
 
 
 @pytest.mark.parametrize('shape', SHAPES)
-@pytest.mark.parametrize('edges', [((0, 0), (0, 0)), ((0, 1), (0, 1)), ((1, 1), (1, 0))])
+@pytest.mark.parametrize('padding', [((0, 0), (0, 0)), ((0, 1), (0, 1)), ((1, 1), (1, 0))])
 @pytest.mark.parametrize('levels', [2, 5, 1000])
-def test_pooling_gives_ties_to_the_first_as_xla_does(shape, edges, levels):
+def test_pooling_gives_ties_to_the_first_as_xla_does(shape, padding, levels):
     x = jax.random.randint(jax.random.key(0), shape, 0, levels).astype(jnp.float32)
     (value, gradient), (plain, reference) = both(
-        max_pooling.max_pooling, layers.max_pooling, x, window=3, stride=2, padding=edges
+        max_pooling.max_pooling, layers.max_pooling, x, window=3, stride=2, padding=padding
     )
     np.testing.assert_array_equal(value, plain)
     np.testing.assert_allclose(gradient, reference, rtol=0, atol=2e-6)
@@ -45,7 +45,7 @@ def test_pooling_of_relu_zeros_sends_each_gradient_to_one_place():
 @pytest.mark.parametrize('place', [(0, 0), (1, 2), (4, 4)])
 def test_pooling_passes_a_nan_on(place):
     x = jnp.arange(25.0).reshape(1, 5, 5, 1).at[0, place[0], place[1], 0].set(jnp.nan)
-    settings = {'window': 3, 'stride': 2, 'edges': ((0, 0), (0, 0))}
+    settings = {'window': 3, 'stride': 2, 'padding': ((0, 0), (0, 0))}
     np.testing.assert_array_equal(max_pooling.max_pooling(x, **settings), layers.max_pooling(x, **settings))
 
 

@@ -43,15 +43,15 @@ def check(function, reference, *arrays, seed=0):
     kernel=st.integers(1, 4),
     stride=st.integers(1, 3),
     pad=st.integers(0, 2),
-    overhang=st.integers(0, 2),
+    pad_after=st.integers(0, 2),
 )
-def test_convolution(size, kernel, stride, pad, overhang):
+def test_convolution(size, kernel, stride, pad, pad_after):
     rng = np.random.default_rng(size)
     arrays = rng.normal(size=(2, size, size, 3)), rng.normal(size=(kernel, kernel, 3, 4)), rng.normal(size=4)
-    edges = ((pad, pad + overhang),) * 2
+    padding = ((pad, pad + pad_after),) * 2
     check(
-        lambda x, w, b: layers.conv(x, w, b, stride=stride, padding=edges),
-        lambda x, w, b: witness.correlate(x, w, b, stride, pad, pad + overhang),
+        lambda x, w, b: layers.conv(x, w, b, stride=stride, padding=padding),
+        lambda x, w, b: witness.correlate(x, w, b, stride, pad, pad + pad_after),
         *arrays,
     )
 
@@ -88,12 +88,12 @@ def test_max_pooling(platform, size, window, skip):
     stride = max(1, window - skip)  # windows touch or overlap
     # Numbers without ties, so that the slope is defined; ties have a test of their own.
     x = np.random.default_rng(size).permutation(2 * size * size * 3).reshape(2, size, size, 3) / 7.0
-    overhang = -(size - window) % stride
-    edges = ((0, overhang),) * 2
+    pad_after = -(size - window) % stride
+    padding = ((0, pad_after),) * 2
     pooling = PLATFORMS[platform]['max_pooling']
     check(
-        lambda x: pooling(x, window=window, stride=stride, padding=edges),
-        lambda x: witness.pool(x, window, stride, overhang),
+        lambda x: pooling(x, window=window, stride=stride, padding=padding),
+        lambda x: witness.pool(x, window, stride, pad_after),
         x,
     )
 
@@ -105,17 +105,17 @@ def test_max_pooling(platform, size, window, skip):
 def test_average_pooling_counts_what_lies_inside(size, window, skip, ceil):
     stride = max(1, window - skip)  # windows touch or overlap
     x = np.random.default_rng(size).normal(size=(2, size, size + 1, 3))
-    edges = tuple((0, -(each - window) % stride if ceil else 0) for each in x.shape[1:3])
+    padding = tuple((0, -(each - window) % stride if ceil else 0) for each in x.shape[1:3])
 
     def reference(x):
         high, wide = (
-            (each + edge[1] - window) // stride + 1 for each, edge in zip(x.shape[1:3], edges, strict=True)
+            (each + edge[1] - window) // stride + 1 for each, edge in zip(x.shape[1:3], padding, strict=True)
         )
         starts = [(i * stride, j * stride) for i in range(high) for j in range(wide)]
         means = [x[:, i : i + window, j : j + window].mean((1, 2)) for i, j in starts]
         return np.stack(means, axis=1).reshape(len(x), high, wide, -1)
 
-    check(lambda x: layers.average_pooling(x, window=window, stride=stride, padding=edges), reference, x)
+    check(lambda x: layers.average_pooling(x, window=window, stride=stride, padding=padding), reference, x)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,11 @@ def test_max_pooling_may_leave_out_pixels_that_no_window_reaches(platform):
 
 def test_dropout_keeps_the_papers_scaling():
     x, mask = jnp.arange(6.0).reshape(2, 3), jnp.array([[True, False, True], [False, True, True]])
-    np.testing.assert_array_equal(layers.dropout(x, mask, keep_prob=0.5, inverted=False), [[0, 0, 2], [0, 4, 5]])
+    np.testing.assert_array_equal(
+        layers.dropout(x, mask, keep_prob=0.5, inverted=False), [[0, 0, 2], [0, 4, 5]]
+    )
     np.testing.assert_array_equal(layers.dropout(x, None, keep_prob=0.5, inverted=False), x / 2)
-    np.testing.assert_array_equal(layers.dropout(x, mask, keep_prob=0.5, inverted=True), [[0, 0, 4], [0, 8, 10]])
+    np.testing.assert_array_equal(
+        layers.dropout(x, mask, keep_prob=0.5, inverted=True), [[0, 0, 4], [0, 8, 10]]
+    )
     np.testing.assert_array_equal(layers.dropout(x, None, keep_prob=0.5, inverted=True), x)

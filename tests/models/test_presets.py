@@ -64,7 +64,12 @@ def test_it_states_its_crops_and_they_give_the_same_shapes(name):
     network = presets.get_architecture(name)
     assert (network.crop_size, *network.equivalent_crops) == CROPS.get(name, (224, 227))
     for crop in network.equivalent_crops:
-        assert presets.get_architecture(name, overrides=ArchitectureOverrides(crop_size=crop)).activation_shapes() == network.activation_shapes()
+        assert (
+            presets.get_architecture(
+                name, overrides=ArchitectureOverrides(crop_size=crop)
+            ).activation_shapes()
+            == network.activation_shapes()
+        )
 
 
 @pytest.mark.parametrize('name', PARAMETERS)
@@ -75,8 +80,8 @@ def test_it_exchanges_what_its_layers_see(name):
 
 @pytest.mark.parametrize('name', [name for name in PARAMETERS if name != 'miniature'])
 def test_its_maps_shrink_as_the_papers(name):
-    points = presets.get_architecture(name).activation_shapes()
-    sides = {point: points[point][:2] for point in ('conv1', 'pool1', 'conv2', 'pool2', 'conv5', 'pool5')}
+    shapes = presets.get_architecture(name).activation_shapes()
+    sides = {layer: shapes[layer][:2] for layer in ('conv1', 'pool1', 'conv2', 'pool2', 'conv5', 'pool5')}
     assert sides == {
         'conv1': (55, 55),
         'pool1': (27, 27),
@@ -85,7 +90,7 @@ def test_its_maps_shrink_as_the_papers(name):
         'conv5': (13, 13),
         'pool5': (6, 6),
     }
-    assert points['fc6'] == points['fc7'] == (4096,) and points['prob'] == (1000,)
+    assert shapes['fc6'] == shapes['fc7'] == (4096,) and shapes['prob'] == (1000,)
 
 
 def names(network):
@@ -112,7 +117,11 @@ def test_the_order_of_the_layers_is_that_of_each_source():
 
 def test_caffe_normalizes_with_k_1_and_a_divided_alpha_and_the_paper_with_k_2_and_a_whole_one():
     for name, k, divided in (('caffe', 1.0, True), ('caffenet', 1.0, True), ('paper', 2.0, False)):
-        norms = [layer for layer in presets.get_architecture(name).layers if isinstance(layer, ResponseNormalization)]
+        norms = [
+            layer
+            for layer in presets.get_architecture(name).layers
+            if isinstance(layer, ResponseNormalization)
+        ]
         assert [(norm.k, norm.n, norm.alpha, norm.beta, norm.alpha_over_n) for norm in norms] == [
             (k, 5, 1e-4, 0.75, divided)
         ] * 2
@@ -138,7 +147,11 @@ CHAINS = {
 @pytest.mark.parametrize('name', CHAINS)
 def test_networks_of_one_column_equal_plain_numpy(name):
     network = AlexNet(
-        presets.get_architecture(name, num_classes=20, overrides=ArchitectureOverrides(crop_size=67, dropout='none')), key=jax.random.key(0), initialization='he'
+        presets.get_architecture(
+            name, num_classes=20, overrides=ArchitectureOverrides(crop_size=67, dropout='none')
+        ),
+        key=jax.random.key(0),
+        initialization='he',
     )
     images = 50 * np.random.default_rng(0).normal(size=(2, 67, 67, 3))
     weights = {
@@ -204,7 +217,9 @@ def test_an_exchange_that_cannot_be_is_refused(preset, exchange, sentence):
 
 @pytest.mark.parametrize('function', overrides.ACTIVATIONS)
 def test_another_function_replaces_every_relu_and_is_named_for_itself(function):
-    network = presets.get_architecture('six_convolutions', overrides=ArchitectureOverrides(activation=function))
+    network = presets.get_architecture(
+        'six_convolutions', overrides=ArchitectureOverrides(activation=function)
+    )
     found = [layer for layer in network.layers if isinstance(layer, Activation)]
     assert {layer.function for layer in found} == {function} and len(found) == 8
     assert [layer.name for layer in found][0] == f'{function}1'
@@ -212,7 +227,9 @@ def test_another_function_replaces_every_relu_and_is_named_for_itself(function):
 
 
 def test_pooling_alpha_and_dropout_change_where_they_are_asked_to():
-    network = presets.get_architecture('paper', overrides=ArchitectureOverrides(pooling='average', alpha_over_n='true', dropout='inverted'))
+    network = presets.get_architecture(
+        'paper', overrides=ArchitectureOverrides(pooling='average', alpha_over_n='true', dropout='inverted')
+    )
     for record, field, value in (
         (Pooling, 'kind', 'average'),
         (ResponseNormalization, 'divided', True),
@@ -220,7 +237,9 @@ def test_pooling_alpha_and_dropout_change_where_they_are_asked_to():
     ):
         assert {getattr(layer, field) for layer in network.layers if isinstance(layer, record)} == {value}
     assert (
-        presets.get_architecture('caffe', overrides=ArchitectureOverrides(pooling='max', alpha_over_n='false', dropout='paper')).activation_shapes()
+        presets.get_architecture(
+            'caffe', overrides=ArchitectureOverrides(pooling='max', alpha_over_n='false', dropout='paper')
+        ).activation_shapes()
         == presets.CAFFE.activation_shapes()
     )
     assert presets.get_architecture('paper', overrides=ArchitectureOverrides(dropout='none')).layers == tuple(
@@ -231,13 +250,21 @@ def test_pooling_alpha_and_dropout_change_where_they_are_asked_to():
 def test_dropout_moves_before_its_layers_and_back():
     before = presets.get_architecture('paper', overrides=ArchitectureOverrides(dropout_position='before'))
     assert names(before).endswith('pool5 drop5 fc6 relu6 drop6 fc7 relu7 fc8')
-    behind = presets.get_architecture('torchvision', overrides=ArchitectureOverrides(dropout_position='after'))
-    assert names(behind).endswith('pool5 fc6 relu6 drop6 fc7 relu7 drop7 fc8')
-    assert presets.get_architecture('torchvision', overrides=ArchitectureOverrides(dropout_position='before')) == presets.TORCHVISION
-    assert presets.get_architecture('paper', overrides=ArchitectureOverrides(dropout_position='after')) == presets.PAPER
-    assert presets.get_architecture('paper', overrides=ArchitectureOverrides(dropout='none', dropout_position='before')) == presets.get_architecture(
-        'paper', overrides=ArchitectureOverrides(dropout='none')
+    behind = presets.get_architecture(
+        'torchvision', overrides=ArchitectureOverrides(dropout_position='after')
     )
+    assert names(behind).endswith('pool5 fc6 relu6 drop6 fc7 relu7 drop7 fc8')
+    assert (
+        presets.get_architecture('torchvision', overrides=ArchitectureOverrides(dropout_position='before'))
+        == presets.TORCHVISION
+    )
+    assert (
+        presets.get_architecture('paper', overrides=ArchitectureOverrides(dropout_position='after'))
+        == presets.PAPER
+    )
+    assert presets.get_architecture(
+        'paper', overrides=ArchitectureOverrides(dropout='none', dropout_position='before')
+    ) == presets.get_architecture('paper', overrides=ArchitectureOverrides(dropout='none'))
 
 
 def test_dropout_before_fc6_falls_on_maps():
@@ -260,14 +287,25 @@ def test_departures_compute():
     """tanh, averages, another exchange and dropout before fc6 through one training pass, finite and in range."""
     arch = presets.get_architecture(
         'miniature',
-        overrides=ArchitectureOverrides(exchange_layers=('conv4', 'fc8'), activation='abs_tanh', pooling='average', alpha_over_n='true', dropout='inverted', dropout_position='before'),
+        overrides=ArchitectureOverrides(
+            exchange_layers=('conv4', 'fc8'),
+            activation='abs_tanh',
+            pooling='average',
+            alpha_over_n='true',
+            dropout='inverted',
+            dropout_position='before',
+        ),
     )
     network = AlexNet(arch, key=jax.random.key(0), initialization='he')
     images = jnp.asarray(40 * np.random.default_rng(1).normal(size=(2, 56, 56, 3)), jnp.float32)
-    logits, points = jax.jit(lambda x: network(x, sample_dropout_masks(arch, jax.random.key(1), 2)))(images)
-    assert {name: point.shape[1:] for name, point in points.items()} == arch.activation_shapes()
-    assert (
-        np.all(np.isfinite(logits)) and np.all(points['abs_tanh7'] >= 0) and np.all(points['abs_tanh7'] <= 1)
+    logits, activations = jax.jit(lambda x: network(x, sample_dropout_masks(arch, jax.random.key(1), 2)))(
+        images
     )
-    dropped = np.asarray(points['drop5'])
-    assert np.all((dropped == 0) | np.isclose(dropped, np.asarray(points['pool5']) / 0.9, rtol=1e-6))
+    assert {name: array.shape[1:] for name, array in activations.items()} == arch.activation_shapes()
+    assert (
+        np.all(np.isfinite(logits))
+        and np.all(activations['abs_tanh7'] >= 0)
+        and np.all(activations['abs_tanh7'] <= 1)
+    )
+    dropped = np.asarray(activations['drop5'])
+    assert np.all((dropped == 0) | np.isclose(dropped, np.asarray(activations['pool5']) / 0.9, rtol=1e-6))

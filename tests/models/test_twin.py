@@ -37,7 +37,9 @@ class Ours:
     """The package's own step of a preset, without dropout, on batches of whole images."""
 
     def __init__(self, preset, *, initialization, classes, momentum=0.9, decay=5e-4):
-        self.arch = presets.get_architecture(preset, num_classes=classes, overrides=ArchitectureOverrides(dropout='none'))
+        self.arch = presets.get_architecture(
+            preset, num_classes=classes, overrides=ArchitectureOverrides(dropout='none')
+        )
         self.layers = tuple(self.arch.parameter_counts())
         network = AlexNet(self.arch, key=jax.random.key(0), initialization=initialization)
         mesh = make_mesh((1, 1), columns=self.arch.columns)
@@ -48,7 +50,9 @@ class Ours:
         self.first = self._weights(get_parameters(network))
 
     def _weights(self, parameters):
-        return twin.parameters_of(jax.device_get(parameters), self.arch.activation_shapes()['pool5'][-1])
+        return twin.to_torch_parameters(
+            jax.device_get(parameters), self.arch.activation_shapes()['pool5'][-1]
+        )
 
     def weights(self):
         """As PyTorch names and lays them out."""
@@ -74,8 +78,8 @@ def both(preset, *, initialization, rate, classes, steps):
     """Losses and final weights of the package's own step and of the twin; the rate falls tenfold on the way."""
     ours = Ours(preset, initialization=initialization, classes=classes)
     other = twin.TWINS[preset](classes)
-    twin.load(other, ours.first)
-    rule = twin.PaperSGD(other, momentum=0.9, decay=5e-4)
+    twin.load_parameters(other, ours.first)
+    rule = twin.PaperSGD(other, momentum=0.9, weight_decay=5e-4)
     factors = {'conv1': 1e-3} if initialization in ('he', 'torch') else {}
     losses = []
     for number, (images, labels) in enumerate(photographs(ours.arch.crop_size, classes, steps)):
@@ -132,7 +136,7 @@ def test_the_first_gradients_of_a_whole_network_are_those_of_pytorch_in_float64(
     found = {name: (ours.first[name] - array) / rate for name, array in ours.weights().items()}
 
     other = twin.TWINS[preset](1000)
-    twin.load(other, ours.first)
+    twin.load_parameters(other, ours.first)
     twin.gradients(other.double(), images.astype(np.float64) - MEAN, labels)
     expected = {name: each.grad.numpy() for name, each in other.named_parameters()}
     name, apart = furthest(found, expected)

@@ -35,7 +35,7 @@ def small_shards(monkeypatch):
 
 def opened(form, root, found=None, **options):
     kind, path = FORMS[form](root, found or archives.images())
-    settings = {'side': SIDE, 'expect': 'listed', 'validation_share': 0.3, **options}
+    settings = {'expected_counts': 'listed', 'validation_fraction': 0.3, **options}
     return sources.open_source(kind, str(path), sources.SourceOptions(**settings))
 
 
@@ -83,7 +83,7 @@ def test_the_records_are_the_images_by_their_stems_in_the_order_of_the_ids(expec
     [*((form, 1) for form in FORMS), ('2012', 2), ('tar.gz', 2), ('zip', 2), ('tfds', 2), ('parquet', 2)],
 )
 def test_every_form_gives_the_same_bytes(form, workers, expected, tmp_path):
-    data = prepared(opened(form, tmp_path / 'archives'), tmp_path / 'dataset', workers=workers)
+    data = prepared(opened(form, tmp_path / 'archives'), tmp_path / 'dataset', num_workers=workers)
     reference, bytes_of_shards = expected
     assert shards(tmp_path / 'dataset') == bytes_of_shards
     assert data.class_names == reference.class_names and data.counts == reference.counts

@@ -62,7 +62,7 @@ def test_where_there_is_no_test_split_validation_becomes_it_and_a_part_of_traini
     assert ids(arranged)['test'] == paths[300:]
     assert 30 < len(arranged.splits['validation']) < 90
     assert (
-        'validation there is the test split here' in arranged.note and '20 % to validation' in arranged.note
+        'validation split found is used as the test split' in arranged.note and '20 % to validation' in arranged.note
     )
 
 
@@ -116,10 +116,10 @@ def test_the_seed_decides_which_images_are_split_off():
         (['val/cat/1.jpg', 'val/dog/1.jpg'], 'no training images'),
         (
             ['train/cat/1.jpg', 'train/dog/1.jpg', 'test/emu/1.jpg', 'val/cat/1.jpg'],
-            r'no training image \(emu\)',
+            r'1 classes have no training image \(emu\)',
         ),
         (['cat/\ud800.jpg', 'dog/1.jpg'], 'not UTF-8'),
-        (['a\nb/1.jpg', 'dog/1.jpg'], 'several lines'),
+        (['a\nb/1.jpg', 'dog/1.jpg'], 'more than one line'),
     ],
 )
 def test_what_gives_nothing_to_learn_gets_a_sentence(paths, sentence):
@@ -132,9 +132,9 @@ def test_a_split_that_was_asked_for_and_came_out_empty_gets_a_sentence():
         arrange(['cat/1.jpg', 'dog/1.jpg'], validation=1e-9)
 
 
-def test_what_was_passed_over_is_counted_by_ending():
+def test_skipped_files_are_counted_by_extension():
     sentence = splits.skipped_files_note(['cat/1.HEIC', 'cat/2.heic', 'README', 'labels.txt'])
-    assert '.heic 2, .txt 1, no ending 1' in sentence
+    assert '.heic 2, .txt 1, no extension 1' in sentence
     assert splits.skipped_files_note([]) == ''
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from alexnet_jax.report.plots import contact_sheet
+from alexnet_jax.report.plots import contact_sheet, style
 
 
 def test_few_classes_are_all_shown_and_of_many_those_from_the_smallest_to_the_largest():
@@ -19,6 +19,6 @@ def test_the_sheet_shows_each_image_and_the_mean(tmp_path):
     rows = [contact_sheet.ClassRow('cat', 3, [red] * 3), contact_sheet.ClassRow('$dog$', 0, [])]
     contact_sheet.draw_contact_sheet(rows, mean, 3, tmp_path / 'c.png', title='pets', subtitle='all')
     pixels = np.asarray(Image.open(tmp_path / 'c.png').convert('RGB')).reshape(-1, 3)
-    side, larger = contact_sheet.SIDE * contact_sheet.DPI, contact_sheet.MEAN * contact_sheet.DPI
+    side, larger = contact_sheet.IMAGE_SIZE * style.DPI, contact_sheet.MEAN_SIZE * style.DPI
     assert abs((pixels == (250, 10, 10)).all(1).sum() / (3 * side**2) - 1) < 0.05
     assert abs((pixels == (10, 20, 240)).all(1).sum() / larger**2 - 1) < 0.05

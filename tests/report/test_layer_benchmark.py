@@ -41,9 +41,9 @@ def test_the_papers_step_is_four_gigaflop_an_image():
 
 
 def test_the_floor_is_the_slower_of_products_and_memory():
-    assert SLOW.rate == 1e6
-    assert SLOW.floor(flop=2e6, moved=1) == 2.0
-    assert SLOW.floor(flop=1, moved=3e3) == 3.0
+    assert SLOW.flops == 1e6
+    assert SLOW.min_seconds(flop=2e6, bytes_moved=1) == 2.0
+    assert SLOW.min_seconds(flop=1, bytes_moved=3e3) == 3.0
 
 
 def test_a_convolution_needs_its_products_once_forward_and_twice_backward_but_none_for_the_image():
@@ -64,16 +64,16 @@ def test_a_layer_without_products_needs_its_input_read_and_its_output_written():
 
 
 def test_every_layer_is_timed_alone_in_the_order_of_the_forward_pass():
-    found = layer_benchmark.time_layers(TINY, SLOW, batch=2, rounds=1)
+    found = layer_benchmark.time_layers(TINY, SLOW, batch_size=2, rounds=1)
     assert [each.name for each in found] == [layer.name for layer in TINY.layers]
     assert all(each.forward > 0 and each.backward >= 0 for each in found)
     assert all(each.forward_floor > 0 and each.backward_floor > 0 for each in found)
 
 
 def test_the_machines_rates_are_those_of_all_libraries_at_hand():
-    found = layer_benchmark.measure_peak(side=32, rounds=1)
-    assert set(found.products) == ({'jax', 'numpy'} if jax.default_backend() == 'cpu' else {'jax'})
-    assert found.rate == max(found.products.values()) > 0 and found.bytes_per_second > 0
+    found = layer_benchmark.measure_peak(matrix_size=32, rounds=1)
+    assert set(found.matmul_flops) == ({'jax', 'numpy'} if jax.default_backend() == 'cpu' else {'jax'})
+    assert found.flops == max(found.matmul_flops.values()) > 0 and found.bytes_per_second > 0
 
 
 def test_calls_are_waited_for_and_the_first_does_not_count():

@@ -68,8 +68,8 @@ def rows(steps, validation=True):
 
 @pytest.mark.parametrize('steps', [20, 200])
 def test_curves_show_training_and_validation(tmp_path, steps):
-    run.plot_curves(rows(steps), tmp_path / 'both.png', classes=10, baseline=0.8, title='$5 % run')
-    run.plot_curves(rows(steps, validation=False), tmp_path / 'training.png', classes=10)
+    run.plot_curves(rows(steps), tmp_path / 'both.png', num_classes=10, baseline=0.8, title='$5 % run')
+    run.plot_curves(rows(steps, validation=False), tmp_path / 'training.png', num_classes=10)
     both, training = pixels(tmp_path / 'both.png'), pixels(tmp_path / 'training.png')
     assert both.shape[1] > 1200
     assert like(both, TRAIN) > 500 and like(both, VALIDATION) > 500
@@ -83,10 +83,10 @@ def test_rows_without_epoch_get_it_from_the_steps_around_them():
 
 
 def test_curves_of_runs_hardly_begun_or_no_longer_finite(tmp_path):
-    run.plot_curves([], tmp_path / 'none.png', classes=10)
-    run.plot_curves(rows(1), tmp_path / 'one.png', classes=2)
+    run.plot_curves([], tmp_path / 'none.png', num_classes=10)
+    run.plot_curves(rows(1), tmp_path / 'one.png', num_classes=2)
     broken = [*rows(3), {'step': 40, 'epoch': 2.0, 'rate': 0.0, 'loss': 'NaN', 'top1_error': 'Infinity'}]
-    run.plot_curves(broken, tmp_path / 'broken.png', classes=10)
+    run.plot_curves(broken, tmp_path / 'broken.png', num_classes=10)
     for name in ('none', 'one', 'broken'):
         assert pixels(tmp_path / f'{name}.png').shape[1] > 1200
 
@@ -163,12 +163,12 @@ def test_some_of_both_are_chosen_where_there_are_both(right, wrong, shown):
 
 def test_the_same_picture_has_the_same_bytes(tmp_path):
     for name in ('a', 'b'):
-        run.plot_curves(rows(20), tmp_path / f'{name}.png', classes=10)
+        run.plot_curves(rows(20), tmp_path / f'{name}.png', num_classes=10)
     assert (tmp_path / 'a.png').read_bytes() == (tmp_path / 'b.png').read_bytes()
 
 
 def test_a_picture_that_fails_leaves_the_old_one_whole(tmp_path, monkeypatch):
-    run.plot_curves(rows(5), tmp_path / 'curves.png', classes=10)
+    run.plot_curves(rows(5), tmp_path / 'curves.png', num_classes=10)
     old = (tmp_path / 'curves.png').read_bytes()
 
     def half(figure, file, **options):
@@ -178,5 +178,5 @@ def test_a_picture_that_fails_leaves_the_old_one_whole(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run.Figure, 'savefig', half)
     with pytest.raises(OSError, match='No space'):
-        run.plot_curves(rows(9), tmp_path / 'curves.png', classes=10)
+        run.plot_curves(rows(9), tmp_path / 'curves.png', num_classes=10)
     assert (tmp_path / 'curves.png').read_bytes() == old

@@ -135,9 +135,9 @@ def test_normalization_in_bfloat16_is_the_float32_one_rounded(platform):
 
 def test_bfloat16_computes_in_bfloat16_and_leaves_logits_and_parameters_float32():
     net = network('bfloat16')
-    logits, points = jax.eval_shape(lambda x: net(x), jax.ShapeDtypeStruct((2, 56, 56, 3), jnp.float32))
-    assert logits.dtype == points['prob'].dtype == points['fc8'].dtype == jnp.float32
-    assert {point.dtype for name, point in points.items() if name not in ('fc8', 'prob')} == {
+    logits, activations = jax.eval_shape(lambda x: net(x), jax.ShapeDtypeStruct((2, 56, 56, 3), jnp.float32))
+    assert logits.dtype == activations['prob'].dtype == activations['fc8'].dtype == jnp.float32
+    assert {array.dtype for name, array in activations.items() if name not in ('fc8', 'prob')} == {
         jnp.dtype('bfloat16')
     }
     velocity, sums, parameters = gradients_and_sums(mesh_of((2, 2)), net)

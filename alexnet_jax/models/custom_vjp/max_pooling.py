@@ -17,7 +17,7 @@ from alexnet_jax.models.layers import Padding
 
 
 def max_pooling(x: jax.Array, *, window: int, stride: int, padding: Padding) -> jax.Array:
-    """Return what layers.max_pooling returns, with the same gradient; no forward mode, no second derivative."""
+    """Return layers.max_pooling with the same gradient; no forward mode, no second derivative."""
     return _pool(x, window, stride, padding)
 
 

@@ -17,7 +17,7 @@ from alexnet_jax.models.layers import promote_to_float32
 
 
 def response_normalization(x: jax.Array, *, k: float, n: int, alpha: float, beta: float) -> jax.Array:
-    """Return what layers.response_normalization returns, with the same gradient; no forward mode, no second derivative."""
+    """Return layers.response_normalization with the same gradient; no forward mode, no second derivative."""
     return _normalize(x, k, n, alpha, beta)
 
 

@@ -108,9 +108,9 @@ def open_tar(path: Path, options: SourceOptions) -> Source:
     members, skipped = image_members(iter_members(path), path)
     version, synonyms = file_version(path), read_synonyms(path.parent)
     if is_gzipped(path):
-        found = {member.name: (member.offset, member.size) for member in members}
-        packed = GzippedTarReader(str(path), version)
-        return source_from_paths(path, found, skipped, options, packed, synonyms=synonyms, sequential=True)
+        packed: dict[str, tuple] = {member.name: (member.offset, member.size) for member in members}
+        reader = GzippedTarReader(str(path), version)
+        return source_from_paths(path, packed, skipped, options, reader, synonyms=synonyms, sequential=True)
     found = {member.name: (path.name, version, member.offset, member.size) for member in members}
     return source_from_paths(path, found, skipped, options, TarReader(str(path.parent)), synonyms=synonyms)
 
