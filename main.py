@@ -29,17 +29,17 @@ def parse_flags(argv: list[str]) -> flags.FlagValues:
     files.set_gnu_getopt()  # flags count even after a positional argument
     args.set_gnu_getopt()
     try:
-        words, own = cli.with_card(files.read_flags_from_files(argv, force_gnu=False))
+        words, own = cli.resolve_config_flag(files.read_flags_from_files(argv, force_gnu=False))
         if own is not None:
-            cli.try_card(own)
-        cli.check_names(words)
+            cli.load_config_or_raise(own)
+        cli.check_field_names(words)
         help_text = 'config file such as configs/imagenet.py; fields by name: --config.train.batch_size=64'
-        default = str(cli.CARDS / 'quickstart.py')
+        default = str(cli.CONFIG_DIR / 'quickstart.py')
         config_flags.DEFINE_config_file('config', default, help_text, flag_values=args, sys_argv=words)
         if rest := args(words)[1:]:
-            raise cli.leftover(rest, args.mode, args.images, commands.MODES)
+            raise cli.positional_argument_error(rest, args.mode, args.images, commands.MODES)
     except (flags.Error, ValueError) as error:
-        raise cli.flag_mistake(error) from error
+        raise cli.flag_error(error) from error
     return args
 
 
@@ -48,17 +48,17 @@ def run_command(argv: list[str]) -> None:
     args = parse_flags(argv)
     environment.configure_logging()
     if args.help:
-        return log.info(cli.screen(args, commands.MODES))
+        return log.info(cli.help_text(args, commands.MODES))
     config = args.config
-    validate.check_values(config)
+    validate.validate_values(config)
     config.predict.images = args.images or config.predict.images
     settings = {name: config.machine[name] for name in environment.SETTINGS}
     description = environment.configure_environment(**settings)
     if (mode := commands.MODES.get(args.mode)) is None:
-        raise cli.no_mode(args.mode, commands.MODES)
-    validate.check(config, images=mode.prepares, trains=mode.trains)
+        raise cli.unknown_mode_error(args.mode, commands.MODES)
+    validate.validate_config(config, images=mode.prepares, trains=mode.trains)
     cli.check_images(args.images, mode, commands.MODES)
-    validate.check_workdir(args.workdir, needed=mode.needs_workdir)
+    validate.validate_workdir(args.workdir, needed=mode.needs_workdir)
     if args.verbose:
         log.info('\n'.join(description))
     if mode.multi_process:

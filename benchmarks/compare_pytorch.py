@@ -1,4 +1,4 @@
-"""The paper's network in this package and in PyTorch on the same machine: training steps, center view and ten views.
+"""Compare training steps, center view and ten views in this package and in PyTorch on the same machine.
 
     pip install -r requirements-torch.txt
     python benchmarks/compare_pytorch.py --results=benchmarks/results/compare_pytorch.jsonl
@@ -6,8 +6,8 @@
 The same two groups, response normalization, dropout and SGD with momentum and decay, float32, the same first weights
 and images. PyTorch runs as its users write it (`library`: F.local_response_norm) and with the normalization written by
 hand from shifted sums (`hand`), in both memory formats (`nchw`, `last`), `eager` and `compiled`, its SGD fused; the
-package runs as configs/default.py has it and with model.use_reference_ops. All take turns in one process, under the same
-allocator setting (machine.keep_memory, printed first), and a figure is the median over the rounds of the time of one
+package runs as configs/default.py has it and with model.use_reference_ops. All take turns in one process, under the
+same allocator setting (machine.keep_memory, printed first). A figure is the median over the rounds of the time of one
 over the package's of the same round. Each case (train, center or ten, at a batch) is a line of the results file and is
 not measured again; the last line printed is the training ratio.
 """
@@ -29,25 +29,24 @@ from configs import default
 CASES = ('train:32', 'train:128', 'center:32', 'center:128', 'ten:32')
 ROUNDS = {32: 5, 128: 3}
 FORMATS, NORMALIZATIONS, WAYS = ('nchw', 'last'), ('library', 'hand'), ('eager', 'compiled')
-OURS, PLAIN = 'ours', 'plain'
-RATE = (
-    1e-4  # small enough that no number leaves the range in which the time of a product does not depend on it
-)
+OURS, REFERENCE = 'ours', 'reference'
+# So small that no number leaves the range in which the time of a product does not depend on it.
+LEARNING_RATE = 1e-4
 
 
-def arguments() -> argparse.Namespace:
-    """The words of the command line."""
+def parse_args() -> argparse.Namespace:
+    """Return the command-line arguments."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--results', type=Path, default=Path('compare_pytorch.jsonl'))
     parser.add_argument('--cases', default=','.join(CASES), help='what:batch, of train, center and ten')
     parser.add_argument('--rounds', type=int, default=0, help='0: five, and three of 128 images and more')
     parser.add_argument('--preset', default='paper', help='paper or miniature')
-    parser.add_argument('--skip', default='', help='what is left out, such as compiled,plain')
+    parser.add_argument('--skip', default='', help='what is left out, such as compiled,reference')
     return parser.parse_args()
 
 
-def config_of(preset: str):
-    """The paper's card, or the miniature in its place; the process is set as main.py sets it."""
+def make_config(preset: str):
+    """Return the paper's config, or the miniature's, and set up the process as main.py does."""
     config = default.get_config()
     config.model.preset = preset
     config.model.initialization = 'source2012'
@@ -55,8 +54,8 @@ def config_of(preset: str):
     return config, environment.configure_environment(**settings)
 
 
-def images_of(batch: int, side: int, classes: int):
-    """Smooth noise as uint8 (B, side, side, 3), and labels."""
+def make_images(batch: int, side: int, classes: int):
+    """Return smooth noise as uint8 (B, side, side, 3), and labels."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -65,8 +64,8 @@ def images_of(batch: int, side: int, classes: int):
     return np.clip(images, 0, 255).astype(np.uint8), rng.integers(0, classes, batch).astype(np.int32)
 
 
-def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
-    """A call that does the package's work once and waits for it."""
+def make_jax_runner(config, what: str, batch: int, use_reference_ops: bool) -> Callable[[], None]:
+    """Return a call that does the package's work once and waits for it."""
     import jax
     import numpy as np
 
@@ -79,11 +78,11 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
 
     arch = presets.get_architecture(config.model.preset)
     side = arch.crop_size * 8 // 7
-    config.model.use_reference_ops = plain
+    config.model.use_reference_ops = use_reference_ops
     network = factories.make_model(config, arch, key=jax.random.key(0))
     mesh = make_mesh((1, 1), columns=arch.columns)
     options = compiler_options(config.machine.ynnpack_dots_only)
-    images, labels = images_of(batch, side, arch.num_classes)
+    images, labels = make_images(batch, side, arch.num_classes)
     mean = np.full((side, side, 3), 125, np.float32)
     layers = tuple(arch.parameter_counts())
     rule = optimizer.paper_sgd(layers, momentum=config.train.momentum, weight_decay=config.train.weight_decay)
@@ -117,7 +116,7 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
     lighting = {'lighting': np.zeros((batch, 3), np.float32)}
     crops = np.ascontiguousarray(images[:, : arch.crop_size, : arch.crop_size])
     batches = jax.device_put({'image': crops, 'label': labels, **zeros, **flags, **lighting})
-    rates = schedule.layer_learning_rates(layers, RATE)
+    rates = schedule.layer_learning_rates(layers, LEARNING_RATE)
     held = [state]
 
     def run() -> None:
@@ -127,8 +126,10 @@ def ours(config, what: str, batch: int, plain: bool) -> Callable[[], None]:
     return run
 
 
-def theirs(config, what: str, batch: int, memory: str, normalization: str, way: str) -> Callable[[], None]:
-    """A call that does PyTorch's work once."""
+def make_torch_runner(
+    config, what: str, batch: int, memory: str, normalization: str, way: str
+) -> Callable[[], None]:
+    """Return a call that does PyTorch's work once."""
     import jax
     import numpy as np
     import torch
@@ -137,18 +138,20 @@ def theirs(config, what: str, batch: int, memory: str, normalization: str, way: 
     from alexnet_jax.models import presets
     from alexnet_jax.models.alexnet import get_parameters
 
-    twin = with_twin()
+    twin = import_twin()
     arch = presets.get_architecture(config.model.preset)
     first = factories.make_model(config, arch, key=jax.random.key(0))
     network = {'library': twin.Paper, 'hand': twin.PaperByHand}[normalization](
         arch.num_classes, miniature=config.model.preset == 'miniature'
     )
-    twin.load_parameters(network, twin.to_torch_parameters(get_parameters(first), arch.activation_shapes()['pool5'][-1]))
+    twin.load_parameters(
+        network, twin.to_torch_parameters(get_parameters(first), arch.activation_shapes()['pool5'][-1])
+    )
     network.keep_prob = 0.5
     memory_format = {'nchw': torch.contiguous_format, 'last': torch.channels_last}[memory]
     network = network.to(memory_format=memory_format)
     side, crop = arch.crop_size * 8 // 7, arch.crop_size
-    images, labels = images_of(batch, side, arch.num_classes)
+    images, labels = make_images(batch, side, arch.num_classes)
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     compiled = torch.compile(network) if way == 'compiled' else network
     if what == 'train':
@@ -156,7 +159,7 @@ def theirs(config, what: str, batch: int, memory: str, normalization: str, way: 
         truth = torch.from_numpy(labels.astype(np.int64))
         rule = torch.optim.SGD(
             network.parameters(),
-            lr=RATE,
+            lr=LEARNING_RATE,
             momentum=config.train.momentum,
             weight_decay=config.train.weight_decay,
             fused=True,
@@ -186,8 +189,8 @@ def theirs(config, what: str, batch: int, memory: str, normalization: str, way: 
     return infer
 
 
-def with_twin():
-    """tests/twin.py, which is not on the path of a script."""
+def import_twin():
+    """Import tests/twin.py, which is not on the path of a script."""
     folder = str(Path(__file__).resolve().parent.parent / 'tests')
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -196,8 +199,8 @@ def with_twin():
     return twin
 
 
-def measure(runners: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each runner in each round, all in turn; one round before, with compilation, does not count."""
+def time_in_turn(runners: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each runner by round, all in turn; a first round, with compilation, does not count."""
     seconds = {name: [] for name in runners}
     for round_number in range(rounds + 1):
         for name, run in runners.items():
@@ -210,37 +213,37 @@ def measure(runners: dict[str, Callable[[], None]], rounds: int) -> dict[str, li
     return seconds
 
 
-def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
-    """Of each: the median over the rounds of its time over the package's."""
+def time_ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
+    """Return by runner the median over the rounds of its time over the package's."""
     return {
         name: statistics.median(theirs / ours for theirs, ours in zip(each, seconds[OURS], strict=True))
         for name, each in seconds.items()
     }
 
 
-def best(found: dict[str, float], *words: str) -> tuple[str, float]:
-    """PyTorch's fastest among those with all of these words in their names."""
+def fastest_torch(found: dict[str, float], *words: str) -> tuple[str, float]:
+    """Return PyTorch's fastest runner with all of these words in its name."""
     fitting = {name: each for name, each in found.items() if {'torch', *words} <= set(name.split())}
     return min(fitting.items(), key=lambda pair: pair[1]) if fitting else ('none', float('nan'))
 
 
-def case(preset: str, what: str, batch: int, rounds: int, skip: list[str]) -> dict[str, list[float]]:
-    """Seconds of all that take part in a case."""
-    config, _ = config_of(preset)
-    runners = {OURS: ours(config, what, batch, plain=False)}
-    if PLAIN not in skip:
-        runners[PLAIN] = ours(config, what, batch, plain=True)
+def measure_case(preset: str, what: str, batch: int, rounds: int, skip: list[str]) -> dict[str, list[float]]:
+    """Return the seconds of all runners of a case."""
+    config, _ = make_config(preset)
+    runners = {OURS: make_jax_runner(config, what, batch, use_reference_ops=False)}
+    if REFERENCE not in skip:
+        runners[REFERENCE] = make_jax_runner(config, what, batch, use_reference_ops=True)
     for way, normalization, memory in itertools.product(WAYS, NORMALIZATIONS, FORMATS):
         if not {way, normalization, memory} & set(skip):
-            runners[f'torch {way} {normalization} {memory}'] = theirs(
+            runners[f'torch {way} {normalization} {memory}'] = make_torch_runner(
                 config, what, batch, memory, normalization, way
             )
-    return measure(runners, rounds)
+    return time_in_turn(runners, rounds)
 
 
-def table(row: dict) -> list[str]:
-    """A case as lines: median and fastest time, images a second, times the package's."""
-    found, views = ratios(row['seconds']), ' (ten views each)' if row['what'] == 'ten' else ''
+def format_case(row: dict) -> list[str]:
+    """Return the lines of a case: median and fastest time, images per second, multiple of the package's time."""
+    found, views = time_ratios(row['seconds']), ' (ten views each)' if row['what'] == 'ten' else ''
     lines = [f'{row["what"]}, {row["batch"]} images{views}, {len(row["seconds"][OURS])} rounds']
     for name, each in row['seconds'].items():
         middle = statistics.median(each)
@@ -251,14 +254,14 @@ def table(row: dict) -> list[str]:
     return lines
 
 
-def figure(rows: list[dict]) -> str:
-    """The last line: the package against PyTorch in training, as its users write it and at its best."""
+def format_figure(rows: list[dict]) -> str:
+    """Return the last line: the package against PyTorch in training, as its users write it and at its best."""
     parts = []
     for row in rows:
         if row['what'] == 'train':
-            found = ratios(row['seconds'])
-            usual, _ = best(found, 'library', 'eager')
-            fastest, _ = best(found)
+            found = time_ratios(row['seconds'])
+            usual, _ = fastest_torch(found, 'library', 'eager')
+            fastest, _ = fastest_torch(found)
             parts.append(
                 f'training at batch {row["batch"]}: {found.get(usual, float("nan")):.2f} times the rate of PyTorch as '
                 f'its users write it ({usual}), {found.get(fastest, float("nan")):.2f} times its best ({fastest})'
@@ -266,10 +269,10 @@ def figure(rows: list[dict]) -> str:
     return '; '.join(parts)
 
 
-def run() -> None:
-    """All cases that are missing, then the table and the figure."""
-    given = arguments()
-    _, settings = config_of(given.preset)
+def main() -> None:
+    """Measure the cases that are missing and print the table and the figure."""
+    given = parse_args()
+    _, settings = make_config(given.preset)
     print(*(line for line in settings if 'keep_memory' in line))
     rows = [row for row in results_file.known(given.results) if row.get('preset') == given.preset]
     cases = [
@@ -283,13 +286,13 @@ def run() -> None:
         )
     for what, batch in missing:
         rounds = given.rounds or ROUNDS.get(batch, 3)
-        seconds = case(given.preset, what, batch, rounds, given.skip.split(','))
+        seconds = measure_case(given.preset, what, batch, rounds, given.skip.split(','))
         rows.append({'what': what, 'batch': batch, 'preset': given.preset, 'seconds': seconds})
         results_file.write(given.results, rows[-1])
     for row in rows:
-        print('\n'.join(table(row)))
-    print(figure([row for row in rows if (row['what'], row['batch']) in cases]))
+        print('\n'.join(format_case(row)))
+    print(format_figure([row for row in rows if (row['what'], row['batch']) in cases]))
 
 
 if __name__ == '__main__':
-    run()
+    main()

@@ -1,11 +1,11 @@
-"""The input alone: images a second from prepared records to batches, beside bare decoding and bare reading.
+"""Measure the input pipeline alone: images per second from prepared records to batches, beside bare decoding and reading.
 
     python benchmarks/input_rates.py --workdir=/tmp/input_rates [--path=imagenette-part.tar]
 
 Prepares 256-pixel records as JPEG and as raw pixels, of cut-outs or of the archive at --path, once; then, in turn and
-over several rounds, decodes or reads them bare, and delivers them as training batches (crop, flip, lighting drawn), by
-one thread, by one for each core, and by one process for each core. Reading from the disc is shown apart: the shards are
-dropped from the page cache before. The last line is the figure.
+over several rounds, decodes or reads them bare, and makes training batches of them (crop, flip, lighting drawn), with
+one thread, one per core, and one process per core. Reading from the disk is measured apart: the shards are dropped from
+the page cache before. The last line is the figure.
 """
 
 import argparse
@@ -20,22 +20,26 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from alexnet_jax.runtime.environment import configure_environment
+from alexnet_jax.runtime import environment
 from configs import default
 
-configure_environment(default.get_config().machine)  # the allocator, as main.py sets it
+# The allocator, as main.py sets it.
+machine = default.get_config().machine
+environment.configure_environment(**{name: machine[name] for name in environment.SETTINGS})
 
+import numpy as np
 import simplejpeg
 
 from alexnet_jax import commands
 from alexnet_jax.data import dataset, pipeline
+from alexnet_jax.data.augment import Augmentation
 
-CROP, BATCH = 224, 128
+CROP_SIZE, BATCH_SIZE = 224, 128
 CORES = os.cpu_count() or 1
 
 
-def prepared(workdir: Path, encoding: str, path: str, images: int) -> str:
-    """The folder of the dataset, prepared where it is not there yet."""
+def prepare_dataset(workdir: Path, encoding: str, path: str, images: int) -> str:
+    """Return the folder of the dataset, which is prepared if it is not there yet."""
     config = default.get_config()
     config.data.directory = str(workdir / encoding)
     config.prepare.encoding = encoding
@@ -48,117 +52,108 @@ def prepared(workdir: Path, encoding: str, path: str, images: int) -> str:
     return config.data.directory
 
 
-def stream(directory: str, threads: int = 1) -> pipeline.TrainPipeline:
-    """The training batches of that dataset, as a run makes them."""
+def open_train_data(directory: str, threads: int = 1) -> pipeline.TrainPipeline:
+    """Return the training batches of that dataset, as a run makes them."""
     data = dataset.open_dataset(directory)
+    augmentation = Augmentation(CROP_SIZE, True, 'eigenvalues', 0.1, data.pca_basis)
     return pipeline.TrainPipeline(
-        data.split('train'),
-        seed=0,
-        batch=BATCH,
-        crop=CROP,
-        mirror=True,
-        lighting='eigenvalues',
-        deviation=0.1,
-        eigenvalues=data.eigenvalues,
-        eigenvectors=data.eigenvectors,
-        threads=threads,
+        data.split('train'), augmentation, seed=0, batch_size=BATCH_SIZE, threads=threads
     )
 
 
-def rate(work: Callable[[], int]) -> float:
-    """Images a second of work that says how many it did."""
+def measure_rate(work: Callable[[], int]) -> float:
+    """Return images per second of work that returns how many it did."""
     began = time.perf_counter()
     images = work()
     return images / (time.perf_counter() - began)
 
 
-def made(batches: pipeline.TrainPipeline, first: int, count: int) -> int:
-    """Makes so many batches from number `first` on; the images in them."""
-    return sum(len(each['label']) for each in batches.batches(first, first + count))
+def make_batches(train_data: pipeline.TrainPipeline, first: int, count: int) -> int:
+    """Make `count` batches from number `first` on and return the number of their images."""
+    return sum(len(batch['label']) for batch in train_data.batches(first, first + count))
 
 
 _opened: dict[str, pipeline.TrainPipeline] = {}
 
 
-def made_in_process(directory: str, first: int, count: int) -> int:
-    """The same in a process of its own, which opens the dataset once."""
+def make_batches_in_process(directory: str, first: int, count: int) -> int:
+    """Do the same in a process of its own, which opens the dataset once."""
     if directory not in _opened:
-        _opened[directory] = stream(directory)
-    return made(_opened[directory], first, count)
+        _opened[directory] = open_train_data(directory)
+    return make_batches(_opened[directory], first, count)
 
 
-def in_processes(directory: str, count: int) -> float:
-    """Images a second of one process for each core, their start left out."""
+def measure_processes(directory: str, count: int) -> float:
+    """Return images per second of one process per core, without their start."""
     with multiprocessing.get_context('spawn').Pool(CORES) as pool:
-        pool.starmap(made_in_process, [(directory, 0, 4)] * 4 * CORES, chunksize=1)  # imports, opens, warms
+        # Imports, opens, warms up.
+        pool.starmap(make_batches_in_process, [(directory, 0, 4)] * 4 * CORES, chunksize=1)
         share = count // CORES
         shares = [(directory, worker * share, share) for worker in range(CORES)]
-        return rate(lambda: sum(pool.starmap(made_in_process, shares, chunksize=1)))
+        return measure_rate(lambda: sum(pool.starmap(make_batches_in_process, shares, chunksize=1)))
 
 
-def bare(directory: str, images: int) -> tuple[float, float]:
-    """Images a second of one thread, and of one for each core, that decodes (or, where raw, reads) and does no more."""
+def measure_bare(directory: str, images: int) -> tuple[float, float]:
+    """Return images per second of one thread, and of one per core, that only decodes (or, of raw pixels, reads)."""
     data = dataset.open_dataset(directory)
     records = data.split('train')
     numbers = [number % len(records) for number in range(images)]
     if data.encoding == 'jpeg':
-        held = [records.raw(number) for number in range(min(images, len(records)))]
+        encoded = [records.encoded(number)[0] for number in range(min(images, len(records)))]
 
-        def each(number: int) -> None:
-            simplejpeg.decode_jpeg(held[number])
+        def read(number: int) -> None:
+            simplejpeg.decode_jpeg(encoded[number])
     else:
 
-        def each(number: int) -> None:
+        def read(number: int) -> None:
             records[number]
 
-    def alone(share: list[int]) -> int:
+    def read_all(share: list[int]) -> int:
         for number in share:
-            each(number)
+            read(number)
         return len(share)
 
     with ThreadPoolExecutor(CORES) as pool:
-        together = rate(lambda: sum(pool.map(alone, [numbers[core::CORES] for core in range(CORES)])))
-    return rate(lambda: alone(numbers)), together
+        shares = [numbers[core::CORES] for core in range(CORES)]
+        all_cores = measure_rate(lambda: sum(pool.map(read_all, shares)))
+    return measure_rate(lambda: read_all(numbers)), all_cores
 
 
-def from_disc(directory: str, images: int) -> float:
-    """Records a second, undecoded, in the order of training, from shards that the page cache holds nothing of."""
+def measure_disk(directory: str, images: int) -> float:
+    """Return undecoded records per second, in training order, from shards of which the page cache holds nothing."""
     for shard in Path(directory).glob('*.array_record-*'):
         with open(shard, 'rb') as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     records = dataset.open_dataset(directory).split('train')
-    order = [
-        int(number)
-        for step in range(images // BATCH)
-        for number in stream(directory)._draws(range(step * BATCH, (step + 1) * BATCH))[0]
-    ]
+    epochs, places = np.divmod(np.arange(images // BATCH_SIZE * BATCH_SIZE), len(records))
+    order = pipeline.epoch_order(0, epochs, places, len(records)).tolist()
 
-    def read() -> int:
+    def read_in_order() -> int:
         for number in order:
-            records.raw(number)
+            records.encoded(number)
         return len(order)
 
-    return rate(read)
+    return measure_rate(read_in_order)
 
 
-def measured(directory: str, rounds: int, count: int) -> dict[str, float]:
-    """Medians over rounds, images a second."""
-    one, each_core = stream(directory), stream(directory, CORES)
-    made(each_core, 0, count)  # the page cache, and the first imports
-    found: dict[str, list[float]] = {}
+def measure_medians(directory: str, rounds: int, count: int) -> dict[str, float]:
+    """Return images per second of each way, the medians over rounds."""
+    one_thread, all_threads = open_train_data(directory), open_train_data(directory, CORES)
+    make_batches(all_threads, 0, count)  # the page cache, and the first imports
+    rates: dict[str, list[float]] = {}
     for _ in range(rounds):
-        alone, together = bare(directory, count * BATCH)
+        bare, bare_threads = measure_bare(directory, count * BATCH_SIZE)
         row = {
-            'bare, one thread': alone,
-            'batches, one thread': rate(lambda: made(one, 0, count)),
-            f'bare, {CORES} threads': together,
-            f'batches, {CORES} threads': rate(lambda: made(each_core, 0, count)),
-            f'batches, {CORES} processes': in_processes(directory, count),
+            'bare, one thread': bare,
+            'batches, one thread': measure_rate(lambda: make_batches(one_thread, 0, count)),
+            f'bare, {CORES} threads': bare_threads,
+            f'batches, {CORES} threads': measure_rate(lambda: make_batches(all_threads, 0, count)),
+            f'batches, {CORES} processes': measure_processes(directory, count),
         }
         for name, value in row.items():
-            found.setdefault(name, []).append(value)
-    return {name: statistics.median(values) for name, values in found.items()}
+            rates.setdefault(name, []).append(value)
+    return {name: statistics.median(values) for name, values in rates.items()}
 
 
 def main() -> None:
@@ -170,17 +165,17 @@ def main() -> None:
     parser.add_argument('--images', type=int, default=2000, help='cut-outs to make')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--batches', type=int, default=24, help='in each turn')
-    given = parser.parse_args()
+    args = parser.parse_args()
     figures = []
     for encoding in ('jpeg', 'raw'):
-        directory = prepared(given.workdir, encoding, given.path, given.images)
-        found = measured(directory, given.rounds, given.batches)
-        found['undecoded from the disc, one thread'] = from_disc(directory, given.batches * BATCH)
-        for name, value in found.items():
+        directory = prepare_dataset(args.workdir, encoding, args.path, args.images)
+        rates = measure_medians(directory, args.rounds, args.batches)
+        rates['undecoded from the disk, one thread'] = measure_disk(directory, args.batches * BATCH_SIZE)
+        for name, value in rates.items():
             print(f'{encoding}: {name}: {value:,.0f} images/s')
-        share = found[f'batches, {CORES} threads'] / found[f'bare, {CORES} threads']
+        share = rates[f'batches, {CORES} threads'] / rates[f'bare, {CORES} threads']
         figures.append(
-            f'{encoding}: {found["batches, one thread"]:,.0f} images/s a core, {share:.0%} of bare'
+            f'{encoding}: {rates["batches, one thread"]:,.0f} images/s a core, {share:.0%} of bare'
         )
     print('; '.join(figures))
 

@@ -1,15 +1,17 @@
-"""Predicts step time, scaling and hours of training on 1 to 1,024 devices, for three ways of sharing the work.
+"""Predict step time, scaling and hours of training on 1 to 1,024 devices, for three parallel strategies.
 
     python benchmarks/scale.py --step=32:0.93 --step=128:3.50 --link=1.25 --latency=20e-6 --batch=128
 
 --step is a measured step of one device, as IMAGES:SECONDS, given for at least two batches (--mode=benchmark measures
 them): a line through them is the model of the device. --link is what a device sends in one direction, in GB a second.
-The assumptions are printed with the table and discussed in docs/scale.md. The last line says which way wins where.
+The assumptions are printed with the table and discussed in docs/scale.md. The last line names the fastest
+strategy by ranges of devices.
 """
 
 import argparse
 import dataclasses
 import itertools
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +21,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from alexnet_jax.models import presets
 from alexnet_jax.models.architecture import Architecture, Convolution, Dense
 
-FLOAT = 4  # bytes; gradients and parameters are float32
-WAYS = ('data', 'columns', 'dense layers')
+# Gradients and parameters are float32.
+FLOAT_BYTES = 4
+STRATEGIES = ('data', 'columns', 'dense layers')
 ASSUMPTIONS = (
     'A step of one device takes a fixed time (the update of all parameters) and a time for each image.',
     'The fixed time is in proportion to the parameters that a device holds: all, those of its column, or its share.',
     'Reductions and gathers run in a ring at the full speed of the link, with its latency at every hop.',
-    'Exchanges of activations stand in the way of the computation; of the gradients the stated share hides behind it.',
+    'Exchanges of activations block the computation; of the gradients the stated share hides behind it.',
     'No device waits for its input, and none is slower than another.',
 )
 
@@ -35,27 +38,28 @@ class Device:
     """One device's step: seconds for any batch, and seconds for each image of it."""
 
     fixed: float
-    each: float
+    per_image: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """Between any two devices, one way: bytes a second, seconds until the first arrives; how much hides."""
+    """A one-strategy link between any two devices: bytes per second, and seconds until the first byte arrives."""
 
     speed: float
     latency: float
-    hidden: float = 0.0  # share of the gradients' reduction that the backward pass hides
+    # Share of the gradients' reduction that the backward pass hides.
+    hidden: float = 0.0
 
     def ring(self, size: float, devices: int) -> float:
-        """Seconds of a gather, or of half a reduction, that leaves `size` bytes on each of so many devices."""
+        """Return the seconds of a gather, or of half a reduction, that leaves `size` bytes on each device."""
         return (devices - 1) * (size / devices / self.speed + self.latency) if devices > 1 else 0.0
 
 
-def fitted(steps: Sequence[tuple[int, float]]) -> Device:
-    """The least-squares line through measured (images, seconds); its intercept is not below 0."""
+def fit_device(steps: Sequence[tuple[int, float]]) -> Device:
+    """Fit a line through measured (images, seconds) by least squares; its intercept is not below 0."""
     if len({images for images, _ in steps}) < 2:
         raise ValueError(
-            'Two batch sizes at the least are needed to tell what a step costs and what an image.'
+            'Steps of at least two batch sizes are needed to separate the cost of a step from that of an image.'
         )
     count = len(steps)
     images, seconds = (sum(each[i] for each in steps) / count for i in range(2))
@@ -64,65 +68,66 @@ def fitted(steps: Sequence[tuple[int, float]]) -> Device:
 
 
 def step_seconds(
-    arch: Architecture, way: str, devices: int, batch: int, device: Device, link: Link
+    arch: Architecture, strategy: str, devices: int, batch: int, device: Device, link: Link
 ) -> float | None:
-    """Seconds of a step of `batch` images over all `devices`; None where the way is not to be had."""
+    """Return the seconds of a step of `batch` images over all `devices`; None if the strategy is impossible."""
     if batch % devices:
         return None
     parameters = sum(arch.parameter_counts().values())
-    work = device.each * batch / devices
-    if way == 'data':
-        return device.fixed + work + (1 - link.hidden) * 2 * link.ring(FLOAT * parameters, devices)
-    if way == 'columns':
+    work = device.per_image * batch / devices
+    if strategy == 'data':
+        return device.fixed + work + (1 - link.hidden) * 2 * link.ring(FLOAT_BYTES * parameters, devices)
+    if strategy == 'columns':
         if arch.columns != 2 or devices % 2:
             return None
         pairs = devices // 2
-        moved = sum(arch.numbers_exchanged().values()) * batch / pairs * FLOAT  # by each device, in each direction
+        moved = (
+            sum(arch.numbers_exchanged().values()) * batch / pairs * FLOAT_BYTES
+        )  # by each device, in each direction
         exchanges = 2 * (moved / link.speed + len(arch.numbers_exchanged()) * link.latency)
         return (
             device.fixed / 2
             + work
             + exchanges
-            + (1 - link.hidden) * 2 * link.ring(FLOAT * parameters / 2, pairs)
+            + (1 - link.hidden) * 2 * link.ring(FLOAT_BYTES * parameters / 2, pairs)
         )
     weights = arch.parameter_counts()
     convolutions = sum(weights[each.name] for each in arch.layers if isinstance(each, Convolution))
     dense = parameters - convolutions
     held = (convolutions + dense / devices) / parameters
-    gathered = sum(inputs(arch).values()) * batch * FLOAT
-    layers = len(inputs(arch))
+    gathered = sum(dense_inputs(arch).values()) * batch * FLOAT_BYTES
+    layers = len(dense_inputs(arch))
     exchanges = 2 * (link.ring(gathered, devices) + (layers - 1) * (devices - 1) * link.latency)
-    reduction = 2 * link.ring(FLOAT * convolutions, devices)
+    reduction = 2 * link.ring(FLOAT_BYTES * convolutions, devices)
     return device.fixed * held + work + exchanges + (1 - link.hidden) * reduction
 
 
-def inputs(arch: Architecture) -> dict[str, int]:
-    """Numbers that each dense layer sees of an image: what all devices need where they share out its units."""
-    points, seen, before = arch.activation_shapes(), {}, 'image'
+def dense_inputs(arch: Architecture) -> dict[str, int]:
+    """Return the input size of each dense layer: what all devices need if they split its features."""
+    sizes, previous = {}, ()
     for layer in arch.layers:
         if isinstance(layer, Dense):
-            size = 1
-            for length in points[before]:
-                size *= length
-            seen[layer.name] = size
-        before = layer.name
-    return seen
+            sizes[layer.name] = math.prod(previous)
+        previous = arch.activation_shapes()[layer.name]
+    return sizes
 
 
-def row(arch: Architecture, devices: int, batch: int, device: Device, link: Link) -> dict[str, float]:
-    """Seconds of a step by each way that can be had."""
-    found = {way: step_seconds(arch, way, devices, batch, device, link) for way in WAYS}
-    return {way: seconds for way, seconds in found.items() if seconds is not None}
+def seconds_by_strategy(
+    arch: Architecture, devices: int, batch: int, device: Device, link: Link
+) -> dict[str, float]:
+    """Return the seconds of a step by each strategy that is possible."""
+    found = {strategy: step_seconds(arch, strategy, devices, batch, device, link) for strategy in STRATEGIES}
+    return {strategy: seconds for strategy, seconds in found.items() if seconds is not None}
 
 
-def arguments() -> argparse.Namespace:
-    """The words of the command line."""
+def parse_args() -> argparse.Namespace:
+    """Return the command-line arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--preset', default='paper', choices=presets.PRESETS)
     parser.add_argument('--step', action='append', required=True, metavar='IMAGES:SECONDS')
-    parser.add_argument('--link', type=float, required=True, help='GB a second, one way')
+    parser.add_argument('--link', type=float, required=True, help='GB a second, one strategy')
     parser.add_argument('--latency', type=float, default=20e-6, help='seconds')
     parser.add_argument(
         '--hidden', type=float, default=0.0, help='share of the reduction of gradients, 0 to 1'
@@ -138,51 +143,53 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    given = arguments()
+    given = parse_args()
     arch = presets.get_architecture(given.preset)
     steps = [
         (int(images), float(seconds)) for images, _, seconds in (each.partition(':') for each in given.step)
     ]
-    device = fitted(steps)
+    device = fit_device(steps)
     link = Link(given.link * 1e9, given.latency, given.hidden)
     for line in ASSUMPTIONS:
         print(f'- {line}')
     print(
-        f'{arch.name}: {1000 * device.fixed:.2f} ms a step and {1000 * device.each:.3f} ms an image on one device; '
-        f'{given.link:g} GB/s, {1e6 * given.latency:g} us, {given.hidden:.0%} of the reduction hidden'
+        f'{arch.name}, one device: {1000 * device.fixed:.2f} ms per step and {1000 * device.per_image:.3f} ms per image'
+        f'; {given.link:g} GB/s, {1e6 * given.latency:g} us, {given.hidden:.0%} of the reduction hidden'
     )
     alone = step_seconds(arch, 'data', 1, given.batch, device, link)
     assert alone is not None
-    print(f'{"devices":>7} {"batch":>7}  ' + '  '.join(f'{way:>28}' for way in WAYS) + '  best')
+    print(
+        f'{"devices":>7} {"batch":>7}  ' + '  '.join(f'{strategy:>28}' for strategy in STRATEGIES) + '  best'
+    )
     best: list[tuple[int, str]] = []
     for devices in itertools.takewhile(lambda n: n <= given.most, (2**n for n in itertools.count())):
         batch = given.batch * devices if given.grow else given.batch
-        found = row(arch, devices, batch, device, link)
+        found = seconds_by_strategy(arch, devices, batch, device, link)
         if not found:
             break
         cells = []
-        for way in WAYS:
-            if way not in found:
+        for strategy in STRATEGIES:
+            if strategy not in found:
                 cells.append(f'{"-":>28}')
                 continue
-            rate = batch / found[way]
+            rate = batch / found[strategy]
             hours = given.images * given.epochs / rate / 3600
             efficiency = rate / devices / (given.batch / alone)
             cells.append(
-                f'{1000 * found[way]:9.2f} ms {efficiency:4.0%} {hours:8.{2 if hours < 10 else 1}f} h'
+                f'{1000 * found[strategy]:9.2f} ms {efficiency:4.0%} {hours:8.{2 if hours < 10 else 1}f} h'
             )
-        winner = min(found, key=lambda way: found[way])
+        winner = min(found, key=lambda strategy: found[strategy])
         best.append((devices, winner))
         print(f'{devices:>7} {batch:>7}  ' + '  '.join(f'{cell:>28}' for cell in cells) + f'  {winner}')
-    print(summary(best))
+    print(format_best_ranges(best))
 
 
-def summary(best: Sequence[tuple[int, str]]) -> str:
-    """Which way wins, by ranges of devices."""
+def format_best_ranges(best: Sequence[tuple[int, str]]) -> str:
+    """Return which strategy is fastest, by ranges of devices."""
     parts = []
-    for way, group in itertools.groupby(best[1:], key=lambda each: each[1]):
+    for strategy, group in itertools.groupby(best[1:], key=lambda each: each[1]):
         counts = [devices for devices, _ in group]
-        parts.append(f'{way} at {counts[0]}' + (f' to {counts[-1]}' if len(counts) > 1 else ''))
+        parts.append(f'{strategy} at {counts[0]}' + (f' to {counts[-1]}' if len(counts) > 1 else ''))
     return 'best by devices: ' + ('; '.join(parts) or 'one device alone')
 
 

@@ -57,7 +57,7 @@ def config_of(given: argparse.Namespace):
     config.train.schedule, config.train.milestones, config.train.warmup_epochs = 'step', '', 0.0
     # Before anything imports jax.
     environment.configure_environment(**{name: config.machine[name] for name in environment.SETTINGS})
-    validate.check(config)
+    validate.validate_config(config)
     return config
 
 

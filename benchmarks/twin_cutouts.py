@@ -1,4 +1,4 @@
-"""The miniature on cut-outs by this package and by PyTorch, with equal budgets: the test errors of three seeds each.
+"""Train the miniature on cut-outs in this package and in PyTorch with equal budgets, and compare the test errors.
 
     pip install -r requirements-torch.txt
     python benchmarks/twin_cutouts.py --results=benchmarks/results/twin_cutouts.jsonl
@@ -28,8 +28,8 @@ from configs import quickstart
 SIDES = ('float32', 'torch', 'bfloat16')
 
 
-def arguments() -> argparse.Namespace:
-    """The words of the command line."""
+def parse_args() -> argparse.Namespace:
+    """Return the command-line arguments."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--results', type=Path, default=Path('twin_cutouts.jsonl'))
     parser.add_argument('--dataset', default=os.path.join(tempfile.gettempdir(), 'twin_cutouts'))
@@ -48,28 +48,29 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def config_of(given: argparse.Namespace):
-    """The quickstart, shorter."""
+def make_config(args: argparse.Namespace):
+    """Return the quickstart's config, shorter."""
     config = quickstart.get_config()
-    config.data.directory = given.prepared or f'{given.dataset}_{given.images.replace(",", "_")}'
-    config.prepare.num_cutouts = given.images
-    config.train.batch_size, config.train.learning_rate = given.batch, given.rate
-    config.train.num_epochs = given.steps * given.batch / int(given.images.partition(',')[0])
+    config.data.directory = args.prepared or f'{args.dataset}_{args.images.replace(",", "_")}'
+    config.prepare.num_cutouts = args.images
+    config.train.batch_size, config.train.learning_rate = args.batch, args.rate
+    config.train.num_epochs = args.steps * args.batch / int(args.images.partition(',')[0])
     config.train.warmup_epochs = min(config.train.warmup_epochs, 0.1 * config.train.num_epochs)
-    config.machine.cpu_devices = 1  # as PyTorch has it: one process, all cores
+    # As PyTorch has it: one process, all cores.
+    config.machine.cpu_devices = 1
     # Before anything imports jax.
     environment.configure_environment(**{name: config.machine[name] for name in environment.SETTINGS})
-    validate.check(config)
+    validate.validate_config(config)
     return config
 
 
-class Race:
-    """What both sides run on: the dataset, the network's first weights, the batches and the rates of a seed."""
+class Comparison:
+    """The dataset, and by seed the first weights, the batches and the learning rates that all sides share."""
 
     def __init__(self, config):
         from alexnet_jax.commands import factories, training_plan
 
-        self._rooms = factories
+        self._factories = factories
         self.config, self.data = config, factories.open_or_prepare_dataset(config, '')
         self.arch = factories.make_architecture(config, self.data)
         self.mesh = factories.make_device_mesh(config, self.arch)
@@ -79,24 +80,24 @@ class Race:
         )
 
     def begin(self, seed: int, compute: str):
-        """The network with that seed's first weights, and its stream of batches."""
+        """Return the model with that seed's first weights, and its batches."""
         import jax
 
         self.config.seed, self.config.model.compute_dtype = seed, compute
-        network = self._rooms.network_of(self.config, self.arch, key=jax.random.key(seed))
-        return network, self._rooms.training_of(self.config, self.data, self.arch, self.mesh)
+        model = self._factories.make_model(self.config, self.arch, key=jax.random.key(seed))
+        return model, self._factories.make_train_pipeline(self.config, self.data, self.arch, self.mesh)
 
-    def scoring(self):
-        """The test images, each once."""
-        return self._rooms.scoring_of(self.config, self.data, 'test', self.mesh)
+    def test_data(self):
+        """Return the test images, each once."""
+        return self._factories.make_eval_pipeline(self.config, self.data, 'test', self.mesh)
 
-    def evaluator(self, network):
-        """The package's own, by the center view."""
-        return self._rooms.make_evaluator(self.config, self.data, network, self.mesh, num_views=1)
+    def evaluator(self, model):
+        """Return the package's evaluator by the center view."""
+        return self._factories.make_evaluator(self.config, self.data, model, self.mesh, num_views=1)
 
 
-def ours(race: Race, seed: int, compute: str) -> dict:
-    """Error, losses and seconds of the package's own step."""
+def train_ours(shared: Comparison, seed: int, compute: str) -> dict:
+    """Return error, losses and seconds of the package's own step."""
     import jax
     import numpy as np
 
@@ -104,24 +105,26 @@ def ours(race: Race, seed: int, compute: str) -> dict:
     from alexnet_jax.distributed.sharding import batch_sharding
     from alexnet_jax.train import optimizer, train_step
 
-    network, stream = race.begin(seed, compute)
-    train = race.config.train
-    rule = optimizer.paper_sgd(race.layers, momentum=train.momentum, weight_decay=train.weight_decay)
+    model, train_data = shared.begin(seed, compute)
+    train = shared.config.train
+    rule = optimizer.paper_sgd(shared.layers, momentum=train.momentum, weight_decay=train.weight_decay)
     dropout = jax.random.fold_in(jax.random.key(seed), 1)
-    one = train_step.make_train_step(network, rule, race.mesh, mean=race.data.mean, key=dropout)
-    state, losses, began = train_step.init_train_state(network, rule, race.mesh), [], time.perf_counter()
-    with prefetch.prefetch_to_device(stream.batches(0, race.plan.num_steps), batch_sharding(race.mesh)) as batches:
-        for number in range(race.plan.num_steps):
-            state, sums = one(state, next(batches), race.plan.learning_rates(number), np.uint32(number))
+    one = train_step.make_train_step(model, rule, shared.mesh, mean=shared.data.mean, key=dropout)
+    state, losses, began = train_step.init_train_state(model, rule, shared.mesh), [], time.perf_counter()
+    with prefetch.prefetch_to_device(
+        train_data.batches(0, shared.plan.num_steps), batch_sharding(shared.mesh)
+    ) as batches:
+        for number in range(shared.plan.num_steps):
+            state, sums = one(state, next(batches), shared.plan.learning_rates(number), np.uint32(number))
             losses.append(sums['loss'] / sums['images'])
     losses = [float(each) for each in jax.device_get(losses)]
     seconds = time.perf_counter() - began
-    rates = race.evaluator(network).evaluate(state.params, race.scoring())
-    return result(rates['top1_error'], losses, seconds)
+    rates = shared.evaluator(model).evaluate(state.params, shared.test_data())
+    return make_row(rates['top1_error'], losses, seconds)
 
 
-def theirs(race: Race, seed: int, threads: int) -> dict:
-    """Error, losses and seconds of PyTorch, on the batches as the package's step finishes them."""
+def train_torch(shared: Comparison, seed: int, threads: int) -> dict:
+    """Return error, losses and seconds of PyTorch, on the batches as the package's step normalizes them."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'tests'))
     import jax
     import numpy as np
@@ -131,49 +134,55 @@ def theirs(race: Race, seed: int, threads: int) -> dict:
     from alexnet_jax.data.normalize import normalize_batch
     from alexnet_jax.models.alexnet import get_parameters
 
-    network, stream = race.begin(seed, 'float32')
+    model, train_data = shared.begin(seed, 'float32')
     torch.manual_seed(seed)
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    other = twin.TWINS['miniature'](race.arch.num_classes)
-    twin.load_parameters(other, twin.to_torch_parameters(get_parameters(network), race.arch.activation_shapes()['pool5'][-1]))
-    other.keep_prob = next(layer.keep_prob for layer in race.arch.layers if layer.name == 'drop6')
-    rule = twin.PaperSGD(other, momentum=race.config.train.momentum, weight_decay=race.config.train.weight_decay)
+    other = twin.TWINS['miniature'](shared.arch.num_classes)
+    twin.load_parameters(
+        other, twin.to_torch_parameters(get_parameters(model), shared.arch.activation_shapes()['pool5'][-1])
+    )
+    other.keep_prob = next(layer.keep_prob for layer in shared.arch.layers if layer.name == 'drop6')
+    rule = twin.PaperSGD(
+        other, momentum=shared.config.train.momentum, weight_decay=shared.config.train.weight_decay
+    )
     finish, losses, began = jax.jit(normalize_batch, static_argnames='static'), [], time.perf_counter()
-    for number, batch in enumerate(stream.batches(0, race.plan.num_steps)):
-        images = np.asarray(finish(batch, race.data.mean, static=False))
-        losses.append(twin.train_step(other, rule, images, batch['label'], rate_of(race, number)))
+    for number, batch in enumerate(train_data.batches(0, shared.plan.num_steps)):
+        images = np.asarray(finish(batch, shared.data.mean, static=False))
+        losses.append(
+            twin.train_step(other, rule, images, batch['label'], learning_rates_by_name(shared, number))
+        )
     seconds = time.perf_counter() - began
     other.eval()
-    return result(error_of(other, race), losses, seconds)
+    return make_row(torch_test_error(other, shared), losses, seconds)
 
 
-def rate_of(race: Race, number: int) -> Callable[[str], float]:
-    """The rate of each of PyTorch's parameters at that step."""
+def learning_rates_by_name(shared: Comparison, number: int) -> Callable[[str], float]:
+    """Return the learning rate of each of PyTorch's parameters at that step."""
     import numpy as np
 
-    table = dict(zip(race.layers, np.asarray(race.plan.learning_rates(number)).tolist(), strict=True))
+    table = dict(zip(shared.layers, np.asarray(shared.plan.learning_rates(number)).tolist(), strict=True))
     return lambda name: table[name.partition('.')[0]][name.endswith('.bias')]
 
 
-def error_of(other, race: Race) -> float:
-    """Top-1 error of PyTorch's network on the test images, by the center view."""
+def torch_test_error(other, shared: Comparison) -> float:
+    """Return the top-1 error of PyTorch's network on the test images, by the center view."""
     import numpy as np
     import torch
 
-    edge = (race.data.image_size - race.arch.crop_size) // 2
-    inside = slice(edge, edge + race.arch.crop_size)
+    edge = (shared.data.image_size - shared.arch.crop_size) // 2
+    inside = slice(edge, edge + shared.arch.crop_size)
     wrong = images = 0
     with torch.no_grad():
-        for batch in race.scoring().batches():
-            seen = (batch['image'].astype(np.float32) - race.data.mean)[:, inside, inside]
+        for batch in shared.test_data().batches():
+            seen = (batch['image'].astype(np.float32) - shared.data.mean)[:, inside, inside]
             logits = other(torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 3, 1, 2)))).numpy()
             wrong += int(np.sum((logits.argmax(1) != batch['label'])[batch['valid']]))
             images += int(batch['valid'].sum())
     return wrong / images
 
 
-def result(error: float, losses: list[float], seconds: float) -> dict:
-    """What a line of the results file says of a run; losses as means over ten steps, thinned out."""
+def make_row(error: float, losses: list[float], seconds: float) -> dict:
+    """Return a run as a line of the results file; losses are means over ten steps, thinned out."""
     every = max(1, len(losses) // 20)
     means = [
         round(statistics.fmean(losses[max(0, at - 10) : at]), 4)
@@ -182,8 +191,8 @@ def result(error: float, losses: list[float], seconds: float) -> dict:
     return {'error': error, 'losses': means, 'seconds': round(seconds, 1)}
 
 
-def figure(rows: list[dict], sides: list[str]) -> str:
-    """The last line: mean and range of each side's errors, and whether each mean lies within the others' range."""
+def format_figure(rows: list[dict], sides: list[str]) -> str:
+    """Return the last line: mean and range of each side's errors, and if each mean is within the others' range."""
     errors = {side: sorted(row['error'] for row in rows if row['side'] == side) for side in sides}
     errors = {side: each for side, each in errors.items() if each}
     parts = [
@@ -198,38 +207,38 @@ def figure(rows: list[dict], sides: list[str]) -> str:
     return f'test error: {"; ".join(parts)}; means against ranges: {", ".join(within)}'
 
 
-def run() -> None:
-    """All runs that are missing."""
-    given = arguments()
-    config, race = config_of(given), None
+def main() -> None:
+    """Make the runs that are missing and print the figure."""
+    args = parse_args()
+    config, shared = make_config(args), None
     wanted = {
-        'data': given.prepared and Path(given.prepared).name,
-        'steps': given.steps,
-        'rate': given.rate,
-        'batch': given.batch,
-        'images': given.images,
+        'data': args.prepared and Path(args.prepared).name,
+        'steps': args.steps,
+        'rate': args.rate,
+        'batch': args.batch,
+        'images': args.images,
     }
     rows = [
         row
-        for row in results_file.known(given.results)
-        if wanted.items() <= row.items() and row['seed'] < given.seeds
+        for row in results_file.known(args.results)
+        if wanted.items() <= row.items() and row['seed'] < args.seeds
     ]
     done = {(row['side'], row['seed']) for row in rows}
-    sides = given.sides.split(',')
-    for seed, side in itertools.product(range(given.seeds), sides):
+    sides = args.sides.split(',')
+    for seed, side in itertools.product(range(args.seeds), sides):
         if (side, seed) in done:
             continue
-        if race is None:
-            race = Race(config)
+        if shared is None:
+            shared = Comparison(config)
             packages = ('jax', 'jaxlib', 'flax', 'numpy', *(('torch',) if 'torch' in sides else ()))
-            results_file.write(given.results, results_file.about(packages))
-        found = theirs(race, seed, given.threads) if side == 'torch' else ours(race, seed, side)
+            results_file.write(args.results, results_file.about(packages))
+        found = train_torch(shared, seed, args.threads) if side == 'torch' else train_ours(shared, seed, side)
         row = {'side': side, 'seed': seed, **wanted, **found}
-        results_file.write(given.results, row)
+        results_file.write(args.results, row)
         rows.append(row)
         print(f'{side}, seed {seed}: test error {row["error"]:.1%}, loss {row["losses"][-1]}', flush=True)
-    print(f'{figure(rows, sides)}; {given.steps} steps of {given.batch}')
+    print(f'{format_figure(rows, sides)}; {args.steps} steps of {args.batch}')
 
 
 if __name__ == '__main__':
-    run()
+    main()

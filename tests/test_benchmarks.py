@@ -3,12 +3,6 @@
 import importlib.util
 from pathlib import Path
 
-import jax
-import numpy as np
-import pytest
-
-from alexnet_jax.models import layers
-
 FOLDER = Path(__file__).resolve().parent.parent / 'benchmarks'
 
 
@@ -38,47 +32,30 @@ def test_the_figure_counts_the_seeds_that_start_and_says_when():
     )
 
 
-@pytest.mark.parametrize('shape', [(2, 13, 13, 8), (1, 6, 7, 3), (2, 3, 4, 5)])
-@pytest.mark.parametrize('padding', [((1, 1), (1, 1)), ((0, 0), (0, 0)), ((0, 1), (2, 1))])
-def test_the_trial_by_winograd_is_the_plain_convolution(shape, padding):
-    """In float64, value and both gradients, also where tiles hang over the padding."""
-    rng = np.random.default_rng(0)
-    with jax.enable_x64(True):
-        arguments = [rng.normal(size=size) for size in (shape, (3, 3, shape[3], 7), (7,))]
-        results = []
-        for convolution in (script('winograd').convolution, layers.conv):
-            value, transpose = jax.vjp(
-                lambda *each, f=convolution: f(*each, stride=1, padding=padding), *arguments
-            )
-            results.append((value, *transpose(np.cos(np.arange(value.size)).reshape(value.shape))))
-    for found, expected in zip(*results, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
-
-
 def test_the_comparison_takes_the_median_of_the_rounds_and_pytorchs_best():
     compare = script('compare_pytorch')
     seconds = {
         'ours': [1.0, 2.0, 1.0],
-        'plain': [3.0, 3.0, 3.0],
+        'reference': [3.0, 3.0, 3.0],
         'torch eager library nchw': [2.0, 3.0, 1.0],
         'torch eager hand last': [1.0, 2.5, 1.2],
         'torch compiled hand last': [0.9, 1.8, 0.9],
     }
-    found = compare.ratios(seconds)
+    found = compare.time_ratios(seconds)
     assert found == {
         'ours': 1.0,
-        'plain': 3.0,
+        'reference': 3.0,
         'torch eager library nchw': 1.5,
         'torch eager hand last': 1.2,
         'torch compiled hand last': 0.9,
     }
-    assert compare.best(found, 'eager', 'library') == ('torch eager library nchw', 1.5)
-    assert compare.best(found) == ('torch compiled hand last', 0.9)
+    assert compare.fastest_torch(found, 'eager', 'library') == ('torch eager library nchw', 1.5)
+    assert compare.fastest_torch(found) == ('torch compiled hand last', 0.9)
     rows = [
         {'what': 'train', 'batch': 32, 'seconds': seconds},
         {'what': 'ten', 'batch': 32, 'seconds': seconds},
     ]
-    assert compare.figure(rows) == (
+    assert compare.format_figure(rows) == (
         'training at batch 32: 1.50 times the rate of PyTorch as its users write it (torch eager library nchw), '
         '0.90 times its best (torch compiled hand last)'
     )
@@ -88,11 +65,11 @@ def test_each_side_is_held_against_the_range_of_the_others():
     cutouts = script('twin_cutouts')
     rows = [{'side': 'float32', 'error': error} for error in (0.2, 0.3, 0.4)]
     rows += [{'side': 'torch', 'error': error} for error in (0.1, 0.3, 0.35)]
-    assert cutouts.figure(rows, ['float32', 'torch', 'bfloat16']) == (
+    assert cutouts.format_figure(rows, ['float32', 'torch', 'bfloat16']) == (
         'test error: float32 30.0% (20.0% to 40.0%, 3 seeds); torch 25.0% (10.0% to 35.0%, 3 seeds); '
         'means against ranges: float32 within torch, torch within float32'
     )
-    assert cutouts.result(0.5, [2.0] * 10 + [1.0] * 10, 3.14)['losses'][-1] == 1.0
+    assert cutouts.make_row(0.5, [2.0] * 10 + [1.0] * 10, 3.14)['losses'][-1] == 1.0
 
 
 def test_a_start_is_told_by_its_medians():

@@ -71,8 +71,8 @@ def test_a_command_about_images_is_one_that_main_takes(command, monkeypatch):
     """As far as it can be known without the images."""
     monkeypatch.chdir(ROOT)
     given = main.parse_flags(shlex.split(command))
-    validate.check_values(given.config)
-    validate.check(given.config)
+    validate.validate_values(given.config)
+    validate.validate_config(given.config)
 
 
 def test_there_is_a_command_for_each_form():

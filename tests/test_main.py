@@ -1,5 +1,4 @@
 import errno
-import functools
 import logging
 import os
 import re
@@ -11,11 +10,11 @@ from types import SimpleNamespace
 import numpy
 import pytest
 
-import alexnet_jax
 import main
-from alexnet_jax import errors
-from alexnet_jax.config import validate
+from alexnet_jax import commands, errors
+from alexnet_jax.commands import Mode
 from alexnet_jax.errors import UserError
+from alexnet_jax.exit_codes import ExitCode
 from alexnet_jax.runtime import environment, signals
 from alexnet_jax.train import loop
 
@@ -27,30 +26,24 @@ BEGIN = 'from configs import default\n\ndef get_config():\n    config = default.
 def called(monkeypatch):
     """What the modes were called with. They stand in for the real ones, and nothing is set for this process."""
     calls = []
-
-    def train(config, workdir):
-        calls.append((config, workdir))
-        return {}
-
-    def summary(config, workdir=''):
-        calls.append((config, workdir))
-        return {}
-
-    monkeypatch.setattr(
-        alexnet_jax,
-        'modes',
-        SimpleNamespace(
-            MODES={'train': train, 'summary': summary},
-            WITH_IMAGES=('summary',),
-            TOGETHER=(),
-            TRAINS=('train',),
-            PREPARES=('train',),
-        ),
-        raising=False,
+    modes = (
+        Mode('train', '', trains=True, prepares=True),
+        Mode('summary', '', takes_images=True, needs_workdir=False),
     )
-    monkeypatch.setitem(sys.modules, 'alexnet_jax.commands', alexnet_jax.commands)
-    monkeypatch.setattr(main, 'settings', lambda machine: [])
+    monkeypatch.setattr(commands, 'MODES', {mode.name: mode for mode in modes})
+    monkeypatch.setattr(Mode, 'run', lambda mode, *arguments: calls.append(arguments))
+    monkeypatch.setattr(environment, 'configure_environment', lambda **settings: [])
+    monkeypatch.setattr(environment, 'configure_logging', lambda: None)
     return calls
+
+
+def ends_with(monkeypatch, error):
+    """Have every mode raise an error."""
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(Mode, 'run', fail)
 
 
 def run(*words) -> int:
@@ -233,11 +226,10 @@ def test_a_mistake_in_a_config_file_is_told_with_file_and_line(called, capsys, t
         (lambda: loop.NonFiniteLoss(7, float('nan'), 1.0, 0.1), 4),
     ],
 )
-def test_what_ends_a_run_has_its_exit_status_and_one_sentence(called, capsys, tmp_path, end, status):
-    def train(config, workdir):
-        raise end()
-
-    alexnet_jax.commands.MODES['train'] = train
+def test_what_ends_a_run_has_its_exit_status_and_one_sentence(
+    called, capsys, tmp_path, monkeypatch, end, status
+):
+    ends_with(monkeypatch, end())
     assert run(f'--workdir={tmp_path}') == status
     assert capsys.readouterr().err == f'{end()}\n'
 
@@ -251,14 +243,14 @@ def test_what_ends_a_run_has_its_exit_status_and_one_sentence(called, capsys, tm
         (ValueError('RESOURCE_EXHAUSTED: writing: No space left on device'), 2, '^No space is left;'),
     ],
 )
-def test_what_nobody_did_wrong_gets_its_sentence_too(called, capsys, tmp_path, end, status, words):
-    def train(config, workdir):
-        try:
-            raise end
-        except Exception as error:
-            raise RuntimeError('a save failed') from error
-
-    alexnet_jax.commands.MODES['train'] = train
+def test_what_nobody_did_wrong_gets_its_sentence_too(
+    called, capsys, tmp_path, monkeypatch, end, status, words
+):
+    error = end
+    if isinstance(end, Exception):
+        error = RuntimeError('a save failed')
+        error.__cause__ = end
+    ends_with(monkeypatch, error)
     assert run(f'--workdir={tmp_path}') == status
     said = capsys.readouterr().err
     assert re.search(words, said) and said.count('\n') == 1
@@ -280,9 +272,9 @@ def of_numpy():
 
 @pytest.mark.parametrize('work', [of_jax, of_numpy])
 def test_a_batch_too_large_for_the_memory_gets_a_sentence_that_says_what_to_lower(
-    called, capsys, tmp_path, work
+    called, capsys, tmp_path, monkeypatch, work
 ):
-    alexnet_jax.commands.MODES['train'] = lambda config, workdir: work()
+    monkeypatch.setattr(Mode, 'run', lambda *_: work())
     assert run(f'--workdir={tmp_path}') == 2
     said = capsys.readouterr().err
     assert re.match(r'The memory is full \((RESOURCE_EXHAUSTED: Out of memory|Unable to) alloc', said)
@@ -320,26 +312,23 @@ def test_a_full_memory_is_known_by_its_words(error, is_full):
     assert sentence.startswith('The memory is full') == is_full and '\n' not in sentence
 
 
-def test_a_bug_of_ours_keeps_its_traceback(called, tmp_path):
-    def train(config, workdir):
-        raise KeyError('ours')
-
-    alexnet_jax.commands.MODES['train'] = train
+def test_a_bug_of_ours_keeps_its_traceback(called, tmp_path, monkeypatch):
+    ends_with(monkeypatch, KeyError('ours'))
     with pytest.raises(KeyError):
         run(f'--workdir={tmp_path}')
 
 
-def test_help_is_one_screen_with_the_usage_the_modes_the_flags_and_the_exit_statuses(capsys):
-    assert run('--help') == 0
-    said = capsys.readouterr().out
-    assert said.startswith('Usage: python main.py ') and '`' not in said
-    lines = said.splitlines()
-    assert len(lines) <= 40 and max(map(len, lines)) <= 100
+def test_help_is_one_screen_with_the_usage_the_modes_the_flags_and_the_exit_statuses(monkeypatch, caplog):
+    monkeypatch.setattr(environment, 'configure_logging', lambda: None)
+    with caplog.at_level(logging.INFO):
+        assert run('--help') == 0
+    (text,) = caplog.messages
+    assert text.startswith('Usage: python main.py ') and '`' not in text
+    lines = text.splitlines()
+    assert len(lines) <= 42 and max(map(len, lines)) <= 100
     words = {line.split()[0] for line in lines if line.startswith('  ')}
-    from alexnet_jax import commands
-
-    assert {*commands.MODES, '--mode', '--config', '--workdir', '--images', '--help'} <= words
-    assert {'0', '1', '2', '3', '4', '5', '130'} <= words
+    assert {*commands.MODES, '--mode', '--config', '--workdir', '--images', '--verbose', '--help'} <= words
+    assert {str(int(code)) for code in ExitCode} <= words
 
 
 def python(*words, **environment) -> subprocess.CompletedProcess:
@@ -376,13 +365,22 @@ def test_a_reader_that_leaves_is_no_error(words):
         assert (started.wait(), complaint) == (0, '')
 
 
-def test_what_was_set_is_told_when_work_begins_and_not_above_a_refusal(tmp_path):
-    done = python(ROOT / 'main.py', '--mode=summary')
-    assert done.stdout.startswith('machine.cpu_devices: 2') and 'log level' in done.stdout.splitlines()[4]
+def test_the_settings_of_the_machine_are_printed_with_verbose_alone():
+    quiet, verbose = (
+        python(ROOT / 'main.py', '--mode=summary'),
+        python(ROOT / 'main.py', '--mode=summary', '--verbose'),
+    )
+    lines = verbose.stdout.splitlines()
+    assert [line.split(':')[0] for line in lines[:4]] == [f'machine.{name}' for name in environment.SETTINGS]
+    assert verbose.stdout.endswith(quiet.stdout) and not quiet.stdout.startswith('machine.')
+    assert max(map(len, lines)) <= environment.LINE_WIDTH
+
+
+def test_a_refusal_is_alone(tmp_path):
     card, where = f'--config={ROOT}/configs/folder.py', f'--workdir={tmp_path}'
     done = python(ROOT / 'main.py', '--mode=prepare', card, where, '--config.prepare.path=/nowhere')
     assert (done.returncode, done.stdout) == (2, '')
-    assert 'needs an existing path' in done.stderr
+    assert '/nowhere' in done.stderr
 
 
 def test_settings_are_made_before_jax_is_imported_and_named():
@@ -390,8 +388,10 @@ def test_settings_are_made_before_jax_is_imported_and_named():
         '-c',
         """
 import sys, main
-config = main.read(['main.py', '--config.machine.cpu_devices=3']).config
-lines = main.settings(config.machine)
+from alexnet_jax.runtime import environment
+machine = main.parse_flags(['main.py', '--config.machine.cpu_devices=3']).config.machine
+environment.configure_logging()
+lines = environment.configure_environment(**{name: machine[name] for name in environment.SETTINGS})
 assert 'jax' not in sys.modules
 import jax
 print(jax.device_count(), *lines, sep='\\n')
@@ -400,34 +400,21 @@ print(jax.device_count(), *lines, sep='\\n')
     assert done.returncode == 0, done.stderr
     count, *lines = done.stdout.splitlines()
     assert count == '3'
-    assert [line.split(':')[0] for line in lines] == [
-        'machine.cpu_devices',
-        'machine.keep_memory',
-        'machine.compilation_cache',
-        'machine.deterministic',
-        'log level',
-    ]
+    assert [line.split(':')[0] for line in lines] == [f'machine.{name}' for name in environment.SETTINGS]
 
 
 @pytest.mark.parametrize(
-    'libc, wanted, words', [('musl', True, 'left out'), ('glibc', False, 'off'), ('glibc', True, 'on')]
+    'libc, wanted, word', [('musl', True, 'left out'), ('glibc', False, 'off'), ('glibc', True, 'on')]
 )
-def test_the_allocator_is_set_where_there_is_glibc_and_it_is_wanted(
-    monkeypatch, request, libc, wanted, words
-):
-    made = []
+def test_the_allocator_is_set_where_there_is_glibc_and_it_is_wanted(monkeypatch, libc, wanted, word):
+    options = []
     monkeypatch.setattr(environment.platform, 'libc_ver', lambda: (libc, '2.36'))
     monkeypatch.setattr(
         environment.ctypes,
         'CDLL',
-        lambda name: SimpleNamespace(mallopt=lambda *option: made.append(option) or 1),
+        lambda name: SimpleNamespace(mallopt=lambda *option: options.append(option) or 1),
     )
     monkeypatch.setattr(environment.os, 'environ', {})
-    for name in ('alexnet_jax', 'absl'):
-        request.addfinalizer(
-            functools.partial(logging.getLogger(name).setLevel, logging.getLogger(name).level)
-        )
-    fields = {'cpu_devices': 1, 'keep_memory': wanted, 'cache': '', 'deterministic': False}
-    machine = validate.ConfigDict(fields)
-    assert words in main.settings(machine)[1]
-    assert len(made) == (3 if words == 'on' else 0)
+    settings = {'cpu_devices': 1, 'keep_memory': wanted, 'compilation_cache': '', 'deterministic': False}
+    assert word in environment.configure_environment(**settings)[1]
+    assert len(options) == (3 if word == 'on' else 0)

@@ -6,7 +6,7 @@ from alexnet_jax.models import presets
 from benchmarks import scale
 
 PAPER = presets.get_architecture('paper')
-DEVICE = scale.Device(fixed=0.0, each=1e-3)
+DEVICE = scale.Device(fixed=0.0, per_image=1e-3)
 
 
 def link(speed, latency=0.0, hidden=0.0):
@@ -14,12 +14,12 @@ def link(speed, latency=0.0, hidden=0.0):
 
 
 def test_the_line_goes_through_two_measured_steps_and_never_below_nothing():
-    device = scale.fitted([(32, 0.95), (128, 3.59)])
-    assert device.fixed + 32 * device.each == pytest.approx(0.95)
-    assert device.fixed + 128 * device.each == pytest.approx(3.59)
-    assert scale.fitted([(32, 0.1), (128, 0.5)]).fixed == 0
-    with pytest.raises(ValueError, match='Two batch sizes'):
-        scale.fitted([(32, 0.95), (32, 0.96)])
+    device = scale.fit_device([(32, 0.95), (128, 3.59)])
+    assert device.fixed + 32 * device.per_image == pytest.approx(0.95)
+    assert device.fixed + 128 * device.per_image == pytest.approx(3.59)
+    assert scale.fit_device([(32, 0.1), (128, 0.5)]).fixed == 0
+    with pytest.raises(ValueError, match='at least two batch sizes'):
+        scale.fit_device([(32, 0.95), (32, 0.96)])
 
 
 @pytest.mark.parametrize('way', ['data', 'dense layers'])
@@ -31,9 +31,9 @@ def test_one_device_takes_what_was_measured(way):
 
 
 def test_without_a_price_of_communication_all_ways_scale_perfectly():
-    for way in scale.WAYS:
+    for way in scale.STRATEGIES:
         seconds = scale.step_seconds(PAPER, way, 8, 1024, DEVICE, link(1e30))
-        assert seconds == pytest.approx(1024 * DEVICE.each / 8)
+        assert seconds == pytest.approx(1024 * DEVICE.per_image / 8)
 
 
 def test_on_two_devices_columns_move_less_than_gradients_below_a_thousand_images():
@@ -55,15 +55,15 @@ def test_a_reduction_in_a_ring_sends_twice_the_parameters_but_for_one_share():
 
 def test_what_cannot_be_shared_is_not_offered():
     torchvision = presets.get_architecture('torchvision')
-    assert set(scale.row(torchvision, 2, 128, DEVICE, link(1e9))) == {'data', 'dense layers'}
-    assert scale.row(PAPER, 3, 128, DEVICE, link(1e9)) == {}
-    assert set(scale.row(PAPER, 1, 128, DEVICE, link(1e9))) == {'data', 'dense layers'}
+    assert set(scale.seconds_by_strategy(torchvision, 2, 128, DEVICE, link(1e9))) == {'data', 'dense layers'}
+    assert scale.seconds_by_strategy(PAPER, 3, 128, DEVICE, link(1e9)) == {}
+    assert set(scale.seconds_by_strategy(PAPER, 1, 128, DEVICE, link(1e9))) == {'data', 'dense layers'}
 
 
 def test_dense_layers_see_what_the_network_has_before_them():
-    assert scale.inputs(PAPER) == {'fc6': 9216, 'fc7': 4096, 'fc8': 4096}
+    assert scale.dense_inputs(PAPER) == {'fc6': 9216, 'fc7': 4096, 'fc8': 4096}
 
 
 def test_the_last_line_names_the_ways_by_ranges():
     best = [(1, 'data'), (2, 'columns'), (4, 'columns'), (8, 'data')]
-    assert scale.summary(best) == 'best by devices: columns at 2 to 4; data at 8'
+    assert scale.format_best_ranges(best) == 'best by devices: columns at 2 to 4; data at 8'

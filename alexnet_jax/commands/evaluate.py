@@ -58,9 +58,7 @@ def _evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
         's' * (num_views > 1),
     )
     evaluator = factories.make_evaluator(config, data, run.model, run.mesh, num_views=num_views)
-    error_rates = evaluator.evaluate(
-        run.params, factories.make_eval_pipeline(config, data, split, run.mesh)
-    )
+    error_rates = evaluator.evaluate(run.params, factories.make_eval_pipeline(config, data, split, run.mesh))
     interval = metrics.top1_interval(error_rates)
     result = {
         **error_rates,
@@ -173,7 +171,7 @@ def report_step(config: ConfigDict, checkpoints: CheckpointManager) -> int | Non
 
 
 def at_report_step(run: LoadedRun, checkpoints: CheckpointManager) -> LoadedRun:
-    """Return a run that has ended at its last step, or with the parameters of the checkpoint that it reports instead."""
+    """Return an ended run as it is, or with the parameters of the checkpoint that it reports instead."""
     wanted = report_step(run.config, checkpoints)
     if wanted in (None, run.step):
         return run

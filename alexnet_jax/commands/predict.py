@@ -25,7 +25,11 @@ def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
     run, num_views = evaluate.load_run(config, workdir), config.evaluate.views
     evaluator = factories.make_evaluator(run.config, run.data, run.model, run.mesh, num_views=num_views)
     log.info(
-        'Predictions of step %d of the run in %s, %d view%s:', run.step, workdir, num_views, 's' * (num_views > 1)
+        'Predictions of step %d of the run in %s, %d view%s:',
+        run.step,
+        workdir,
+        num_views,
+        's' * (num_views > 1),
     )
     class_names, image_size = run.data.class_descriptions, run.data.image_size
     unreadable = 0

@@ -137,7 +137,7 @@ def _open_source(config: ConfigDict) -> Source:
         expected_counts=fields.expected_counts,
         verify_md5=fields.verify_md5,
         image_size=fields.image_size,
-        num_cutouts=parse.counts(config),
+        num_cutouts=parse.split_counts(config),
     )
     return sources.open_source(fields.source, os.path.expanduser(fields.path), options)
 

@@ -1,4 +1,4 @@
-"""The folder of a run: its config, versions and commands, and the refusal to go on with another run's folder."""
+"""The run directory: its lock, config, versions and commands, and the check that a command continues its run."""
 
 from __future__ import annotations
 
@@ -39,39 +39,40 @@ log = logging.getLogger(__name__)
 
 
 def ensure_run_dir(workdir: str) -> Path:
-    """The folder, made where it is missing. Raises UserError where it cannot be."""
+    """Return the run directory, created if missing. Raises UserError if that fails."""
     try:
         Path(workdir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f'{workdir} cannot be made ({error.strerror}); give another --workdir.') from error
+        raise UserError(f'{workdir} cannot be created ({error.strerror}); choose another --workdir.') from error
     return Path(workdir)
 
 
 @contextlib.contextmanager
 def lock_run_dir(workdir: str) -> Iterator[None]:
-    """Holds the folder against a second training; however this process ends, the system lets go of it."""
+    """Hold the lock that keeps a second training out. Raises UserError if another process trains there."""
     message = f'Another process is training in {workdir}; wait for it to end, or choose another --workdir.'
     with atomic_io.lock_file(ensure_run_dir(workdir) / LOCK_FILE, message):
         yield
 
 
 def init_or_validate(workdir: str, config: ConfigDict, *, dataset: str) -> None:
-    """Begins a run in `workdir`, or goes on with the one there; UserError where that one is another run.
+    """Begin a run in `workdir`, or check that the one there is the same run and record this command.
 
-    `dataset` is the dataset's checksum: other images are another run. Other versions of the packages warn.
+    `dataset` is the dataset's checksum. Raises UserError if a field that decides the result, or the dataset, differs;
+    warns if versions of packages do.
     """
     folder = ensure_run_dir(workdir)
     atomic_io.clean_temp(folder)
     atomic_io.clean_temp(folder / 'dataset')
-    deciding = validate.deciding(config) | {'dataset': dataset}
+    deciding = validate.result_fields(config) | {'dataset': dataset}
     versions = _software_versions()
     begun = read_run(workdir)
     if begun is not None:
-        # Another size of the batch is told when the checkpoint is read, and the run goes on.
+        # A new batch size is allowed; it is reported when the checkpoint is read.
         deciding['train.batch_size'] = begun['deciding'].get('train.batch_size', config.train.batch_size)
-        if different := validate.differences(_fill_new_fields(begun['deciding']), deciding):
+        if different := validate.describe_differences(_fill_new_fields(begun['deciding']), deciding):
             raise UserError(
-                f'{workdir} holds another run: {" ".join(different)} Give another --workdir, or the same settings.'
+                f'{workdir} holds another run: {" ".join(different)} Choose another --workdir, or the same settings.'
             )
         changed = [
             f'{name} {old} is now {versions.get(name)}'
@@ -80,7 +81,7 @@ def init_or_validate(workdir: str, config: ConfigDict, *, dataset: str) -> None:
         ]
         if changed:
             log.warning(
-                'Other versions than this run began with, so its numbers may differ: %s.', ', '.join(changed)
+                'Versions differ from those that this run began with, so its numbers may differ: %s.', ', '.join(changed)
             )
     commands = (begun or {}).get('commands', []) + [[time.strftime('%Y-%m-%d %H:%M:%S'), ' '.join(sys.argv)]]
     atomic_io.write_json(
@@ -92,7 +93,7 @@ def init_or_validate(workdir: str, config: ConfigDict, *, dataset: str) -> None:
             'commands': commands,
         },
     )
-    atomic_io.write_json(folder / CONFIG_FILE, validate.flat(config))
+    atomic_io.write_json(folder / CONFIG_FILE, validate.flatten_config(config))
 
 
 def _fill_new_fields(begun: dict[str, object]) -> dict[str, object]:
@@ -100,21 +101,21 @@ def _fill_new_fields(begun: dict[str, object]) -> dict[str, object]:
 
     Without those that decided then and do so no more.
     """
-    default = cli.try_card(str(cli.CARDS / 'default.py'))
+    default = cli.load_config_or_raise(str(cli.CONFIG_DIR / 'default.py'))
     still = {field: value for field, value in begun.items() if field not in validate.machine_fields()}
-    return validate.deciding(default) | still
+    return validate.result_fields(default) | still
 
 
 def _absolute_path(directory: str) -> str:
-    """Of a dataset, wherever one stands; one in an object store has it already."""
+    """Return an absolute path, whatever the working directory of later commands; URLs stay as they are."""
     on_disk = directory and not remote_storage.is_remote_url(directory)
     return str(Path(directory).expanduser().absolute()) if on_disk else directory
 
 
 def require_checkpoint_space(workdir: str, *, numbers: int) -> None:
-    """The disk has room for the checkpoints of a run, each of so many `numbers` in float32. Raises UserError.
+    """Raise UserError unless the disk has space for the checkpoints of a run, each of `numbers` float32 numbers.
 
-    Four of them: the two newest, the best, and the one that is being written; less those that are there already.
+    They are four: the two newest, the best, and the one being written; less those that exist already.
     """
     held = sum(path.name.isdecimal() for path in Path(workdir).glob(f'{CHECKPOINTS_DIR}/*'))
     needed = 4 * numbers * max(1, 4 - held)
@@ -124,9 +125,9 @@ def require_checkpoint_space(workdir: str, *, numbers: int) -> None:
 
 
 def saved_batch(workdir: str, record: dict[str, Any], done: int) -> tuple[int, int]:
-    """The size of the batch, and the examples seen, when a checkpoint with this record was saved after `done` steps.
+    """Return batch size and number of examples seen of a checkpoint with this record, saved after `done` steps.
 
-    Version 0.1 did not write them: its runs had one size, that of their beginning.
+    Version 0.1 did not write them: its runs had one batch size, that of their beginning.
     """
     if 'seen' in record:
         return record['seen']['batch'], record['seen']['examples']
@@ -135,7 +136,7 @@ def saved_batch(workdir: str, record: dict[str, Any], done: int) -> tuple[int, i
 
 
 def read_run(workdir: str) -> dict[str, Any] | None:
-    """What is known of the run in a folder; None where none began."""
+    """Return the content of run.json, None if no run began. Raises UserError if it is damaged."""
     file = Path(workdir) / RUN_FILE
     if not file.exists():
         return None
@@ -143,7 +144,7 @@ def read_run(workdir: str) -> dict[str, Any] | None:
         return json.loads(file.read_text())
     except ValueError as error:
         raise UserError(
-            f'{file} is damaged ({error}); put it back from a copy, or begin in another --workdir.'
+            f'{file} is damaged ({error}); restore it from a copy, or choose another --workdir.'
         ) from error
 
 
@@ -159,7 +160,7 @@ def restore_config(config: ConfigDict, workdir: str) -> ConfigDict:
     }
     if not config.data.directory:
         values['data.directory'] = begun.get('data.directory', '')
-    given = validate.flat(config)
+    given = validate.flatten_config(config)
     if other := [f for f in values if f.startswith('model.') and values[f] != given[f]]:
         log.info('As the run in %s was: %s.', workdir, ', '.join(f'{f} {values[f]!r}' for f in other))
     config = ConfigDict(config.to_dict())
@@ -195,7 +196,7 @@ def join_processes(config: ConfigDict, workdir: str, coordinator: str, processes
 
 def _fingerprint(config: ConfigDict) -> dict[str, Any]:
     """Return what must be equal in all processes: fields, versions and this package's own source."""
-    fields = {name: value for name, value in validate.flat(config).items() if name not in PER_HOST_FIELDS}
+    fields = {name: value for name, value in validate.flatten_config(config).items() if name not in PER_HOST_FIELDS}
     return {
         **{f'config.{name}': value for name, value in fields.items()},
         **_software_versions(),

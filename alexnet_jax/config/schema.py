@@ -66,7 +66,7 @@ _TEXT, _YES, _SEED = (
 _SHARE = Field(float, 0, 1, below=True)
 
 # Fields that decide the result: a workdir refuses to go on under other values.
-DECIDING: Mapping[str, Field] = {
+RESULT_FIELDS: Mapping[str, Field] = {
     'seed': _SEED,
     'model.preset': _TEXT,
     'model.num_classes': _whole(0),
@@ -112,7 +112,7 @@ DECIDING: Mapping[str, Field] = {
 
 # Fields of the machine, of cadence, of logging and of what is asked of a trained network, on which no step of the
 # training depends: marked (machine) in configs/default.py, free to change on resuming.
-MACHINE: Mapping[str, Field] = {
+RESUMABLE_FIELDS: Mapping[str, Field] = {
     'name': _TEXT,
     'model.use_reference_ops': _YES,
     'data.directory': _TEXT,
@@ -149,4 +149,4 @@ MACHINE: Mapping[str, Field] = {
     'machine.deterministic': _YES,
     'machine.ynnpack_dots_only': _YES,
 }
-FIELDS: Mapping[str, Field] = {**DECIDING, **MACHINE}
+FIELDS: Mapping[str, Field] = {**RESULT_FIELDS, **RESUMABLE_FIELDS}

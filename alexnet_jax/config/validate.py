@@ -13,21 +13,13 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.cli import unknown
-from alexnet_jax.config.parse import (
-    counts,
-    drops,
-    layer_rates,
-    mesh_shape,
-    preset_architecture,
-    profile,
-    wrong,
-)
-from alexnet_jax.config.schema import DECIDING, FIELDS, MACHINE
+from alexnet_jax.cli import unknown_field_error
+from alexnet_jax.config.parse import split_counts, increasing_epochs, layer_multipliers, mesh_shape, preset_architecture, step_range, invalid_field_error
+from alexnet_jax.config.schema import RESULT_FIELDS, FIELDS, RESUMABLE_FIELDS
 from alexnet_jax.errors import UserError
 
 
-def check_workdir(workdir: str, *, needed: bool) -> None:
+def validate_workdir(workdir: str, *, needed: bool) -> None:
     """Check that --workdir is given where it is `needed` and that it can be written or made. Raises UserError."""
     if not workdir and needed:
         raise UserError('This mode writes to a folder of its own; give one such as --workdir=/tmp/alexnet.')
@@ -45,44 +37,44 @@ def check_workdir(workdir: str, *, needed: bool) -> None:
         )
 
 
-def check(config: ConfigDict, *, images: bool = True, trains: bool = True) -> None:
+def validate_config(config: ConfigDict, *, images: bool = True, trains: bool = True) -> None:
     """Everything that can be known before any work: values, the rooms' words, contradictions. Raises UserError.
 
     Unless `images`, nothing is asked of those that it would prepare; unless it `trains`, nothing of its steps.
     """
-    check_values(config)
-    values = flat(config)
+    validate_values(config)
+    values = flatten_config(config)
     for field, words in _words().items():
         if values[field] not in words:
             empty = " or '' for the preset's own" if '' in words else ''
-            raise wrong(field, values[field], 'one of ' + ', '.join(filter(None, words)) + empty)
+            raise invalid_field_error(field, values[field], 'one of ' + ', '.join(filter(None, words)) + empty)
     _check_network(config, images)
     for contradicts, sentence in [*_contradictions(config), *(_of_training(config) if trains else ())]:
         if contradicts:
             raise UserError(sentence)
 
 
-def check_values(config: ConfigDict) -> None:
+def validate_values(config: ConfigDict) -> None:
     """The part that needs no room: all fields are there, and none but they; types, ranges, lists. Imports no jax."""
-    values = flat(config)
+    values = flatten_config(config)
     for field in values:
         if field not in FIELDS:
-            raise UserError(unknown(field))
+            raise UserError(unknown_field_error(field))
     for field, expected in FIELDS.items():
         if field not in values:
             raise UserError(
                 f'config.{field} is missing; a card begins with default.get_config() of configs/default.py.'
             )
         if not expected.admits(values[field]):
-            raise wrong(field, values[field], expected)
+            raise invalid_field_error(field, values[field], expected)
     step = config.evaluate.checkpoint
     if step not in ('final', 'best') and not step.isdecimal():
-        raise wrong('evaluate.checkpoint', step, 'final, best or the number of a step')
-    for read in (drops, layer_rates, counts, mesh_shape, profile):
+        raise invalid_field_error('evaluate.checkpoint', step, 'final, best or the number of a step')
+    for read in (increasing_epochs, layer_multipliers, split_counts, mesh_shape, step_range):
         read(config)
 
 
-def flat(config: ConfigDict) -> dict[str, object]:
+def flatten_config(config: ConfigDict) -> dict[str, object]:
     """The fields with their sections before them: {'train.batch_size': 128, ...}."""
 
     def walk(section: Mapping, before: str):
@@ -95,17 +87,17 @@ def flat(config: ConfigDict) -> dict[str, object]:
     return dict(walk(config.to_dict(), ''))
 
 
-def deciding(config: ConfigDict) -> dict[str, object]:
+def result_fields(config: ConfigDict) -> dict[str, object]:
     """The fields that decide the result, flat: what a workdir keeps and compares."""
-    return {field: value for field, value in flat(config).items() if field in DECIDING}
+    return {field: value for field, value in flatten_config(config).items() if field in RESULT_FIELDS}
 
 
 def machine_fields() -> frozenset[str]:
     """The fields that may change between a run and its resumption."""
-    return frozenset(MACHINE)
+    return frozenset(RESUMABLE_FIELDS)
 
 
-def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+def describe_differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
     """A sentence for each field in which two results of `deciding` differ, in the order of the new one."""
     sentences = []
     for field in [*new, *(field for field in old if field not in new)]:
@@ -121,9 +113,9 @@ def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[st
 
 def _words() -> dict[str, Collection[str]]:
     """The words that the rooms offer. Imported here: types and ranges are checked without waiting for jax."""
-    from alexnet_jax.data import augment, statistics
+    from alexnet_jax.data import augment, encoding, statistics
     from alexnet_jax.models import initializers, overrides, presets
-    from alexnet_jax.prepare import builder, sources
+    from alexnet_jax.prepare import sources
     from alexnet_jax.train import schedule
 
     return {
@@ -135,7 +127,7 @@ def _words() -> dict[str, Collection[str]]:
         'model.dropout_position': ('', *overrides.DROPOUT_POSITIONS),
         'model.initialization': initializers.INITIALIZATIONS,
         'prepare.source': sources.SOURCES,
-        'prepare.encoding': builder.ENCODINGS,
+        'prepare.encoding': encoding.ENCODINGS,
         'prepare.expected_counts': sources.COUNT_CHECKS,
         'augment.lighting': augment.LIGHTING_KINDS,
         'augment.pca_basis': statistics.PCA_BASES,
@@ -147,10 +139,10 @@ def _words() -> dict[str, Collection[str]]:
 def _check_network(config: ConfigDict, images: bool) -> None:
     """The crop fits the layers, the factors name layers, the mesh divides the columns."""
     arch = preset_architecture(config)
-    for layer in layer_rates(config):
+    for layer in layer_multipliers(config):
         if layer not in arch.parameter_counts():
             known = ', '.join(arch.parameter_counts())
-            raise wrong(
+            raise invalid_field_error(
                 'train.layer_lr_multipliers',
                 config.train.layer_lr_multipliers,
                 f'factors of layers with weights: {known}',
@@ -164,7 +156,7 @@ def _check_network(config: ConfigDict, images: bool) -> None:
         )
     column = (mesh_shape(config) or (1, 1))[1]
     if arch.columns % column:
-        raise wrong(
+        raise invalid_field_error(
             'mesh', config.mesh, f'a column axis that divides the {arch.columns} columns of {arch.name}'
         )
 

@@ -114,7 +114,7 @@ def standardize_features(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarra
 
 
 def nearest_rows(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Return, for each of `test` (M, D), the row of `train` (N, D) at the smallest Euclidean distance, first of equals."""
+    """Return the row of `train` (N, D) nearest to each of `test` (M, D) in Euclidean distance, the first of equals."""
     half = (train**2).sum(axis=1) / 2
     chunks = (test[first : first + TEST_CHUNK] for first in range(0, len(test), TEST_CHUNK))
     # |a - b|^2 / 2 minus |b|^2 / 2, which is the same for all of train: one matrix product does the work.

@@ -195,5 +195,5 @@ def _random_inputs(
         }
     mask = None
     if isinstance(layer, Dropout):
-        mask = jax.random.bernoulli(key, layer.keep, (arch.columns, *inputs[0].shape))
+        mask = jax.random.bernoulli(key, layer.keep_prob, (arch.columns, *inputs[0].shape))
     return jax.block_until_ready((inputs, parameters, mask))

@@ -168,7 +168,7 @@ def config_reader(data: bytes) -> None:
         config = default.get_config()
         config.update_from_flattened_dict({field: word})
         try:
-            validate.check_values(config)
+            validate.validate_values(config)
             parse.preset_architecture(config)
         except UserError:
             refused += 1

@@ -3,6 +3,7 @@
 import json
 import logging
 
+import pytest
 from PIL import Image
 from tiny_run import tiny_config
 
@@ -10,14 +11,15 @@ from alexnet_jax import commands
 from alexnet_jax.commands import benchmark, factories
 from alexnet_jax.config import parse
 from alexnet_jax.models import presets
-from alexnet_jax.report import benchmark_report
+from alexnet_jax.report import benchmark_report, layer_benchmark
+from alexnet_jax.train import optimizer
 
 
 def test_a_run_of_the_mode_measures_step_layers_input_memory_and_what_is_sent(tmp_path, caplog):
     config = tiny_config()
     config.benchmark.steps, config.benchmark.rounds = 2, 1
     with caplog.at_level(logging.INFO, logger='alexnet_jax'):
-        report = commands.MODES['benchmark'](config, str(tmp_path))
+        report = commands.run('benchmark', config, str(tmp_path))
     written = json.loads((tmp_path / 'benchmark.json').read_text())
     assert written == json.loads(json.dumps(report))
     arch = presets.get_architecture('miniature')
@@ -45,3 +47,19 @@ def test_without_a_dataset_random_images_are_used(tmp_path, caplog):
     arch = parse.preset_architecture(config)
     found = benchmark.time_train_step(config, arch, factories.make_device_mesh(config, arch), data, None)
     assert found['step']['median'] > 0 and 'whole' not in found
+
+
+@pytest.mark.parametrize('decay_biases', [True, False])
+def test_the_measured_step_is_the_config_s_and_honors_decay_biases(monkeypatch, decay_biases):
+    config, used = tiny_config(), []
+    config.train.decay_biases, config.benchmark.steps = decay_biases, 1
+
+    def paper_sgd(*args, **settings):
+        used.append(settings)
+        return optimizer.paper_sgd(*args, **settings)
+
+    monkeypatch.setattr(factories, 'paper_sgd', paper_sgd)
+    monkeypatch.setattr(layer_benchmark, 'time_calls', lambda call, rounds: [1.0])
+    arch = parse.preset_architecture(config)
+    benchmark.time_train_step(config, arch, factories.make_device_mesh(config, arch), None, None)
+    assert used and all(settings['decay_biases'] is decay_biases for settings in used)

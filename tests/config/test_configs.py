@@ -22,21 +22,21 @@ def card(name):
 
 def test_every_field_has_its_reason_or_unit_and_none_is_left_out():
     lines = LINE.findall((CONFIGS / 'default.py').read_text())
-    assert sorted(field for field, _, _ in lines) == sorted(validate.flat(default.get_config()))
+    assert sorted(field for field, _, _ in lines) == sorted(validate.flatten_config(default.get_config()))
     assert [field for field, _, reason in lines if len(reason) < 4] == []
 
 
 def test_fields_marked_machine_are_those_that_may_change():
     lines = LINE.findall((CONFIGS / 'default.py').read_text())
-    assert {field for field, mark, _ in lines if mark} == set(schema.MACHINE)
-    assert {field for field, mark, _ in lines if not mark} == set(schema.DECIDING)
+    assert {field for field, mark, _ in lines if mark} == set(schema.RESUMABLE_FIELDS)
+    assert {field for field, mark, _ in lines if not mark} == set(schema.RESULT_FIELDS)
 
 
 @pytest.mark.parametrize('name', CARDS)
 def test_a_card_is_accepted_at_the_door(name):
     config = card(name).get_config()
-    validate.check(config)
-    assert set(validate.flat(config)) == set(schema.FIELDS)
+    validate.validate_config(config)
+    assert set(validate.flatten_config(config)) == set(schema.FIELDS)
 
 
 @pytest.mark.parametrize('name', [name for name in CARDS if name != 'default'])
@@ -52,7 +52,7 @@ def test_a_card_opens_with_its_command_its_cost_and_the_expected_figure(name):
 
 @pytest.mark.parametrize('name', [name for name in CARDS if name != 'default'])
 def test_a_card_says_only_how_it_differs(name):
-    own, whole = validate.flat(card(name).get_config()), validate.flat(default.get_config())
+    own, whole = validate.flatten_config(card(name).get_config()), validate.flatten_config(default.get_config())
     assert own['name'] == name
     text = (CONFIGS / f'{name}.py').read_text()
     repeated = [

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax import cli
 from alexnet_jax.config import validate
-from alexnet_jax.config.schema import DECIDING, FIELDS, MACHINE, Field
+from alexnet_jax.config.schema import RESULT_FIELDS, FIELDS, RESUMABLE_FIELDS, Field
 from alexnet_jax.errors import UserError
 from configs import default, quickstart
 
@@ -23,12 +23,12 @@ def changed(get_config=default.get_config, **values) -> ConfigDict:
 
 def refused(config: ConfigDict, words: str):
     with pytest.raises(UserError, match=words) as mistake:
-        validate.check(config)
+        validate.validate_config(config)
     assert '\n' not in str(mistake.value)
 
 
 def test_the_default_config_is_accepted():
-    assert validate.check(default.get_config()) is None
+    assert validate.validate_config(default.get_config()) is None
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_wrong_word_gets_the_words_of_its_room(field, words):
     for word in words.split(', '):
         config = changed(**{field: word})
         config.prepare.image_size = 256
-        validate.check(config)
+        validate.validate_config(config)
 
 
 @pytest.mark.parametrize('field', FIELDS)
@@ -200,7 +200,7 @@ def test_what_contradicts_itself_is_refused(values, words):
 
 
 def test_a_prepared_dataset_elsewhere_has_its_own_side():
-    validate.check(changed(prepare__image_size=64, data__directory='/somewhere'))
+    validate.validate_config(changed(prepare__image_size=64, data__directory='/somewhere'))
 
 
 def test_fields_that_are_unknown_or_missing_are_named():
@@ -224,7 +224,7 @@ def test_fields_that_are_unknown_or_missing_are_named():
     ],
 )
 def test_an_unknown_field_gets_the_names_that_come_near(name, words):
-    assert words in cli.unknown(name)
+    assert words in cli.unknown_field_error(name)
 
 
 @few
@@ -249,32 +249,32 @@ def test_lists_are_read_with_or_without_spaces():
 
 
 def test_a_layer_may_be_frozen():
-    validate.check(changed(train__layer_lr_multipliers='conv1=0'))
+    validate.validate_config(changed(train__layer_lr_multipliers='conv1=0'))
 
 
 def test_fields_of_the_machine_do_not_decide():
-    old = validate.deciding(default.get_config())
-    new = validate.deciding(changed(mesh='4,2', data__num_threads=7, name='other', log__every_steps=1))
-    assert old == new and validate.differences(old, new) == []
-    assert set(old) == set(DECIDING) and validate.machine_fields() == set(MACHINE)
+    old = validate.result_fields(default.get_config())
+    new = validate.result_fields(changed(mesh='4,2', data__num_threads=7, name='other', log__every_steps=1))
+    assert old == new and validate.describe_differences(old, new) == []
+    assert set(old) == set(RESULT_FIELDS) and validate.machine_fields() == set(RESUMABLE_FIELDS)
 
 
 def test_differences_are_told_field_by_field_with_both_values():
-    old, new = validate.deciding(default.get_config()), validate.deciding(changed(quickstart.get_config))
-    sentences = validate.differences(old, new)
+    old, new = validate.result_fields(default.get_config()), validate.result_fields(changed(quickstart.get_config))
+    sentences = validate.describe_differences(old, new)
     assert "config.model.preset was 'paper' and is now 'miniature'." in sentences
     assert len(sentences) == sum(old[field] != new[field] for field in old)
-    assert validate.differences({'train.learning_rate': 1}, {'seed': 0}) == [
+    assert validate.describe_differences({'train.learning_rate': 1}, {'seed': 0}) == [
         'config.seed was not there and is now 0.',
         'config.train.learning_rate was 1 and is there no more.',
     ]
-    assert validate.differences({'dataset': 'a'}, {'dataset': 'b'}) == ["dataset was 'a' and is now 'b'."]
+    assert validate.describe_differences({'dataset': 'a'}, {'dataset': 'b'}) == ["dataset was 'a' and is now 'b'."]
 
 
 def test_a_folder_that_cannot_be_written_is_refused_and_none_is_made(tmp_path):
-    validate.check_workdir(str(tmp_path / 'not' / 'yet'), needed=True)
+    validate.validate_workdir(str(tmp_path / 'not' / 'yet'), needed=True)
     assert not list(tmp_path.iterdir())
-    validate.check_workdir('', needed=False)
+    validate.validate_workdir('', needed=False)
     (tmp_path / 'file').touch()
     for wrong, words in [
         ('', '--workdir='),
@@ -282,4 +282,4 @@ def test_a_folder_that_cannot_be_written_is_refused_and_none_is_made(tmp_path):
         (str(tmp_path / 'file' / 'in'), 'no folder'),
     ]:
         with pytest.raises(UserError, match=words):
-            validate.check_workdir(wrong, needed=True)
+            validate.validate_workdir(wrong, needed=True)

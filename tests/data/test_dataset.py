@@ -25,7 +25,9 @@ SHARD = 'cutouts-train.array_record-00001-of-00003'
 
 
 def prepared(directory, encoding):
-    source = sources.open_source('cutouts', options=sources.SourceOptions(image_size=SIDE, num_cutouts=(30, 0, 20)))
+    source = sources.open_source(
+        'cutouts', options=sources.SourceOptions(image_size=SIDE, num_cutouts=(30, 0, 20))
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builder, 'MIN_SHARD_SIZE', 10)
         builder.prepare_dataset(source, directory, EncodingSpec(SIDE, encoding), progress=False)

@@ -173,18 +173,24 @@ def test_pixels_are_cut_from_the_record_where_the_draw_says_and_belong_to_their_
     assert batch['mirror'].any() and not batch['mirror'].all()
 
 
-def test_the_network_sees_a_batch_row_lit_and_freed_of_the_mean():
+@pytest.mark.parametrize('kind', augment.MEAN_KINDS)
+def test_the_training_step_sees_the_example_to_the_bit_whatever_the_mean(kind):
     train_data = training()
     mean = np.random.default_rng(0).uniform(0, 255, (9, 9, 3)).astype(np.float32)
+    selected, static = augment.select_mean(mean, kind, 7)
+    means = {'center': mean[1:8, 1:8], 'channel': mean.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)}
     for step in (0, 6):  # step 6 is in the second epoch
         batch = train_data.batch(step)
-        seen = np.asarray(normalize_batch(batch, mean, static=False))
+        seen = np.asarray(normalize_batch(batch, selected, static=static))
         assert seen.dtype == np.float32
         for i in range(8):
-            top, left = batch['top'][i], batch['left'][i]
+            top, left, flip = batch['top'][i], batch['left'][i], -1 if batch['mirror'][i] else 1
             lit = batch['image'][i].astype(np.float32) + batch['lighting'][i][None, None]
-            expected = lit - mean[top : top + 7, left : left + 7]
-            np.testing.assert_array_equal(seen[i], expected[:, ::-1] if batch['mirror'][i] else expected)
+            if kind == 'image':
+                expected = (lit - mean[top : top + 7, left : left + 7])[:, ::flip]
+            else:
+                expected = lit[:, ::flip] - means[kind]
+            np.testing.assert_array_equal(seen[i], expected)
 
 
 def test_any_example_can_be_made_again_alone():

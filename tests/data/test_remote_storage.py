@@ -48,7 +48,9 @@ def bucket(tmp_path, monkeypatch):
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
     directory = tmp_path_factory.mktemp('whole') / 'dataset'
-    source = sources.open_source('cutouts', options=sources.SourceOptions(image_size=16, num_cutouts=(30, 10, 10)))
+    source = sources.open_source(
+        'cutouts', options=sources.SourceOptions(image_size=16, num_cutouts=(30, 10, 10))
+    )
     builder.prepare_dataset(source, directory, EncodingSpec(16, RAW), progress=False)
     return directory
 
@@ -132,7 +134,9 @@ def test_a_manifest_that_cannot_be_right_is_refused(change, whole, bucket, tmp_p
 
 def test_another_dataset_is_left_alone_here_and_there(whole, bucket, tmp_path):
     other = tmp_path / 'other'
-    source = sources.open_source('cutouts', options=sources.SourceOptions(image_size=16, num_cutouts=(31, 10, 10)))
+    source = sources.open_source(
+        'cutouts', options=sources.SourceOptions(image_size=16, num_cutouts=(31, 10, 10))
+    )
     builder.prepare_dataset(source, other, EncodingSpec(16, RAW), progress=False)
     remote_storage.upload_dataset(whole, URL)
     before = content(bucket / 'bucket/pets/dataset'), content(other)
@@ -218,6 +222,6 @@ def test_a_store_that_cannot_be_reached_is_said_before_any_work(tmp_path, monkey
 
 def test_what_has_to_lie_on_a_disk_is_refused_in_a_store():
     with pytest.raises(UserError, match='images are read where they lie, on a disk'):
-        validate.check(config_of(**{'prepare.source': 'tar', 'prepare.path': 'gs://bucket/images.tar'}))
+        validate.validate_config(config_of(**{'prepare.source': 'tar', 'prepare.path': 'gs://bucket/images.tar'}))
     with pytest.raises(UserError, match='is no folder on a disk'):
-        validate.check_workdir('gs://bucket/run', needed=True)
+        validate.validate_workdir('gs://bucket/run', needed=True)

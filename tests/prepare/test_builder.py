@@ -282,7 +282,7 @@ def test_other_settings_over_a_half_dataset_start_clean(unbroken, tmp_path, monk
             {'encoding': 'jpeg'},
             {'image_size': 8},
             {'source': cutouts(seed=1)},
-            {'source': cutouts(counts=(75, 15, 10))},
+            {'source': cutouts(num_cutouts=(75, 15, 10))},
             {'source': folder(in_folder(tmp_path / 'pets', 30))},
         )
     ):
@@ -372,7 +372,7 @@ def test_the_same_dataset_is_not_made_again(tmp_path, monkeypatch):
 def test_another_dataset_in_the_same_place_gets_a_sentence(options, sentence, tmp_path):
     prepare(tmp_path / 'd')
     before = content(tmp_path / 'd')
-    made = {'seed': cutouts(seed=1), 'counts': cutouts(counts=(45, 15, 11))}
+    made = {'seed': cutouts(seed=1), 'counts': cutouts(num_cutouts=(45, 15, 11))}
     if 'source' in options:
         options = {'source': made[options['source']]}
     with pytest.raises(UserError, match=sentence):
@@ -440,7 +440,7 @@ def test_settings_that_make_no_sense_get_a_sentence_before_anything_is_written(o
 
 
 def test_an_error_in_a_worker_stops_the_others_and_comes_through(tmp_path):
-    source = cutouts(counts=(200, 0, 0))
+    source = cutouts(num_cutouts=(200, 0, 0))
     broken = sources.Item('train/broken', 0, ('nowhere', 0))
     object.__setattr__(source, 'splits', {'train': (broken, *source.splits['train'])})
     with pytest.raises(ValueError, match='nowhere|not in'):

@@ -7,8 +7,10 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib import _pylab_helpers
+from matplotlib.figure import Figure
 from PIL import Image
 
+from alexnet_jax.evaluate.evaluator import Predictions
 from alexnet_jax.report.plots import run
 
 CLASSES = ('disc', 'a $price$ of 5_000 %', 'black-and-tan coonhound, a hound', 'x' * 60)
@@ -128,9 +130,10 @@ def test_examples_show_their_pixels_lit_beyond_white_clipped(tmp_path, number):
 
 def test_answers_are_framed_green_where_right_and_red_where_wrong(tmp_path):
     images = np.full((8, 6, 6, 3), (20, 30, 200), np.uint8)
-    truths, predicted = np.array([0, 1, 2, 3, 0, 1, 2, 3]), np.array([0, 1, 2, 3, 3, 2, 1, 0])
-    for name, answers in (('both', predicted), ('right', truths), ('wrong', (truths + 1) % 4)):
-        run.plot_predictions(images, truths, answers, np.linspace(0, 1, 8), CLASSES, tmp_path / f'{name}.png')
+    labels, predicted = np.array([0, 1, 2, 3, 0, 1, 2, 3]), np.array([0, 1, 2, 3, 3, 2, 1, 0])
+    for name, answers in (('both', predicted), ('right', labels), ('wrong', (labels + 1) % 4)):
+        predictions = Predictions(np.arange(8), labels, answers, np.linspace(0, 1, 8))
+        run.plot_predictions(images, predictions, CLASSES, tmp_path / f'{name}.png')
     both, right, wrong = (pixels(tmp_path / f'{name}.png') for name in ('both', 'right', 'wrong'))
     assert like(both, (20, 30, 200), 1) > 8 * 180**2
     frame = 4 * 200 * 4  # pixels at least
@@ -151,14 +154,15 @@ def test_answers_are_framed_green_where_right_and_red_where_wrong(tmp_path):
     ],
 )
 def test_some_of_both_are_chosen_where_there_are_both(right, wrong, shown):
-    truths = np.zeros(right + wrong, np.int32)
+    labels = np.zeros(right + wrong, np.int32)
     predicted = np.random.default_rng(0).permutation(np.repeat([0, 1], [right, wrong]))
-    places = run.sample_predictions(truths, predicted, number=24, seed=1)
-    hits = truths[places] == predicted[places]
+    predictions = Predictions(np.arange(len(labels)), labels, predicted, np.ones(len(labels)))
+    sample = run.sample_predictions(predictions, number=24, seed=1)
+    hits = sample.label == sample.predicted
     assert (hits.sum(), (~hits).sum()) == shown
-    assert len(set(places.tolist())) == len(places)
+    assert len(set(sample.id.tolist())) == len(sample.id)
     assert hits.tolist() == sorted(hits.tolist(), reverse=True)
-    np.testing.assert_array_equal(places, run.sample_predictions(truths, predicted, number=24, seed=1))
+    np.testing.assert_array_equal(sample, run.sample_predictions(predictions, number=24, seed=1))
 
 
 def test_the_same_picture_has_the_same_bytes(tmp_path):
@@ -172,11 +176,10 @@ def test_a_picture_that_fails_leaves_the_old_one_whole(tmp_path, monkeypatch):
     old = (tmp_path / 'curves.png').read_bytes()
 
     def half(figure, file, **options):
-        with open(file, 'wb') as opened:
-            opened.write(b'\x89PNG')
+        file.write(b'\x89PNG')
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(run.Figure, 'savefig', half)
+    monkeypatch.setattr(Figure, 'savefig', half)
     with pytest.raises(OSError, match='No space'):
         run.plot_curves(rows(9), tmp_path / 'curves.png', num_classes=10)
     assert (tmp_path / 'curves.png').read_bytes() == old

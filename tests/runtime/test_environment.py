@@ -1,6 +1,7 @@
 """What main.py sets for its process: above all where compiled programs are kept, and that nothing changes by that."""
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -8,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from ml_collections import ConfigDict
 from tiny_run import tiny_config
 
 from alexnet_jax import commands
@@ -26,16 +26,15 @@ def environ(monkeypatch, tmp_path):
     return own
 
 
+def configured(**settings):
+    """The lines about the settings, by field."""
+    defaults = {'cpu_devices': 1, 'keep_memory': False, 'compilation_cache': '', 'deterministic': False}
+    lines = environment.configure_environment(**defaults | settings)
+    return dict(line.split(': ', 1) for line in lines)
+
+
 def kept(wanted):
-    machine = ConfigDict(
-        {'cpu_devices': 1, 'keep_memory': False, 'compilation_cache': wanted, 'deterministic': False}
-    )
-    (line,) = [
-        line
-        for line in environment.configure_environment(machine)
-        if line.startswith('machine.compilation_cache')
-    ]
-    return line
+    return configured(compilation_cache=wanted)['machine.compilation_cache']
 
 
 def test_compiled_programs_are_kept_in_the_users_cache_by_processor(environ, tmp_path):
@@ -68,15 +67,8 @@ def test_a_folder_that_cannot_be_written_is_left_out_and_told(environ, tmp_path)
 
 def test_deterministic_adds_its_flag_once_to_those_that_there_are(environ):
     environ['XLA_FLAGS'] = '--xla_dump_to=/theirs'
-    machine = ConfigDict(
-        {'cpu_devices': 1, 'keep_memory': False, 'compilation_cache': '', 'deterministic': True}
-    )
     for _ in range(2):
-        (line,) = [
-            line
-            for line in environment.configure_environment(machine)
-            if line.startswith('machine.deterministic')
-        ]
+        line = configured(deterministic=True)['machine.deterministic']
         assert environ['XLA_FLAGS'] == '--xla_dump_to=/theirs --xla_gpu_deterministic_ops=true'
     assert 'on' in line and 'slower' in line
 
@@ -85,13 +77,13 @@ def test_deterministic_adds_its_flag_once_to_those_that_there_are(environ):
 RUN = """
 import json, sys
 import main
-events, start = [], main.settings
-def settings(machine):
-    lines = start(machine)
+events, start = [], main.environment.configure_environment
+def configure(**settings):
+    lines = start(**settings)
     from jax import monitoring
     monitoring.register_event_listener(lambda event, **_: events.append(event.rpartition('/')[2]))
     return lines
-main.settings = settings
+main.environment.configure_environment = configure
 status = main.main(sys.argv)
 print(json.dumps([status, events.count('cache_hits'), events.count('cache_misses')]))
 """
@@ -156,3 +148,12 @@ def test_an_interrupt_that_a_callback_would_swallow_ends_the_process(what, statu
     )
     assert (done.returncode, done.stdout) == (status, out)
     assert re.search(err, done.stderr)
+
+
+def test_a_long_line_is_wrapped_at_the_terminals_width(monkeypatch):
+    monkeypatch.setenv('COLUMNS', '40')
+    line = '  a table  of  words and a path /of/more/than/forty/characters/in/one/word.png and more'
+    record = logging.makeLogRecord({'msg': f'{line}\nshort'})
+    *lines, last = environment.LogHandler().format(record).splitlines()
+    assert lines[0] == '  a table  of  words and a path' and lines[1].startswith('    /of/more')
+    assert last == 'short' and ' '.join(' '.join(lines).split()) == ' '.join(line.split())

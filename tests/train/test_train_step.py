@@ -11,6 +11,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from alexnet_jax.models import custom_vjp, presets
 from alexnet_jax.models.alexnet import AlexNet, get_parameters, with_parameters
+from alexnet_jax.models.overrides import ArchitectureOverrides
 from alexnet_jax.train import optimizer, train_step
 
 BATCH, SIDE = 16, 64
@@ -24,8 +25,8 @@ def mesh_of(shape):
 
 @functools.cache
 def network(compute='float32', smooth=False):
-    departures = {'activation': 'tanh', 'pooling': 'average'} if smooth else {}
-    arch = presets.get_architecture('miniature', overrides=departures)
+    overrides = ArchitectureOverrides(activation='tanh', pooling='average') if smooth else ArchitectureOverrides()
+    arch = presets.get_architecture('miniature', overrides=overrides)
     return AlexNet(arch, key=jax.random.key(3), initialization='he', compute_dtype=compute)
 
 

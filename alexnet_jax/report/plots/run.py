@@ -117,7 +117,7 @@ def plot_filters(kernel: np.ndarray, file: FilePath, *, title: str = 'The filter
 
 
 def color_share(kernel: np.ndarray) -> float:
-    """Return the share of the squared weights (height, width, 3, channels) off the gray axis: 0 gray, 1 opponent colors."""
+    """Return the share of squared weights (height, width, 3, channels) off the gray axis: 0 gray, 1 opponent colors."""
     weights = np.asarray(kernel, np.float64)
     total = (weights**2).sum()
     return float(1 - (weights.sum(axis=2) ** 2).sum() / 3 / total) if total else 0.0
@@ -199,7 +199,7 @@ def _draw_hline(axes: Axes, value: float, name: str, *, below: bool = False) -> 
 
 
 def _filter_mosaic(column: np.ndarray, across: int) -> np.ndarray:
-    """Return all filters of a column (height, width, 3, channels) side by side, enlarged, on white: floats in [0, 1]."""
+    """Return the filters of a column (height, width, 3, channels) side by side, enlarged, on white, in [0, 1]."""
     height, width, _, channels = column.shape
     gap, down = 10, -(-channels // across)
     scale = max(1, (MOSAIC_WIDTH // across - gap) // width)

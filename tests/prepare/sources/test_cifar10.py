@@ -69,7 +69,7 @@ def test_the_archive_is_held_against_its_sum_unless_another_one_is_wanted(tmp_pa
     path = archive(tmp_path / 'cifar-10-binary.tar.gz')
     assert cifar10.MD5 == 'c32a1d4ab5d03f1284b67883e8d87530'
     with pytest.raises(
-        UserError, match=r'MD5 sum [0-9a-f]{32} instead of c32a1d4ab5.*cifar-10-binary.tar.gz, or take'
+        UserError, match=r'MD5 sum [0-9a-f]{32} expected c32a1d4ab5.*cifar-10-binary.tar.gz, or use'
     ):
         opened(path, expected_counts='official')
     monkeypatch.setattr(cifar10, 'MD5', hashlib.md5(path.read_bytes()).hexdigest())
@@ -79,9 +79,9 @@ def test_the_archive_is_held_against_its_sum_unless_another_one_is_wanted(tmp_pa
 @pytest.mark.parametrize(
     'changes, sentence',
     [
-        ({'data_batch_3_bin': None}, 'lacks data_batch_3.bin; fetch it from https'),
-        ({'test_batch_bin': records(6, 20)[:-1]}, 'test_batch.bin is not of records of 3,073 bytes'),
-        ({'data_batch_1_bin': bytes([10]) + bytes(3072)}, 'data_batch_1.bin is not of records'),
+        ({'data_batch_3_bin': None}, 'lacks data_batch_3.bin; download it from https'),
+        ({'test_batch_bin': records(6, 20)[:-1]}, 'test_batch.bin does not consist of records of 3,073 bytes'),
+        ({'data_batch_1_bin': bytes([10]) + bytes(3072)}, 'data_batch_1.bin does not consist of records'),
     ],
 )
 def test_what_is_not_of_that_form_is_refused(changes, sentence, tmp_path):

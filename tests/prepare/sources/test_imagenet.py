@@ -151,7 +151,7 @@ def test_a_part_of_the_validation_images_is_labeled_by_its_numbers(root):
     told = {item.id: source.classes[item.label] for item in source.splits['test']}
     assert told == dict(list(FOUND['validation'])[3:])
     archives.write(root, {VAL: archives.tar({'x.JPEG': archives.jpeg(1)})})
-    refused(root, r"'x.JPEG'; expected were names of ILSVRC-2012 numbered from 1 to 6", expect='any')
+    refused(root, r"'x.JPEG'; expected names of ILSVRC-2012 numbered from 1 to 6", expect='any')
 
 
 # Hostile and broken archives
@@ -223,7 +223,7 @@ def test_names_that_come_twice_are_refused(root):
 
 def test_what_is_of_the_wrong_class_is_refused(root):
     in_inner(root, lambda data: added(data, member('n01440764_4.JPEG', b'x')))
-    refused(root, 'n01440764_4.JPEG is in class n02084071, but its name says n01440764')
+    refused(root, 'n01440764_4.JPEG is of class n02084071, but its name says n01440764')
     outer = root / TRAIN
     for name in (
         'n99999999.tar',
@@ -232,7 +232,7 @@ def test_what_is_of_the_wrong_class_is_refused(root):
     ):  # no class, an inner node of the tree, no archive
         archives.official_2012(root, FOUND)
         outer.write_bytes(added(outer.read_bytes(), member(name, archives.tar({}))))
-        refused(root, f'holds {name!r}; expected were archives called by the WordNet ids of the 3 classes')
+        refused(root, f'holds {name!r}; expected archives named by the WordNet ids of the 3 classes')
 
 
 @pytest.mark.parametrize('file', [TRAIN, VAL, KIT])
@@ -278,7 +278,7 @@ def test_archives_of_too_many_members_are_refused(root, monkeypatch):
 
 def test_what_is_missing_is_named(root):
     (root / VAL).unlink()
-    refused(root, f'holds no {VAL}; expected were {TRAIN}, {VAL}, {KIT}')
+    refused(root, f'holds no {VAL}; expected {TRAIN}, {VAL}, {KIT}')
 
 
 def kit(found=FOUND, **changes):
@@ -288,16 +288,16 @@ def kit(found=FOUND, **changes):
 @pytest.mark.parametrize(
     'changes, sentence',
     [
-        ({'meta.mat': b'no matlab'}, 'meta.mat is not as ILSVRC-2012 has it'),
-        ({'meta.mat': b'MATLAB 5.0 MAT-file' + bytes(200)}, 'meta.mat is not as ILSVRC-2012 has it'),
-        ({'meta.mat': archives.meta(2010)}, 'meta.mat is not as ILSVRC-2012 has it'),
+        ({'meta.mat': b'no matlab'}, 'meta.mat is not that of ILSVRC-2012'),
+        ({'meta.mat': b'MATLAB 5.0 MAT-file' + bytes(200)}, 'meta.mat is not that of ILSVRC-2012'),
+        ({'meta.mat': archives.meta(2010)}, 'meta.mat is not that of ILSVRC-2012'),
         ({'meta.mat': archives.meta(2012, {1: 'dog'})}, 'WordNet ids are not one for each class'),
         ({'meta.mat': archives.meta(2012, {1: 'n00000001', 2: 'n00000001'})}, 'not one for each class'),
         (
             {'ILSVRC2012_validation_ground_truth.txt': b'1\n2\n1001\n'},
-            '1001, which is no number of a class from 1 to 3',
+            '1001; expected numbers of classes from 1 to 3',
         ),
-        ({'ILSVRC2012_validation_ground_truth.txt': b'1\nx\n'}, 'which is no number of a class'),
+        ({'ILSVRC2012_validation_ground_truth.txt': b'1\nx\n'}, 'expected numbers of classes'),
         ({'ILSVRC2012_validation_ground_truth.txt': b'1\n2\n'}, 'all 6 instead of 2'),
     ],
 )
@@ -349,7 +349,7 @@ def test_an_image_that_cannot_be_read_is_named_and_leaves_nothing_behind(data, s
 
 
 def test_sums_are_checked_on_request(root, monkeypatch):
-    refused(root, r'has the MD5 sum \w{32} instead of fa75699e', verify_md5=True)
+    refused(root, r'has the MD5 sum \w{32}, expected fa75699e', verify_md5=True)
     own = {file: hashlib.md5((root / file).read_bytes()).hexdigest() for file in (TRAIN, VAL, KIT)}
     monkeypatch.setattr(checksums, 'KNOWN_MD5', own)
     assert opened(root, verify_md5=True).classes
@@ -359,4 +359,4 @@ def test_sums_are_checked_on_request(root, monkeypatch):
 
 def test_an_archive_of_no_known_sum_says_so(tmp_path):
     kind, path = archives.class_tar(tmp_path, FOUND)
-    refused(path, 'no archive whose MD5 sum is known', kind=kind, verify_md5=True)
+    refused(path, 'no archive with a known MD5 sum', kind=kind, verify_md5=True)

@@ -43,12 +43,12 @@ def test_the_tree_is_found_from_its_top_or_within(folder, root):
 
 def test_an_image_of_another_class_than_its_folder_is_refused(root):
     archives.write(root, {f'{TREE}/train/n02084071/n01440764_1.JPEG': b'x'})
-    refused(root, 'is in class n02084071, but its name says n01440764', 'any')
+    refused(root, 'is of class n02084071, but its name says n01440764', 'any')
 
 
 def test_a_folder_that_is_no_wordnet_id_is_refused(root):
     archives.write(root, {f'{TREE}/train/dogs/1.JPEG': b'x'})
-    refused(root, 'holds dogs/1.JPEG; expected were folders called by WordNet ids', 'any')
+    refused(root, 'holds dogs/1.JPEG; expected folders named by WordNet ids', 'any')
 
 
 def test_counts_are_held_against_the_lists_unless_any_will_do(root):
@@ -62,12 +62,12 @@ def test_counts_are_held_against_the_lists_unless_any_will_do(root):
 
 def test_a_validation_image_that_is_not_listed_is_refused(root):
     archives.write(root, {f'{TREE}/val/ILSVRC2012_val_00000009.JPEG': b'x'})
-    refused(root, 'not the same, such as ILSVRC2012_val_00000009', 'any')
+    refused(root, 'does not list the same images as are next to it, such as ILSVRC2012_val_00000009', 'any')
 
 
 def test_a_listed_validation_image_that_is_missing_is_refused_unless_any_will_do(root):
     (root / TREE / 'val/ILSVRC2012_val_00000002.JPEG').unlink()
-    refused(root, 'not the same, such as ILSVRC2012_val_00000002')
+    refused(root, 'does not list the same images as are next to it, such as ILSVRC2012_val_00000002')
     assert len(opened(root, 'any').splits['test']) == 5
 
 

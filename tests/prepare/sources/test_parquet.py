@@ -148,10 +148,10 @@ def test_damage_within_is_told(tmp_path):
 def test_a_group_of_rows_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     written(tmp_path / 'train.parquet', PETS)
     monkeypatch.setattr(parquet, 'MAX_GROUP_BYTES', 20)
-    refused(tmp_path, 'bytes in a group; 20 are the most')
+    refused(tmp_path, 'bytes; at most 20 are read')
 
 
 def test_other_columns_and_no_files_are_refused(tmp_path):
     refused(tmp_path, 'holds no .parquet files')
     written(tmp_path / 'train.parquet', PETS, image='picture', label=None)
-    refused(tmp_path, 'has the columns picture, label; expected were image or img and label or labels')
+    refused(tmp_path, 'has the columns picture, label; expected image or img and label or labels')

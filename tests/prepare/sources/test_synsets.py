@@ -53,7 +53,7 @@ def test_a_synset_without_images_is_no_class_and_told_in_the_note(tmp_path):
 
 def test_an_image_in_the_wrong_tar_is_refused(tmp_path):
     wrong = {'n00000009.tar': archives.tar({'n00000008_1.JPEG': b'x'})}
-    refused(releases(tmp_path / 'fall11', wrong), 'is in class n00000009, but its name says n00000008')
+    refused(releases(tmp_path / 'fall11', wrong), 'is of class n00000009, but its name says n00000008')
 
 
 def test_an_image_that_comes_twice_is_refused(tmp_path):
@@ -68,6 +68,6 @@ def test_half_a_tar_is_refused_and_named(tmp_path):
 
 
 def test_a_folder_without_tars_is_refused(tmp_path):
-    refused(tmp_path, 'holds no tars with images; expected was one for each class: n01440764.tar')
+    refused(tmp_path, 'holds no tars with images; expected one for each class, such as n01440764.tar')
     archives.write(tmp_path, {'all.tar': archives.tar({'n00000009_1.JPEG': b'x'})})
     refused(tmp_path / 'all.tar', 'holds no tars with images')

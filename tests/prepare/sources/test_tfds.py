@@ -108,7 +108,7 @@ def test_what_has_no_images_or_no_labels_is_refused(home):
     folder = builders.built(
         home, 'Words', NAMES, {'train': [('a', 0, b'x')]}, others=[('image', tfds.features.Text())]
     )
-    with pytest.raises(UserError, match='has the features .*; expected were an Image and a ClassLabel'):
+    with pytest.raises(UserError, match='has the features .*; expected an Image and a ClassLabel'):
         opened(folder)
 
 
@@ -127,9 +127,9 @@ def test_a_damaged_dataset_is_told(home):
     'path, sentence',
     [
         ('', "'tfds' needs a name or a folder"),
-        ('/nowhere/birds', '/nowhere/birds does not exist; give a folder that TFDS prepared'),
+        ('/nowhere/birds', '/nowhere/birds does not exist; use a folder that TFDS prepared'),
         ('no_such_birds', r'is not in .*home.*TFDS knows no such dataset; .* --config.prepare.path=FOLDER'),
-        ('imagenet2012', r'is not in .*home.*TFDS may not fetch it'),
+        ('imagenet2012', r'is not in .*home.*TFDS may not download it'),
     ],
 )
 def test_what_is_not_there_and_cannot_be_fetched_gets_a_sentence(path, sentence, home):
@@ -157,7 +157,7 @@ def test_tfds_fetches_by_name_what_it_can_without_tensorflow(home):
     body = builders.builder('FarBirds', NAMES, examples())
     body._split_generators = Failing._split_generators
     with pytest.raises(
-        UserError, match=r'far_birds is not in .*TFDS could not fetch it \(OSError: no route to host\)'
+        UserError, match=r'far_birds is not in .*TFDS could not download it \(OSError: no route to host\)'
     ):
         opened('far_birds')
 

@@ -46,7 +46,7 @@ MISTAKES = {
     'an image that is no flag': ('--mode=predict --workdir={f}/run cat.jpg', 'give --images=cat.jpg'),
     'nothing to verify': (
         '--mode=verify',
-        'Nothing says what to verify; give --workdir or --config.data.dir',
+        'Nothing to verify: set --workdir or --config.data.dir',
     ),
     'a mode that is nearly one': ('--mode=eval', "no mode 'eval'; did you mean evaluate?"),
     'a path for the cut-outs': (
@@ -63,7 +63,7 @@ MISTAKES = {
     ),
     'a class without an image': (
         [*MINE, '--config.prepare.path={f}/halves'],
-        "only one class, 'dogs'; a classifier needs two ('cats' holds no image);",
+        "only one class, 'dogs', and a classifier needs two (no images in 'cats');",
     ),
     'no field as a flag': (
         '--train.lr=0.1',
@@ -136,7 +136,7 @@ MISTAKES = {
     'a workdir that is a file': ('--workdir={f}/file', 'file is no folder that you may write to'),
     'a workdir that cannot be made': (
         '--workdir=/proc/alexnet --config.data.directory={f}/whole/dataset',
-        'cannot be made',
+        'cannot be created',
     ),
     'nothing to train on': (MINE, 'config.prepare.path is empty. Set --config.prepare.path='),
     'a path that does not exist': ([*MINE, '--config.prepare.path={f}/nowhere'], 'needs an existing path'),
@@ -170,7 +170,7 @@ MISTAKES = {
     ),
     'a mesh larger than the devices': (
         [*QUICK, '--config.mesh=4,2'],
-        'needs 8 devices and there are 2; give a smaller',
+        'needs 8 devices, but there are 2; choose a smaller',
     ),
     'a mesh that does not divide the columns': (
         [*QUICK, '--config.mesh=1,4'],
@@ -193,7 +193,7 @@ MISTAKES = {
         'holds no trained run; train first',
     ),
     'half a dataset': ([*QUICK, '--config.data.directory={f}/half'], 'is missing. 1 of'),
-    'no space': ([*QUICK, '--workdir={f}/full'], 'No space is left (run.json); make room'),
+    'no space': ([*QUICK, '--workdir={f}/full'], 'No space is left (run.json); free some space'),
     'plateaus without validation, by the config alone': (
         '--config=configs/imagenet.py --workdir={f}/run --config.prepare.validation_fraction=0',
         'validation_share is 0, which leaves imagenet2012 without a validation split',

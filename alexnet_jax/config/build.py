@@ -1,0 +1,51 @@
+"""Build the values of other packages that a section of the config describes. Imported packages load when called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.config import parse
+
+if TYPE_CHECKING:
+    from alexnet_jax.data.augment import Augmentation
+    from alexnet_jax.data.statistics import PcaBasis
+    from alexnet_jax.models.architecture import Architecture
+
+
+def preset_architecture(config: ConfigDict, num_classes: int | None = None) -> Architecture:
+    """Return the architecture that section `model` asks for, with `num_classes`, else the config's, else the preset's.
+
+    Raises UserError if an override does not fit the preset.
+    """
+    from alexnet_jax.models.overrides import ArchitectureOverrides
+    from alexnet_jax.models.presets import get_architecture
+
+    model = config.model
+    overrides = ArchitectureOverrides(
+        crop_size=model.crop_size,
+        exchange_layers=parse.layer_names(model.exchange_layers),
+        activation=model.activation,
+        pooling=model.pooling,
+        alpha_over_n=model.lrn_alpha_over_n,
+        dropout=model.dropout,
+        dropout_position=model.dropout_position,
+    )
+    return get_architecture(
+        model.preset, num_classes=num_classes or model.num_classes or None, overrides=overrides
+    )
+
+
+def augmentation(config: ConfigDict, dataset_basis: PcaBasis, crop_size: int) -> Augmentation:
+    """Return the random changes of training images that section `augment` asks for."""
+    from alexnet_jax.data.augment import Augmentation
+    from alexnet_jax.data.statistics import select_pca_basis
+
+    return Augmentation(
+        crop_size=crop_size,
+        horizontal_flip=config.augment.horizontal_flip,
+        lighting=config.augment.lighting,
+        lighting_std=config.augment.lighting_std,
+        pca_basis=select_pca_basis(config.augment.pca_basis, dataset_basis),
+    )
