@@ -1,4 +1,4 @@
-"""Measure the input pipeline alone: images per second from prepared records to batches, beside bare decoding and reading.
+"""Measure the input pipeline alone: images per second from records to batches, beside bare decoding and reading.
 
     python benchmarks/input_rates.py --workdir=/tmp/input_rates [--path=imagenette-part.tar]
 

@@ -1,152 +1,359 @@
-"""Every field of a config: what it may hold, and whether it decides the result or only concerns the machine.
+"""Declare every config field once: default, meaning, values, whether it may change on resuming, and by host.
 
-The words of a choice are not here but in the room that offers them; recipe.py asks for them.
+`python -m alexnet_jax.config.schema > docs/config.md` writes the list of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
-LARGEST = 2**31 - 1
-LARGEST_BATCH = 2**17  # images; four times the 32,768 of You et al. (2017)
+from ml_collections import ConfigDict
+
+from alexnet_jax.config import parse
+
+MAX_INT = 2**31 - 1
+MAX_BATCH_SIZE = 2**17  # images; four times the 32,768 of You et al. (2017)
+MAX_SEED = 2**32 - 1  # what JAX, NumPy and grain all take
 
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """What a field may hold: a kind, and for numbers the range."""
+    """A config field. Its type is that of its default.
 
-    kind: type
+    `choices` are the allowed values, or the dotted name of the registry that holds them, beside the default. `parse`
+    reads a text and raises ValueError unless it is as `expected` says. A field that is not `resumable` decides the
+    result of a run: a resume under another value is refused. One that is `per_host` may differ between hosts.
+    """
+
+    default: bool | int | float | str
+    help: str
     low: float = -math.inf
     high: float = math.inf
-    words: tuple = ()  # where the choice is not a room's
-    above: bool = False  # low itself is out
-    below: bool = False  # high itself is out
+    exclusive_low: bool = False
+    exclusive_high: bool = False
+    choices: Collection | str = ()
+    parse: Callable[[str], Any] | None = None
+    expected: str = ''
+    resumable: bool = False
+    per_host: bool = False
 
-    def admits(self, value) -> bool:
-        """Whether the value is of the kind and in the range; a whole number does for a float, True for no number."""
-        kinds = (int, float) if self.kind is float else self.kind
-        if not isinstance(value, kinds) or (isinstance(value, bool) and self.kind is not bool):
+    @property
+    def type(self) -> type:
+        """The type of the values."""
+        return type(self.default)
+
+    def accepts(self, value: object) -> bool:
+        """Return whether a value has the type and lies in the range; an int passes for a float, a bool for no number.
+
+        Choices that are a registry's are not looked up, as that may import jax.
+        """
+        types = (int, float) if self.type is float else self.type
+        if not isinstance(value, types) or (isinstance(value, bool) and self.type is not bool):
             return False
-        if self.words:
-            return value in self.words
-        if self.kind in (bool, str):
-            return True
-        return (
-            math.isfinite(value)
-            and (self.low < value if self.above else self.low <= value)
-            and (value < self.high if self.below else value <= self.high)
-        )
+        if isinstance(value, str):
+            return self._parses(value)
+        if self.choices or isinstance(value, bool):
+            return not self.choices or value in self.choices
+        assert isinstance(value, int | float)
+        above = value > self.low if self.exclusive_low else value >= self.low
+        below = value < self.high if self.exclusive_high else value <= self.high
+        return math.isfinite(value) and above and below
 
-    def __str__(self) -> str:
-        if self.words:
-            return 'one of ' + ', '.join(map(str, self.words))
-        if self.kind in (bool, str):
-            return 'True or False' if self.kind is bool else 'text'
-        noun = 'a whole number' if self.kind is int else 'a number'
-        low = f'{"above" if self.above else "from"} {self.low:g}'
-        high = (
-            ''
-            if self.high in (math.inf, LARGEST)
-            else f' {"and below" if self.below else "and up to" if self.above else "to"} {self.high:.10g}'
-        )
-        return f'{noun} {low}{high}'
+    def _parses(self, text: str) -> bool:
+        try:
+            self.parse(text) if self.parse else None
+        except ValueError:
+            return False
+        return isinstance(self.choices, str) or not self.choices or text in self.choices
+
+    def all_choices(self) -> list:
+        """Return the allowed values, the default among them; [] for a field without choices. May import jax."""
+        if not isinstance(self.choices, str):
+            return list(self.choices)
+        module, _, name = self.choices.rpartition('.')
+        choices = list(getattr(importlib.import_module(module), name))
+        return choices if self.default in choices else [self.default, *choices]
+
+    def describe(self) -> str:
+        """Return what values are expected, as an error and the list of fields say it."""
+        if self.choices:
+            own = " or '' for the preset's own" if isinstance(self.choices, str) and self.default == '' else ''
+            return 'one of ' + ', '.join(str(choice) for choice in self.all_choices() if choice != '') + own
+        if self.type in (bool, str):
+            return 'True or False' if self.type is bool else self.expected or 'text'
+        noun = 'a whole number' if self.type is int else 'a number'
+        low = f' {"above" if self.exclusive_low else "from"} {self.low:g}'
+        if self.high in (math.inf, MAX_INT):
+            return noun + low
+        return f'{noun}{low} {"and below" if self.exclusive_high else "to"} {self.high:.10g}'
 
 
-def _whole(low: int, high: int = LARGEST) -> Field:
-    return Field(int, low, high)
+def _seed(help: str) -> Field:
+    return Field(0, help, 0, MAX_SEED)
 
 
-_TEXT, _YES, _SEED = (
-    Field(str),
-    Field(bool),
-    _whole(0, 2**32 - 1),
-)  # seeds: what JAX, NumPy and grain take alike
-_SHARE = Field(float, 0, 1, below=True)
+def _fraction(default: float, help: str) -> Field:
+    return Field(default, help, 0, 1, exclusive_high=True)
 
-# Fields that decide the result: a workdir refuses to go on under other values.
-RESULT_FIELDS: Mapping[str, Field] = {
-    'seed': _SEED,
-    'model.preset': _TEXT,
-    'model.num_classes': _whole(0),
-    'model.crop_size': _whole(0),
-    'model.exchange_layers': _TEXT,
-    'model.activation': _TEXT,
-    'model.pooling': _TEXT,
-    'model.lrn_alpha_over_n': _TEXT,
-    'model.dropout': _TEXT,
-    'model.dropout_position': _TEXT,
-    'model.initialization': _TEXT,
-    'model.compute_dtype': Field(str, words=('float32', 'bfloat16')),
-    'model.matmul_precision': Field(str, words=('float32', 'tensorfloat32', 'bfloat16')),
-    'prepare.source': _TEXT,
-    'prepare.path': _TEXT,
-    'prepare.image_size': _whole(8, 8192),
-    'prepare.encoding': _TEXT,
-    'prepare.jpeg_quality': _whole(1, 100),
-    'prepare.validation_fraction': _SHARE,
-    'prepare.test_fraction': _SHARE,
-    'prepare.num_cutouts': _TEXT,
-    'prepare.seed': _SEED,
-    'augment.horizontal_flip': _YES,
-    'augment.mean': _TEXT,
-    'augment.lighting': _TEXT,
-    'augment.pca_basis': _TEXT,
-    'augment.lighting_std': Field(float, 0),
-    'train.batch_size': _whole(1, LARGEST_BATCH),
-    'train.num_epochs': Field(float, 0, 100_000, above=True),
-    'train.learning_rate': Field(float, 0, above=True),
-    'train.momentum': _SHARE,
-    'train.weight_decay': Field(float, 0),
-    'train.schedule': _TEXT,
-    'train.milestones': _TEXT,
-    'train.patience': _whole(1),
-    'train.min_delta': Field(float, 0, 1, below=True),
-    'train.decay_biases': _YES,
-    'train.bias_lr_multiplier': Field(float, 0),
-    'train.warmup_epochs': Field(float, 0),
-    'train.layer_lr_multipliers': _TEXT,
-    'evaluate.every_epochs': Field(float, 0),
+
+def _section(name: str, fields: Mapping[str, Field], **common: bool) -> dict[str, Field]:
+    """Return the fields under their full names, with what they have in common."""
+    return {f'{name}.{field}': dataclasses.replace(value, **common) for field, value in fields.items()}
+
+
+# Architecture and precision.
+_MODEL = {
+    'preset': Field(
+        'paper', 'the network; the next fields change it', choices='alexnet_jax.models.presets.PRESETS'
+    ),
+    'num_classes': Field(0, '0: as many as the dataset has', 0, MAX_INT),
+    'crop_size': Field(0, "pixels; 0: the preset's own (paper: 224, of images of 256)", 0, MAX_INT),
+    'exchange_layers': Field(
+        '',
+        "layers that see all columns; none; empty: the preset's own",
+        parse=parse.layer_names,
+        expected="layers such as 'conv3,fc6,fc7,fc8', none, or empty",
+    ),
+    'activation': Field(
+        '', "empty: the preset's own", choices='alexnet_jax.models.overrides.ACTIVATIONS'
+    ),
+    'pooling': Field('', "empty: the preset's own", choices='alexnet_jax.models.overrides.POOLINGS'),
+    'lrn_alpha_over_n': Field(
+        '',
+        "divide alpha of response normalization by n: true in the 2012 source; empty: the preset's own",
+        choices='alexnet_jax.models.overrides.ALPHA_OVER_N',
+    ),
+    'dropout': Field(
+        '',
+        "paper: times keep probability at test; inverted: divided by it in training; empty: the preset's own",
+        choices='alexnet_jax.models.overrides.DROPOUTS',
+    ),
+    'dropout_position': Field(
+        '',
+        "after fc6 and fc7 (paper) or before them (torchvision); empty: the preset's own",
+        choices='alexnet_jax.models.overrides.DROPOUT_POSITIONS',
+    ),
+    'initialization': Field(
+        'paper', 'initial weights', choices='alexnet_jax.models.initializers.INITIALIZATIONS'
+    ),
+    'compute_dtype': Field(
+        'float32',
+        'bfloat16: half the memory and bandwidth; parameters and loss stay float32',
+        choices=('float32', 'bfloat16'),
+    ),
+    'matmul_precision': Field(
+        'float32',
+        'of float32 products on GPU and TPU; tensorfloat32: faster, 10 bits of mantissa',
+        choices=('float32', 'tensorfloat32', 'bfloat16'),
+    ),
+    'use_reference_ops': Field(
+        False, 'plain gradients, for forward-mode and second derivatives', resumable=True
+    ),
+}
+_DATA = {
+    'directory': Field('', 'prepared dataset; empty: <workdir>/dataset', per_host=True),
+    'num_threads': Field(2, 'threads that decode; batches do not depend on it', 1, 1024, per_host=True),
+    'prefetch': Field(2, 'batches that wait on the device', 1, 1024, per_host=True),
+    'device_cache': Field(False, 'keep all training images as uint8 on every device, if they fit'),
+}
+# How images become a dataset.
+_PREPARE = {
+    'source': Field('folder', 'form of the images; docs/data.md', choices='alexnet_jax.prepare.sources.SOURCES'),
+    'path': Field('', 'folder or archive, or the folder that holds the archives'),
+    'image_size': Field(256, 'pixels of the shorter side, then center square (paper, section 2)', 8, 8192),
+    'encoding': Field(
+        'jpeg',
+        'jpeg: small; raw: uint8 pixels, faster to read, about eight times larger',
+        choices='alexnet_jax.data.encoding.ENCODINGS',
+    ),
+    'jpeg_quality': Field(95, 'of encoding jpeg', 1, 100),
+    'validation_fraction': _fraction(0.1, 'of the training images, if the source has no such split'),
+    'test_fraction': _fraction(0.1, 'of the training images, if the source has no such split'),
+    'num_cutouts': Field(
+        '8000,1000,1000',
+        'images to make, for source cutouts',
+        parse=parse.split_counts,
+        expected=f'three whole numbers from 1 to {parse.MAX_CUTOUTS:,} for train, validation and test, '
+        'such as 8000,1000,1000',
+    ),
+    'expected_counts': Field(
+        'official',
+        'images that ImageNet and CIFAR-10 must have: all of the official ones, those listed, or any',
+        choices='alexnet_jax.prepare.sources.COUNT_CHECKS',
+        resumable=True,
+    ),
+    'verify_md5': Field(False, "compare ImageNet's archives with their known MD5; reads all", resumable=True),
+    'max_unreadable': Field(0, 'unreadable images that may be left out', 0, MAX_INT, resumable=True),
+    'num_workers': Field(1, 'processes; the bytes written do not depend on it', 1, 1024, resumable=True),
+    'seed': _seed('decides random splits and cut-outs'),
+}
+_AUGMENT = {
+    'horizontal_flip': Field(True, 'flip with probability one half'),
+    'mean': Field(
+        'image',
+        'image: cropped as the image is; center: unmoved, as in the 2012 source; channel: three numbers',
+        choices='alexnet_jax.data.augment.MEAN_KINDS',
+    ),
+    'lighting': Field(
+        'eigenvalues',
+        "scale of the color shift: eigenvalues, the paper's formula; deviations, the 2012 source's; none",
+        choices='alexnet_jax.data.augment.LIGHTING_KINDS',
+    ),
+    'pca_basis': Field(
+        'dataset',
+        'principal colors: of the training split, or published ones of ImageNet',
+        choices='alexnet_jax.data.statistics.PCA_BASES',
+    ),
+    'lighting_std': Field(0.1, 'of the three normal draws of the color shift', 0),
+}
+_TRAIN = {
+    'batch_size': Field(128, 'images per step, over all devices', 1, MAX_BATCH_SIZE),
+    'grad_accumulation': Field(
+        1, 'parts of a batch, one after another, for less memory', 1, MAX_INT, resumable=True
+    ),
+    'num_epochs': Field(90.0, 'passes over the training images', 0, 100_000, exclusive_low=True),
+    'learning_rate': Field(0.01, "the paper's epsilon", 0, exclusive_low=True),
+    'momentum': _fraction(0.9, 'fraction of the last update that is kept (paper, section 5)'),
+    'weight_decay': Field(0.0005, "multiplied by the learning rate, as in the paper's update rule", 0),
+    'schedule': Field(
+        'step',
+        'step: divide by ten at milestones; cosine: to zero; plateau: divide by ten when validation stalls',
+        choices='alexnet_jax.train.schedule.SCHEDULES',
+    ),
+    'milestones': Field(
+        '30,60,80',
+        'epochs of schedule step; the paper divided by hand, three times',
+        parse=parse.increasing_epochs,
+        expected='increasing epochs such as 30,60,80',
+    ),
+    'patience': Field(5, 'plateau: evaluations without improvement until a division', 1, MAX_INT),
+    'min_delta': _fraction(0.001, 'plateau: decrease of the top-1 validation error that is an improvement'),
+    'warmup_epochs': Field(0.0, 'the learning rate rises linearly from zero over these', 0),
+    'decay_biases': Field(True, 'False: biases do not decay, as in the 2012 source and Caffe'),
+    'bias_lr_multiplier': Field(1.0, 'on the learning rates of biases; 2 in the 2012 source and Caffe', 0),
+    'layer_lr_multipliers': Field(
+        '',
+        'on the learning rates of layers; 0 freezes a layer',
+        parse=parse.layer_multipliers,
+        expected="multipliers from 0 by layer such as 'conv1=0.1,fc8=2'",
+    ),
+    'on_nonfinite': Field(
+        'stop',
+        'if the loss is not finite; skip: continue without those batches',
+        choices=('stop', 'skip'),
+        resumable=True,
+    ),
+    'profile_steps': Field(
+        '',
+        'steps that the profiler of jax traces into the workdir',
+        parse=parse.step_range,
+        expected='empty, or the first and the last step to trace such as 10:15',
+        resumable=True,
+    ),
+}
+_EVALUATE = {
+    'every_epochs': Field(1.0, 'on the validation split, center view; 0: only at the end', 0),
+    'views': Field(10, "at the end: 10 are the paper's, 1 is the center view", choices=(1, 10), resumable=True),
+    'split': Field(
+        'test',
+        'that the final figure is measured on, if it exists',
+        choices=('train', 'validation', 'test'),
+        resumable=True,
+    ),
+    'batch_size': Field(128, 'images per step', 1, MAX_BATCH_SIZE, resumable=True),
+    'checkpoint': Field(
+        'final',
+        'best: lowest validation error with the center view',
+        parse=parse.checkpoint_choice,
+        expected='final, best or the number of a step',
+        resumable=True,
+    ),
+}
+_PREDICT = {'images': Field('', 'images and folders to classify, as --images gives them')}
+_BENCHMARK = {
+    'steps': Field(10, 'training steps to time', 1, MAX_INT),
+    'rounds': Field(5, 'in which each layer and the peak rates of the machine are timed', 1, MAX_INT),
+}
+_CHECKPOINT = {
+    'every_steps': Field(1000, '0: only at the end of epochs that are evaluated', 0, MAX_INT),
+    'keep_every_steps': Field(0, 'keep these for ever; 0: the two newest and the best', 0, MAX_INT),
+}
+_LOG = {
+    'every_steps': Field(20, 'between two lines of the log', 1, MAX_INT),
+    'stalled_loss_steps': Field(1000, 'warn after this many steps at ln(classes); 0: off', 0, MAX_INT),
+    'time_breakdown': Field(False, 'print the time breakdown with every line of the log'),
+    'tensorboard': Field(True, 'write event files for `tensorboard --logdir`'),
+}
+_MACHINE = {
+    'cpu_devices': Field(1, 'CPU devices to make if there is no accelerator', 1, 1024),
+    'join_timeout': Field(300, 'seconds in which all processes must join', 1, 86400),
+    'peer_timeout': Field(60, 'seconds without heartbeat before a run aborts (exit status 5)', 2, 86400),
+    'stall_timeout': Field(0, 'seconds without progress before a run aborts; 0: off', 0, 864000),
+    'compilation_cache': Field(
+        'auto', 'folder of compiled programs; auto: in ~/.cache; empty: none', per_host=True
+    ),
+    'keep_memory': Field(True, 'glibc: keep freed pages instead of faulting them in every step', per_host=True),
+    'deterministic': Field(False, 'GPU: runs equal to the bit, by slower kernels; not measured'),
+    'ynnpack_dots_only': Field(True, 'CPU: YNNPACK for matrix products alone, not for convolutions'),
 }
 
-# Fields of the machine, of cadence, of logging and of what is asked of a trained network, on which no step of the
-# training depends: marked (machine) in configs/default.py, free to change on resuming.
-RESUMABLE_FIELDS: Mapping[str, Field] = {
-    'name': _TEXT,
-    'model.use_reference_ops': _YES,
-    'data.directory': _TEXT,
-    'data.num_threads': _whole(1, 1024),
-    'data.prefetch': _whole(1, 1024),
-    'data.device_cache': _YES,
-    'prepare.expected_counts': _TEXT,
-    'prepare.verify_md5': _YES,
-    'prepare.max_unreadable': _whole(0),
-    'prepare.num_workers': _whole(1, 1024),
-    'train.profile_steps': _TEXT,
-    'train.grad_accumulation': _whole(1),
-    'train.on_nonfinite': Field(str, words=('stop', 'skip')),
-    'evaluate.views': Field(int, words=(1, 10)),
-    'evaluate.split': Field(str, words=('train', 'validation', 'test')),
-    'evaluate.batch_size': _whole(1, LARGEST_BATCH),
-    'evaluate.checkpoint': _TEXT,
-    'predict.images': _TEXT,
-    'benchmark.steps': _whole(1),
-    'benchmark.rounds': _whole(1),
-    'checkpoint.every_steps': _whole(0),
-    'checkpoint.keep_every_steps': _whole(0),
-    'log.every_steps': _whole(1),
-    'log.stalled_loss_steps': _whole(0),
-    'log.time_breakdown': _YES,
-    'log.tensorboard': _YES,
-    'mesh': _TEXT,
-    'machine.cpu_devices': _whole(1, 1024),
-    'machine.join_timeout': _whole(1, 86400),
-    'machine.peer_timeout': _whole(2, 86400),
-    'machine.stall_timeout': _whole(0, 864000),
-    'machine.compilation_cache': _TEXT,
-    'machine.keep_memory': _YES,
-    'machine.deterministic': _YES,
-    'machine.ynnpack_dots_only': _YES,
+FIELDS: Mapping[str, Field] = {
+    'name': Field('paper', 'of this run in logs and plots', resumable=True),
+    'seed': _seed('decides initial weights, order of examples, crops, flips, lighting and dropout'),
+    **_section('model', _MODEL),
+    **_section('data', _DATA, resumable=True),
+    **_section('prepare', _PREPARE),
+    **_section('augment', _AUGMENT),
+    **_section('train', _TRAIN),
+    **_section('evaluate', _EVALUATE),
+    **_section('predict', _PREDICT, resumable=True),
+    **_section('benchmark', _BENCHMARK, resumable=True),
+    **_section('checkpoint', _CHECKPOINT, resumable=True),
+    **_section('log', _LOG, resumable=True),
+    'mesh': Field(
+        'auto',
+        'devices along data and column; auto: 2 along column if it fits, the others along data',
+        parse=parse.mesh_shape,
+        expected="auto, or the numbers of devices along data and column such as '4,2'",
+        resumable=True,
+    ),
+    **_section('machine', _MACHINE, resumable=True),
 }
-FIELDS: Mapping[str, Field] = {**RESULT_FIELDS, **RESUMABLE_FIELDS}
+RESULT_FIELDS = frozenset(name for name, field in FIELDS.items() if not field.resumable)
+PER_HOST_FIELDS = frozenset(name for name, field in FIELDS.items() if field.per_host)
+
+
+def default_config() -> ConfigDict:
+    """Return a config with every field at its default."""
+    config: dict[str, Any] = {}
+    for name, field in FIELDS.items():
+        section, _, last = name.rpartition('.')
+        (config.setdefault(section, {}) if section else config)[last] = field.default
+    return ConfigDict(config)
+
+
+def format_fields() -> str:
+    """Return docs/config.md: a table of all fields."""
+    lines = [
+        '# Config fields',
+        '',
+        'Made by `python -m alexnet_jax.config.schema > docs/config.md`. Set a field on the command line by',
+        '`--config.train.batch_size=64`, or in a config file. Fields marked * may change between a run and its resumption;',
+        'all others decide the result, and a workdir refuses another value (except for `train.batch_size`).',
+        '',
+        '| field | default | values | meaning |',
+        '|---|---|---|---|',
+    ]
+    for name, field in FIELDS.items():
+        mark = ' *' if field.resumable else ''
+        values = '' if field.describe() == 'text' else field.describe()
+        lines.append(f'| `{name}`{mark} | `{field.default!r}` | {values} | {field.help} |')
+    return '\n'.join(lines) + '\n'
+
+
+if __name__ == '__main__':
+    print(format_fields(), end='')

@@ -2,7 +2,7 @@
 
     python benchmarks/robustness/fuzz.py --inputs=100000 --seed=0 --results=benchmarks/results/fuzz.jsonl
 
-Images, records, accounts of shards, manifests, inventories, journals and config words. The corpus is made here, small
+Images, records, shard metadata, manifests, inventories, journals and config words. The corpus is made here, small
 and the same on every machine; an input is one of it with some bytes flipped, cut, doubled, inserted, or spliced with
 another. No other exception, no crash, no input that takes longer than SECONDS, no process that grows beyond MEMORY:
 inputs go through in chunks, each in a process of its own. Damaged checkpoints are damage.py's.
@@ -99,20 +99,15 @@ def corpus(folder: Path) -> dict[str, list[bytes]]:
         for label, each in enumerate(pictures[:3])
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    account = shard_writer.ShardMetadata(
-        'f',
-        4,
-        's',
-        1,
-        4,
-        np.ones((2, 2, 3), np.int64),
-        np.eye(3, dtype=np.int64),
-        np.ones(1, np.uint64),
-        {},
-        {},
-        {},
+    (folder / 'shard').write_bytes(b'1234')
+    shard_writer.write_shard_metadata(
+        shard_job(folder),
+        records=1,
+        payload=4,
+        total=np.ones((2, 2, 3), np.int64),
+        products=np.eye(3, dtype=np.int64),
+        digests=np.ones(1, np.uint64),
     )
-    shard_writer.write_shard_metadata(str(folder / 'account'), account)
     (folder / 'listed').mkdir(exist_ok=True)
     (folder / 'listed' / 'file').write_bytes(b'1234')
     manifest.write_manifest(folder / 'listed')
@@ -124,12 +119,18 @@ def corpus(folder: Path) -> dict[str, list[bytes]]:
         'image': pictures,
         'record': record,
         'exif': [turned.tobytes(), turned.tobytes()[6:], pictures[4]],
-        'account': [(folder / 'account').read_bytes()],
+        'shard metadata': [(folder / 'shard metadata').read_bytes()],
         'manifest': [json.dumps(listing).encode()],
         'inventory': [(folder / 'listed' / manifest.MANIFEST_FILE).read_bytes()],
         'journal': [rows],
         'config': words,
     }
+
+
+def shard_job(folder: Path) -> SimpleNamespace:
+    """Return what the shard writer needs of a job."""
+    files = {'path': str(folder / 'shard'), 'metadata_path': str(folder / 'shard metadata')}
+    return SimpleNamespace(**files, fingerprint=lambda: 'f')
 
 
 def readers(folder: Path) -> dict[str, Reader]:
@@ -142,7 +143,6 @@ def readers(folder: Path) -> dict[str, Reader]:
 
         return reader
 
-    job = SimpleNamespace(path=str(folder / 'account'), account=str(folder / 'account'))
     (folder / 'made').mkdir(parents=True, exist_ok=True)
     (folder / 'run').mkdir(exist_ok=True)
     (folder / 'again').mkdir(exist_ok=True)
@@ -150,7 +150,7 @@ def readers(folder: Path) -> dict[str, Reader]:
         'image': image_io.decode_image,
         'record': example_proto.decode_example,
         'exif': lambda data: (exif.parse_orientation(data), exif.find_exif(data)),
-        'account': of_file('account', lambda: shard_writer.is_shard_complete(job, 'f')),
+        'shard metadata': of_file('shard metadata', lambda: shard_writer.is_shard_complete(shard_job(folder))),
         'manifest': of_file(f'made/{dataset.MANIFEST_FILE}', lambda: dataset.find_problems(folder / 'made')),
         'inventory': of_file(f'again/{manifest.MANIFEST_FILE}', lambda: manifest.find_problems(folder / 'again')),
         'journal': of_file(
@@ -182,7 +182,7 @@ WEIGHTS = {
     'image': 45,
     'record': 20,
     'exif': 5,
-    'account': 8,
+    'shard metadata': 8,
     'manifest': 6,
     'inventory': 4,
     'journal': 4,

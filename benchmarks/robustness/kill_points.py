@@ -143,11 +143,11 @@ PREPARE = {
     'within a shard': Call('alexnet_jax.data.example_proto.encode_example', 'after', 90),
     'before a shard has its name': Rename('*.array_record-*-of-?????', 'before', 3),
     'after a shard has its name': Rename('*.array_record-*-of-?????', 'after', 3),
-    'after the account of a shard': Rename('*/.preparing/*.npz', 'after', 3),
+    'after the metadata of a shard': Rename('*/.preparing/*.npz', 'after', 3),
     'before the statistics': Rename('*/statistics.npz', 'before'),
     'before the manifest': Rename('*/manifest.json', 'before'),
     'after the manifest': Rename('*/manifest.json', 'after'),
-    'while what lay aside is deleted': Deletion('*/.preparing'),
+    'while the staging folder is deleted': Deletion('*/.preparing'),
 }
 TRAIN = {
     'compilation': Call(f'{TRAINING}.step.Jitted.__call__', 'within', 1, 1.5),

@@ -43,7 +43,7 @@ def test_what_is_mutated_is_read_or_refused_by_name(name, made):
     holds()
 
 
-@pytest.mark.parametrize('name', ['image', 'record', 'account'])
+@pytest.mark.parametrize('name', ['image', 'record', 'shard metadata'])
 def test_any_bytes_are_refused_by_name(name, made):
     _, readers = made
 
