@@ -274,21 +274,21 @@ def main() -> None:
     given = parse_args()
     _, settings = make_config(given.preset)
     print(*(line for line in settings if 'keep_memory' in line))
-    rows = [row for row in results_file.known(given.results) if row.get('preset') == given.preset]
+    rows = [row for row in results_file.read_rows(given.results) if row.get('preset') == given.preset]
     cases = [
         (what, int(batch)) for what, _, batch in (each.partition(':') for each in given.cases.split(','))
     ]
     missing = [each for each in cases if each not in {(row['what'], row['batch']) for row in rows}]
     if missing:
-        results_file.write(
+        results_file.append_row(
             given.results,
-            results_file.about(('jax', 'jaxlib', 'flax', 'torch', 'numpy')) | {'process': settings},
+            results_file.describe_environment(('jax', 'jaxlib', 'flax', 'torch', 'numpy')) | {'process': settings},
         )
     for what, batch in missing:
         rounds = given.rounds or ROUNDS.get(batch, 3)
         seconds = measure_case(given.preset, what, batch, rounds, given.skip.split(','))
         rows.append({'what': what, 'batch': batch, 'preset': given.preset, 'seconds': seconds})
-        results_file.write(given.results, rows[-1])
+        results_file.append_row(given.results, rows[-1])
     for row in rows:
         print('\n'.join(format_case(row)))
     print(format_figure([row for row in rows if (row['what'], row['batch']) in cases]))

@@ -53,7 +53,7 @@ def apply_change(change: str) -> Iterator[None]:
 def make_stepper(preset: str, batch: int, change: str) -> Callable[[int], float]:
     """Return a function that makes so many steps and returns the seconds of each; traced, compiled and warm."""
     dots_only = change not in ('YNNPACK for convolutions too', ALL_REFERENCE)
-    made = steps.stepper(preset, batch, dots_only=dots_only)
+    made = steps.make_step_timer(preset, batch, dots_only=dots_only)
     with apply_change(change):
         made(1)
     made(1)

@@ -50,7 +50,7 @@ FORMULATIONS = {
 ROUNDS = 5
 
 
-def arguments() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     """The words of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -73,24 +73,24 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def product_rate(size: int, dtype: str) -> float:
+def measure_matmul_flops(size: int, dtype: str) -> float:
     """FLOP a second of size x size matrix products, the fastest of ten."""
     a = jnp.ones((size, size), dtype)
     product = jax.jit(lambda a: a @ a)
     product(a).block_until_ready()
-    fastest = min(timed(lambda: product(a).block_until_ready()) for _ in range(10))
+    fastest = min(time_call(lambda: product(a).block_until_ready()) for _ in range(10))
     return 2 * size**3 / fastest
 
 
-def copy_rate(size: int) -> float:
+def measure_bandwidth(size: int) -> float:
     """Bytes a second read and written, of a float32 array of size^2 numbers."""
     a = jnp.ones((size, size), jnp.float32)
     add = jax.jit(lambda a: a + 1)
     add(a).block_until_ready()
-    return 8 * size**2 / min(timed(lambda: add(a).block_until_ready()) for _ in range(10))
+    return 8 * size**2 / min(time_call(lambda: add(a).block_until_ready()) for _ in range(10))
 
 
-def timed(call: Callable[[], object]) -> float:
+def time_call(call: Callable[[], object]) -> float:
     """Seconds of a call."""
     began = time.perf_counter()
     call()
@@ -98,27 +98,27 @@ def timed(call: Callable[[], object]) -> float:
 
 
 @contextlib.contextmanager
-def formulation(name: str) -> Iterator[None]:
+def use_formulation(name: str) -> Iterator[None]:
     """Within it a step is traced with those layers."""
     table = dict(custom_vjp.REFERENCE_OPS) | FORMULATIONS[name]
     with mock.patch.object(custom_vjp, 'select_ops', lambda *_: table):
         yield
 
 
-def floating_operations(preset: str) -> float:
+def training_flops(preset: str) -> float:
     """Of a training step for an image: forward, both gradients, and none to the image."""
     adds = presets.get_architecture(preset).macs()
     return 2 * (3 * sum(adds.values()) - adds['conv1'])
 
 
-def case(given: argparse.Namespace, batch: int, images: np.ndarray) -> list[dict]:
+def time_batch_size(given: argparse.Namespace, batch: int, images: np.ndarray) -> list[dict]:
     """Every formulation at that batch, in turn; rows of seconds a step."""
     turns: dict[str, Callable[[int], float]] = {}
     rows = []
     for compute, name in [('bfloat16', each) for each in FORMULATIONS] + [('float32', 'both')]:
-        turn = steps.stepper(given.preset, batch, compute=compute, images=images)
-        with formulation(name):
-            compiling = timed(lambda turn=turn: turn(1))
+        turn = steps.make_step_timer(given.preset, batch, compute=compute, images=images)
+        with use_formulation(name):
+            compiling = time_call(lambda turn=turn: turn(1))
         turn(2)
         turns[f'{compute} {name}'] = turn
         rows.append(
@@ -134,7 +134,7 @@ def case(given: argparse.Namespace, batch: int, images: np.ndarray) -> list[dict
     return rows
 
 
-def torch_case(given: argparse.Namespace, batch: int) -> dict | None:
+def time_pytorch(given: argparse.Namespace, batch: int) -> dict | None:
     """The same network in PyTorch: compiled, channels last, bfloat16 by autocast; None without it or its CUDA."""
     try:
         import torch
@@ -166,7 +166,7 @@ def torch_case(given: argparse.Namespace, batch: int) -> dict | None:
         torch.cuda.synchronize()
         return (time.perf_counter() - began) / count
 
-    compiling = timed(lambda: turn(1))
+    compiling = time_call(lambda: turn(1))
     turn(2)
     count = max(2, given.steps * 128 // max(batch, 128))
     return {
@@ -177,7 +177,7 @@ def torch_case(given: argparse.Namespace, batch: int) -> dict | None:
     }
 
 
-def prepared(given: argparse.Namespace) -> dataset.Dataset:
+def prepare_records(given: argparse.Namespace) -> dataset.Dataset:
     """JPEG records of the network's size, prepared once."""
     arch = presets.get_architecture(given.preset)
     config = default.get_config()
@@ -190,7 +190,7 @@ def prepared(given: argparse.Namespace) -> dataset.Dataset:
     return dataset.open_dataset(config.data.directory)
 
 
-def whole(given: argparse.Namespace, data: dataset.Dataset, batch: int, *, held: bool) -> dict:
+def time_with_input(given: argparse.Namespace, data: dataset.Dataset, batch: int, *, held: bool) -> dict:
     """Steps as a run makes them, from the device cache or from JPEG records: images a second, share of waiting."""
     arch, count = presets.get_architecture(given.preset), max(4, given.steps * 256 // max(batch, 256))
     stream = pipeline.TrainPipeline(
@@ -205,8 +205,8 @@ def whole(given: argparse.Namespace, data: dataset.Dataset, batch: int, *, held:
     if held:
         placed = device_cache.load_to_devices(data.split('train'), replicated_sharding(mesh), threads=given.threads)
         stream, images = stream.metadata_only(placed.labels), placed.images
-    with formulation('both'):
-        one = steps.compiled(given.preset, mesh, images, compute='bfloat16')
+    with use_formulation('both'):
+        one = steps.make_step(given.preset, mesh, images, compute='bfloat16')
         with prefetch.prefetch_to_device(stream.batches(0, count + 3), batch_sharding(mesh), depth=4) as batches:
             for number in range(3):
                 jax.block_until_ready(one(next(batches), number))
@@ -221,7 +221,7 @@ def whole(given: argparse.Namespace, data: dataset.Dataset, batch: int, *, held:
 
 
 def main() -> None:
-    given = arguments()
+    given = parse_args()
     began = time.perf_counter()
     given.out.mkdir(parents=True, exist_ok=True)
     results = open(given.out / 'results.jsonl', 'a')
@@ -229,16 +229,16 @@ def main() -> None:
     def write(row: dict) -> None:
         results.write(json.dumps(row) + '\n')
         results.flush()
-        print(said(row), flush=True)
+        print(format_row(row), flush=True)
 
     device = jax.devices()[0]
-    rates = {dtype: product_rate(given.size, dtype) for dtype in ('bfloat16', 'float32')}
+    rates = {dtype: measure_matmul_flops(given.size, dtype) for dtype in ('bfloat16', 'float32')}
     write(
         {
             'device': device.device_kind,
             'jax': jax.__version__,
             'products': rates,
-            'copy': copy_rate(given.size),
+            'copy': measure_bandwidth(given.size),
         }
     )
     side = presets.get_architecture(given.preset).crop_size * 8 // 7
@@ -252,25 +252,25 @@ def main() -> None:
     for batch in map(int, given.batches.split(',')):
         if late():
             break
-        for row in case(given, batch, images):
+        for row in time_batch_size(given, batch, images):
             rate = batch / statistics.median(row['seconds'])
-            share = rate * floating_operations(given.preset) / rates[row['name'].partition(' ')[0]]
+            share = rate * training_flops(given.preset) / rates[row['name'].partition(' ')[0]]
             write(row | {'images_per_second': rate, 'share_of_products': share})
             best[batch] = max(best.get(batch, 0.0), rate)
-        if not late() and (row := torch_case(given, batch)):
+        if not late() and (row := time_pytorch(given, batch)):
             theirs[batch] = batch / statistics.median(row['seconds'])
             write(row | {'images_per_second': theirs[batch]})
     if given.records and not late():
-        data = prepared(given)
+        data = prepare_records(given)
         for batch, held in [(batch, held) for batch in best for held in (True, False)]:
             if not late() and batch <= given.records:
-                write(whole(given, data, batch, held=held))
+                write(time_with_input(given, data, batch, held=held))
     parts = [f'{rate:,.0f} images/s at {batch}' for batch, rate in best.items()]
     parts += [f'{best[batch] / rate:.2f} times PyTorch at {batch}' for batch, rate in theirs.items()]
     print('; '.join(parts))
 
 
-def said(row: dict) -> str:
+def format_row(row: dict) -> str:
     """A row as a line."""
     if 'device' in row:
         rates = ', '.join(f'{name} {rate / 1e12:.1f} TFLOP/s' for name, rate in row['products'].items())

@@ -16,7 +16,7 @@ from pathlib import Path
 MAIN = Path(__file__).resolve().parent.parent / 'main.py'
 
 
-def run(seed: int, workdir: Path) -> dict[str, float]:
+def run_seed(seed: int, workdir: Path) -> dict[str, float]:
     """Top-1 accuracy, seconds of the whole command, and the baseline's accuracy, of one seed."""
     record = workdir / 'command.json'
     if not record.exists():
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--workdir', type=Path, required=True)
     given = parser.parse_args()
-    runs = [run(seed, given.workdir / str(seed)) for seed in range(given.seeds)]
+    runs = [run_seed(seed, given.workdir / str(seed)) for seed in range(given.seeds)]
     for seed, each in enumerate(runs):
         print(
             f'seed {seed}: {each["accuracy"]:.1%} top-1 in {each["seconds"]:.0f} s (baseline {each["baseline"]:.1%})'

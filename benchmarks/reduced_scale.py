@@ -77,7 +77,9 @@ def main() -> None:
             square, opened = image_io.decode_center_square(data, given.side)
             here.append(differences(square, whole))
             stored.append(differences(image_io.decode_image(image_io.encode_jpeg(whole, 95)), whole))
-            spent[0] += seconds(lambda data=data: image_io.resize_and_crop(image_io.decode_image(data), given.side))
+            spent[0] += seconds(
+                lambda data=data: image_io.resize_and_crop(image_io.decode_image(data), given.side)
+            )
             spent[1] += seconds(lambda data=data: image_io.decode_center_square(data, given.side))
         every += here
         times = [total + more for total, more in zip(times, spent, strict=True)]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def known(results: Path) -> list[dict]:
+def read_rows(results: Path) -> list[dict]:
     """The lines of the results file, without one that a kill has torn."""
     rows = []
     for line in results.read_text().splitlines() if results.exists() else []:
@@ -25,7 +25,7 @@ def known(results: Path) -> list[dict]:
     return rows
 
 
-def write(results: Path, row: dict) -> None:
+def append_row(results: Path, row: dict) -> None:
     """One more line, on the disk when this returns."""
     results.parent.mkdir(parents=True, exist_ok=True)
     torn = results.exists() and not results.read_bytes().endswith(b'\n')
@@ -35,7 +35,7 @@ def write(results: Path, row: dict) -> None:
         os.fsync(file.fileno())
 
 
-def about(packages: Sequence[str] = ('jax', 'jaxlib', 'flax', 'numpy')) -> dict:
+def describe_environment(packages: Sequence[str] = ('jax', 'jaxlib', 'flax', 'numpy')) -> dict:
     """When, what and on which machine: a line of its own before the results of this process."""
     import jax
 
@@ -49,11 +49,11 @@ def about(packages: Sequence[str] = ('jax', 'jaxlib', 'flax', 'numpy')) -> dict:
         'versions': {name: importlib.metadata.version(name) for name in packages}
         | {'python': platform.python_version()},
         'devices': [device.device_kind for device in jax.devices()],
-        'machine': f'{processor()}, {os.cpu_count()} cores, {platform.platform()}',
+        'machine': f'{cpu_name()}, {os.cpu_count()} cores, {platform.platform()}',
     }
 
 
-def processor() -> str:
+def cpu_name() -> str:
     """The processor's name, where Linux tells it."""
     cpuinfo = Path('/proc/cpuinfo')
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []

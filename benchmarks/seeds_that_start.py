@@ -31,7 +31,7 @@ OVER = 10  # steps over which the loss is averaged
 FACTORS = {name: {'conv1': 1 / 60**2} for name in ('he', 'torch')}
 
 
-def arguments() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     """The words of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--results', type=Path, default=Path('seeds_that_start.jsonl'))
@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def config_of(given: argparse.Namespace):
+def make_config(given: argparse.Namespace):
     """The quickstart at a constant rate."""
     config = quickstart.get_config()
     config.data.directory = given.prepared or f'{given.dataset}_{given.images}'
@@ -118,7 +118,7 @@ class Trials:
         return {'started': len(losses) if started else None, 'loss': mean if math.isfinite(mean) else None}
 
 
-def figure(rows: list[dict], initializations: list[str]) -> str:
+def summarize_seeds(rows: list[dict], initializations: list[str]) -> str:
     """The last line: of how many seeds each initialization starts, and when."""
     parts = []
     for name in initializations:
@@ -134,8 +134,8 @@ def figure(rows: list[dict], initializations: list[str]) -> str:
 
 def run() -> None:
     """All trials that are missing."""
-    given = arguments()
-    config = config_of(given)
+    given = parse_args()
+    config = make_config(given)
     from alexnet_jax.models import initializers
 
     wanted = {
@@ -147,7 +147,7 @@ def run() -> None:
     }
     rows = [
         row
-        for row in results_file.known(given.results)
+        for row in results_file.read_rows(given.results)
         if wanted.items() <= row.items() and row['seed'] < given.seeds
     ]
     done, trials = {(row['initialization'], row['seed']) for row in rows}, None
@@ -157,12 +157,12 @@ def run() -> None:
             continue
         if trials is None:
             trials = Trials(config)
-            results_file.write(given.results, results_file.about())
+            results_file.append_row(given.results, results_file.describe_environment())
         row = {'initialization': name, 'seed': seed, **wanted, **trials.run(name, seed, given.steps)}
-        results_file.write(given.results, row)
+        results_file.append_row(given.results, row)
         rows.append(row)
         print(f'{name}, seed {seed}: {row["started"] or "not"} started, loss {row["loss"]}', flush=True)
-    print(f'{figure(rows, names)} within {given.steps} steps at rate {given.rate:g}, batch {given.batch}')
+    print(f'{summarize_seeds(rows, names)} within {given.steps} steps at rate {given.rate:g}, batch {given.batch}')
 
 
 if __name__ == '__main__':

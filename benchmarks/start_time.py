@@ -25,23 +25,23 @@ CUTOUTS = (
     '--config.prepare.num_cutouts=256,16,16',
     '--config.prepare.encoding=raw',
 )
-CARDS = {
+FLAGS_BY_CONFIG = {
     'quickstart': (),
     'paper': ('--config=configs/default.py', '--config.train.batch_size=32', *CUTOUTS),
 }
 
 
-def arguments() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     """The words of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--results', type=Path, default=Path('start_time.jsonl'))
     parser.add_argument('--workdir', type=Path, required=True)
-    parser.add_argument('--cards', default=','.join(CARDS))
+    parser.add_argument('--cards', default=','.join(FLAGS_BY_CONFIG))
     parser.add_argument('--rounds', type=int, default=3, help='of a cold start and the warm one behind it')
     return parser.parse_args()
 
 
-def start(words: list[str]) -> dict[str, float]:
+def time_start(words: list[str]) -> dict[str, float]:
     """Seconds from the command to its first line and to the line of its first step; then it is killed."""
     began = time.perf_counter()
     process = subprocess.Popen(
@@ -64,7 +64,7 @@ def start(words: list[str]) -> dict[str, float]:
     raise RuntimeError(f'{words} ended without a step:\n' + ''.join(said))
 
 
-def starts(card: str, folder: Path, rounds: int) -> dict[str, list[dict[str, float]]]:
+def time_starts(card: str, folder: Path, rounds: int) -> dict[str, list[dict[str, float]]]:
     """Of that card, so many cold and warm starts, behind the one that prepares."""
     dataset, cache = folder / f'{card}_dataset', folder / 'cache'
     shutil.rmtree(dataset, ignore_errors=True)
@@ -77,7 +77,7 @@ def starts(card: str, folder: Path, rounds: int) -> dict[str, list[dict[str, flo
             f'--config.data.directory={dataset}',
             f'--config.machine.compilation_cache={cache}',
         )
-        return start([*CARDS[card], *places])
+        return time_start([*FLAGS_BY_CONFIG[card], *places])
 
     found: dict[str, list[dict[str, float]]] = {'prepared': [], 'cold': [], 'warm': []}
     for number in range(rounds + 1):
@@ -88,7 +88,7 @@ def starts(card: str, folder: Path, rounds: int) -> dict[str, list[dict[str, flo
     return found
 
 
-def figure(rows: list[dict]) -> str:
+def summarize_starts(rows: list[dict]) -> str:
     """The last line: medians to the end of the first step, and to the first words."""
     parts = []
     for row in rows:
@@ -104,20 +104,20 @@ def figure(rows: list[dict]) -> str:
     return 'from command to the end of the first step: ' + '; '.join(parts)
 
 
-def run() -> None:
+def main() -> None:
     """All cards that are missing from the results."""
-    given = arguments()
-    rows = [row for row in results_file.known(given.results) if 'card' in row]
+    given = parse_args()
+    rows = [row for row in results_file.read_rows(given.results) if 'card' in row]
     for card in given.cards.split(','):
         if card in {row['card'] for row in rows}:
             continue
-        row = {'card': card, **starts(card, given.workdir, given.rounds)}
+        row = {'card': card, **time_starts(card, given.workdir, given.rounds)}
         if not rows:
-            results_file.write(given.results, results_file.about())
-        results_file.write(given.results, row)
+            results_file.append_row(given.results, results_file.describe_environment())
+        results_file.append_row(given.results, row)
         rows.append(row)
-    print(figure(rows))
+    print(summarize_starts(rows))
 
 
 if __name__ == '__main__':
-    run()
+    main()

@@ -1,4 +1,4 @@
-"""Training steps to be timed: what several benchmarks measure. The process's settings are the script's own business."""
+"""Training steps that several benchmarks time; a script makes the process's settings before it imports this."""
 
 import time
 from collections.abc import Callable
@@ -7,95 +7,79 @@ from typing import Any
 import jax
 import numpy as np
 
+from alexnet_jax.commands.benchmark import random_batch
 from alexnet_jax.distributed.mesh import compiler_options, make_mesh
 from alexnet_jax.distributed.sharding import batch_sharding, replicated_sharding
 from alexnet_jax.models import presets
 from alexnet_jax.models.alexnet import AlexNet
-from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.train import optimizer, train_step
 
 
-def stepper(
+def make_step_timer(
     preset: str,
-    batch: int,
+    batch_size: int,
     *,
-    mesh: tuple[int, int] = (1, 1),
+    mesh_shape: tuple[int, int] = (1, 1),
     dots_only: bool = True,
-    compute: str = 'float32',
+    compute_dtype: str = 'float32',
     images: np.ndarray | None = None,
 ) -> Callable[[int], float]:
-    """A function that makes so many steps and says the seconds of each; not yet traced.
+    """Return a function that makes `count` steps and returns the seconds of each; it is not yet traced.
 
-    With `images` uint8 (N, side, side, 3) these lie on the devices, which cut each batch out of them.
+    With `images` uint8 (N, side, side, 3) these are held by the devices, which crop each batch out of them.
     """
     arch = presets.get_architecture(preset)
-    over = make_mesh(mesh, columns=arch.columns, batch_size=batch)
-    held = None if images is None else jax.device_put(images, replicated_sharding(over))
-    one = compiled(preset, over, held, dots_only=dots_only, compute=compute)
-    drawn = noise(arch, batch)
+    mesh = make_mesh(mesh_shape, columns=arch.columns, batch_size=batch_size)
+    cached = None if images is None else jax.device_put(images, replicated_sharding(mesh))
+    step = make_step(preset, mesh, cached, dots_only=dots_only, compute_dtype=compute_dtype)
+    host_batch = random_batch(arch, batch_size)
     if images is not None:
-        drawn['id'] = np.arange(batch, dtype=np.int32) % len(images)
-        del drawn['image']
-    placed = jax.device_put(drawn, batch_sharding(over))
+        host_batch['id'] = np.arange(batch_size, dtype=np.int32) % len(images)
+        del host_batch['image']
+    batch = jax.device_put(host_batch, batch_sharding(mesh))
 
-    def steps(count: int) -> float:
+    def time_steps(count: int) -> float:
         began = time.perf_counter()
         for number in range(count):
-            done = one(placed, number)
+            done = step(batch, number)
         jax.block_until_ready(done)
         return (time.perf_counter() - began) / count
 
-    return steps
+    return time_steps
 
 
-def compiled(
+def make_step(
     preset: str,
     mesh: jax.sharding.Mesh,
-    images: jax.Array | None = None,
+    cached_images: jax.Array | None = None,
     *,
     dots_only: bool = True,
-    compute: str = 'float32',
+    compute_dtype: str = 'float32',
 ) -> Callable[[dict[str, jax.Array], int], Any]:
-    """A function that makes step `number` on a batch and goes on from there; its state and sums, to be waited for.
+    """Return a function that makes step `number` on a batch, each from where the last one ended.
 
-    `images` are those of the device cache, where there is one.
+    It returns the state and the sums, to be waited for. `cached_images` are those of the device cache.
     """
     arch = presets.get_architecture(preset)
-    names = tuple(arch.parameter_counts())
-    network = AlexNet(arch, key=jax.random.key(0), initialization='he', compute_dtype=compute)
-    side = arch.crop_size if images is None else images.shape[1]
-    rule = optimizer.paper_sgd(names, momentum=0.9, weight_decay=5e-4)
-    one = train_step.make_train_step(
-        network,
+    layers = tuple(arch.parameter_counts())
+    model = AlexNet(arch, key=jax.random.key(0), initialization='he', compute_dtype=compute_dtype)
+    image_size = arch.crop_size if cached_images is None else cached_images.shape[1]
+    rule = optimizer.paper_sgd(layers, momentum=0.9, weight_decay=5e-4)
+    step = train_step.make_train_step(
+        model,
         rule,
         mesh,
-        mean=np.zeros((side, side, 3), np.float32),
+        mean=np.zeros((image_size, image_size, 3), np.float32),
         key=jax.random.key(1),
         options=train_step.StepOptions(compiler_options=compiler_options(dots_only)),
-        cached_images=images,
+        cached_images=cached_images,
     )
-    rates = np.full((len(names), 2), 1e-9, np.float32)
-    state = train_step.init_train_state(network, rule, mesh)
+    learning_rates = np.full((len(layers), 2), 1e-9, np.float32)
+    state = train_step.init_train_state(model, rule, mesh)
 
-    def made(batch: dict[str, jax.Array], number: int) -> Any:
+    def next_step(batch: dict[str, jax.Array], number: int) -> Any:
         nonlocal state
-        state, sums = one(state, batch, rates, np.uint32(number))
+        state, sums = step(state, batch, learning_rates, np.uint32(number))
         return state, sums
 
-    return made
-
-
-def noise(arch: Architecture, batch: int) -> dict[str, np.ndarray]:
-    """A batch of random pixels, as data.pipeline delivers one."""
-    rng = np.random.default_rng(0)
-    nothing = np.zeros(batch, np.int32)
-    return {
-        'image': rng.integers(0, 256, (batch, arch.crop_size, arch.crop_size, 3), np.uint8),
-        'label': rng.integers(0, arch.num_classes, batch).astype(np.int32),
-        'id': nothing,
-        'top': nothing,
-        'left': nothing,
-        'mirror': nothing.astype(bool),
-        'lighting': np.zeros((batch, 3), np.float32),
-        'valid': np.ones(batch, bool),
-    }
+    return next_step

@@ -220,7 +220,7 @@ def main() -> None:
     }
     rows = [
         row
-        for row in results_file.known(args.results)
+        for row in results_file.read_rows(args.results)
         if wanted.items() <= row.items() and row['seed'] < args.seeds
     ]
     done = {(row['side'], row['seed']) for row in rows}
@@ -231,10 +231,10 @@ def main() -> None:
         if shared is None:
             shared = Comparison(config)
             packages = ('jax', 'jaxlib', 'flax', 'numpy', *(('torch',) if 'torch' in sides else ()))
-            results_file.write(args.results, results_file.about(packages))
+            results_file.append_row(args.results, results_file.describe_environment(packages))
         found = train_torch(shared, seed, args.threads) if side == 'torch' else train_ours(shared, seed, side)
         row = {'side': side, 'seed': seed, **wanted, **found}
-        results_file.write(args.results, row)
+        results_file.append_row(args.results, row)
         rows.append(row)
         print(f'{side}, seed {seed}: test error {row["error"]:.1%}, loss {row["losses"][-1]}', flush=True)
     print(f'{format_figure(rows, sides)}; {args.steps} steps of {args.batch}')

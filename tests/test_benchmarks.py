@@ -15,19 +15,19 @@ def script(name):
 
 def test_a_line_torn_by_a_kill_is_passed_over_and_the_next_one_stands_alone(tmp_path):
     results_file, results = script('results_file'), tmp_path / 'folder' / 'results.jsonl'
-    assert results_file.known(results) == []
-    results_file.write(results, {'seed': 0})
+    assert results_file.read_rows(results) == []
+    results_file.append_row(results, {'seed': 0})
     with open(results, 'a') as file:
         file.write('{"seed": 1, "sta')
-    results_file.write(results, {'seed': 1})
-    assert results_file.known(results) == [{'seed': 0}, {'seed': 1}]
+    results_file.append_row(results, {'seed': 1})
+    assert results_file.read_rows(results) == [{'seed': 0}, {'seed': 1}]
 
 
 def test_the_figure_counts_the_seeds_that_start_and_says_when():
     seeds = script('seeds_that_start')
     rows = [{'initialization': 'he', 'started': started} for started in (30, None, 10, 50)]
     rows += [{'initialization': 'paper', 'started': None}]
-    assert seeds.figure(rows, ['he', 'paper']) == (
+    assert seeds.summarize_seeds(rows, ['he', 'paper']) == (
         'he: 3 of 4 start (after 10 to 50 steps, median 30); paper: 0 of 1 start'
     )
 
@@ -76,7 +76,7 @@ def test_a_start_is_told_by_its_medians():
     starts = script('start_time')
     times = [{'words': 1.0, 'step': 5.0}, {'words': 3.0, 'step': 9.0}, {'words': 2.0, 'step': 6.0}]
     row = {'card': 'paper', 'cold': times, 'warm': times[:1], 'prepared': [{'words': 1.0, 'step': 20.0}]}
-    assert starts.figure([row]) == (
+    assert starts.summarize_starts([row]) == (
         'from command to the end of the first step: paper: cold 6.0 s (first words 2.0 s), '
         'warm 5.0 s (first words 1.0 s), with its preparation 20.0 s'
     )

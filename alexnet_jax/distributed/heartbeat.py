@@ -17,18 +17,18 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from alexnet_jax.distributed.peer import Peer, Timeouts, read_record, write_record
+from alexnet_jax.distributed.peer import (
+    IMMEDIATE_EXIT_CODES,
+    Peer,
+    Timeouts,
+    read_record,
+    status_after,
+    write_record,
+)
 from alexnet_jax.errors import UserError
 from alexnet_jax.exit_codes import ExitCode
 
 HEARTBEAT_DIR = '.peers'
-# If a peer exited with one of these, there is nothing to wait for.
-IMMEDIATE_EXIT_CODES = (
-    ExitCode.INTERNAL_ERROR,
-    ExitCode.USER_ERROR,
-    ExitCode.INTERRUPTED,
-    ExitCode.TERMINATED,
-)
 # How long process 0, whose exit ends jax's own service, waits for the others to print their messages.
 LINGER_SECONDS = 5
 RERUN = 'Run the same command on all hosts; it continues from the last checkpoint.'
@@ -39,13 +39,7 @@ _heartbeat: Heartbeat | None = None
 class Heartbeat(threading.Thread):
     """Writes this process's record, watches the others', and ends the process if one of them is lost."""
 
-    def __init__(
-        self,
-        folder: Path,
-        process: int | None,
-        num_processes: int | None,
-        timeouts: Timeouts,
-    ):
+    def __init__(self, folder: Path, process: int | None, num_processes: int | None, timeouts: Timeouts):
         super().__init__(name='heartbeat', daemon=True)
         self.process, self._num_processes = process, num_processes
         self._timeouts = timeouts
@@ -60,9 +54,8 @@ class Heartbeat(threading.Thread):
             folder.mkdir(parents=True, exist_ok=True)
             self._write()
         except OSError as error:
-            raise UserError(
-                f'{folder} cannot be written ({error}); choose a --workdir that all processes share.'
-            ) from error
+            message = f'{folder} cannot be written ({error}); choose a --workdir that all processes share.'
+            raise UserError(message) from error
 
     def run(self) -> None:
         """Write the own record and read the others' at every interval, until this process ends."""
@@ -204,7 +197,7 @@ class Heartbeat(threading.Thread):
             is_silent = peer.silent_for > self._timeouts.peer
             if status is not None and (status in IMMEDIATE_EXIT_CODES or is_silent):
                 message = f'{self._format_name(name)} exited with status {status}: {peer.record["message"]}'
-                return _status_after(status), message
+                return status_after(status), message
             if status is None and is_silent:
                 return ExitCode.PEER_LOST, (
                     f'{self._format_name(name)} is lost: no heartbeat for {self._timeouts.peer:.0f} s '
@@ -245,11 +238,6 @@ class Heartbeat(threading.Thread):
         ]
 
 
-def _status_after(status: int) -> int:
-    """Return the status of this process after a peer exited with `status`."""
-    return status if status in (ExitCode.USER_ERROR, ExitCode.STOPPED) else ExitCode.PEER_LOST
-
-
 def start_heartbeat(folder: Path, process: int | None, num_processes: int | None, timeouts: Timeouts) -> None:
     """Begin to exchange heartbeats in `folder`. Raises UserError if it cannot be written."""
     global _heartbeat
@@ -285,7 +273,7 @@ def raise_if_primary_exited() -> None:
     _heartbeat.reset_stall()
     primary = _heartbeat.primary()
     if primary.exit_status not in (None, 0):
-        _heartbeat.abort(_status_after(primary.exit_status), f'Process 0 ended: {primary.record["message"]}')
+        _heartbeat.abort(status_after(primary.exit_status), f'Process 0 ended: {primary.record["message"]}')
 
 
 def primary_phase() -> str:

@@ -53,8 +53,8 @@ def make_mesh(
         mesh = _process_order_mesh(shape)
         if _slices_by_process(mesh) is None:
             raise UserError(
-                f'A mesh of {shape[0]} x {shape[1]} gives {jax.process_count()} processes overlapping parts of a batch; '
-                'choose a config.mesh whose rows contain whole processes, or whose processes contain whole rows.'
+                f'A mesh of {shape[0]} x {shape[1]} gives {jax.process_count()} processes overlapping parts of a '
+                'batch; choose a config.mesh whose rows contain whole processes, or whose processes contain whole rows.'
             )
     if batch_size is not None:
         per_device_batch(batch_size, mesh, microbatches=microbatches)

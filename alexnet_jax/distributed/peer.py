@@ -7,8 +7,17 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Of a file: written in one piece, complete or not at all.
-RECORD_BYTES = 1024
+from alexnet_jax.exit_codes import ExitCode
+
+# If a peer exited with one of these, there is nothing to wait for.
+IMMEDIATE_EXIT_CODES = (
+    ExitCode.INTERNAL_ERROR,
+    ExitCode.USER_ERROR,
+    ExitCode.INTERRUPTED,
+    ExitCode.TERMINATED,
+)
+# Size of a heartbeat file, written in one piece; holds the longest record with every character escaped.
+RECORD_BYTES = 4096
 
 
 class Timeouts(NamedTuple):
@@ -20,7 +29,7 @@ class Timeouts(NamedTuple):
 
 
 class Peer:
-    """What is known of another process by the record in its file."""
+    """Another process, as the records in its heartbeat file show it."""
 
     def __init__(self) -> None:
         self.record: dict[str, Any] = {}
@@ -41,6 +50,11 @@ class Peer:
     def exit_status(self) -> int | None:
         """The status with which the process ended, if it did."""
         return self.record.get('exit_status') if self.joined else None
+
+
+def status_after(status: int) -> int:
+    """Return the status of this process after a peer exited with `status`."""
+    return status if status in (ExitCode.USER_ERROR, ExitCode.STOPPED) else ExitCode.PEER_LOST
 
 
 def write_record(file: Path, record: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks'), str(ROOT / 'benchmarks' / 'robustness')]
 
 import kill_points  # noqa: E402
-from results_file import known, write  # noqa: E402
+from results_file import append_row, read_rows  # noqa: E402
 
 FIELDS = {
     'prepare.num_cutouts': '64,16,16',
@@ -267,7 +267,7 @@ def live(runs: Runs, life: int, results: Path, killed: int) -> dict[str, Any]:
         died = -signal.SIGKILL in statuses and time.monotonic() - began < LONGEST
         if not died:
             break
-        write(results, {**setting(given), 'life': life, 'kill': kill, **wanted})
+        append_row(results, {**setting(given), 'life': life, 'kill': kill, **wanted})
         kill, attempt = kill + 1, attempt + 1
     if statuses != [0] * given.processes:
         found = [f'it ended with the statuses {statuses}; its words are in {workdir.with_suffix(".log")}']
@@ -292,14 +292,14 @@ def run(words: list[str] | None = None) -> int:
     if not (whole / 'result.json').exists() and runs.run(whole, None) != [0] * given.processes:
         sys.exit(f'The uninterrupted run failed; its words are in {whole.with_suffix(".log")}.')
     while True:
-        rows = [row for row in known(results) if setting(given).items() <= row.items()]
+        rows = [row for row in read_rows(results) if setting(given).items() <= row.items()]
         lives = [row for row in rows if 'differences' in row]
         kills = [row for row in rows if 'point' in row]
         if len(kills) >= given.kills and {row['life'] for row in kills} <= {row['life'] for row in lives}:
             break
         life = len(lives)
         row = live(runs, life, results, sum(each['life'] == life for each in kills))
-        write(results, row)
+        append_row(results, row)
         print(f'life {life}: {row["kills"]} kills, {"; ".join(row["differences"]) or "the same"}', flush=True)
         if not row['differences']:
             shutil.rmtree(runs.folder / f'life{life}')

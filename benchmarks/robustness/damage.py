@@ -30,7 +30,7 @@ from typing import Any
 
 import chaos
 import numpy as np
-from results_file import known, write  # noqa: E402
+from results_file import append_row, read_rows  # noqa: E402
 
 KINDS = ('bit', 'truncated', 'zeroed', 'deleted')
 SOUND = ('detected', 'identical')
@@ -249,7 +249,7 @@ def run() -> int:
     runs, whole = chaos.Runs(given, folder), folder / 'whole'
     if not (whole / 'result.json').exists() and runs.run(whole, None) != [0] * given.processes:
         sys.exit(f'The undamaged run failed; its words are in {whole.with_suffix(".log")}.')
-    rows = [row for row in known(results) if chaos.setting(given).items() <= row.items()]
+    rows = [row for row in read_rows(results) if chaos.setting(given).items() <= row.items()]
     done = {row['case'] for row in rows}
     held = None
     for number in range(given.cases):
@@ -265,7 +265,7 @@ def run() -> int:
             verdict = held.verdict(path, kind, chance)
         row = {**chaos.setting(given), 'case': number, 'main': number < given.main, 'kind': kind}
         row |= {'file': str(path.relative_to(whole)), 'verdict': verdict}
-        write(results, row)
+        append_row(results, row)
         rows.append(row)
         if verdict not in SOUND:
             print(f'case {number}, {row["file"]} {kind}: {verdict}', flush=True)

@@ -36,7 +36,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks')]
 
-from results_file import known, write  # noqa: E402
+from results_file import append_row, read_rows  # noqa: E402
 
 from alexnet_jax.checkpoint import manifest
 from alexnet_jax.config import parse, validate  # noqa: E402
@@ -289,14 +289,14 @@ def main() -> int:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--results', type=Path, default=Path('fuzz.jsonl'))
     given = parser.parse_args()
-    rows = [row for row in known(given.results) if row.get('seed') == given.seed]
+    rows = [row for row in read_rows(given.results) if row.get('seed') == given.seed]
     done = {(row['reader'], row['chunk']) for row in rows}
     with tempfile.TemporaryDirectory() as folder:
         for name, weight in WEIGHTS.items():
             for number in range(-(-given.inputs * weight // 100 // CHUNK)):
                 if (name, number) not in done:
                     rows.append(in_its_own(name, number, given.seed, CHUNK, Path(folder)))
-                    write(given.results, rows[-1])
+                    append_row(given.results, rows[-1])
                     for failure in rows[-1]['failures']:
                         print(f'{name}: {failure["what"]}', flush=True)
     counts = {word: sum(row.get(word, 0) for row in rows) for word in ('read', 'refused', 'wrong')}

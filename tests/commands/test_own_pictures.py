@@ -96,7 +96,9 @@ def test_pictures_that_are_in_two_splits_or_two_classes_are_found_by_content_and
 def test_uneven_and_near_empty_classes_are_said_and_shown(home, tmp_path, caplog, monkeypatch):
     shown = {}
     monkeypatch.setattr(
-        contact_sheet, 'draw_contact_sheet', lambda rows, mean, most, file, **texts: shown.update(rows=rows, most=most)
+        contact_sheet,
+        'draw_contact_sheet',
+        lambda rows, mean, most, file, **texts: shown.update(rows=rows, most=most),
     )
     with caplog.at_level(logging.INFO, logger='alexnet_jax'):
         _, report = prepared(home, tmp_path / 'run')

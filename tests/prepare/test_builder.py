@@ -35,7 +35,10 @@ def small_shards(monkeypatch):
 
 
 def cutouts(**changes):
-    return sources.open_source('cutouts', options=sources.SourceOptions(**{'image_size': SIDE, 'num_cutouts': (45, 15, 10), **changes}))
+    return sources.open_source(
+        'cutouts',
+        options=sources.SourceOptions(**{'image_size': SIDE, 'num_cutouts': (45, 15, 10), **changes}),
+    )
 
 
 def prepare(directory, source=None, *, image_size=SIDE, encoding=RAW, jpeg_quality=95, **options):
@@ -60,7 +63,9 @@ def in_folder(root, count=12):
 
 
 def folder(root):
-    return sources.open_source('folder', str(root), sources.SourceOptions(validation_fraction=0, test_fraction=0))
+    return sources.open_source(
+        'folder', str(root), sources.SourceOptions(validation_fraction=0, test_fraction=0)
+    )
 
 
 # What a dataset holds
@@ -69,7 +74,10 @@ def folder(root):
 def test_every_image_of_the_source_is_a_record_in_its_place(tmp_path):
     numbers = prepare(tmp_path / 'd')
     seconds = numbers.pop('seconds')
-    assert numbers == {'train': 45, 'validation': 15, 'test': 10, 'classes': 10, 'image_size': SIDE} and seconds > 0
+    assert (
+        numbers == {'train': 45, 'validation': 15, 'test': 10, 'classes': 10, 'image_size': SIDE}
+        and seconds > 0
+    )
     opened, source = dataset.open_dataset(tmp_path / 'd'), cutouts()
     assert opened.class_names == source.classes and opened.note == source.note
     for split, items in source.splits.items():
@@ -420,7 +428,11 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (2**19, 2**19))
 builder.prepare_dataset(source, {str(tmp_path / 'd')!r}, EncodingSpec(64, 'raw'))
 """
     ended = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
-    assert 'UserError' in ended.stderr and 'cannot be written' in ended.stderr and 'Free some disk space' in ended.stderr
+    assert (
+        'UserError' in ended.stderr
+        and 'cannot be written' in ended.stderr
+        and 'Free some disk space' in ended.stderr
+    )
     assert os.listdir(tmp_path / 'd') == ['.preparing']
 
 

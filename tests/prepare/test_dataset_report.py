@@ -19,7 +19,9 @@ def items(*labels, split):
 def report():
     builder = dataset_report.ReportBuilder(('cat', 'dog'))
     builder.add_shard(
-        'train', items(0, 0, 1, 1, split='t'), metadata([7, 8, 7], odd={'grey': ['t0']}, left_out={'t3': 't3: no image'})
+        'train',
+        items(0, 0, 1, 1, split='t'),
+        metadata([7, 8, 7], odd={'grey': ['t0']}, left_out={'t3': 't3: no image'}),
     )
     builder.add_shard('validation', items(0, 1, split='v'), metadata([8, 9]))
     return builder.build()
@@ -33,7 +35,9 @@ def test_identical_images_are_named_by_split_and_id():
 
 
 def test_more_than_two_of_a_kind_are_one_group():
-    assert dataset_report._group_equal_digests([np.array([5, 1, 5], np.uint64), np.array([5, 1, 2], np.uint64)]) == [
+    assert dataset_report._group_equal_digests(
+        [np.array([5, 1, 5], np.uint64), np.array([5, 1, 2], np.uint64)]
+    ) == [
         [0, 2, 3],
         [1, 4],
     ]

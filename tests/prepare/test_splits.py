@@ -62,7 +62,8 @@ def test_where_there_is_no_test_split_validation_becomes_it_and_a_part_of_traini
     assert ids(assignment)['test'] == paths[300:]
     assert 30 < len(assignment.splits['validation']) < 90
     assert (
-        'validation split found is used as the test split' in assignment.note and '20 % to validation' in assignment.note
+        'validation split found is used as the test split' in assignment.note
+        and '20 % to validation' in assignment.note
     )
 
 

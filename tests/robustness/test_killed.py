@@ -8,7 +8,7 @@ import archives
 import pytest
 
 FILE = Path(__file__).resolve().parents[2] / 'benchmarks' / 'robustness' / 'killed_preparations.py'
-FORM = {'side': 32, 'shard': 8}
+SIZES = {'image_size': 32, 'shard_size': 8}
 
 
 @pytest.fixture(scope='module')
@@ -19,36 +19,36 @@ def script():
     return module
 
 
-def test_killed_while_it_reads_orders_or_concludes_it_comes_to_the_same_bytes(script, tmp_path):
+def test_killed_while_it_reads_reorders_or_finalizes_it_comes_to_the_same_bytes(script, tmp_path):
     images = {f'{"cat" if n % 2 else "dog"}/{n:02}.jpg': archives.jpeg(n, (900, 600)) for n in range(60)}
     path = tmp_path / 'pets.tar.gz'
     path.write_bytes(archives.tar(images, 'w:gz', order=1))
-    subprocess.run(script.child(path, tmp_path / 'unkilled', workers=1, **FORM), check=True)
-    expected = script.contents(tmp_path / 'unkilled')
+    subprocess.run(script.preparation_command(path, tmp_path / 'undisturbed', workers=1, **SIZES), check=True)
+    expected = script.checksums(tmp_path / 'undisturbed')
     assert 'manifest.json' in expected and sum('-of-' in name for name in expected) > 6
     rows = [
-        script.trial(path, tmp_path / 'killed', wanted, seed, expected, workers=2, **FORM)
-        for seed, wanted in enumerate(script.PHASES)
+        script.run_trial(path, tmp_path / 'killed', phase, seed, expected, workers=2, **SIZES)
+        for seed, phase in enumerate(script.PHASES)
     ]
     assert all(row['same'] for row in rows)
     assert [row['killed while'] for row in rows][0] == 'reading'
-    assert rows[1]['killed while'] != 'reading' and rows[2]['killed while'] not in ('reading', 'ordering')
+    assert rows[1]['killed while'] != 'reading' and rows[2]['killed while'] not in ('reading', 'reordering')
 
 
 def test_what_a_kill_left_tells_what_was_under_way(script):
     read = {'read-train.array_record-00000-of-00002', 'read-train.array_record-00001-of-00002.partial'}
-    assert script.phase(read) == 'reading'
+    assert script.interrupted_phase(read) == 'reading'
     ordered = read | {'pets-train.array_record-00000-of-00002'}
-    assert script.phase(ordered) == 'ordering'
-    assert script.phase(ordered | {'statistics.npz'}) == 'concluding'
-    assert script.phase(ordered | {'statistics.npz', 'manifest.json'}) == 'after the manifest'
+    assert script.interrupted_phase(ordered) == 'reordering'
+    assert script.interrupted_phase(ordered | {'statistics.npz'}) == 'finalizing'
+    assert script.interrupted_phase(ordered | {'statistics.npz', 'manifest.json'}) == 'after the manifest'
 
 
 def test_other_bytes_and_a_folder_left_over_are_noticed(script, tmp_path):
     (tmp_path / 'd').mkdir()
     (tmp_path / 'd' / 'a').write_bytes(b'one')
-    before = script.contents(tmp_path / 'd')
+    before = script.checksums(tmp_path / 'd')
     (tmp_path / 'd' / 'a').write_bytes(b'two')
-    assert script.contents(tmp_path / 'd') != before
+    assert script.checksums(tmp_path / 'd') != before
     (tmp_path / 'd' / '.preparing').mkdir()
-    assert script.contents(tmp_path / 'd')['.preparing'] == 'a folder'
+    assert script.checksums(tmp_path / 'd')['.preparing'] == 'a folder'

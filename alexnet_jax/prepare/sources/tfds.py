@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.errors import UserError, first_line
 from alexnet_jax.prepare.sources import tar
 from alexnet_jax.prepare.sources.base import (
     Source,
@@ -119,7 +119,7 @@ def _download_dataset(name: str) -> Path:
         builder.download_and_prepare(file_format='array_record')
     # No network, no TensorFlow if the builder needs it, no space.
     except Exception as error:
-        reason = str(error).strip().partition('\n')[0][:200]
+        reason = first_line(error)
         raise UserError(
             f'{missing} could not download it ({type(error).__name__}: {reason}); {hint}'
         ) from error

@@ -69,7 +69,7 @@ def test_the_archive_is_held_against_its_sum_unless_another_one_is_wanted(tmp_pa
     path = archive(tmp_path / 'cifar-10-binary.tar.gz')
     assert cifar10.MD5 == 'c32a1d4ab5d03f1284b67883e8d87530'
     with pytest.raises(
-        UserError, match=r'MD5 sum [0-9a-f]{32} expected c32a1d4ab5.*cifar-10-binary.tar.gz, or use'
+        UserError, match=r'MD5 sum [0-9a-f]{32}, expected c32a1d4ab5.*cifar-10-binary.tar.gz, or use'
     ):
         opened(path, expected_counts='official')
     monkeypatch.setattr(cifar10, 'MD5', hashlib.md5(path.read_bytes()).hexdigest())

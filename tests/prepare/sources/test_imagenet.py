@@ -322,11 +322,11 @@ def png_of(width, height):
 @pytest.mark.parametrize(
     'data, sentence',
     [
-        (png_of(60000, 60000), 'more than the 64,000,000 pixels'),
-        (gzip.compress(bytes(80 * 2**20)), 'more than the 67,108,864'),
+        (png_of(60000, 60000), 'more pixels than the limit of 64,000,000'),
+        (gzip.compress(bytes(80 * 2**20)), 'exceed the limit of 67,108,864'),
         (archives.jpeg(1)[:300], 'damaged or truncated JPEG'),
         (b'', 'it is empty'),
-        (b'GIF89a', 'neither JPEG, PNG nor WebP'),
+        (b'GIF89a', 'not a JPEG, PNG or WebP'),
     ],
     ids=['bomb', 'gzip bomb', 'truncated', 'empty', 'GIF'],
 )

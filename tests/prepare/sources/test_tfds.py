@@ -126,7 +126,7 @@ def test_a_damaged_dataset_is_told(home):
 @pytest.mark.parametrize(
     'path, sentence',
     [
-        ('', "'tfds' needs a name or a folder"),
+        ('', "'tfds' needs a path; set --config.prepare.path to the name of a dataset"),
         ('/nowhere/birds', '/nowhere/birds does not exist; use a folder that TFDS prepared'),
         ('no_such_birds', r'is not in .*home.*TFDS knows no such dataset; .* --config.prepare.path=FOLDER'),
         ('imagenet2012', r'is not in .*home.*TFDS may not download it'),
@@ -201,7 +201,7 @@ def test_the_imagenet_card_trains_on_what_tfds_keeps_with_no_path_given_and_no_t
 def test_the_imagenet_card_says_where_it_looked_and_how_images_are_given(home, tmp_path):
     done = run('--config=configs/imagenet.py', f'--workdir={tmp_path / "run"}')
     assert done.returncode == 2 and done.stderr.count('\n') == 1
-    assert f'{home}/imagenet2012, where TFDS would keep ImageNet' in done.stderr
+    assert f'{home}/imagenet2012, where TFDS keeps ImageNet' in done.stderr
     assert 'python main.py --mode=prepare --config=configs/imagenet.py' in done.stderr
     assert not (tmp_path / 'run').exists() and not home.exists()
 

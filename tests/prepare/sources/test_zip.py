@@ -88,7 +88,7 @@ def test_a_bomb_is_refused_by_what_it_says_and_yields_no_more_than_that(tmp_path
     from alexnet_jax.prepare.sources import zip
 
     bomb = in_zip(tmp_path / 'bomb.zip', FILES | {'train/dog/zeros.jpg': bytes(10**6)})
-    monkeypatch.setattr(zip, 'ALWAYS', 1000)
+    monkeypatch.setattr(zip, 'MIN_UNPACKED_LIMIT', 1000)
     with pytest.raises(UserError, match='unpacks to more than 200 times its size'):
         opened(bomb)
     lying = in_zip(tmp_path / 'lying.zip', FILES | {'train/dog/b.jpg': bytes(10**6)})
