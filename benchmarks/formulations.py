@@ -20,10 +20,11 @@ from unittest import mock
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from alexnet_jax.runtime.environment import configure_environment
+from alexnet_jax.runtime import environment
 from configs import default
 
-configure_environment(default.get_config().machine)
+machine = default.get_config().machine
+environment.configure_environment(**{name: machine[name] for name in environment.SETTINGS})
 
 import steps
 

@@ -1,13 +1,13 @@
-"""One GPU, one call, under ten minutes: steps from the device cache, their floor, PyTorch beside, and the input.
+"""One GPU, one call, under ten minutes: steps from the device cache, their roofline, PyTorch, and the input.
 
     python benchmarks/gpu.py --out=/tmp/gpu
     python benchmarks/gpu.py --out=/tmp/gpu --preset=miniature --batches=16 --images=64 --steps=2  # a try on a CPU
 
-For every batch: the network in bfloat16 with XLA's own gradients, with this package's for pooling, for normalization
-and for both, in turn; the last also in float32; and PyTorch compiled, channels last, bfloat16, where it is installed
-with CUDA. The floor is the multiply-adds of a step at this machine's own rate of matrix products in the same type,
-measured first. Then the whole of it: draws on the host, pixels from the cache, and JPEG records decoded by all cores.
-Each case is written down as soon as it is measured; --seconds ends the run in time. The last line is the figure.
+For every batch size: the network in bfloat16 with XLA's own gradients, with this package's for pooling, for
+normalization and for both, in turn; the last also in float32; and PyTorch compiled, channels last, bfloat16, if it is
+installed with CUDA. The roofline is the multiply-adds of a step at the measured rate of matrix products of the same
+type. Then steps with their input: from the device cache, and from JPEG records decoded by all cores. Each case is
+written as soon as it is measured; --seconds ends the run in time. The last line is the figure.
 """
 
 import argparse
@@ -23,14 +23,14 @@ from unittest import mock
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from alexnet_jax.runtime.environment import configure_environment
+from alexnet_jax.runtime import environment
 from configs import default
 
-configure_environment(default.get_config().machine)
+machine = default.get_config().machine
+environment.configure_environment(**{name: machine[name] for name in environment.SETTINGS})
 os.environ.setdefault('XLA_PYTHON_CLIENT_MEM_FRACTION', '0.5')  # PyTorch wants some of the card as well
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import steps
 
@@ -39,6 +39,7 @@ from alexnet_jax.data import augment, dataset, device_cache, pipeline, prefetch
 from alexnet_jax.distributed.mesh import make_mesh
 from alexnet_jax.distributed.sharding import batch_sharding, replicated_sharding
 from alexnet_jax.models import custom_vjp, presets
+from alexnet_jax.report import layer_benchmark
 
 OWN = custom_vjp.FAST_OPS['cpu']
 FORMULATIONS = {
@@ -51,7 +52,7 @@ ROUNDS = 5
 
 
 def parse_args() -> argparse.Namespace:
-    """The words of the command line."""
+    """Return the command-line arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -64,34 +65,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--preset', default='paper')
     parser.add_argument('--batches', default='128,256,1024,4096')
     parser.add_argument('--images', type=int, default=8192, help='in the device cache')
-    parser.add_argument('--steps', type=int, default=20, help='in each turn; fewer of large batches')
-    parser.add_argument('--size', type=int, default=8192, help='of the matrices whose product sets the floor')
+    parser.add_argument('--steps', type=int, default=20, help='in each round; fewer of large batches')
+    parser.add_argument(
+        '--size', type=int, default=8192, help='of the matrices whose product sets the roofline'
+    )
     parser.add_argument('--trace', type=int, default=1024, help='the batch whose steps are traced')
     parser.add_argument('--records', type=int, default=4096, help='JPEG records for the input; 0: none')
     parser.add_argument('--threads', type=int, default=16)
-    parser.add_argument('--seconds', type=float, default=540.0, help='no case is begun after these')
+    parser.add_argument('--seconds', type=float, default=540.0, help='start no case after this time')
     return parser.parse_args()
 
 
-def measure_matmul_flops(size: int, dtype: str) -> float:
-    """FLOP a second of size x size matrix products, the fastest of ten."""
-    a = jnp.ones((size, size), dtype)
-    product = jax.jit(lambda a: a @ a)
-    product(a).block_until_ready()
-    fastest = min(time_call(lambda: product(a).block_until_ready()) for _ in range(10))
-    return 2 * size**3 / fastest
-
-
-def measure_bandwidth(size: int) -> float:
-    """Bytes a second read and written, of a float32 array of size^2 numbers."""
-    a = jnp.ones((size, size), jnp.float32)
-    add = jax.jit(lambda a: a + 1)
-    add(a).block_until_ready()
-    return 8 * size**2 / min(time_call(lambda: add(a).block_until_ready()) for _ in range(10))
-
-
 def time_call(call: Callable[[], object]) -> float:
-    """Seconds of a call."""
+    """Return the seconds of a call."""
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
@@ -99,53 +85,47 @@ def time_call(call: Callable[[], object]) -> float:
 
 @contextlib.contextmanager
 def use_formulation(name: str) -> Iterator[None]:
-    """Within it a step is traced with those layers."""
+    """Trace steps inside the context with those operations."""
     table = dict(custom_vjp.REFERENCE_OPS) | FORMULATIONS[name]
     with mock.patch.object(custom_vjp, 'select_ops', lambda *_: table):
         yield
 
 
-def training_flops(preset: str) -> float:
-    """Of a training step for an image: forward, both gradients, and none to the image."""
-    adds = presets.get_architecture(preset).macs()
-    return 2 * (3 * sum(adds.values()) - adds['conv1'])
-
-
-def time_batch_size(given: argparse.Namespace, batch: int, images: np.ndarray) -> list[dict]:
-    """Every formulation at that batch, in turn; rows of seconds a step."""
-    turns: dict[str, Callable[[int], float]] = {}
+def time_batch_size(args: argparse.Namespace, batch: int, images: np.ndarray) -> list[dict]:
+    """Time every formulation at that batch size, in turn; return rows with the seconds of a step."""
+    timers: dict[str, Callable[[int], float]] = {}
     rows = []
     for compute, name in [('bfloat16', each) for each in FORMULATIONS] + [('float32', 'both')]:
-        turn = steps.make_step_timer(given.preset, batch, compute=compute, images=images)
+        time_steps = steps.make_step_timer(args.preset, batch, compute_dtype=compute, images=images)
         with use_formulation(name):
-            compiling = time_call(lambda turn=turn: turn(1))
-        turn(2)
-        turns[f'{compute} {name}'] = turn
+            compile_seconds = time_call(lambda time_steps=time_steps: time_steps(1))
+        time_steps(2)
+        timers[f'{compute} {name}'] = time_steps
         rows.append(
-            {'batch': batch, 'name': f'{compute} {name}', 'compile_seconds': compiling, 'seconds': []}
+            {'batch': batch, 'name': f'{compute} {name}', 'compile_seconds': compile_seconds, 'seconds': []}
         )
-    count = max(2, given.steps * 128 // max(batch, 128))
+    count = max(2, args.steps * 128 // max(batch, 128))
     for _ in range(ROUNDS):
         for row in rows:
-            row['seconds'].append(turns[row['name']](count))
-    if batch == given.trace:
-        with jax.profiler.trace(str(given.out / 'trace')):
-            turns['bfloat16 both'](3)
+            row['seconds'].append(timers[row['name']](count))
+    if batch == args.trace:
+        with jax.profiler.trace(str(args.out / 'trace')):
+            timers['bfloat16 both'](3)
     return rows
 
 
-def time_pytorch(given: argparse.Namespace, batch: int) -> dict | None:
-    """The same network in PyTorch: compiled, channels last, bfloat16 by autocast; None without it or its CUDA."""
+def time_pytorch(args: argparse.Namespace, batch: int) -> dict | None:
+    """Time the same network in PyTorch: compiled, channels last, bfloat16 by autocast; None without CUDA for it."""
     try:
         import torch
     except ImportError:
         return None
-    if not torch.cuda.is_available() or given.preset not in ('paper', 'miniature'):
+    if not torch.cuda.is_available() or args.preset not in ('paper', 'miniature'):
         return None
     from compare_pytorch import with_twin
 
-    arch = presets.get_architecture(given.preset)
-    network = with_twin().PaperByHand(arch.num_classes, miniature=given.preset == 'miniature').cuda()
+    arch = presets.get_architecture(args.preset)
+    network = with_twin().PaperByHand(arch.num_classes, miniature=args.preset == 'miniature').cuda()
     network = network.to(memory_format=torch.channels_last)
     network.keep_prob = 0.5
     compiled = torch.compile(network)
@@ -155,7 +135,7 @@ def time_pytorch(given: argparse.Namespace, batch: int) -> dict | None:
     truth = torch.randint(0, arch.num_classes, (batch,), device='cuda')
     rule = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4, fused=True)
 
-    def turn(count: int) -> float:
+    def time_steps(count: int) -> float:
         began = time.perf_counter()
         for _ in range(count):
             rule.zero_grad(set_to_none=True)
@@ -166,65 +146,69 @@ def time_pytorch(given: argparse.Namespace, batch: int) -> dict | None:
         torch.cuda.synchronize()
         return (time.perf_counter() - began) / count
 
-    compiling = time_call(lambda: turn(1))
-    turn(2)
-    count = max(2, given.steps * 128 // max(batch, 128))
+    compile_seconds = time_call(lambda: time_steps(1))
+    time_steps(2)
+    count = max(2, args.steps * 128 // max(batch, 128))
     return {
         'batch': batch,
         'name': 'torch compiled channels_last bfloat16',
-        'compile_seconds': compiling,
-        'seconds': [turn(count) for _ in range(ROUNDS)],
+        'compile_seconds': compile_seconds,
+        'seconds': [time_steps(count) for _ in range(ROUNDS)],
     }
 
 
-def prepare_records(given: argparse.Namespace) -> dataset.Dataset:
-    """JPEG records of the network's size, prepared once."""
-    arch = presets.get_architecture(given.preset)
+def prepare_records(args: argparse.Namespace) -> dataset.Dataset:
+    """Prepare JPEG records of the network's size, if they are not there; return the dataset."""
+    arch = presets.get_architecture(args.preset)
     config = default.get_config()
-    config.prepare.source, config.prepare.num_cutouts = 'cutouts', f'{given.records},20,20'
+    config.prepare.source, config.prepare.num_cutouts = 'cutouts', f'{args.records},20,20'
     config.prepare.image_size = arch.crop_size * 8 // 7
-    config.prepare.num_workers = given.threads
-    config.data.directory = str(given.out / 'records')
-    if not (given.out / 'records' / dataset.MANIFEST_FILE).exists():
+    config.prepare.num_workers = args.threads
+    config.data.directory = str(args.out / 'records')
+    if not (args.out / 'records' / dataset.MANIFEST_FILE).exists():
         commands.run('prepare', config)
     return dataset.open_dataset(config.data.directory)
 
 
-def time_with_input(given: argparse.Namespace, data: dataset.Dataset, batch: int, *, held: bool) -> dict:
-    """Steps as a run makes them, from the device cache or from JPEG records: images a second, share of waiting."""
-    arch, count = presets.get_architecture(given.preset), max(4, given.steps * 256 // max(batch, 256))
-    stream = pipeline.TrainPipeline(
+def time_with_input(args: argparse.Namespace, data: dataset.Dataset, batch: int, *, cached: bool) -> dict:
+    """Time steps with input from the device cache or from JPEG records: images per second, share of waiting."""
+    arch, count = presets.get_architecture(args.preset), max(4, args.steps * 256 // max(batch, 256))
+    train_data = pipeline.TrainPipeline(
         data.split('train'),
         augment.Augmentation(arch.crop_size, True, 'eigenvalues', 0.1, data.pca_basis),
         seed=0,
         batch_size=batch,
-        threads=given.threads,
+        threads=args.threads,
     )
     mesh = make_mesh((1, 1), columns=arch.columns)
     images = None
-    if held:
-        placed = device_cache.load_to_devices(data.split('train'), replicated_sharding(mesh), threads=given.threads)
-        stream, images = stream.metadata_only(placed.labels), placed.images
+    if cached:
+        cache = device_cache.load_to_devices(
+            data.split('train'), replicated_sharding(mesh), threads=args.threads
+        )
+        train_data, images = train_data.metadata_only(cache.labels), cache.images
     with use_formulation('both'):
-        one = steps.make_step(given.preset, mesh, images, compute='bfloat16')
-        with prefetch.prefetch_to_device(stream.batches(0, count + 3), batch_sharding(mesh), depth=4) as batches:
+        step = steps.make_step(args.preset, mesh, images, compute_dtype='bfloat16')
+        with prefetch.prefetch_to_device(
+            train_data.batches(0, count + 3), batch_sharding(mesh), depth=4
+        ) as batches:
             for number in range(3):
-                jax.block_until_ready(one(next(batches), number))
+                jax.block_until_ready(step(next(batches), number))
             waited, began = batches.wait_seconds, time.perf_counter()
             for number in range(3, count + 3):
-                done = one(next(batches), number)
+                done = step(next(batches), number)
             jax.block_until_ready(done)
             seconds, waited = time.perf_counter() - began, batches.wait_seconds - waited
-    source = 'device cache' if held else f'JPEG records, {given.threads} threads'
+    source = 'device cache' if cached else f'JPEG records, {args.threads} threads'
     row = {'batch': batch, 'name': f'whole, {source}', 'images_per_second': count * batch / seconds}
     return row | {'waiting': waited / seconds}
 
 
 def main() -> None:
-    given = parse_args()
+    args = parse_args()
     began = time.perf_counter()
-    given.out.mkdir(parents=True, exist_ok=True)
-    results = open(given.out / 'results.jsonl', 'a')
+    args.out.mkdir(parents=True, exist_ok=True)
+    results = open(args.out / 'results.jsonl', 'a')
 
     def write(row: dict) -> None:
         results.write(json.dumps(row) + '\n')
@@ -232,46 +216,50 @@ def main() -> None:
         print(format_row(row), flush=True)
 
     device = jax.devices()[0]
-    rates = {dtype: measure_matmul_flops(given.size, dtype) for dtype in ('bfloat16', 'float32')}
+    peaks = {
+        dtype: layer_benchmark.measure_peak(dtype, matrix_size=args.size, rounds=10)
+        for dtype in ('bfloat16', 'float32')
+    }
     write(
         {
             'device': device.device_kind,
             'jax': jax.__version__,
-            'products': rates,
-            'copy': measure_bandwidth(given.size),
+            'products': {dtype: peak.flops for dtype, peak in peaks.items()},
+            'copy': peaks['float32'].bytes_per_second,
         }
     )
-    side = presets.get_architecture(given.preset).crop_size * 8 // 7
-    images = np.random.default_rng(0).integers(0, 256, (given.images, side, side, 3), np.uint8)
+    arch = presets.get_architecture(args.preset)
+    flops, image_size = layer_benchmark.training_flops(arch), arch.crop_size * 8 // 7
+    images = np.random.default_rng(0).integers(0, 256, (args.images, image_size, image_size, 3), np.uint8)
     best: dict[int, float] = {}
-    theirs: dict[int, float] = {}
+    pytorch: dict[int, float] = {}
 
-    def late() -> bool:
-        return time.perf_counter() - began > given.seconds
+    def is_late() -> bool:
+        return time.perf_counter() - began > args.seconds
 
-    for batch in map(int, given.batches.split(',')):
-        if late():
+    for batch in map(int, args.batches.split(',')):
+        if is_late():
             break
-        for row in time_batch_size(given, batch, images):
+        for row in time_batch_size(args, batch, images):
             rate = batch / statistics.median(row['seconds'])
-            share = rate * training_flops(given.preset) / rates[row['name'].partition(' ')[0]]
+            share = rate * flops / peaks[row['name'].partition(' ')[0]].flops
             write(row | {'images_per_second': rate, 'share_of_products': share})
             best[batch] = max(best.get(batch, 0.0), rate)
-        if not late() and (row := time_pytorch(given, batch)):
-            theirs[batch] = batch / statistics.median(row['seconds'])
-            write(row | {'images_per_second': theirs[batch]})
-    if given.records and not late():
-        data = prepare_records(given)
-        for batch, held in [(batch, held) for batch in best for held in (True, False)]:
-            if not late() and batch <= given.records:
-                write(time_with_input(given, data, batch, held=held))
+        if not is_late() and (row := time_pytorch(args, batch)):
+            pytorch[batch] = batch / statistics.median(row['seconds'])
+            write(row | {'images_per_second': pytorch[batch]})
+    if args.records and not is_late():
+        data = prepare_records(args)
+        for batch, cached in [(batch, cached) for batch in best for cached in (True, False)]:
+            if not is_late() and batch <= args.records:
+                write(time_with_input(args, data, batch, cached=cached))
     parts = [f'{rate:,.0f} images/s at {batch}' for batch, rate in best.items()]
-    parts += [f'{best[batch] / rate:.2f} times PyTorch at {batch}' for batch, rate in theirs.items()]
+    parts += [f'{best[batch] / rate:.2f} times PyTorch at {batch}' for batch, rate in pytorch.items()]
     print('; '.join(parts))
 
 
 def format_row(row: dict) -> str:
-    """A row as a line."""
+    """Return a row as a line."""
     if 'device' in row:
         rates = ', '.join(f'{name} {rate / 1e12:.1f} TFLOP/s' for name, rate in row['products'].items())
         return f'{row["device"]}, jax {row["jax"]}: products {rates}; copy {row["copy"] / 1e12:.2f} TB/s'

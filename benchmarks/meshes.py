@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from alexnet_jax.runtime.environment import configure_environment
+from alexnet_jax.runtime import environment
 from configs import default
 
 
@@ -36,7 +36,7 @@ def main() -> None:
     args = parse_args()
     machine = default.get_config().machine
     machine.cpu_devices = args.cpu_devices
-    configure_environment(machine)
+    environment.configure_environment(**{name: machine[name] for name in environment.SETTINGS})
 
     import jax
     import steps
@@ -59,7 +59,9 @@ def main() -> None:
         for mesh, time_steps in timers.items():
             seconds[mesh].append(time_steps(args.steps))
     print(f'{args.preset}, {args.batch} images per step, {count} devices ({jax.devices()[0].device_kind})')
-    print('mesh    step, ms (fastest)   images/s   to (1,1)   MB of activations, of gradients sent by a device')
+    print(
+        'mesh    step, ms (fastest)   images/s   to (1,1)   MB of activations, of gradients sent by a device'
+    )
     for mesh, times in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(seconds[1, 1], times, strict=True))
         median = statistics.median(times)

@@ -1,4 +1,4 @@
-"""The first command, by several seeds: what a fresh machine gets, and how long it takes from command to last word.
+"""The quickstart by several seeds: its accuracy, and the time of the whole command.
 
     python benchmarks/quickstart.py --seeds=3 --workdir=/tmp/quickstart
 
@@ -17,7 +17,7 @@ MAIN = Path(__file__).resolve().parent.parent / 'main.py'
 
 
 def run_seed(seed: int, workdir: Path) -> dict[str, float]:
-    """Top-1 accuracy, seconds of the whole command, and the baseline's accuracy, of one seed."""
+    """Return the top-1 accuracy, the seconds of the whole command and the baseline's accuracy of one seed."""
     record = workdir / 'command.json'
     if not record.exists():
         began = time.perf_counter()
@@ -39,16 +39,16 @@ def main() -> None:
     )
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--workdir', type=Path, required=True)
-    given = parser.parse_args()
-    runs = [run_seed(seed, given.workdir / str(seed)) for seed in range(given.seeds)]
-    for seed, each in enumerate(runs):
+    args = parser.parse_args()
+    runs = [run_seed(seed, args.workdir / str(seed)) for seed in range(args.seeds)]
+    for seed, run in enumerate(runs):
         print(
-            f'seed {seed}: {each["accuracy"]:.1%} top-1 in {each["seconds"]:.0f} s (baseline {each["baseline"]:.1%})'
+            f'seed {seed}: {run["accuracy"]:.1%} top-1 in {run["seconds"]:.0f} s (baseline {run["baseline"]:.1%})'
         )
-    accuracies = [each['accuracy'] for each in runs]
+    accuracies = [run['accuracy'] for run in runs]
     print(
         f'mean {statistics.mean(accuracies):.1%} top-1, {min(accuracies):.1%} to {max(accuracies):.1%}, '
-        f'in {statistics.mean(each["seconds"] for each in runs):.0f} s'
+        f'in {statistics.mean(run["seconds"] for run in runs):.0f} s'
     )
 
 

@@ -1,7 +1,4 @@
-"""The results file of a benchmark: a JSON object per line, kept through kills, and what it was measured on.
-
-Used by the scripts beside it, which go on with what is missing.
-"""
+"""The results file of a benchmark: one JSON object per line, safe against kills, so that a rerun measures the rest."""
 
 import datetime
 import importlib.metadata
@@ -15,7 +12,7 @@ from pathlib import Path
 
 
 def read_rows(results: Path) -> list[dict]:
-    """The lines of the results file, without one that a kill has torn."""
+    """Return the rows of the results file, without a line that a kill left incomplete."""
     rows = []
     for line in results.read_text().splitlines() if results.exists() else []:
         try:
@@ -26,7 +23,7 @@ def read_rows(results: Path) -> list[dict]:
 
 
 def append_row(results: Path, row: dict) -> None:
-    """One more line, on the disk when this returns."""
+    """Append a line, which is on the disk when this returns."""
     results.parent.mkdir(parents=True, exist_ok=True)
     torn = results.exists() and not results.read_bytes().endswith(b'\n')
     with open(results, 'a') as file:
@@ -36,7 +33,7 @@ def append_row(results: Path, row: dict) -> None:
 
 
 def describe_environment(packages: Sequence[str] = ('jax', 'jaxlib', 'flax', 'numpy')) -> dict:
-    """When, what and on which machine: a line of its own before the results of this process."""
+    """Return the row that precedes the results of this process: date, command, versions and machine."""
     import jax
 
     commit = subprocess.run(
@@ -54,7 +51,7 @@ def describe_environment(packages: Sequence[str] = ('jax', 'jaxlib', 'flax', 'nu
 
 
 def cpu_name() -> str:
-    """The processor's name, where Linux tells it."""
+    """Return the processor's name on Linux, elsewhere its architecture."""
     cpuinfo = Path('/proc/cpuinfo')
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]

@@ -77,6 +77,6 @@ def test_a_start_is_told_by_its_medians():
     times = [{'words': 1.0, 'step': 5.0}, {'words': 3.0, 'step': 9.0}, {'words': 2.0, 'step': 6.0}]
     row = {'card': 'paper', 'cold': times, 'warm': times[:1], 'prepared': [{'words': 1.0, 'step': 20.0}]}
     assert starts.summarize_starts([row]) == (
-        'from command to the end of the first step: paper: cold 6.0 s (first words 2.0 s), '
-        'warm 5.0 s (first words 1.0 s), with its preparation 20.0 s'
+        'from command to the end of the first step: paper: cold 6.0 s (first output 2.0 s), '
+        'warm 5.0 s (first output 1.0 s), with preparation 20.0 s'
     )

@@ -1,6 +1,6 @@
 """Kill preparations by SIGKILL at seeded instants, run them again, and compare the bytes with an undisturbed one.
 
-    python benchmarks/robustness/killed_preparations.py --path=images.tar.gz --workdir=/tmp/killed --kills=20 --workers=1,2
+    python benchmarks/robustness/killed_preparations.py --path=images.tar.gz --workdir=/tmp/killed --kills=20
 
 Any tar of class folders will do; records of a gzipped one are reordered at the end. Some kills come then, others
 while images are read, and others while statistics, report, README and manifest are written. Each is of the process
@@ -30,8 +30,8 @@ from alexnet_jax.prepare import builder, sources
 if __name__ == '__main__':
     path, directory, image_size, shard_size, num_workers = sys.argv[2:]
     builder.MIN_SHARD_SIZE = int(shard_size)
-    spec = EncodingSpec(int(image_size))
-    builder.prepare_dataset(sources.open_source('tar', path), directory, spec, num_workers=int(num_workers), progress=False)
+    source, spec = sources.open_source('tar', path), EncodingSpec(int(image_size))
+    builder.prepare_dataset(source, directory, spec, num_workers=int(num_workers), progress=False)
 """
 PHASES = ('reading', 'reordering', 'finalizing')
 TIMEOUT = 600  # seconds for one preparation

@@ -46,8 +46,8 @@ def config_of(kind, path):
     config = default.get_config()
     config.update_from_flattened_dict({
         'model.preset': 'miniature', 'model.crop_size': 32, 'model.initialization': 'he',
-        'prepare.source': kind, 'prepare.path': str(path), 'prepare.image_size': 40, 'prepare.expected_counts': 'listed',
-        'prepare.validation_fraction': 0.3,
+        'prepare.source': kind, 'prepare.path': str(path), 'prepare.image_size': 40,
+        'prepare.expected_counts': 'listed', 'prepare.validation_fraction': 0.3,
         'train.batch_size': 6, 'train.num_epochs': 2.0, 'train.learning_rate': 0.001,
         'evaluate.batch_size': 6, 'evaluate.views': 1, 'log.every_steps': 1, 'log.tensorboard': False,
         'mesh': '1,1',

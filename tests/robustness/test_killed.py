@@ -1,4 +1,4 @@
-"""Preparations killed by SIGKILL go on to the same bytes: the short form of benchmarks/robustness/killed_preparations.py."""
+"""Preparations killed by SIGKILL continue to the same bytes: killed_preparations.py of benchmarks, in short."""
 
 import importlib.util
 import subprocess
