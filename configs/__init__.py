@@ -1,1 +1,1 @@
-"""Recipe cards: default.py is whole, the others say how they differ. A package, so that no other is found first."""
+"""Configs: default.py has every field, the others what differs. A package, so that no other `configs` shadows it."""

@@ -2,9 +2,9 @@
 
     python main.py --config=configs/caffe.py --workdir=/data/caffe --config.prepare.path=/data/ilsvrc2012
 
-The images are those of configs/imagenet.py; a dataset that was prepared by it serves again with
---config.data.directory=/data/alexnet/dataset. One departure is left: Caffe squeezed every image into 256 x 256 pixels,
-and here the shorter side becomes 256 and the center is kept, as in the paper.
+Uses the images of configs/imagenet.py; to reuse a dataset prepared for it, set
+--config.data.directory=/data/alexnet/dataset. One difference remains: Caffe resized every image to 256 x 256 pixels;
+here the shorter side becomes 256 and the center is kept, as in the paper.
 
 Cost: unknown; on a K40 an image took BVLC's own 5.2 ms, forward and backward, which makes a week for 90 epochs.
 Expected: 42.9 % top-1 and 19.8 % top-5 error on the validation images, center view (57.1 % and 80.2 % right, BVLC's
@@ -17,7 +17,7 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """Everything that models/bvlc_alexnet says otherwise than the paper."""
+    """Return what models/bvlc_alexnet does differently from the paper."""
     config = default.get_config()
     config.name = 'caffe'
     config.model.preset = 'caffe'

@@ -2,12 +2,12 @@
 
     python main.py --config=configs/cifar10.py --workdir=/tmp/cifar10 --config.prepare.path=cifar-10-binary.tar.gz
 
-The archive comes from www.cs.toronto.edu/~kriz/cifar.html (162 MB) and is held against its MD5 sum. A tenth of its
+The archive comes from www.cs.toronto.edu/~kriz/cifar.html (162 MB) and is checked against its MD5. A tenth of its
 training images becomes the validation split; its 10,000 test images are reported, once.
 
 Cost: ten minutes of training on two cores of an EPYC (Zen 4), 1,150 images a second.
-Expected: 21.2 % top-1 error on the test images, ten views, one seed; of a copy of the images as JPEGs, and not of
-this archive, which was not at hand (benchmarks/results/2026-11-21-cifar10.md). Nearest neighbors on pixels 68 %.
+Expected: 21.2 % top-1 error on the test images, ten views, one seed; from a copy of the images as JPEGs, not from
+this archive, which was not available (benchmarks/results/2026-11-21-cifar10.md). Nearest neighbors on pixels 68 %.
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +16,7 @@ from configs import folder
 
 
 def get_config() -> ConfigDict:
-    """The recipe of configs/folder.py, shorter; the miniature sees 56 of the 64 pixels to which the 32 are enlarged."""
+    """Return the recipe of configs/folder.py, shorter. The 32 pixels are enlarged to 64, of which 56 are seen."""
     config = folder.get_config()
     config.name = 'cifar10'
     config.model.num_classes = 10

@@ -2,16 +2,16 @@
 
     python main.py --config=configs/folder.py --workdir=/tmp/mine --config.prepare.path=/home/me/photographs
 
-The folder holds <class>/*.jpg (also PNG and WebP), and is split by chance, though always in the same way: a tenth for
-validation, a tenth for the test; or it holds train/, validation/ and test/ with the classes inside, and is taken so.
-The classes and their number are read from the folders' names.
+The folder holds <class>/*.jpg (also PNG and WebP), split at random but always in the same way: a tenth for validation,
+a tenth for the test. Or it holds train/, validation/ and test/ with the classes inside, which are used as they are.
+The names of the folders are the classes.
 
-How many a class needs: about a thousand images, as this network learns from nothing but these. With a hundred it mostly
-learns them by heart, and a tenth of them is a test of ten: its interval will say how little that means. Near-copies of
-one scene (frames of a film, bursts) belong into one split: sort those into train/, validation/ and test/ yourself.
+A class needs about a thousand images, as the network learns from these alone. With a hundred it mostly memorizes them,
+and a tenth of them is a test of ten, with a wide interval. Near-copies of one scene (frames of a film, bursts) belong
+into one split: sort them into train/, validation/ and test/ yourself.
 
 Cost: unknown
-Expected: unknown, as it depends on the photographs; the baseline in result.json says what colors alone would reach.
+Expected: unknown, it depends on the photographs; the baseline in result.json is what colors alone reach.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +20,7 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """The miniature at 64 pixels, which a laptop trains; --config.model.preset=paper with side 256 for more."""
+    """Return the miniature at 64 pixels, for a laptop. For more: --config.model.preset=paper and image_size 256."""
     config = default.get_config()
     config.name = 'folder'
     config.model.preset = 'miniature'
@@ -29,12 +29,11 @@ def get_config() -> ConfigDict:
     config.prepare.encoding = 'raw'  # 12 KB an image; nothing to decode in each epoch
     config.train.num_epochs = 60.0
     config.train.learning_rate = 0.05
-    config.train.layer_lr_multipliers = (
-        'conv1=0.001'  # near 1 / 60^2: pixels deviate by 60, where He assumes one
-    )
+    # Near 1 / 60^2: pixels deviate by 60, where He assumes one.
+    config.train.layer_lr_multipliers = 'conv1=0.001'
     config.train.schedule = 'cosine'
     config.train.warmup_epochs = 1.0
     config.log.stalled_loss_steps = 300
-    config.machine.ynnpack_dots_only = False  # faster so for the miniature
+    config.machine.ynnpack_dots_only = False  # faster for the miniature
     config.machine.cpu_devices = 2
     return config

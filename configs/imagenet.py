@@ -2,23 +2,23 @@
 
     python main.py --config=configs/imagenet.py --workdir=/data/alexnet --config.prepare.path=/data/ilsvrc2012
 
-Without a path, imagenet2012 is taken from where TFDS keeps it (TFDS_DATA_DIR, else ~/tensorflow_datasets).
-The folder holds the archives as they are fetched: ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and
+Without a path, imagenet2012 is read from the data directory of TFDS (TFDS_DATA_DIR, else ~/tensorflow_datasets).
+The folder holds the archives as downloaded: ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and
 ILSVRC2012_devkit_t12.tar.gz; nothing is unpacked. For Kaggle's tree, Hugging Face's parquet files, class folders and
-others give another --config.prepare.source (docs/data.md). Preparing takes --config.prepare.num_workers processes.
-As ILSVRC keeps its test labels to itself, one in a hundred of the training images steers as validation, and the
-official validation images are what is reported, once.
+others set another --config.prepare.source (docs/data.md). Preparing takes --config.prepare.num_workers processes.
+As the test labels of ILSVRC are not public, one in a hundred training images is the validation split, and the official
+validation images are the test split, reported once.
 
 Cost: unknown on today's devices; the paper's two GTX 580 took five to six days. Prepared as JPEG about 33 GB.
 Expected: 40.7 % top-1 and 18.2 % top-5 error on the validation images for one network, ten views (paper, table 2).
 What this code reaches: unknown.
 
-Batch 128 is the whole batch, over all devices, and not a share of one. With two columns and mesh 'auto' half of the
+Batch 128 is the whole batch, over all devices. With two columns and mesh 'auto' half of the
 devices go along `column`, so that each pair takes 128 / (devices / 2) images of a step:
     8 devices (4,2): 32 images a pair. Small, but columns move little: worth it.
     64 devices (32,2): 4 images a pair. Mostly waiting for one another; a larger batch is the better use.
     256 devices (128,2): 1 image a pair, the most that batch 128 can be split; 512 devices are refused.
-A larger batch is another recipe: its rate and warm-up have to be found, and its figure is not the paper's.
+A larger batch is another recipe: learning rate and warm-up must be tuned, and its figure is not the paper's.
 """
 
 from ml_collections import ConfigDict
@@ -27,14 +27,13 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """The paper's network, rule and data layout are the defaults; here is what ImageNet itself asks for."""
+    """Return the paper's recipe (the defaults) with what ImageNet needs."""
     config = default.get_config()
     config.name = 'imagenet'
     config.prepare.source = 'imagenet2012'
     config.model.num_classes = 1000  # a folder that lacks some of them is refused
-    config.prepare.validation_fraction = (
-        0.01  # about 12,800 images that the paper trained on; enough to steer by
-    )
-    config.train.schedule = 'plateau'  # the paper's heuristic, followed by rule and not by hand
+    # About 12,800 images that the paper trained on; enough for the schedule.
+    config.prepare.validation_fraction = 0.01
+    config.train.schedule = 'plateau'  # the paper's heuristic, applied by rule instead of by hand
     config.data.num_threads = 8  # a device that waits for photographs is the usual bottleneck
     return config

@@ -2,7 +2,7 @@
 
     python main.py --config=configs/merged.py --workdir=/data/merged --config.prepare.path=/data/ilsvrc2012
 
-The images are those of configs/imagenet.py; a dataset that was prepared by it serves again with
+Uses the images of configs/imagenet.py; to reuse a dataset prepared for it, set
 --config.data.directory=/data/alexnet/dataset. Every map of conv2, conv4 and conv5 sees all maps before it: 62,378,344
 parameters instead of 60,965,224, and 1.6 times the multiply-adds.
 
@@ -17,7 +17,7 @@ from configs import imagenet
 
 
 def get_config() -> ConfigDict:
-    """The recipe of configs/imagenet.py with another network."""
+    """Return the recipe of configs/imagenet.py with another network."""
     config = imagenet.get_config()
     config.name = 'merged'
     config.model.preset = 'merged'

@@ -2,7 +2,7 @@
 
     python main.py --config=configs/one_gpu.py --workdir=/data/one_gpu --config.prepare.path=/data/ilsvrc2012
 
-The images are those of configs/imagenet.py; a dataset that was prepared by it serves again with
+Uses the images of configs/imagenet.py; to reuse a dataset prepared for it, set
 --config.data.directory=/data/alexnet/dataset. The paper sets this net against its two columns, which are better by 1.7
 points top-1 and 1.2 top-5; with conv5 and the dense layers whole, both have about as many parameters.
 
@@ -17,7 +17,7 @@ from configs import imagenet
 
 
 def get_config() -> ConfigDict:
-    """The recipe of configs/imagenet.py with another network."""
+    """Return the recipe of configs/imagenet.py with another network."""
     config = imagenet.get_config()
     config.name = 'one_gpu'
     config.model.preset = 'one_gpu'

@@ -1,4 +1,4 @@
-"""The first run: the miniature on cut-outs of scikit-image's photographs. A first run, not a result.
+"""The first run: the miniature on cut-outs of scikit-image's photographs. A smoke test, not a benchmark.
 
     python main.py --workdir=/tmp/alexnet
 
@@ -13,7 +13,7 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """Which of ten shapes was cut out of one photograph and laid on another; no download."""
+    """Return the recipe: which of ten shapes was cut out of one photograph and pasted onto another; no download."""
     config = default.get_config()
     config.name = 'quickstart'
     config.model.preset = 'miniature'
@@ -22,21 +22,18 @@ def get_config() -> ConfigDict:
     config.prepare.num_cutouts = '20000,1000,1000'
     config.prepare.image_size = 64  # pixels; 56 of them are seen at a time
     config.prepare.encoding = 'raw'  # 12 KB an image: no decoding in a run that two cores must carry
-    config.augment.lighting = 'deviations'  # and more: seven photographs' colors are soon known by heart
+    config.augment.lighting = 'deviations'  # and more: the colors of seven photographs are soon memorized
     config.augment.lighting_std = 0.5
     config.train.num_epochs = 15.0  # 2,344 steps
-    config.train.learning_rate = (
-        0.08  # for He's weights; the paper's 0.01 needs more epochs than a first run has
-    )
-    config.train.layer_lr_multipliers = (
-        'conv1=0.001'  # near 1 / 60^2: pixels deviate by 60, where He assumes one
-    )
+    # For He's weights; the paper's 0.01 needs more epochs than a first run has.
+    config.train.learning_rate = 0.08
+    # Near 1 / 60^2: pixels deviate by 60, where He assumes one.
+    config.train.layer_lr_multipliers = 'conv1=0.001'
     config.train.schedule = 'cosine'
     config.train.warmup_epochs = 0.25
     config.evaluate.every_epochs = 2.0
-    config.machine.ynnpack_dots_only = (
-        False  # on two CPU devices a tenth slower than YNNPACK for so small a network
-    )
+    # On two CPU devices a tenth slower than YNNPACK for so small a network.
+    config.machine.ynnpack_dots_only = False
     config.log.stalled_loss_steps = 300  # of some 2,000
-    config.machine.cpu_devices = 2  # so that even the first run has its two columns on two devices
+    config.machine.cpu_devices = 2  # two columns on two devices
     return config

@@ -2,7 +2,7 @@
 
     python main.py --config=configs/six_convolutions.py --workdir=/data/six --config.prepare.path=/data/ilsvrc2012
 
-The images are those of configs/imagenet.py; a dataset that was prepared by it serves again with
+Uses the images of configs/imagenet.py; to reuse a dataset prepared for it, set
 --config.data.directory=/data/alexnet/dataset. The authors first trained this net on all of ImageNet (Fall 2011, 15
 million images of 22,000 classes) and then on ILSVRC 2012; from ILSVRC alone it overfitted, say their notes.
 
@@ -17,11 +17,10 @@ from configs import imagenet
 
 
 def get_config() -> ConfigDict:
-    """The recipe of configs/imagenet.py with another network."""
+    """Return the recipe of configs/imagenet.py with another network."""
     config = imagenet.get_config()
     config.name = 'six_convolutions'
     config.model.preset = 'six_convolutions'
-    config.model.initialization = (
-        'source2012'  # the paper does not say how conv6 begins: 0.03 and biases of one
-    )
+    # The paper does not say how conv6 begins: 0.03 and biases of one.
+    config.model.initialization = 'source2012'
     return config

@@ -2,10 +2,10 @@
 
     python main.py --config=configs/torchvision.py --workdir=/data/torchvision --config.prepare.path=/data/ilsvrc2012
 
-The images are those of configs/imagenet.py; a dataset that was prepared by it serves again with
---config.data.directory=/data/alexnet/dataset. Two departures are left: torchvision trains on crops of random size and
-shape and here they are the paper's, 224 of 256 pixels; and it divides pixels by their deviation, which conv1's first
-weights and its rate stand for here.
+Uses the images of configs/imagenet.py; to reuse a dataset prepared for it, set
+--config.data.directory=/data/alexnet/dataset. Two differences remain: torchvision trains on crops of random size and
+shape and here they are the paper's, 224 of 256 pixels; and it divides pixels by their deviation, for which conv1's initial
+weights and learning rate stand here.
 
 Cost: unknown; torchvision's own ran on eight V100, 32 images on each.
 Expected: 43.5 % top-1 and 20.9 % top-5 error on the validation images, center view (56.522 % and 79.066 % right, by its
@@ -18,7 +18,7 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """Everything that torchvision and its references/classification say otherwise than the paper."""
+    """Return what torchvision and its references/classification do differently from the paper."""
     config = default.get_config()
     config.name = 'torchvision'
     config.model.preset = 'torchvision'

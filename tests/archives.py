@@ -1,14 +1,16 @@
-"""Archives as ImageNet's owners and others ship them, made of a few small JPEGs: what the tests of the forms build on.
+"""Builds small copies of every form of ImageNet, from a few JPEGs, and hostile changes to them.
 
-Two classes have training and validation images; the development kit numbers them against the order of their names.
+All three classes have training and validation images; the development kit numbers them against the order of their names.
 """
 
 import gzip
 import io
 import json
 import random
+import struct
 import tarfile
 import zipfile
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -24,8 +26,8 @@ SYNSET = np.dtype(
 )
 
 
-def jpeg(seed, size=(24, 32), mode='RGB', **options):
-    """A small picture, like no other."""
+def make_jpeg(seed, size=(24, 32), mode='RGB', **options):
+    """Return a small JPEG that is different for each seed."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (4, 4, 3)).astype(np.uint8)
     picture = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).convert(mode)
@@ -34,25 +36,25 @@ def jpeg(seed, size=(24, 32), mode='RGB', **options):
     return file.getvalue()
 
 
-def lying(seed):
-    """One whose EXIF asks that it be turned, which for ImageNet nobody does."""
+def make_rotated_jpeg(seed):
+    """Return a JPEG with an EXIF orientation, which nobody applies to ImageNet."""
     tags = Image.Exif()
     tags[274] = 6
-    return jpeg(seed, exif=tags)
+    return make_jpeg(seed, exif=tags)
 
 
-def images(year=2012, each=4):
-    """Split -> (id, class) -> bytes. Gray, inked, lying and gzipped ones are among them."""
+def make_images(year=2012, each=4):
+    """Return split -> (id, class) -> bytes, with gray, CMYK, rotated and gzipped images among them."""
     train, seed = {}, 0
     for wnid in CLASSES:
         for number in random.Random(wnid).sample(range(1, 30000), each):
             seed += 1
-            train[f'{wnid}_{number}', wnid] = jpeg(seed, size=(20 + 3 * seed, 60 - 2 * seed))
+            train[f'{wnid}_{number}', wnid] = make_jpeg(seed, size=(20 + 3 * seed, 60 - 2 * seed))
     first = list(train)
-    train[first[0]] = jpeg(100, mode='L')
-    train[first[1]] = jpeg(101, mode='CMYK')
-    train[first[2]] = lying(102)
-    train[first[3]] = gzip.compress(jpeg(103), mtime=0)
+    train[first[0]] = make_jpeg(100, mode='L')
+    train[first[1]] = make_jpeg(101, mode='CMYK')
+    train[first[2]] = make_rotated_jpeg(102)
+    train[first[3]] = gzip.compress(make_jpeg(103), mtime=0)
     held = {'validation': 'val', 'test': 'test'} if year == 2010 else {'validation': 'val'}
     found = {'train': train}
     for split, word in held.items():
@@ -60,12 +62,12 @@ def images(year=2012, each=4):
         for number in range(1, 7):
             wnid = sorted(CLASSES)[(number * number + len(word)) % 3]
             seed += 1
-            found[split][f'ILSVRC{year}_{word}_{number:08d}', wnid] = jpeg(200 + seed)
+            found[split][f'ILSVRC{year}_{word}_{number:08d}', wnid] = make_jpeg(200 + seed)
     return found
 
 
-def tar(members, mode='w', order=None):
-    """Name -> bytes as the bytes of a tar."""
+def pack_tar(members, mode='w', order=None):
+    """Return the bytes of a tar of members (name -> bytes), shuffled if `order` is a seed."""
     file = io.BytesIO()
     names = list(members)
     random.Random(order).shuffle(names) if order is not None else None
@@ -77,17 +79,18 @@ def tar(members, mode='w', order=None):
     return file.getvalue()
 
 
-def in_classes(split, suffix=False):
-    """class/file -> bytes; Hugging Face's files have the class behind their names."""
+def class_paths(split, suffix=False):
+    """Return class/file -> bytes; with `suffix` the class is at the end of the names, as in Hugging Face's files."""
     return {f'{wnid}/{name}{f"_{wnid}" if suffix else ""}.JPEG': data for (name, wnid), data in split.items()}
 
 
-def of_class(split, wnid):
+def files_of_class(split, wnid):
+    """Return file -> bytes of one class."""
     return {f'{name}.JPEG': data for (name, own), data in split.items() if own == wnid}
 
 
-def meta(year, numbers=None, counts=None, leaves_only=False):
-    """meta.mat: the classes, and an inner node of the tree."""
+def pack_meta_mat(year, numbers=None, counts=None, leaves_only=False):
+    """Return meta.mat: the classes, and an inner node of the tree."""
     import scipy.io
 
     rows = []
@@ -103,51 +106,53 @@ def meta(year, numbers=None, counts=None, leaves_only=False):
     return file.getvalue()
 
 
-def truth(split):
-    """The kit's numbers in the order of the images' names."""
+def ground_truth_lines(split):
+    """Return the kit's class numbers in the order of the images' names."""
     number = {wnid: number for number, wnid in NUMBERS.items()}
     return ''.join(f'{number[wnid]}\n' for _, wnid in sorted(split)).encode()
 
 
-def devkit(year, found, **changes):
+def pack_devkit(year, found, **changes):
+    """Return the development kit, with `changes` (name -> bytes) to its data."""
     top = 'ILSVRC2012_devkit_t12' if year == 2012 else 'devkit-1.0'
     files = {
         f'{top}/readme.txt': b'Introduction',
-        f'{top}/data/meta.mat': meta(year),
-        f'{top}/data/ILSVRC{year}_validation_ground_truth.txt': truth(found['validation']),
+        f'{top}/data/meta.mat': pack_meta_mat(year),
+        f'{top}/data/ILSVRC{year}_validation_ground_truth.txt': ground_truth_lines(found['validation']),
     }
     files |= {f'{top}/data/{name}': data for name, data in changes.items()}
-    return tar(files, 'w:gz')
+    return pack_tar(files, 'w:gz')
 
 
-def nested(split, prefix='', order=3):
-    """The tar of tars of a challenge's training images."""
-    inner = {f'{prefix}{wnid}.tar': tar(of_class(split, wnid), order=order) for wnid in CLASSES}
-    return tar(inner, order=order)
+def pack_nested_tar(split, prefix='', order=3):
+    """Return the tar of tars of a challenge's training images."""
+    inner = {f'{prefix}{wnid}.tar': pack_tar(files_of_class(split, wnid), order=order) for wnid in CLASSES}
+    return pack_tar(inner, order=order)
 
 
-def official_2012(root, found):
-    write(root, {
-        'ILSVRC2012_img_train.tar': nested(found['train']),
-        'ILSVRC2012_img_val.tar': tar({f'{name}.JPEG': data for (name, _), data in found['validation'].items()}),
-        'ILSVRC2012_devkit_t12.tar.gz': devkit(2012, found),
+def write_imagenet2012(root, found):
+    """Write the archives of ILSVRC-2012; like every write_* function return the source and its path."""
+    write_files(root, {
+        'ILSVRC2012_img_train.tar': pack_nested_tar(found['train']),
+        'ILSVRC2012_img_val.tar': pack_tar({f'{name}.JPEG': data for (name, _), data in found['validation'].items()}),
+        'ILSVRC2012_devkit_t12.tar.gz': pack_devkit(2012, found),
     })  # fmt: skip
     return 'imagenet2012', root
 
 
-def official_2010(root, found, patches=()):
-    """As 2012, but with top folders, test labels, and images that are blank but for their patches."""
+def write_imagenet2010(root, found, patches=()):
+    """Write the archives of ILSVRC-2010, with top folders, test labels, and blank images that have patches."""
     blank = {
         split: {key: b'not available' if key[0] in patches else data for key, data in of_split.items()}
         for split, of_split in found.items()
     }
-    write(root, {
-        'ILSVRC2010_images_train.tar': nested(blank['train']),
-        'ILSVRC2010_images_val.tar': tar({f'val/{n}.JPEG': d for (n, _), d in blank['validation'].items()}, order=1),
-        'ILSVRC2010_images_test.tar': tar({f'test/{n}.JPEG': d for (n, _), d in blank['test'].items()}, order=2),
-        'ILSVRC2010_devkit-1.0.tar.gz': devkit(2010, found),
-        'ILSVRC2010_test_ground_truth.txt': truth(found['test']),
-        'patch_images.tar': tar({
+    write_files(root, {
+        'ILSVRC2010_images_train.tar': pack_nested_tar(blank['train']),
+        'ILSVRC2010_images_val.tar': pack_tar({f'val/{n}.JPEG': d for (n, _), d in blank['validation'].items()}, order=1),
+        'ILSVRC2010_images_test.tar': pack_tar({f'test/{n}.JPEG': d for (n, _), d in blank['test'].items()}, order=2),
+        'ILSVRC2010_devkit-1.0.tar.gz': pack_devkit(2010, found),
+        'ILSVRC2010_test_ground_truth.txt': ground_truth_lines(found['test']),
+        'patch_images.tar': pack_tar({
             f'patch_images/{"val" if key == "validation" else key}/{n}.JPEG': d
             for key, split in found.items() for (n, _), d in split.items() if n in patches
         }),
@@ -155,32 +160,34 @@ def official_2010(root, found, patches=()):
     return 'imagenet2010', root
 
 
-def synsets(root, found):
+def write_synsets(root, found):
     for split, word in (('train', 'train'), ('validation', 'val')):
-        tars = {f'{word}/{wnid}.tar': tar(of_class(found[split], wnid), order=5) for wnid in CLASSES}
-        write(root, tars)
+        tars = {
+            f'{word}/{wnid}.tar': pack_tar(files_of_class(found[split], wnid), order=5) for wnid in CLASSES
+        }
+        write_files(root, tars)
     return 'synsets', root
 
 
-def synsets_in_one(root, found):
+def write_synsets_in_one_tar(root, found):
     tars = {
-        f'{word}/{wnid}.tar': tar(of_class(found[split], wnid), order=6)
+        f'{word}/{wnid}.tar': pack_tar(files_of_class(found[split], wnid), order=6)
         for split, word in (('train', 'train'), ('validation', 'val'))
         for wnid in CLASSES
     }
-    write(root, {'releases.tar': tar(tars, order=7)})
+    write_files(root, {'releases.tar': pack_tar(tars, order=7)})
     return 'synsets', root / 'releases.tar'
 
 
-def kaggle(root, found, sorted_validation=False):
-    val = in_classes(found['validation'])
+def write_kaggle(root, found, sorted_validation=False):
+    val = class_paths(found['validation'])
     val = val if sorted_validation else {path.split('/')[1]: data for path, data in val.items()}
     rows = [f'{name},{wnid} 1 2 30 40 {wnid} 3 4 50 60' for name, wnid in reversed(found['validation'])]
     listed = [f'{wnid}/{name} {number}' for number, (name, wnid) in enumerate(found['train'], 1)]
-    write(root, {
-        **{f'ILSVRC/Data/CLS-LOC/train/{path}': data for path, data in in_classes(found['train']).items()},
+    write_files(root, {
+        **{f'ILSVRC/Data/CLS-LOC/train/{path}': data for path, data in class_paths(found['train']).items()},
         **{f'ILSVRC/Data/CLS-LOC/val/{path}': data for path, data in val.items()},
-        'ILSVRC/Data/CLS-LOC/test/ILSVRC2012_test_00000001.JPEG': jpeg(999),
+        'ILSVRC/Data/CLS-LOC/test/ILSVRC2012_test_00000001.JPEG': make_jpeg(999),
         'ILSVRC/ImageSets/CLS-LOC/train_cls.txt': '\n'.join([*listed, '']).encode(),
         'ILSVRC/Annotations/CLS-LOC/val/ILSVRC2012_val_00000001.xml': b'<annotation/>',
         'LOC_val_solution.csv': '\n'.join(['ImageId,PredictionString', *rows, '']).encode(),
@@ -189,32 +196,32 @@ def kaggle(root, found, sorted_validation=False):
     return 'kaggle', root
 
 
-def class_folders(root, found):
-    write(root, paths(found))
+def write_class_folders(root, found):
+    write_files(root, class_folder_paths(found))
     return 'folder', root
 
 
-def class_tar(root, found):
-    write(root, {'images.tar': tar(paths(found), order=8)})
+def write_class_tar(root, found):
+    write_files(root, {'images.tar': pack_tar(class_folder_paths(found), order=8)})
     return 'tar', root / 'images.tar'
 
 
-def class_tgz(root, found):
-    write(root, {'images.tar.gz': tar(paths(found), 'w:gz', order=9)})
+def write_class_tgz(root, found):
+    write_files(root, {'images.tar.gz': pack_tar(class_folder_paths(found), 'w:gz', order=9)})
     return 'tar', root / 'images.tar.gz'
 
 
-def paths(found):
+def class_folder_paths(found):
     words = {'train': 'train', 'validation': 'val', 'test': 'test'}
     return {
         f'imagenet/{words[split]}/{path}': data
         for split in found
-        for path, data in in_classes(found[split]).items()
+        for path, data in class_paths(found[split]).items()
     }
 
 
-def parquet(root, found, files=2, group=3, suffix=True, unlabeled=True):
-    """Rows in any order over files and groups, as Hugging Face has them; the test rows have no labels."""
+def write_parquet(root, found, files=2, group=3, suffix=True, unlabeled=True):
+    """Write shuffled rows over files and groups, as Hugging Face does; the test rows have no labels."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -230,7 +237,7 @@ def parquet(root, found, files=2, group=3, suffix=True, unlabeled=True):
         for split, of_split in found.items()
     }  # fmt: skip
     if unlabeled:
-        row = {'image': {'bytes': jpeg(998), 'path': 'ILSVRC2012_test_00000001.JPEG'}, 'label': -1}
+        row = {'image': {'bytes': make_jpeg(998), 'path': 'ILSVRC2012_test_00000001.JPEG'}, 'label': -1}
         tables['test'] = [row] * 2
     for split, rows in tables.items():
         random.Random(4).shuffle(rows)
@@ -241,17 +248,17 @@ def parquet(root, found, files=2, group=3, suffix=True, unlabeled=True):
     return 'parquet', root
 
 
-def class_zip(root, found):
+def write_class_zip(root, found):
     root.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(root / 'images.zip', 'w') as archive:
-        for path, data in paths(found).items():
+        for path, data in class_folder_paths(found).items():
             archive.writestr(path, data)
     return 'zip', root / 'images.zip'
 
 
-def tfds(root, found):
-    """As imagenet2012 of TFDS is, which keeps images and their names; the test images have no labels."""
-    import builders
+def write_tfds(root, found):
+    """Write imagenet2012 as TFDS does, with the images' names; the test images have no labels."""
+    import tfds_builders
 
     examples = {
         split: [
@@ -259,11 +266,50 @@ def tfds(root, found):
         ]
         for split, of_split in found.items()
     }
-    unlabeled = [('ILSVRC2012_test_00000001.JPEG', -1, jpeg(998))]
-    return 'tfds', builders.built(root, 'Imagenet2012', sorted(CLASSES), examples | {'test': unlabeled})
+    unlabeled = [('ILSVRC2012_test_00000001.JPEG', -1, make_jpeg(998))]
+    return 'tfds', tfds_builders.build_dataset(
+        root, 'Imagenet2012', sorted(CLASSES), examples | {'test': unlabeled}
+    )
 
 
-def write(root, files):
+def write_files(root, files):
+    """Write path -> bytes under a folder."""
     for path, data in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(data)
+
+
+# Hostile changes
+
+
+def tar_member(path, content=b'', **fields):
+    """Return a member of a tar, of any kind, and its bytes, for `append_to_tar`."""
+    info = tarfile.TarInfo(path)
+    info.size = len(content)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info, content
+
+
+def append_to_tar(data, *members):
+    """Return the bytes of a tar, gzipped if it was, with more members."""
+    file, is_gzipped = io.BytesIO(), data[:2] == b'\x1f\x8b'
+    with (
+        tarfile.open(fileobj=io.BytesIO(data)) as old,
+        tarfile.open(fileobj=file, mode='w:gz' if is_gzipped else 'w') as new,
+    ):
+        for info in old:
+            new.addfile(info, old.extractfile(info))
+        for info, content in members:
+            new.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+def make_fake_png(width, height):
+    """Return a PNG of a few bytes whose header claims a size."""
+
+    def chunk(kind, data):
+        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+
+    header = chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0))
+    return b'\x89PNG\r\n\x1a\n' + header + chunk(b'IDAT', zlib.compress(bytes(100))) + chunk(b'IEND', b'')

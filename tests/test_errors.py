@@ -190,7 +190,7 @@ MISTAKES = {
     ),
     'a folder that was never trained in': (
         '--mode=evaluate --workdir={f}/empty',
-        'holds no trained run; train first',
+        'has no trained run. Train first',
     ),
     'half a dataset': ([*QUICK, '--config.data.directory={f}/half'], 'is missing. 1 of'),
     'no space': ([*QUICK, '--workdir={f}/full'], 'No space is left (run.json); free some space'),

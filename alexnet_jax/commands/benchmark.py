@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.commands import factories, prepare
-from alexnet_jax.config import parse
+from alexnet_jax.config import build
 from alexnet_jax.data import dataset, pipeline, prefetch
 from alexnet_jax.distributed.initialize import is_primary
 from alexnet_jax.distributed.mesh import compiler_options
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Measure, log a table, write benchmark.json and benchmark.png, and return the content of the former."""
     data = open_benchmark_dataset(config, workdir)
-    arch = factories.make_architecture(config, data) if data else parse.preset_architecture(config)
+    arch = factories.make_architecture(config, data) if data else build.preset_architecture(config)
     mesh = factories.make_device_mesh(config, arch)
     Path(workdir).mkdir(parents=True, exist_ok=True)
     for line in factories.describe_placement(arch, mesh):
@@ -61,9 +61,9 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
     report = {
         **_describe_setup(config, arch, mesh, peak),
         **measured,
-        **_throughput(config, arch, mesh, peak, seconds),
+        **_measure_throughput(config, arch, mesh, peak, seconds),
         'input': time_input(config, train_data, seconds) if train_data else None,
-        **_estimates(config, arch, mesh),
+        **_estimate_costs(config, arch, mesh),
         'layers': [vars(layer) for layer in layers],
     }
     report['memory'] = {**measured['memory'], **report['memory'], 'base': base}
@@ -94,7 +94,7 @@ def _describe_setup(
     }
 
 
-def _throughput(
+def _measure_throughput(
     config: ConfigDict, arch: Architecture, mesh: Mesh, peak: layer_benchmark.MachinePeak, seconds: float
 ) -> dict[str, float]:
     """Return the images and the arithmetic of a step per second, and the share of the machine's peak."""
@@ -109,7 +109,7 @@ def _throughput(
     }
 
 
-def _estimates(config: ConfigDict, arch: Architecture, mesh: Mesh) -> dict[str, Any]:
+def _estimate_costs(config: ConfigDict, arch: Architecture, mesh: Mesh) -> dict[str, Any]:
     """Return the bytes sent and kept by arithmetic, for this network and for all presets."""
     itemsize, batch_size = jnp.dtype(config.model.compute_dtype).itemsize, config.train.batch_size
     sizes = dict(mesh.shape)

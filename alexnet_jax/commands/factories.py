@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.commands import prepare
-from alexnet_jax.config import parse
+from alexnet_jax.config import build, parse
 from alexnet_jax.data import dataset, device_cache, pipeline
 from alexnet_jax.distributed.mesh import (
     compiler_options,
@@ -55,7 +55,7 @@ def make_architecture(config: ConfigDict, data: dataset.Dataset) -> Architecture
     """Return the config's architecture for the dataset's classes. Raises UserError if it does not fit the dataset."""
     num_classes = len(data.class_names)
     prepare.check_num_classes(config, num_classes, f'the dataset in {data.directory}')
-    arch = parse.preset_architecture(config, num_classes)
+    arch = build.preset_architecture(config, num_classes)
     if arch.crop_size > data.image_size:
         raise UserError(
             f'{arch.name} needs crops of {arch.crop_size} pixels, but the images in {data.directory} have '
@@ -86,7 +86,7 @@ def make_device_mesh(config: ConfigDict, arch: Architecture, *, for_training: bo
     Raises UserError if it cannot share out the batches of evaluation, or those of training if it is `for_training`.
     """
     mesh = make_mesh(
-        parse.mesh_shape(config),
+        parse.mesh_shape(config.mesh),
         columns=arch.columns,
         batch_size=config.train.batch_size if for_training else None,
         microbatches=config.train.grad_accumulation,
@@ -152,7 +152,7 @@ def make_train_pipeline(
     process_index, process_count = process_batch_slice(mesh)
     return pipeline.TrainPipeline(
         data.split('train'),
-        parse.augmentation(config, data.pca_basis, arch.crop_size),
+        build.augmentation(config, data.pca_basis, arch.crop_size),
         seed=config.seed,
         batch_size=config.train.batch_size,
         process_index=process_index,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import parse
+from alexnet_jax.config import build, parse
 from alexnet_jax.distributed import heartbeat, initialize
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import signals
@@ -103,7 +103,7 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     if not initialize.is_primary():
         return _wait_for_primary(config, dataset_dir)
     fields, source = config.prepare, _open_source(config)
-    check_num_classes(config, len(source.classes), fields.path or f'the source {source.name}')
+    check_num_classes(config, len(source.class_names), fields.path or f'the source {source.name}')
     check_plateau_split(config, source.splits, f'the source {source.name}')
     log.info('Preparing %s in %s: %s', source.name, dataset_dir, source.note)
     interruptible = signals.interrupt_immediately(
@@ -139,7 +139,7 @@ def _open_source(config: ConfigDict) -> Source:
         expected_counts=fields.expected_counts,
         verify_md5=fields.verify_md5,
         image_size=fields.image_size,
-        num_cutouts=parse.split_counts(config),
+        num_cutouts=parse.split_counts(config.prepare.num_cutouts),
     )
     return sources.open_source(fields.source, os.path.expanduser(fields.path), options)
 
@@ -184,7 +184,7 @@ def _draw_contact_sheet(
     from alexnet_jax.report.plots import contact_sheet
 
     num_classes = len(data.class_names)
-    arch = parse.preset_architecture(config, num_classes)
+    arch = build.preset_architecture(config, num_classes)
     crop_size = min(arch.crop_size, data.image_size)
     records_by_class = collections.defaultdict(list)
     readable = (item for item in source.splits['train'] if item.id not in report['left_out'])
@@ -211,6 +211,6 @@ def _augmented_samples(config: ConfigDict, data: Dataset, records: np.ndarray, c
     """Return those training images as the first epoch shows them, uint8 (n, crop, crop, 3), but with the mean."""
     from alexnet_jax.data import augment, pipeline
 
-    augmentation = parse.augmentation(config, data.pca_basis, crop_size)
+    augmentation = build.augmentation(config, data.pca_basis, crop_size)
     train_data = pipeline.TrainPipeline(data.split('train'), augmentation, seed=config.seed, batch_size=1)
     return augment.preview_images(train_data.examples(np.zeros_like(records), records))

@@ -15,9 +15,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax import cli
 from alexnet_jax.commands import prepare
-from alexnet_jax.config import validate
+from alexnet_jax.config import migration, schema, validate
 from alexnet_jax.data import remote_storage
 from alexnet_jax.distributed import consistency, heartbeat, initialize
 from alexnet_jax.distributed.peer import Timeouts
@@ -26,14 +25,6 @@ from alexnet_jax.runtime import atomic_io
 
 CONFIG_FILE, RUN_FILE, CHECKPOINTS_DIR, LOCK_FILE = 'config.json', 'run.json', 'checkpoints', '.training'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy')
-# Fields that may differ between the hosts of one run.
-PER_HOST_FIELDS = (
-    'data.directory',
-    'data.num_threads',
-    'data.prefetch',
-    'machine.compilation_cache',
-    'machine.keep_memory',
-)
 
 log = logging.getLogger(__name__)
 
@@ -97,13 +88,12 @@ def init_or_validate(workdir: str, config: ConfigDict, *, dataset: str) -> None:
 
 
 def _fill_new_fields(begun: dict[str, object]) -> dict[str, object]:
-    """What decided a run, with the fields that came after it began: each defaults to what had been the only way.
+    """Return the fields that decided a run, those that are newer than it at their defaults, without resumable ones.
 
-    Without those that decided then and do so no more.
+    The default of a new field is what had been the only way.
     """
-    default = cli.load_config_or_raise(str(cli.CONFIG_DIR / 'default.py'))
-    still = {field: value for field, value in begun.items() if field not in validate.machine_fields()}
-    return validate.result_fields(default) | still
+    defaults = validate.result_fields(schema.default_config())
+    return defaults | {name: value for name, value in begun.items() if name in defaults or name not in schema.FIELDS}
 
 
 def _absolute_path(directory: str) -> str:
@@ -136,13 +126,17 @@ def saved_batch(workdir: str, record: dict[str, Any], done: int) -> tuple[int, i
 
 
 def read_run(workdir: str) -> dict[str, Any] | None:
-    """Return the content of run.json, None if no run began. Raises UserError if it is damaged."""
+    """Return the content of run.json, its fields under today's names; None if no run began.
+
+    Raises UserError if it is damaged.
+    """
     file = Path(workdir) / RUN_FILE
     if not file.exists():
         return None
     try:
-        return json.loads(file.read_text())
-    except ValueError as error:
+        run = json.loads(file.read_text())
+        return run | {'deciding': migration.migrate_fields(run['deciding'])}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f'{file} is damaged ({error}); restore it from a copy, or choose another --workdir.'
         ) from error
@@ -156,7 +150,7 @@ def restore_config(config: ConfigDict, workdir: str) -> ConfigDict:
     values = {
         field: value
         for field, value in begun['deciding'].items()
-        if field in validate.FIELDS and not field.startswith('evaluate.')
+        if field in schema.FIELDS and not field.startswith('evaluate.')
     }
     if not config.data.directory:
         values['data.directory'] = begun.get('data.directory', '')
@@ -196,9 +190,9 @@ def join_processes(config: ConfigDict, workdir: str, coordinator: str, processes
 
 def _fingerprint(config: ConfigDict) -> dict[str, Any]:
     """Return what must be equal in all processes: fields, versions and this package's own source."""
-    fields = {name: value for name, value in validate.flatten_config(config).items() if name not in PER_HOST_FIELDS}
+    fields = validate.flatten_config(config).items()
     return {
-        **{f'config.{name}': value for name, value in fields.items()},
+        **{f'config.{name}': value for name, value in fields if name not in schema.PER_HOST_FIELDS},
         **_software_versions(),
         'the source of alexnet_jax (its checksum)': consistency.source_checksum(),
     }

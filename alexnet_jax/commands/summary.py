@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import parse
+from alexnet_jax.config import build
 from alexnet_jax.models.architecture import (
     Architecture,
     Convolution,
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 def summary(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     """Log the network's table and return its totals; classes from model.num_classes, else the preset's own."""
     del workdir
-    arch = parse.preset_architecture(config)
+    arch = build.preset_architecture(config)
     log.info('%s', '\n'.join(format_summary(arch)))
     return {
         'network': arch.name,
@@ -48,7 +48,7 @@ def format_summary(arch: Architecture) -> list[str]:
     total = _format_row('total', '', '', *(sum(by_layer.values()) for by_layer in counts))
     rows = [HEADER, *_layer_rows(arch), total]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = ['  '.join(_align(row, widths)).rstrip() for row in rows]
+    table = ['  '.join(_align_cells(row, widths)).rstrip() for row in rows]
     rule = '-' * max(map(len, table))
     columns = 'one column' if arch.columns == 1 else f'{arch.columns} columns'
     also = ''
@@ -63,7 +63,7 @@ def format_summary(arch: Architecture) -> list[str]:
         rule,
         table[-1],
         '',
-        *(line for note in _notes(arch) for line in textwrap.wrap(note, WIDTH, subsequent_indent='  ')),
+        *(line for note in _format_notes(arch) for line in textwrap.wrap(note, WIDTH, subsequent_indent='  ')),
     ]
 
 
@@ -92,13 +92,13 @@ def _format_row(name: str, output: str, sees: str, *numbers: int) -> tuple[str, 
     return name, output, sees, *(f'{number:,}' if number else '' for number in numbers)
 
 
-def _align(row: tuple[str, ...], widths: list[int]) -> list[str]:
+def _align_cells(row: tuple[str, ...], widths: list[int]) -> list[str]:
     """Pad text on the right, and numbers, from the fourth cell on, on the left."""
     text = [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
     return text + [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
 
 
-def _notes(arch: Architecture) -> list[str]:
+def _format_notes(arch: Architecture) -> list[str]:
     """Return what the table cannot show: normalization, pooling, dropout, size, and what `exchanged` counts."""
     notes = []
     for norm, names in _group_by_settings(arch, ResponseNormalization).items():

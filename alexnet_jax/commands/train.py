@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax.checkpoint.manager import CheckpointManager
 from alexnet_jax.commands import evaluate, factories, final_report, run_dir, training_plan
-from alexnet_jax.config import parse, validate
-from alexnet_jax.data import dataset, pipeline, prefetch
+from alexnet_jax.commands.resume_point import (
+    ResumePoint,
+    RunContext,
+    initial_point,
+    make_record,
+    restored_point,
+)
+from alexnet_jax.config import build, parse
+from alexnet_jax.data import prefetch
 from alexnet_jax.distributed import consistency, initialize, sync
 from alexnet_jax.distributed.initialize import is_primary
 from alexnet_jax.distributed.sharding import batch_sharding
-from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import nonfinite
-from alexnet_jax.train.loop import LoopSchedule, MetricAccumulator, NonFiniteLoss, TrainLoop
+from alexnet_jax.train.loop import MetricAccumulator, NonFiniteLoss, TrainLoop
 from alexnet_jax.train.metrics_writer import MetricsWriter, read_metrics
 from alexnet_jax.train.profiler import Profiler
-from alexnet_jax.train.schedule import ReduceOnPlateau
 from alexnet_jax.train.timing import PhaseTimer
 from alexnet_jax.train.train_step import TrainState
 
@@ -35,61 +38,13 @@ PROFILE_DIR = 'profile'  # the folder of traces in the workdir
 log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class RunContext:
-    """What a run trains, on which data and devices, and where."""
-
-    config: ConfigDict
-    workdir: str
-    data: dataset.Dataset
-    arch: Architecture
-    mesh: jax.sharding.Mesh
-    # As of a run that nothing changed: no other batch size before, nothing skipped.
-    train_data: pipeline.TrainPipeline
-    plateau: ReduceOnPlateau | None
-
-    @property
-    def checkpoint_dir(self) -> Path:
-        """Return the folder of the run's checkpoints."""
-        return Path(self.workdir) / run_dir.CHECKPOINTS_DIR
-
-    def make_schedule(self, train_data: pipeline.TrainPipeline, step: int = 0) -> LoopSchedule:
-        """Return the schedule of a run over `train_data` of which `step` steps are done."""
-        layers = self.arch.parameter_counts()
-        return training_plan.make_loop_schedule(self.config, train_data, layers, self.plateau, step)
-
-    def key(self, number: int) -> jax.Array:
-        """Return the key of the weights (0) or of the dropout masks (1)."""
-        return jax.random.fold_in(jax.random.key(self.config.seed), number)
-
-
-class ResumePoint(NamedTuple):
-    """Where a run stands after `step` steps.
-
-    `metrics` are the sums since the last row, `train_data` begins behind the examples seen so far, `skipped` are the
-    ranges to skip, and `unvalidated` says that a signal interrupted the validation of this state.
-    """
-
-    step: int
-    state: TrainState
-    metrics: MetricAccumulator
-    train_data: pipeline.TrainPipeline
-    schedule: LoopSchedule
-    skipped: pipeline.SkipRanges = ()
-    unvalidated: bool = False
-
-    def examples(self) -> pipeline.TrainPipeline:
-        """Return the training data without what is skipped."""
-        return self.train_data.with_skips(self.skipped)
-
-
 def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Resume the run in `workdir` or begin it; return the content of result.json.
 
     What does not fit raises UserError before the folder is made, and so does a folder in which another process trains.
     """
     # First the mesh: a wrong one costs no preparation.
-    mesh = factories.make_device_mesh(config, parse.preset_architecture(config))
+    mesh = factories.make_device_mesh(config, build.preset_architecture(config))
     data = factories.open_or_prepare_dataset(config, workdir)
     arch = factories.make_architecture(config, data)
     factories.require_cache_fits(config, data, mesh)
@@ -121,20 +76,22 @@ def run_training(context: RunContext, handler: signals.SignalHandler) -> dict[st
         log.info('%s', line)
     with (
         MetricsWriter(workdir, tensorboard=config.log.tensorboard, enabled=is_primary()) as writer,
-        Profiler(validate.profile(config), Path(workdir) / PROFILE_DIR) as profiler,
+        Profiler(parse.step_range(config.train.profile_steps), Path(workdir) / PROFILE_DIR) as profiler,
         # However the run ends, a save that was begun becomes whole before the process does.
         contextlib.closing(
             CheckpointManager(context.checkpoint_dir, keep_every=config.checkpoint.keep_every_steps)
         ) as checkpoints,
     ):
         trainer = Trainer(context, handler, writer, profiler, checkpoints)
-        with handler.interruptible('nothing was done since the last checkpoint; run the same command to resume.'):
+        with handler.interruptible(
+            'nothing was done since the last checkpoint; run the same command to resume.'
+        ):
             checkpoints.require_fresh_run(any(row['step'] for row in read_metrics(workdir)))
             start = trainer.restore_or_init()
             if is_primary() and not (Path(workdir) / final_report.EXAMPLES_FILE).exists():
                 final_report.draw_examples(train_data, context.data, workdir)
         evaluate.check_report_step(
-            config, start.schedule, checkpoints.steps(), ended=trainer.is_finished(start)
+            config, start.schedule, checkpoints.steps(), ended=start.is_finished(context.plateau)
         )
         trainer.timer.add('start', time.perf_counter() - began)
         return trainer.finish(trainer.train_with_recovery(start))
@@ -155,57 +112,23 @@ class Trainer:
         self.profiler, self.checkpoints, self.timer = profiler, checkpoints, PhaseTimer()
         self.model = factories.make_model(context.config, context.arch)
 
-    def is_finished(self, point: ResumePoint) -> bool:
-        """Return whether no step is left to do."""
-        plateau = self.context.plateau
-        return point.step >= point.schedule.num_steps or bool(plateau and plateau.finished)
-
     def restore_or_init(self) -> ResumePoint:
-        """Return the newest whole checkpoint's state, else a fresh network's; the plateau is set accordingly."""
-        context, config, plateau = self.context, self.context.config, self.context.plateau
-        if plateau:
-            plateau.reset()
+        """Return the point of the newest whole checkpoint, else that of a new run; the plateau is set accordingly."""
+        context = self.context
+        if context.plateau:
+            context.plateau.reset()
         if not self.checkpoints.steps():
             self.writer.truncate_after(0)
-            model = factories.make_model(config, context.arch, key=context.key(0))
-            state = factories.init_state(config, model, context.mesh)
-            schedule = context.make_schedule(context.train_data)
-            return ResumePoint(0, state, MetricAccumulator(), context.train_data, schedule)
-        like = factories.abstract_checkpoint(config, context.arch, context.mesh)
+            return initial_point(context)
+        like = factories.abstract_checkpoint(context.config, context.arch, context.mesh)
         step, arrays, record = self.checkpoints.restore(like)
         self.writer.truncate_after(step)
         log.info('Resuming from the checkpoint of step %d.', step)
-        if plateau:
-            plateau.load_state_dict(record['plateau'])
-        batch_size, seen = run_dir.saved_batch(context.workdir, record, step)
-        if batch_size != config.train.batch_size:
-            log.warning(
-                'config.train.batch_size was %d and is now %d: the run resumes after the %s examples it has seen, in '
-                'steps of the new size. The learning rate stays config.train.learning_rate.',
-                batch_size,
-                config.train.batch_size,
-                f'{seen:,}',
-            )
-        skipped = tuple((first, last) for first, last in record.get('skipped', ()))
-        train_data = context.train_data.with_skips(())
-        schedule = context.make_schedule(train_data)
-        # Some of them were seen in batches of another size.
-        if seen != train_data.with_skips(skipped).position(step):
-            train_data.rebase(step, seen)
-            schedule = context.make_schedule(train_data, step)
-        return ResumePoint(
-            step,
-            TrainState.from_state_dict(arrays),
-            MetricAccumulator(**record['tally']),
-            train_data,
-            schedule,
-            skipped,
-            record.get('unvalidated', False),
-        )
+        return restored_point(context, step, arrays, record)
 
     def train_with_recovery(self, point: ResumePoint) -> ResumePoint:
         """Run all steps from `point`; where the loss is not finite, go back and skip examples if the config says so."""
-        while point.unvalidated or not self.is_finished(point):
+        while point.unvalidated or not point.is_finished(self.context.plateau):
             try:
                 state, step = self._run_loop(point)
                 return point._replace(step=step, state=state, unvalidated=False)
@@ -244,7 +167,7 @@ class Trainer:
                 point.step,
                 point.metrics,
                 evaluate=self._make_validator(),
-                save=self._make_saver(point.skipped, train_data),
+                save=self._make_saver(point),
                 stop_signal=sync.SignalSync(handler, context.mesh) if handler.multi_process else handler,
                 interruptible=handler.interruptible,
                 raise_if_save_failed=self.checkpoints.raise_if_save_failed,
@@ -267,11 +190,8 @@ class Trainer:
             state.params, factories.make_eval_pipeline(config, data, 'validation', mesh)
         )
 
-    def _make_saver(
-        self, skipped: pipeline.SkipRanges, train_data: pipeline.TrainPipeline
-    ) -> Callable[..., None]:
-        """Return what saves a state of a run over `train_data`, as TrainLoop.save says."""
-        batch_size, plateau = self.context.config.train.batch_size, self.context.plateau
+    def _make_saver(self, start: ResumePoint) -> Callable[..., None]:
+        """Return what saves a state of a run that continued from `start`, as TrainLoop.save says."""
 
         def save(
             state: TrainState,
@@ -282,14 +202,9 @@ class Trainer:
             overwrite: bool = False,
         ) -> None:
             self.writer.flush()
-            seen = {'batch': batch_size, 'examples': train_data.position(step)}
-            record: dict[str, Any] = {'tally': metrics.state_dict(), 'seen': seen}
-            record |= {'plateau': plateau.state_dict()} if plateau else {}
-            record |= {'skipped': skipped} if skipped else {}
-            record |= {'unvalidated': True} if unvalidated else {}
-            self.checkpoints.save(
-                step, state.state_dict(), record, top1_error=top1_error, overwrite=overwrite
-            )
+            record = make_record(self.context, start, step, metrics, unvalidated=unvalidated)
+            arrays = state.state_dict()
+            self.checkpoints.save(step, arrays, record, top1_error=top1_error, overwrite=overwrite)
 
         return save
 

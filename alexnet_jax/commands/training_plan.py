@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.commands import prepare
-from alexnet_jax.config import validate
+from alexnet_jax.config import parse
 from alexnet_jax.data import dataset, pipeline
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.train.loop import LoopSchedule
@@ -49,11 +49,11 @@ def make_loop_schedule(
         config.train.schedule,
         config.train.learning_rate,
         config.train.num_epochs,
-        milestones=validate.drops(config),
+        milestones=parse.increasing_epochs(config.train.milestones),
         warmup=config.train.warmup_epochs,
         plateau=plateau,
     )
-    names, multipliers = tuple(layers), validate.layer_rates(config)
+    names, multipliers = tuple(layers), parse.layer_multipliers(config.train.layer_lr_multipliers)
     bias_multiplier, evaluate_epochs = config.train.bias_lr_multiplier, config.evaluate.every_epochs
 
     def learning_rate(step: int) -> float:

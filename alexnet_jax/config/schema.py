@@ -6,90 +6,16 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import parse
+from alexnet_jax.config.field import MAX_INT, Field
 
-MAX_INT = 2**31 - 1
 MAX_BATCH_SIZE = 2**17  # images; four times the 32,768 of You et al. (2017)
 MAX_SEED = 2**32 - 1  # what JAX, NumPy and grain all take
-
-
-@dataclasses.dataclass(frozen=True)
-class Field:
-    """A config field. Its type is that of its default.
-
-    `choices` are the allowed values, or the dotted name of the registry that holds them, beside the default. `parse`
-    reads a text and raises ValueError unless it is as `expected` says. A field that is not `resumable` decides the
-    result of a run: a resume under another value is refused. One that is `per_host` may differ between hosts.
-    """
-
-    default: bool | int | float | str
-    help: str
-    low: float = -math.inf
-    high: float = math.inf
-    exclusive_low: bool = False
-    exclusive_high: bool = False
-    choices: Collection | str = ()
-    parse: Callable[[str], Any] | None = None
-    expected: str = ''
-    resumable: bool = False
-    per_host: bool = False
-
-    @property
-    def type(self) -> type:
-        """The type of the values."""
-        return type(self.default)
-
-    def accepts(self, value: object) -> bool:
-        """Return whether a value has the type and lies in the range; an int passes for a float, a bool for no number.
-
-        Choices that are a registry's are not looked up, as that may import jax.
-        """
-        types = (int, float) if self.type is float else self.type
-        if not isinstance(value, types) or (isinstance(value, bool) and self.type is not bool):
-            return False
-        if isinstance(value, str):
-            return self._parses(value)
-        if self.choices or isinstance(value, bool):
-            return not self.choices or value in self.choices
-        assert isinstance(value, int | float)
-        above = value > self.low if self.exclusive_low else value >= self.low
-        below = value < self.high if self.exclusive_high else value <= self.high
-        return math.isfinite(value) and above and below
-
-    def _parses(self, text: str) -> bool:
-        try:
-            self.parse(text) if self.parse else None
-        except ValueError:
-            return False
-        return isinstance(self.choices, str) or not self.choices or text in self.choices
-
-    def all_choices(self) -> list:
-        """Return the allowed values, the default among them; [] for a field without choices. May import jax."""
-        if not isinstance(self.choices, str):
-            return list(self.choices)
-        module, _, name = self.choices.rpartition('.')
-        choices = list(getattr(importlib.import_module(module), name))
-        return choices if self.default in choices else [self.default, *choices]
-
-    def describe(self) -> str:
-        """Return what values are expected, as an error and the list of fields say it."""
-        if self.choices:
-            own = " or '' for the preset's own" if isinstance(self.choices, str) and self.default == '' else ''
-            return 'one of ' + ', '.join(str(choice) for choice in self.all_choices() if choice != '') + own
-        if self.type in (bool, str):
-            return 'True or False' if self.type is bool else self.expected or 'text'
-        noun = 'a whole number' if self.type is int else 'a number'
-        low = f' {"above" if self.exclusive_low else "from"} {self.low:g}'
-        if self.high in (math.inf, MAX_INT):
-            return noun + low
-        return f'{noun}{low} {"and below" if self.exclusive_high else "to"} {self.high:.10g}'
 
 
 def _seed(help: str) -> Field:
@@ -118,9 +44,7 @@ _MODEL = {
         parse=parse.layer_names,
         expected="layers such as 'conv3,fc6,fc7,fc8', none, or empty",
     ),
-    'activation': Field(
-        '', "empty: the preset's own", choices='alexnet_jax.models.overrides.ACTIVATIONS'
-    ),
+    'activation': Field('', "empty: the preset's own", choices='alexnet_jax.models.overrides.ACTIVATIONS'),
     'pooling': Field('', "empty: the preset's own", choices='alexnet_jax.models.overrides.POOLINGS'),
     'lrn_alpha_over_n': Field(
         '',
@@ -162,7 +86,9 @@ _DATA = {
 }
 # How images become a dataset.
 _PREPARE = {
-    'source': Field('folder', 'form of the images; docs/data.md', choices='alexnet_jax.prepare.sources.SOURCES'),
+    'source': Field(
+        'folder', 'form of the images; docs/data.md', choices='alexnet_jax.prepare.sources.SOURCES'
+    ),
     'path': Field('', 'folder or archive, or the folder that holds the archives'),
     'image_size': Field(256, 'pixels of the shorter side, then center square (paper, section 2)', 8, 8192),
     'encoding': Field(
@@ -257,7 +183,9 @@ _TRAIN = {
 }
 _EVALUATE = {
     'every_epochs': Field(1.0, 'on the validation split, center view; 0: only at the end', 0),
-    'views': Field(10, "at the end: 10 are the paper's, 1 is the center view", choices=(1, 10), resumable=True),
+    'views': Field(
+        10, "at the end: 10 are the paper's, 1 is the center view", choices=(1, 10), resumable=True
+    ),
     'split': Field(
         'test',
         'that the final figure is measured on, if it exists',
@@ -296,7 +224,9 @@ _MACHINE = {
     'compilation_cache': Field(
         'auto', 'folder of compiled programs; auto: in ~/.cache; empty: none', per_host=True
     ),
-    'keep_memory': Field(True, 'glibc: keep freed pages instead of faulting them in every step', per_host=True),
+    'keep_memory': Field(
+        True, 'glibc: keep freed pages instead of faulting them in every step', per_host=True
+    ),
     'deterministic': Field(False, 'GPU: runs equal to the bit, by slower kernels; not measured'),
     'ynnpack_dots_only': Field(True, 'CPU: YNNPACK for matrix products alone, not for convolutions'),
 }
@@ -342,8 +272,8 @@ def format_fields() -> str:
         '# Config fields',
         '',
         'Made by `python -m alexnet_jax.config.schema > docs/config.md`. Set a field on the command line by',
-        '`--config.train.batch_size=64`, or in a config file. Fields marked * may change between a run and its resumption;',
-        'all others decide the result, and a workdir refuses another value (except for `train.batch_size`).',
+        '`--config.train.batch_size=64`, or in a config file. Fields marked * may change between a run and its',
+        'resumption; all others decide the result, and a run refuses another value (except for `train.batch_size`).',
         '',
         '| field | default | values | meaning |',
         '|---|---|---|---|',

@@ -99,7 +99,7 @@ class AlexNet(nnx.Module):
             images = images.astype(self.compute_dtype)
         platform = mesh.devices.flat[0].platform if mesh is not None else jax.default_backend()
         body = functools.partial(
-            _forward,
+            _forward_columns,
             arch,
             custom_vjp.select_ops(platform, self.use_reference_ops),
             mesh is not None and mesh.shape[COLUMN_AXIS] > 1,
@@ -154,7 +154,7 @@ def sample_dropout_masks(arch: Architecture, key: jax.Array, batch_size: int) ->
     return masks
 
 
-def _forward(
+def _forward_columns(
     arch: Architecture,
     ops: custom_vjp.Ops,
     columns_sharded: bool,

@@ -90,7 +90,7 @@ def _dataset_identity(source: Source, spec: EncodingSpec) -> dict[str, Any]:
             listing.update(f'{split}\0{item.label}\0{item.id}\n'.encode())
     return {
         'name': source.name,
-        'classes': list(source.classes),
+        'classes': list(source.class_names),
         'found': {split: len(source.splits[split]) for split in SPLITS if source.splits.get(split)},
         'listing': listing.hexdigest(),
         'seed': source.seed,
@@ -123,7 +123,7 @@ def _plan_shards(
     source: Source, directory: Path, spec: EncodingSpec, *, read_order: bool = False
 ) -> ShardJobs:
     """Return the shards of each split: in the order of ids in `directory`, or in `read_order` in the staging folder."""
-    reader = dataclasses.replace(source, splits={}, synonyms=())
+    reader = dataclasses.replace(source, splits={}, class_descriptions=())
     jobs = {}
     for split in filter(source.splits.get, SPLITS):
         items = source.splits[split]

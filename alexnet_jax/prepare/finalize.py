@@ -37,7 +37,7 @@ def finalize_dataset(
         'format': dataset.FORMAT_VERSION,
         **identity,
         'counts': counts,
-        'words': list(source.synonyms),
+        'words': list(source.class_descriptions),
         'note': source.note,
         'versions': {package: importlib.metadata.version(package) for package in PACKAGES},
         'files': files,
@@ -62,7 +62,7 @@ def finalize_dataset(
 
 def _write_statistics(directory: Path, source: Source, jobs: ShardJobs) -> dict[str, Any]:
     """Write the statistics of the training split; return the report."""
-    builder = ReportBuilder(source.classes)
+    builder = ReportBuilder(source.class_names)
     total, products = np.int64(0), np.int64(0)
     for split, of_split in jobs.items():
         for job in of_split:
@@ -72,7 +72,7 @@ def _write_statistics(directory: Path, source: Source, jobs: ShardJobs) -> dict[
             if split == 'train':
                 total, products = total + metadata.total, products + metadata.products
     report = builder.build()
-    trained = {source.classes[item.label] for job in jobs['train'] for item in job.items}
+    trained = {source.class_names[item.label] for job in jobs['train'] for item in job.items}
     if lost := sorted(name for name in trained if not report['images_by_class'][name]['train']):
         raise UserError(
             f'All training images of {len(lost)} classes are unreadable ({", ".join(lost[:5])}). Repair or remove them.'

@@ -35,7 +35,7 @@ class Item:
 class SplitAssignment:
     """The class and split of every image, and how they were found."""
 
-    classes: tuple[str, ...]  # label -> name
+    class_names: tuple[str, ...]  # by label
     splits: dict[str, tuple[Item, ...]]  # the non-empty ones of SPLITS, in that order
     note: str
     is_imagenet: bool  # the classes are WordNet ids

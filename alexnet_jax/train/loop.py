@@ -79,7 +79,7 @@ class MetricAccumulator:
 
 @dataclasses.dataclass(frozen=True)
 class LoopSchedule:
-    """What is due after how many steps; `learning_rate(n)` and `epoch(n)` are those of the step that n steps precede."""
+    """The cadences of a run in steps; `learning_rate(n)` and `epoch(n)` are those of the step that n steps precede."""
 
     num_steps: int
     log_every: int
@@ -158,7 +158,7 @@ class TrainLoop:
             with self.timer.measure('checkpoint'):
                 self.raise_if_save_failed()
             if stop_signal and step < self.schedule.num_steps and not self._finished_early():
-                raise _stopped(stop_signal, step)
+                raise _stop_error(stop_signal, step)
         self._fetch_metrics()
         return state, self.schedule.num_steps
 
@@ -176,7 +176,7 @@ class TrainLoop:
             self._fetch_metrics()
             if number > self.first_step:
                 self._save(state, number, None)
-            raise _stopped(interrupt, number) from None
+            raise _stop_error(interrupt, number) from None
         compiles = number == self.first_step
         message = f'nothing is lost after step {number}; run the same command to resume.'
         heartbeat.set_phase(f'step {number + 1}')
@@ -238,7 +238,7 @@ class TrainLoop:
             except signals.InterruptNow as interrupt:
                 if not overwrite:
                     self._save(state, step, None, unvalidated=True)
-                raise _stopped(interrupt, step) from None
+                raise _stop_error(interrupt, step) from None
             if results:
                 self._log_validation(step, results)
         self._save(state, step, results['top1_error'] if results else None, overwrite=overwrite)
@@ -260,7 +260,7 @@ class TrainLoop:
             self.save(state, step, self.metrics, top1_error, **options)
 
 
-def _stopped(signal_name: object, step: int) -> signals.StoppedGracefully:
+def _stop_error(signal_name: object, step: int) -> signals.StoppedGracefully:
     return signals.StoppedGracefully(
         f'Received {signal_name}; everything up to step {step} is saved. Run the same command to resume.'
     )

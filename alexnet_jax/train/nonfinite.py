@@ -1,4 +1,4 @@
-"""What follows a loss that is not finite: names the examples of the last batches, and skips them on request."""
+"""Names the examples of the last batches when the loss is not finite, and skips them on request."""
 
 from __future__ import annotations
 

@@ -175,7 +175,11 @@ class Run:
 
         if of_dataset:
             manifest_gone = path.name == dataset.MANIFEST_FILE
-            return any(str(path) in fault or manifest_gone for fault in dataset.find_problems(self.dataset).values() if fault)
+            return any(
+                str(path) in fault or manifest_gone
+                for fault in dataset.find_problems(self.dataset).values()
+                if fault
+            )
         of_step = self.checkpoints / str(self.steps[-1])
         aside = of_step.with_name(f'{of_step.name}.damaged')
         faults = manifest.find_problems(aside if aside.exists() else of_step)
@@ -224,9 +228,13 @@ def through_main(
     if statuses != [0] * len(statuses):
         return f'ended with {statuses}: {said[-300:]}'
     results = [json.loads((each / 'result.json').read_text()) for each in (case, whole)]
-    kept = [{k: v for k, v in result.items() if k not in chaos.CLOCKS} for result in results]
+    kept = [{k: v for k, v in result.items() if k not in chaos.TIMINGS} for result in results]
     rows = [(each / 'metrics.jsonl').read_bytes() for each in (case, whole)]
-    if kept[0] != kept[1] or rows[0] != rows[1] or chaos.newest(case) != chaos.newest(whole):
+    if (
+        kept[0] != kept[1]
+        or rows[0] != rows[1]
+        or chaos.newest_checkpoint(case) != chaos.newest_checkpoint(whole)
+    ):
         return 'silently wrong'
     return 'detected' if ' is damaged: ' in said else 'identical'
 
@@ -249,7 +257,7 @@ def run() -> int:
     runs, whole = chaos.Runs(given, folder), folder / 'whole'
     if not (whole / 'result.json').exists() and runs.run(whole, None) != [0] * given.processes:
         sys.exit(f'The undamaged run failed; its words are in {whole.with_suffix(".log")}.')
-    rows = [row for row in read_rows(results) if chaos.setting(given).items() <= row.items()]
+    rows = [row for row in read_rows(results) if chaos.row_key(given).items() <= row.items()]
     done = {row['case'] for row in rows}
     held = None
     for number in range(given.cases):
@@ -263,7 +271,7 @@ def run() -> int:
             held = held or opened(whole, given.devices)
             path, kind, chance = case_of(held.files(), given.seed, number)
             verdict = held.verdict(path, kind, chance)
-        row = {**chaos.setting(given), 'case': number, 'main': number < given.main, 'kind': kind}
+        row = {**chaos.row_key(given), 'case': number, 'main': number < given.main, 'kind': kind}
         row |= {'file': str(path.relative_to(whole)), 'verdict': verdict}
         append_row(results, row)
         rows.append(row)

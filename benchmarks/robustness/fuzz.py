@@ -39,7 +39,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks')]
 from results_file import append_row, read_rows  # noqa: E402
 
 from alexnet_jax.checkpoint import manifest
-from alexnet_jax.config import parse, validate  # noqa: E402
+from alexnet_jax.config import build, validate  # noqa: E402
 from alexnet_jax.data import dataset, example_proto, exif, image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import shard_writer
@@ -169,7 +169,7 @@ def config_reader(data: bytes) -> None:
         config.update_from_flattened_dict({field: word})
         try:
             validate.validate_values(config)
-            parse.preset_architecture(config)
+            build.preset_architecture(config)
         except UserError:
             refused += 1
     if refused == len(FIELDS):

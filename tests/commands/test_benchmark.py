@@ -9,7 +9,7 @@ from tiny_run import tiny_config
 
 from alexnet_jax import commands
 from alexnet_jax.commands import benchmark, factories
-from alexnet_jax.config import parse
+from alexnet_jax.config import build
 from alexnet_jax.models import presets
 from alexnet_jax.report import benchmark_report, layer_benchmark
 from alexnet_jax.train import optimizer
@@ -44,7 +44,7 @@ def test_without_a_dataset_random_images_are_used(tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger='alexnet_jax'):
         data = benchmark.open_benchmark_dataset(config, str(tmp_path))
     assert data is None and 'random images are used instead' in caplog.text
-    arch = parse.preset_architecture(config)
+    arch = build.preset_architecture(config)
     found = benchmark.time_train_step(config, arch, factories.make_device_mesh(config, arch), data, None)
     assert found['step']['median'] > 0 and 'whole' not in found
 
@@ -60,6 +60,6 @@ def test_the_measured_step_is_the_config_s_and_honors_decay_biases(monkeypatch, 
 
     monkeypatch.setattr(factories, 'paper_sgd', paper_sgd)
     monkeypatch.setattr(layer_benchmark, 'time_calls', lambda call, rounds: [1.0])
-    arch = parse.preset_architecture(config)
+    arch = build.preset_architecture(config)
     benchmark.time_train_step(config, arch, factories.make_device_mesh(config, arch), None, None)
     assert used and all(settings['decay_biases'] is decay_biases for settings in used)

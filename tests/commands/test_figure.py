@@ -1,4 +1,4 @@
-"""The figure that a run ends with: what it can not be is said before the first step, and asking otherwise goes on."""
+"""The reported figure: impossible choices are refused before the first step, and it may change on resuming."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from alexnet_jax.runtime import signals
 from alexnet_jax.train import loop, metrics_writer
 
 
-def asking(dataset='', **fields):
+def make_config(dataset='', **fields):
     config = tiny_config()
     config.data.directory = str(dataset)
     config.update_from_flattened_dict({name.replace('__', '.'): value for name, value in fields.items()})
@@ -24,7 +24,7 @@ def asking(dataset='', **fields):
 
 
 @pytest.fixture(scope='module')
-def by_shares(tmp_path_factory):
+def split_datasets(tmp_path_factory):
     """A dataset that has only train, and one that has a test split too."""
     home = tmp_path_factory.mktemp('figure')
     for name in ('a', 'b'):
@@ -36,31 +36,31 @@ def by_shares(tmp_path_factory):
     for name, share in shares.items():
         fields = {'prepare__source': 'folder', 'prepare__path': str(home / 'pictures')}
         fields |= {'prepare__test_fraction': share, 'prepare__validation_fraction': 0.0}
-        commands.run('prepare', asking(home / name, **fields))
+        commands.run('prepare', make_config(home / name, **fields))
     return home
 
 
 @pytest.mark.parametrize(
-    'dataset, checkpoint, words',
+    'dataset, checkpoint, message',
     [
-        ('only_train', 'final', 'has only train, and an honest figure .*--config.evaluate.split=train'),
-        ('with_test', 'best', 'has only train, test; give --config.evaluate.checkpoint=final'),
-        ('with_test', '7', 'is 7, and of that step no checkpoint is kept, but of 2 and the best'),
-        ('with_test', '1', 'is 1, and of that step no checkpoint is kept'),
-        ('with_test', '0', 'is 0, and of that step no checkpoint is kept'),
+        ('only_train', 'final', 'has only train, but an error rate .*--config.evaluate.split=train'),
+        ('with_test', 'best', 'has only train, test. Set --config.evaluate.checkpoint=final'),
+        ('with_test', '7', r'No checkpoint will be kept for config.evaluate.checkpoint=7 \(kept: 2, best\)'),
+        ('with_test', '1', 'No checkpoint will be kept for config.evaluate.checkpoint=1 '),
+        ('with_test', '0', 'No checkpoint will be kept for config.evaluate.checkpoint=0 '),
     ],
 )
 def test_a_figure_that_cannot_be_is_refused_before_the_folder_is_made(
-    by_shares, tmp_path, dataset, checkpoint, words
+    split_datasets, tmp_path, dataset, checkpoint, message
 ):
-    config = asking(by_shares / dataset, evaluate__checkpoint=checkpoint, train__num_epochs=1.5)
-    with pytest.raises(UserError, match=words):
+    config = make_config(split_datasets / dataset, evaluate__checkpoint=checkpoint, train__num_epochs=1.5)
+    with pytest.raises(UserError, match=message):
         commands.run('train', config, str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
 
 
 def test_the_training_images_are_scored_where_that_is_asked_for():
-    config = asking(evaluate__split='train')
+    config = make_config(evaluate__split='train')
     evaluate.check_report_split(config, {'train': 16})
     assert evaluate.report_split(config, {'train': 16}) == 'train'
 
@@ -68,12 +68,12 @@ def test_the_training_images_are_scored_where_that_is_asked_for():
 def test_the_reported_figure_may_be_another_on_resuming_and_the_training_is_the_same(
     trained, tmp_path, monkeypatch
 ):
-    """Six steps that are validated after the third; what is asked of the end changes at a signal, and after the end."""
+    """Six steps, validated after the third; the report's fields change after a signal, and after the end."""
     dataset, asked = f'{trained[1]}/dataset', []
 
     def run(name, **fields):
         result = commands.run(
-            'train', asking(dataset, evaluate__every_epochs=0.5, **fields), str(tmp_path / name)
+            'train', make_config(dataset, evaluate__every_epochs=0.5, **fields), str(tmp_path / name)
         )
         return result['checkpoint_step'], result['split'], result['views']
 
@@ -87,12 +87,12 @@ def test_the_reported_figure_may_be_another_on_resuming_and_the_training_is_the_
     with pytest.raises(signals.StoppedGracefully):
         run('broken')
     with pytest.raises(
-        UserError, match='is 4, and of that step no checkpoint is kept, but of 3, 6 and the best'
+        UserError, match=r'No checkpoint will be kept for config.evaluate.checkpoint=4 \(kept: 3, 6, best\)'
     ):
         run('broken', evaluate__checkpoint='4')
     other = {'evaluate__split': 'validation', 'evaluate__views': 10}
     assert run('broken', evaluate__checkpoint='3', **other) == (3, 'validation', 10)
-    with pytest.raises(UserError, match='is 5, and of that step no checkpoint is kept, but of'):
+    with pytest.raises(UserError, match='No checkpoint will be kept for config.evaluate.checkpoint=5 '):
         run('broken', evaluate__checkpoint='5')
     assert run('broken') == (6, 'test', 1)
     metrics = [(tmp_path / name / metrics_writer.METRICS_FILE).read_bytes() for name in ('whole', 'broken')]
@@ -108,7 +108,7 @@ def test_a_run_of_an_earlier_version_which_kept_the_figure_with_what_decides_goe
     run['deciding'] |= {'evaluate.views': 10, 'evaluate.split': 'test', 'evaluate.checkpoint': 'best'}
     file.write_text(json.dumps(run))
     result = commands.run(
-        'train', asking(run['data.directory'], evaluate__split='validation'), str(tmp_path / 'run')
+        'train', make_config(run['data.directory'], evaluate__split='validation'), str(tmp_path / 'run')
     )
     assert result['split'] == 'validation'
     assert 'evaluate.views' not in json.loads(file.read_text())['deciding']
@@ -138,19 +138,20 @@ def plan(last, save_every, evaluate_every):
     ],
 )
 def test_a_step_is_taken_where_its_checkpoint_will_be_there_at_the_end(step, keep, saved, ended, is_kept):
-    config = asking(evaluate__checkpoint=str(step), checkpoint__keep_every_steps=keep)
+    config = make_config(evaluate__checkpoint=str(step), checkpoint__keep_every_steps=keep)
     try:
         evaluate.check_report_step(config, plan(100, 10, 0), saved, ended=ended)
-    except UserError as mistake:
-        assert not is_kept and str(mistake).endswith('.')
+    except UserError as error:
+        assert not is_kept and str(error).endswith('.')
     else:
         assert is_kept
 
 
-def test_what_is_said_beside_a_figure_is_why_that_split_is_reported():
+def test_the_note_on_a_figure_says_why_that_split_is_reported():
     counts = {'train': 8, 'validation': 2, 'test': 2}
     assert final_report.split_note('test', counts) == ''
     assert (
-        final_report.split_note('train', counts) == 'the train split was asked for, and the run learned from it'
+        final_report.split_note('train', counts)
+        == 'measured on the train split, as config.evaluate.split says; the network was trained on it'
     )
-    assert 'for want of a test split' in final_report.split_note('validation', {'train': 8, 'validation': 2})
+    assert 'as there is no test split' in final_report.split_note('validation', {'train': 8, 'validation': 2})

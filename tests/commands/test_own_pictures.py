@@ -117,7 +117,7 @@ def test_without_a_split_of_its_own_a_folder_is_split_by_chance_and_no_class_is_
     for number in range(60):
         for name in ('dog', 'emu', 'Katzen & Mäuse'):
             path = home / 'train' / name / f'{number} more.jpg'
-            path.write_bytes(archives.jpeg(100 * len(name) + number))
+            path.write_bytes(archives.make_jpeg(100 * len(name) + number))
     data, report = prepared(home / 'train', tmp_path / 'run')
     assert set(data.counts) == {'train', 'validation', 'test'} and sum(data.counts.values()) == 189
     assert all(of['train'] > 30 for of in report['images_by_class'].values())

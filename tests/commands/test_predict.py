@@ -1,4 +1,4 @@
-"""Mode predict: a person's images, named one by one, by the run in a folder whatever config it is asked with."""
+"""--mode=predict: classes of image files, one by one, by the run in a folder whatever config it is given."""
 
 import dataclasses
 import shutil
@@ -13,64 +13,74 @@ from alexnet_jax.errors import UserError
 from configs import default
 
 
-def picture(file, color='red'):
+def write_image(file, color='red'):
     Image.new('RGB', (80, 60), color).save(file)
     return str(file)
 
 
 @pytest.fixture
-def said(caplog):
-    """What was said so far, as lines."""
+def log_lines(caplog):
+    """Return the lines logged so far."""
     caplog.set_level('INFO', 'alexnet_jax')
     return lambda: '\n'.join(caplog.messages).splitlines()
 
 
-def asked(config, *images):
+def with_images(config, *images):
     config.predict.images = ','.join(map(str, images))
     return config
 
 
-def test_each_image_gets_five_classes_with_their_probabilities(trained, tmp_path, said):
+def test_each_image_gets_five_classes_with_their_probabilities(trained, tmp_path, log_lines):
     _, workdir = trained
-    files = [picture(tmp_path / f'{color}.png', color) for color in ('red', 'blue')]
-    assert commands.run('predict', asked(tiny_config(), *files), workdir) == {'images': 2, 'unreadable': 0}
-    lines = said()[-12:]
+    files = [write_image(tmp_path / f'{color}.png', color) for color in ('red', 'blue')]
+    assert commands.run('predict', with_images(tiny_config(), *files), workdir) == {
+        'images': 2,
+        'unreadable': 0,
+    }
+    lines = log_lines()[-12:]
     for first, file in zip((0, 6), files, strict=True):
         assert lines[first] == file
         shares = [float(line.split()[0].rstrip('%')) for line in lines[first + 1 : first + 6]]
         assert shares == sorted(shares, reverse=True) and 50 <= sum(shares) <= 100.01
 
 
-def test_what_cannot_be_read_is_named_and_counted_when_the_others_are_done(trained, tmp_path, said):
+def test_what_cannot_be_read_is_named_and_counted_when_the_others_are_done(trained, tmp_path, log_lines):
     _, workdir = trained
     broken = tmp_path / 'a.jpg'
     broken.write_text('no image')
-    picture(tmp_path / 'b.png')
-    with pytest.raises(UserError, match='^1 of 2 images could not be read and are named above'):
-        commands.run('predict', asked(tiny_config(), tmp_path), workdir)
-    lines = said()
+    write_image(tmp_path / 'b.png')
+    with pytest.raises(UserError, match='^1 of 2 images could not be read; they are named above'):
+        commands.run('predict', with_images(tiny_config(), tmp_path), workdir)
+    lines = log_lines()
     assert lines[-7].startswith(f'{broken}: neither JPEG, PNG nor WebP')
     assert lines[-6] == str(tmp_path / 'b.png') and '%' in lines[-5]
 
 
-def test_classes_of_wordnet_are_called_by_their_words(trained, tmp_path, said, monkeypatch):
+def test_classes_of_wordnet_are_called_by_their_words(trained, tmp_path, log_lines, monkeypatch):
     _, workdir = trained
-    opened, words = factories.open_or_prepare_dataset, tuple(f'fish {number}, Piscis' for number in range(10))
-    monkeypatch.setattr(
-        factories, 'open_or_prepare_dataset', lambda *where: dataclasses.replace(opened(*where), words=words)
+    opened, descriptions = (
+        factories.open_or_prepare_dataset,
+        tuple(f'fish {number}, Piscis' for number in range(10)),
     )
-    commands.run('predict', asked(tiny_config(), picture(tmp_path / 'a.png')), workdir)
-    assert {line.split(maxsplit=1)[1] for line in said()[-5:]} <= set(words)
+    monkeypatch.setattr(
+        factories,
+        'open_or_prepare_dataset',
+        lambda *where: dataclasses.replace(opened(*where), class_descriptions=descriptions),
+    )
+    commands.run('predict', with_images(tiny_config(), write_image(tmp_path / 'a.png')), workdir)
+    assert {line.split(maxsplit=1)[1] for line in log_lines()[-5:]} <= set(descriptions)
     assert opened(tiny_config(), workdir).short_class_names == opened(tiny_config(), workdir).class_names
-    assert factories.open_or_prepare_dataset(tiny_config(), workdir).short_class_names[3] == 'fish 3'  # on pictures
+    assert (
+        factories.open_or_prepare_dataset(tiny_config(), workdir).short_class_names[3] == 'fish 3'
+    )  # on pictures
 
 
-def test_the_network_is_that_of_the_run_whatever_the_card(trained, tmp_path, said):
+def test_the_network_is_that_of_the_run_whatever_the_card(trained, tmp_path, log_lines):
     _, workdir = trained
-    config = asked(default.get_config(), picture(tmp_path / 'a.png'))
+    config = with_images(default.get_config(), write_image(tmp_path / 'a.png'))
     config.mesh, config.evaluate.batch_size = '1,2', 8
     assert commands.run('predict', config, workdir)['images'] == 1
-    assert any("model.preset 'miniature'" in line for line in said())
+    assert any("model.preset 'miniature'" in line for line in log_lines())
 
 
 def test_the_dataset_is_found_where_the_run_had_it(trained, tmp_path, monkeypatch):
@@ -83,25 +93,25 @@ def test_the_dataset_is_found_where_the_run_had_it(trained, tmp_path, monkeypatc
     config.data.directory = 'elsewhere'
     commands.run('train', config, str(tmp_path / 'run'))  # already at its end
     monkeypatch.chdir('/')
-    config = asked(tiny_config(), picture(tmp_path / 'a.png'))
+    config = with_images(tiny_config(), write_image(tmp_path / 'a.png'))
     assert commands.run('predict', config, str(tmp_path / 'run'))['images'] == 1
     assert not (tmp_path / 'run' / 'dataset').exists()
 
 
 def test_images_are_looked_for_before_anything_is_read(tmp_path):
-    for images, words in [('', 'No images were named'), (str(tmp_path / 'no.jpg'), 'does not exist')]:
-        with pytest.raises(UserError, match=words):
-            commands.run('predict', asked(tiny_config(), images), str(tmp_path / 'nowhere'))
+    for images, message in [('', 'No images were named'), (str(tmp_path / 'no.jpg'), 'does not exist')]:
+        with pytest.raises(UserError, match=message):
+            commands.run('predict', with_images(tiny_config(), images), str(tmp_path / 'nowhere'))
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(UserError, match='holds no trained run; train first'):
-        commands.run('predict', asked(tiny_config(), picture(tmp_path / 'a.png')), str(tmp_path))
+    with pytest.raises(UserError, match='has no trained run. Train first'):
+        commands.run('predict', with_images(tiny_config(), write_image(tmp_path / 'a.png')), str(tmp_path))
 
 
-def test_a_machine_that_the_training_batch_does_not_fit_predicts_and_evaluates(trained, tmp_path, said):
+def test_a_machine_that_the_training_batch_does_not_fit_predicts_and_evaluates(trained, tmp_path, log_lines):
     """Three devices, and a run that was trained by batches of eight, which may not be given here."""
-    config = asked(tiny_config(), picture(tmp_path / 'a.png'))
+    config = with_images(tiny_config(), write_image(tmp_path / 'a.png'))
     config.mesh, config.evaluate.batch_size = '3,1', 9
     assert commands.run('predict', config, trained[1])['images'] == 1
     shutil.copytree(trained[1], tmp_path / 'run')

@@ -103,7 +103,7 @@ def test_one_that_ends_with_a_mistake_ends_the_others_with_its_sentence(tmp_path
 
 
 def test_those_who_are_done_wait_for_one_another_in_peace(tmp_path):
-    first = started(tmp_path, 0, 2, then=f'time.sleep({2 * LIMIT}); heartbeat.announce_exit(0)')
+    first = started(tmp_path, 0, 2, then=f'time.sleep({1.4 * LIMIT}); heartbeat.announce_exit(0)')
     second = started(tmp_path, 1, 2, then='heartbeat.announce_exit(0)')
     ends(second, 0)
     ends(first, 0)
@@ -141,7 +141,7 @@ time.sleep({then})  # in a collective, or in a read that never comes back
 def test_one_whose_work_hangs_while_it_speaks_is_named_by_all(tmp_path, hangs):
     lasts = [13, 12] if hangs else [12, 13]  # the other is a step further, and waits there
     children = [
-        started(tmp_path, process, 2, stuck=3, then=STEPS.format(last=last, then=60))
+        started(tmp_path, process, 2, stuck=2, then=STEPS.format(last=last, then=60))
         for process, last in enumerate(lasts)
     ]
     for child in children:
@@ -151,9 +151,9 @@ def test_one_whose_work_hangs_while_it_speaks_is_named_by_all(tmp_path, hangs):
 
 
 def test_a_place_may_be_left_slowly_and_who_is_done_may_wait(tmp_path):
-    done = started(tmp_path, 0, 2, stuck=4, then='heartbeat.announce_exit(0)\ntime.sleep(6)')
-    slow = 'time.sleep(2.5)\nheartbeat.raise_if_primary_exited()\ntime.sleep(2.5)\nheartbeat.announce_exit(0)'
-    slow = started(tmp_path, 1, 2, stuck=4, then=STEPS.format(last=10, then=0) + slow)
+    done = started(tmp_path, 0, 2, stuck=2, then='heartbeat.announce_exit(0)\ntime.sleep(3.6)')
+    slow = 'time.sleep(1.4)\nheartbeat.raise_if_primary_exited()\ntime.sleep(1.4)\nheartbeat.announce_exit(0)'
+    slow = started(tmp_path, 1, 2, stuck=2, then=STEPS.format(last=10, then=0) + slow)
     ends(slow, 0)
     ends(done, 0)
 

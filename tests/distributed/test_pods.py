@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alexnet_jax.commands import run_dir
 from alexnet_jax.config import schema
 from alexnet_jax.distributed import initialize
 
@@ -262,7 +261,8 @@ def test_the_commands_say_where_the_images_come_from(jobset):
 
 def test_the_page_says_what_the_code_does():
     assert 'Not run on a real pod' in PAGE
-    for name in (*sum(initialize.ENVIRONMENT_VARIABLES.values(), ()), *initialize.SLURM_VARIABLES, *run_dir.PER_HOST_FIELDS):
+    variables = (*sum(initialize.ENVIRONMENT_VARIABLES.values(), ()), *initialize.SLURM_VARIABLES)
+    for name in (*variables, *schema.PER_HOST_FIELDS):
         assert f'`{name}`' in PAGE, name
     for field in ('join_timeout', 'peer_timeout'):
         assert f'machine.{field}' in PAGE and f'machine.{field}' in schema.FIELDS

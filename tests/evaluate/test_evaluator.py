@@ -1,4 +1,4 @@
-"""Accuracy: a linear network on uneven splits, against NumPy in float64, on one device and on eight."""
+"""Evaluate a linear network on uneven splits, against NumPy in float64, on one device and on eight."""
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ def forward(parameters, images):
     return images.reshape(len(images), -1) @ parameters
 
 
-def mesh_of(shape):
+def make_mesh(shape):
     if shape is None:
         return None
     devices = jax.devices()[: shape[0] * shape[1]]
@@ -45,12 +45,12 @@ def mesh_of(shape):
     return jax.make_mesh(shape, ('data', 'column'), axis_types=types, devices=devices)
 
 
-def evaluator(records, *, views=10, batch_size=8, mesh=None, forward=forward, mean_kind='image'):
+def make_evaluator(records, *, views=10, batch_size=8, mesh=None, forward=forward, mean_kind='image'):
     options = ViewOptions(CROP, views, mean_kind)
     return Evaluator(forward, records.mean, options, batch_size=batch_size, mesh=mesh)
 
 
-def witness(records, views, mean_kind='image'):
+def expected_probabilities(records, views, mean_kind='image'):
     """Averaged probabilities of every image, float64, view by view with plain slices."""
     far, middle = SIDE - CROP, (SIDE - CROP) // 2
     places = [(0, 0), (0, far), (middle, middle), (far, 0), (far, far)] if views == 10 else [(middle, middle)]
@@ -76,9 +76,9 @@ def witness(records, views, mean_kind='image'):
 @pytest.mark.parametrize('shape', [None, (4, 2)])
 def test_the_mean_of_another_kind_is_subtracted_from_every_view(shape, mean_kind):
     records = Records(11)
-    tested = evaluator(records, mesh=mesh_of(shape), mean_kind=mean_kind)
-    _, predictions = tested.evaluate_and_predict(weights(), pipeline.EvalPipeline(records, batch_size=8))
-    expected = witness(records, 10, mean_kind)
+    evaluator = make_evaluator(records, mesh=make_mesh(shape), mean_kind=mean_kind)
+    _, predictions = evaluator.evaluate_and_predict(weights(), pipeline.EvalPipeline(records, batch_size=8))
+    expected = expected_probabilities(records, 10, mean_kind)
     np.testing.assert_array_equal(predictions.predicted, expected.argmax(axis=1))
     np.testing.assert_allclose(predictions.probability, expected.max(axis=1), rtol=1e-4)
 
@@ -87,9 +87,9 @@ def test_the_mean_of_another_kind_is_subtracted_from_every_view(shape, mean_kind
 @pytest.mark.parametrize(('images', 'views'), [(1, 10), (23, 10), (23, 1), (16, 1)])
 def test_every_image_is_scored_once_on_any_number_of_devices(shape, images, views):
     records = Records(images)
-    scoring = pipeline.EvalPipeline(records, batch_size=8)
-    rates = evaluator(records, views=views, mesh=mesh_of(shape)).evaluate(weights(), scoring)
-    probabilities = witness(records, views)
+    batches = pipeline.EvalPipeline(records, batch_size=8)
+    rates = make_evaluator(records, views=views, mesh=make_mesh(shape)).evaluate(weights(), batches)
+    probabilities = expected_probabilities(records, views)
     ranks = (probabilities > probabilities[np.arange(images), records.labels][:, None]).sum(axis=1)
     assert rates['images'] == images
     assert rates['top1_error'] == np.sum(ranks >= 1) / images
@@ -101,9 +101,11 @@ def test_every_image_is_scored_once_on_any_number_of_devices(shape, images, view
 @pytest.mark.parametrize('shape', [None, (8, 1)])
 def test_outcomes_tell_of_each_image_once_in_order(shape):
     records = Records(21)
-    scoring = pipeline.EvalPipeline(records, batch_size=8)
-    rates, predictions = evaluator(records, mesh=mesh_of(shape)).evaluate_and_predict(weights(), scoring)
-    probabilities = witness(records, 10)
+    batches = pipeline.EvalPipeline(records, batch_size=8)
+    rates, predictions = make_evaluator(records, mesh=make_mesh(shape)).evaluate_and_predict(
+        weights(), batches
+    )
+    probabilities = expected_probabilities(records, 10)
     np.testing.assert_array_equal(predictions.id, np.arange(21))
     np.testing.assert_array_equal(predictions.label, records.labels)
     np.testing.assert_array_equal(predictions.predicted, probabilities.argmax(axis=1))
@@ -113,11 +115,11 @@ def test_outcomes_tell_of_each_image_once_in_order(shape):
 
 def test_the_hosts_shares_together_are_the_whole():
     records = Records(21)
-    whole = evaluator(records).evaluate(weights(), pipeline.EvalPipeline(records, batch_size=8))
+    whole = make_evaluator(records).evaluate(weights(), pipeline.EvalPipeline(records, batch_size=8))
     shares = [
         pipeline.EvalPipeline(records, batch_size=8, process_index=host, process_count=2) for host in (0, 1)
     ]
-    each = [evaluator(records, batch_size=4).evaluate(weights(), share) for share in shares]
+    each = [make_evaluator(records, batch_size=4).evaluate(weights(), share) for share in shares]
     assert sum(rates['images'] for rates in each) == 21
     errors = sum(rates['images'] * rates['top1_error'] for rates in each)
     np.testing.assert_allclose(errors, 21 * whole['top1_error'])
@@ -126,9 +128,9 @@ def test_the_hosts_shares_together_are_the_whole():
 @pytest.mark.parametrize('shape', [None, (4, 2)])
 def test_probabilities_of_a_few_images_are_the_averaged_ones(shape):
     records = Records(5)
-    found = evaluator(records, mesh=mesh_of(shape)).probabilities(weights(), records.images)
+    found = make_evaluator(records, mesh=make_mesh(shape)).probabilities(weights(), records.images)
     assert found.shape == (5, CLASSES)
-    np.testing.assert_allclose(found, witness(records, 10), rtol=1e-5)
+    np.testing.assert_allclose(found, expected_probabilities(records, 10), rtol=1e-5)
 
 
 def test_views_follow_one_another_and_nothing_is_compiled_twice():
@@ -138,28 +140,28 @@ def test_views_follow_one_another_and_nothing_is_compiled_twice():
         seen.append(images.shape)
         return forward(parameters, images)
 
-    tested = evaluator(records, forward=watched)
+    evaluator = make_evaluator(records, forward=watched)
     for _ in range(2):
-        tested.evaluate(weights(), pipeline.EvalPipeline(records, batch_size=8))
+        evaluator.evaluate(weights(), pipeline.EvalPipeline(records, batch_size=8))
     assert seen == [(8, CROP, CROP, 3)]
 
 
 def test_a_network_that_is_not_finite_is_wrong_about_every_image():
     records = Records(5)
     broken = weights() * np.nan
-    rates = evaluator(records).evaluate(broken, pipeline.EvalPipeline(records, batch_size=8))
+    rates = make_evaluator(records).evaluate(broken, pipeline.EvalPipeline(records, batch_size=8))
     assert (rates['top1_error'], rates['top5_error'], rates['images']) == (1.0, 1.0, 5)
     assert np.isnan(rates['loss'])
 
 
 def test_images_stay_where_they_are_when_views_are_cut():
-    mesh, records = mesh_of((8, 1)), Records(8)
-    tested = evaluator(records, mesh=mesh)
+    mesh, records = make_mesh((8, 1)), Records(8)
+    evaluator = make_evaluator(records, mesh=mesh)
     batch = pipeline.EvalPipeline(records, batch_size=8).batch(0)
-    placed = tested._to_device(batch)
+    placed = evaluator._to_device(batch)
     assert placed['image'].sharding.shard_shape(placed['image'].shape) == (1, SIDE, SIDE, 3)
     text = (
-        tested._score.lower(jnp.asarray(weights()), placed, tested._mean, with_predictions=False)
+        evaluator._score.lower(jnp.asarray(weights()), placed, evaluator._mean, with_predictions=False)
         .compile()
         .as_text()
     )
@@ -169,4 +171,4 @@ def test_images_stay_where_they_are_when_views_are_cut():
 
 def test_a_batch_that_cannot_be_shared_is_refused_with_both_numbers():
     with pytest.raises(UserError, match=r'A batch of 12 images .* 8 devices'):
-        evaluator(Records(3), batch_size=12, mesh=mesh_of((8, 1)))
+        make_evaluator(Records(3), batch_size=12, mesh=make_mesh((8, 1)))

@@ -1,4 +1,4 @@
-"""Scores against NumPy in float64: sums and counts, ties, NaN, filling, views, intervals."""
+"""Metrics against NumPy in float64: sums and counts, ties, NaN, padding, views, intervals."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ def log_softmax(logits):
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def witness(logits, label, valid):
+def expected_sums(logits, label, valid):
     """Image by image, by sorting; no label's logit may be tied."""
     found = {'loss': 0.0, 'top1': 0, 'top5': 0, 'images': 0}
     for row, right, counts in zip(logits, label, valid, strict=True):
@@ -43,7 +43,7 @@ def test_sums_are_those_of_numpy(images, classes, spread, seed):
     chance = np.random.default_rng(seed)
     logits = (spread * chance.normal(size=(images, classes))).astype(np.float32)
     label, valid = chance.integers(0, classes, images), chance.random(images) < 0.7
-    sums, expected = sum_metrics(logits, label, valid), witness(logits, label, valid)
+    sums, expected = sum_metrics(logits, label, valid), expected_sums(logits, label, valid)
     np.testing.assert_allclose(sums.pop('loss'), expected.pop('loss'), rtol=1e-5, atol=1e-5)
     assert {name: int(value) for name, value in sums.items()} == expected
     assert all(jnp.issubdtype(value.dtype, jnp.integer) for value in sums.values())
@@ -108,12 +108,12 @@ def test_classes_on_several_devices_are_never_gathered():
     text = program.as_text()
     assert 'all-reduce' in text
     assert not any(word in text for word in ('all-gather', 'all-to-all', 'collective-permute'))
-    found, expected = program(placed, *whole), witness(logits, label, valid)
+    found, expected = program(placed, *whole), expected_sums(logits, label, valid)
     np.testing.assert_allclose(found.pop('loss'), expected.pop('loss'), rtol=1e-5)
     assert {name: int(value) for name, value in found.items()} == expected
 
 
-def test_rates_are_shares_of_the_images():
+def test_error_rates_are_shares_of_the_images():
     rates = metrics.error_rates({'loss': 6.0, 'top1': 1, 'top5': 2, 'images': 3})
     assert rates == {'loss': 2.0, 'top1_error': 2 / 3, 'top5_error': 1 / 3, 'images': 3}
 

@@ -1,4 +1,4 @@
-"""Baseline: statistics and nearest neighbors against plain NumPy in float64, and what the two errors say."""
+"""The nearest-neighbor baseline: statistics and distances against plain NumPy in float64, and what the two errors say."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def random_records(images, side=16, classes=4, seed=0):
     )
 
 
-def by_hand(image):
+def expected_statistics(image):
     """The eleven statistics of one image, in float64."""
     pixels = image.astype(np.float64)
     gray = pixels.mean(axis=2)
@@ -52,7 +52,7 @@ def test_statistics_are_those_of_numpy(images, side, seed):
     pixels = random_records(images, side, seed=seed).images
     found = nearest_neighbor.image_statistics(pixels)
     assert found.shape == (images, 11) == (images, len(nearest_neighbor.STATISTIC_NAMES))
-    np.testing.assert_allclose(found, [by_hand(image) for image in pixels], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found, [expected_statistics(image) for image in pixels], rtol=1e-4, atol=1e-4)
 
 
 def test_thumbnails_of_images_of_their_own_size_are_the_pixels():

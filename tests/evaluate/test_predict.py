@@ -1,4 +1,4 @@
-"""Predictions: files and folders in, the most probable classes out, in order, each problem a sentence."""
+"""Predict files and folders: the most probable classes, in order, and an error for each unreadable file."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Views: the center and each of the ten against slices written by hand."""
+"""Test-time views: the center and each of the ten against slices written by hand."""
 
 import jax
 import numpy as np
@@ -10,7 +10,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate import ten_crop
 
 
-def by_hand(image, crop):
+def expected_views(image, crop):
     """The paper's ten views of one image, in the 2012 source's order: TL, TR, center, BL, BR, then mirrored."""
     side = image.shape[0]
     far, middle = side - crop, (side - crop) // 2
@@ -29,7 +29,7 @@ def by_hand(image, crop):
 def test_each_of_ten_views_is_the_slice_written_by_hand(side, less, dtype):
     crop = max(1, side - less)
     images = np.random.default_rng(side).integers(0, 256, (3, side, side, 3)).astype(dtype)
-    expected = [by_hand(image, crop) for image in images]
+    expected = [expected_views(image, crop) for image in images]
     ten = ten_crop.make_views(10, side, crop)
     assert len(ten) == 10
     for number, view in enumerate(ten):

@@ -79,7 +79,7 @@ def test_every_image_of_the_source_is_a_record_in_its_place(tmp_path):
         and seconds > 0
     )
     opened, source = dataset.open_dataset(tmp_path / 'd'), cutouts()
-    assert opened.class_names == source.classes and opened.note == source.note
+    assert opened.class_names == source.class_names and opened.note == source.note
     for split, items in source.splits.items():
         records = opened.split(split)
         assert len(records) == len(items)
@@ -196,7 +196,7 @@ def test_killed_before_or_after_any_file_it_goes_on_to_the_same_bytes(unbroken, 
     with monkeypatch.context() as patch:
         killing(patch, lambda *moment: moments.append(moment))
         prepare(tmp_path / 'counted')
-    assert len(moments) == 2 * (2 * 8 + 4)  # shards with their accounts, statistics, report, card, manifest
+    assert len(moments) == 2 * (2 * 8 + 4)  # shards with their metadata, statistics, report, README, manifest
 
     for number, moment in enumerate(moments):
         directory = tmp_path / str(number)
@@ -461,7 +461,7 @@ def test_an_error_in_a_worker_stops_the_others_and_comes_through(tmp_path):
 
 
 @pytest.mark.parametrize('workers', [1, 2])
-def test_progress_is_told_in_plain_lines_up_to_the_last_image(workers, tmp_path, capsys):
+def test_progress_is_printed_in_plain_lines_up_to_the_last_image(workers, tmp_path, capsys):
     prepare(tmp_path / 'd', progress=True, num_workers=workers)
     assert 'prepared 70 of 70 images' in capsys.readouterr().err
 

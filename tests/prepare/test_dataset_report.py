@@ -47,8 +47,8 @@ def test_a_sentence_stays_short_where_many_images_are_the_same():
     builder = dataset_report.ReportBuilder(('cat', 'dog'))
     builder.add_shard('train', items(*[0, 1] * 50, split='t'), metadata([7] * 100))
     builder.add_shard('test', items(0, 1, split='v'), metadata([7, 7]))
-    said = dataset_report.summarize_report(builder.build())
-    assert 'inflates accuracy: train: t0 = train: t1 = train: t2 = 99 more (' in said and len(said) < 500
+    summary = dataset_report.summarize_report(builder.build())
+    assert 'inflates accuracy: train: t0 = train: t1 = train: t2 = 99 more (' in summary and len(summary) < 500
 
 
 def test_counts_are_those_of_the_records():
@@ -62,7 +62,7 @@ def test_counts_are_those_of_the_records():
 
 
 def test_the_sentence_says_what_one_should_know():
-    said = dataset_report.summarize_report(report())
+    summary = dataset_report.summarize_report(report())
     for part in (
         '1 to 2',
         'cat (2), dog (1)',
@@ -72,7 +72,7 @@ def test_the_sentence_says_what_one_should_know():
         'train: t1 = validation: v0',
         'two classes',
     ):
-        assert part in said
+        assert part in summary
 
 
 def test_the_card_has_counts_sizes_and_versions():

@@ -13,18 +13,18 @@ from alexnet_jax.prepare import builder, sources
 
 SIDE = 16
 FORMS = {
-    '2012': archives.official_2012,
-    'synsets': archives.synsets,
-    'synsets in one tar': archives.synsets_in_one,
-    'kaggle': archives.kaggle,
-    'kaggle, val in classes': lambda root, found: archives.kaggle(root, found, sorted_validation=True),
-    'folders': archives.class_folders,
-    'tar': archives.class_tar,
-    'tar.gz': archives.class_tgz,
-    'zip': archives.class_zip,
-    'tfds': archives.tfds,
-    'parquet': archives.parquet,
-    'parquet, own names': lambda root, found: archives.parquet(root, found, files=1, suffix=False),
+    '2012': archives.write_imagenet2012,
+    'synsets': archives.write_synsets,
+    'synsets in one tar': archives.write_synsets_in_one_tar,
+    'kaggle': archives.write_kaggle,
+    'kaggle, val in classes': lambda root, found: archives.write_kaggle(root, found, sorted_validation=True),
+    'folders': archives.write_class_folders,
+    'tar': archives.write_class_tar,
+    'tar.gz': archives.write_class_tgz,
+    'zip': archives.write_class_zip,
+    'tfds': archives.write_tfds,
+    'parquet': archives.write_parquet,
+    'parquet, own names': lambda root, found: archives.write_parquet(root, found, files=1, suffix=False),
 }
 
 
@@ -34,7 +34,7 @@ def small_shards(monkeypatch):
 
 
 def opened(form, root, found=None, **options):
-    kind, path = FORMS[form](root, found or archives.images())
+    kind, path = FORMS[form](root, found or archives.make_images())
     settings = {'expected_counts': 'listed', 'validation_fraction': 0.3, **options}
     return sources.open_source(kind, str(path), sources.SourceOptions(**settings))
 
@@ -61,7 +61,7 @@ def expected(tmp_path_factory):
 
 def test_the_records_are_the_images_by_their_stems_in_the_order_of_the_ids(expected):
     data, _ = expected
-    found = archives.images()
+    found = archives.make_images()
     assert data.class_names == tuple(sorted(CLASSES)) and data.class_descriptions == tuple(
         CLASSES[name] for name in data.class_names
     )
@@ -69,11 +69,11 @@ def test_the_records_are_the_images_by_their_stems_in_the_order_of_the_ids(expec
     # What ILSVRC calls validation is tested on, and a part of the training images steers.
     assert {split: len(of) for split, of in records.items()} == {'train': 9, 'validation': 3, 'test': 6}
     for of_split, ours in ((found['train'], ('train', 'validation')), (found['validation'], ('test',))):
-        told = dict(list(of_split))
+        label_names = dict(list(of_split))
         for image, label, name in (record for split in ours for record in records[split]):
-            assert data.class_names[label] == told[name]
+            assert data.class_names[label] == label_names[name]
             square = image_io.resize_and_crop(
-                image_io.decode_image(of_split[name, told[name]], name=name), SIDE
+                image_io.decode_image(of_split[name, label_names[name]], name=name), SIDE
             )
             np.testing.assert_array_equal(image, image_io.decode_image(image_io.encode_jpeg(square, 95)))
     for of_split in records.values():

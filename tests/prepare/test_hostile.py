@@ -4,9 +4,7 @@ import gzip
 import io
 import os
 import shutil
-import struct
 import tarfile
-import zlib
 from pathlib import Path
 
 import archives
@@ -14,26 +12,28 @@ import pytest
 
 from alexnet_jax import commands
 from alexnet_jax.data import image_io
+from alexnet_jax.data.encoding import EncodingSpec
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare import builder, sources
 from alexnet_jax.prepare.sources import expected_counts, tar
 from configs import default
 
-PATCHED = [
-    next(iter(split))[0] for split in archives.images(2010).values()
-]  # which are blank in their archives
+# Images that are blank in their archives.
+PATCHED = [next(iter(split))[0] for split in archives.make_images(2010).values()]
 FORMS = {
-    '2012': archives.official_2012,
-    '2010': lambda root, found: archives.official_2010(root, found, PATCHED),
-    'synsets': archives.synsets,
-    'synsets in one tar': archives.synsets_in_one,
-    'kaggle': archives.kaggle,
-    'parquet': archives.parquet,
-    'folders': archives.class_folders,
-    'tar': archives.class_tar,
-    'tar.gz': archives.class_tgz,
-    'zip': archives.class_zip,
+    '2012': archives.write_imagenet2012,
+    '2010': lambda root, found: archives.write_imagenet2010(root, found, PATCHED),
+    'synsets': archives.write_synsets,
+    'synsets in one tar': archives.write_synsets_in_one_tar,
+    'kaggle': archives.write_kaggle,
+    'parquet': archives.write_parquet,
+    'folders': archives.write_class_folders,
+    'tar': archives.write_class_tar,
+    'tar.gz': archives.write_class_tgz,
+    'zip': archives.write_class_zip,
 }
-ARCHIVES = {  # of each form the archives that a stranger may have made, and for those in it the inner one
+# The archives of each form that a stranger may have made; NESTED: one that has archives in it, and one of these.
+ARCHIVES = {
     '2012': ('ILSVRC2012_img_train.tar', 'ILSVRC2012_img_val.tar', 'ILSVRC2012_devkit_t12.tar.gz'),
     '2010': (
         'ILSVRC2010_images_train.tar',
@@ -52,13 +52,10 @@ NESTED = {
     '2010': ('ILSVRC2010_images_train.tar', 'n01443537.tar'),
     'synsets in one tar': ('releases.tar', 'train/n01443537.tar'),
 }
-BUILT = {**FORMS, 'tfds': archives.tfds}  # which takes TFDS a second each time
-LISTS = (
-    '*devkit*',
-    '*ground_truth.txt',
-    'LOC_*',
-    'ILSVRC/ImageSets',
-)  # what tells how many images there should be
+# TFDS takes a second each time.
+ALL_FORMS = {**FORMS, 'tfds': archives.write_tfds}
+# Files that say how many images there should be.
+LISTS = ('*devkit*', '*ground_truth.txt', 'LOC_*', 'ILSVRC/ImageSets')
 WNID, OTHER = 'n01443537', 'n01440764'
 
 
@@ -71,94 +68,80 @@ def small_challenges(monkeypatch):
 
 
 def images_of(form):
-    return archives.images(2010 if form == '2010' else 2012)
+    return archives.make_images(2010 if form == '2010' else 2012)
 
 
-def built(form, root, found=None):
+def write_form(form, root, found=None):
     """The form, of other images than its lists tell of where some are given: (kind, path)."""
-    kind, path = BUILT[form](root, images_of(form))
+    kind, path = ALL_FORMS[form](root, images_of(form))
     if found is not None:
         lists = [file for pattern in LISTS for file in root.glob(pattern)]
         for file in lists:
             file.rename(root.parent / file.name)
         shutil.rmtree(root)
-        kind, path = BUILT[form](root, found)
+        kind, path = ALL_FORMS[form](root, found)
         for file in lists:
             shutil.rmtree(file) if file.is_dir() else file.unlink()
             (root.parent / file.name).rename(file)
     return kind, path
 
 
-def prepare(kind, path, workdir, **fields):
+def prepare(name, path, directory, expected_counts='official'):
+    options = sources.SourceOptions(expected_counts=expected_counts, validation_fraction=0.3)
+    source = sources.open_source(name, str(path), options)
+    return builder.prepare_dataset(source, directory, EncodingSpec(40), progress=False)
+
+
+def run_command(name, path, directory, expected_counts):
+    """Prepare a dataset as --mode=prepare does, which also compares the number of classes with the config's."""
     config = default.get_config()
-    config.update_from_flattened_dict({
-        'model.preset': 'miniature', 'model.crop_size': 32, 'model.num_classes': 3, 'prepare.source': kind,
-        'prepare.path': str(path), 'prepare.image_size': 40, 'prepare.validation_fraction': 0.3, **fields,
-    })  # fmt: skip
-    return commands.run('prepare', config, str(workdir))
+    config.model.preset, config.model.crop_size, config.model.num_classes = 'miniature', 32, 3
+    config.prepare.source, config.prepare.path, config.prepare.image_size = name, str(path), 40
+    config.prepare.expected_counts = expected_counts
+    return commands.run('prepare', config, str(directory))
 
 
-def refused(kind, path, sentence, **fields):
-    """Raises, and leaves the folder about the images as it was: no dataset, no half of one, nothing unpacked."""
+def refused(name, path, sentence, expected_counts='official', prepare=prepare):
+    """Check that a source is refused and nothing is left behind: no dataset, no part of one, nothing unpacked."""
     top = next(folder for folder in Path(path).parents if folder.name.startswith('test_'))
     before = {file: file.lstat().st_mtime_ns for file in top.rglob('*')}
     with pytest.raises(UserError, match=sentence):
-        prepare(kind, path, top / 'run', **fields)
+        prepare(name, path, top / 'dataset', expected_counts)
     assert {file: file.lstat().st_mtime_ns for file in top.rglob('*')} == before
 
 
-@pytest.mark.parametrize('form', BUILT)
+@pytest.mark.parametrize('form', ALL_FORMS)
 def test_what_is_whole_is_taken(form, tmp_path):
     """Or nothing below would mean much."""
-    numbers = prepare(*built(form, tmp_path / 'images'), tmp_path / 'run')
+    numbers = prepare(*write_form(form, tmp_path / 'images'), tmp_path / 'dataset')
     assert numbers['classes'] == 3 and numbers['test'] == 6
 
 
 # What archives may hold
 
 
-def member(path, content=b'', **fields):
-    info = tarfile.TarInfo(path)
-    info.size = len(content)
-    for field, value in fields.items():
-        setattr(info, field, value)
-    return info, content
-
-
-def added(data, *members):
-    """A tar's bytes, packed as before, with members of any kind behind the others."""
-    file, is_packed = io.BytesIO(), data[:2] == image_io.GZIP_MAGIC
-    with tarfile.open(fileobj=io.BytesIO(data)) as old:
-        with tarfile.open(fileobj=file, mode='w:gz' if is_packed else 'w') as new:
-            for info in old:
-                new.addfile(info, old.extractfile(info))
-            for info, content in members:
-                new.addfile(info, io.BytesIO(content))
-    return file.getvalue()
-
-
-def again(data):
+def repeat_first(data):
     """The first of an archive's files once more."""
     with tarfile.open(fileobj=io.BytesIO(data)) as old:
         first = next(info for info in old if info.isreg())
-        return added(data, (first, old.extractfile(first).read()))
+        return archives.append_to_tar(data, (first, old.extractfile(first).read()))
 
 
 NAME = f'train/{WNID}/{WNID}_1.JPEG'
 BAD = {
-    'a way out': (lambda data: added(data, member(f'../{NAME}', b'x')), 'leads out of it'),
-    'an absolute path': (lambda data: added(data, member(f'/{NAME}', b'x')), 'leads out of it'),
+    'a way out': (lambda data: archives.append_to_tar(data, archives.tar_member(f'../{NAME}', b'x')), 'leads out of it'),
+    'an absolute path': (lambda data: archives.append_to_tar(data, archives.tar_member(f'/{NAME}', b'x')), 'leads out of it'),
     'a symbolic link': (
-        lambda data: added(data, member(NAME, type=tarfile.SYMTYPE, linkname='/etc/passwd')),
+        lambda data: archives.append_to_tar(data, archives.tar_member(NAME, type=tarfile.SYMTYPE, linkname='/etc/passwd')),
         'is a link',
     ),
-    'a hard link': (lambda data: added(data, member(NAME, type=tarfile.LNKTYPE, linkname='x')), 'is a link'),
-    'a device': (lambda data: added(data, member(NAME, type=tarfile.CHRTYPE)), 'a device'),
-    'a pipe': (lambda data: added(data, member(NAME, type=tarfile.FIFOTYPE)), 'a device'),
-    'a name that comes twice': (again, 'twice'),
+    'a hard link': (lambda data: archives.append_to_tar(data, archives.tar_member(NAME, type=tarfile.LNKTYPE, linkname='x')), 'is a link'),
+    'a device': (lambda data: archives.append_to_tar(data, archives.tar_member(NAME, type=tarfile.CHRTYPE)), 'a device'),
+    'a pipe': (lambda data: archives.append_to_tar(data, archives.tar_member(NAME, type=tarfile.FIFOTYPE)), 'a device'),
+    'a name that comes twice': (repeat_first, 'twice'),
     'half of it': (lambda data: data[: len(data) // 2 if data[:2] == image_io.GZIP_MAGIC else 1000], 'no whole tar'),
     'a header that would fill the memory': (
-        lambda data: added(data, (member('x', type=tarfile.XHDTYPE)[0], b'')), 'no whole tar'
+        lambda data: archives.append_to_tar(data, (archives.tar_member('x', type=tarfile.XHDTYPE)[0], b'')), 'no whole tar'
     ),
 }  # fmt: skip
 
@@ -166,7 +149,7 @@ BAD = {
 @pytest.mark.parametrize('bad', BAD)
 @pytest.mark.parametrize('form', ARCHIVES)
 def test_a_hostile_archive_is_refused(form, bad, tmp_path):
-    kind, path = built(form, tmp_path / 'images')
+    kind, path = write_form(form, tmp_path / 'images')
     change, sentence = BAD[bad]
     for file in ARCHIVES[form]:
         whole = (tmp_path / 'images' / file).read_bytes()
@@ -178,22 +161,26 @@ def test_a_hostile_archive_is_refused(form, bad, tmp_path):
 @pytest.mark.parametrize('bad', BAD)
 @pytest.mark.parametrize('form', NESTED)
 def test_a_hostile_archive_in_an_archive_is_refused(form, bad, tmp_path):
-    kind, path = built(form, tmp_path / 'images')
+    kind, path = write_form(form, tmp_path / 'images')
     change, sentence = BAD[bad]
     file, inner = NESTED[form]
     with tarfile.open(tmp_path / 'images' / file) as archive:
         files = {info.name: archive.extractfile(info).read() for info in archive}
-    archives.write(tmp_path / 'images', {file: archives.tar(files | {inner: change(files[inner])})})
+    archives.write_files(
+        tmp_path / 'images', {file: archives.pack_tar(files | {inner: change(files[inner])})}
+    )
     refused(kind, path, sentence)
 
 
 @pytest.mark.parametrize('form', [form for form in ARCHIVES if any('gz' in file for file in ARCHIVES[form])])
 def test_a_packed_archive_that_would_fill_the_disk_is_refused(form, tmp_path, monkeypatch):
     monkeypatch.setattr(tar, 'MIN_UNPACKED_LIMIT', 2**20)
-    kind, path = built(form, tmp_path / 'images')
+    kind, path = write_form(form, tmp_path / 'images')
     file = next(file for file in ARCHIVES[form] if 'gz' in file)
-    bomb = added(gzip.decompress((tmp_path / 'images' / file).read_bytes()), member('zeros', bytes(2**24)))
-    archives.write(tmp_path / 'images', {file: gzip.compress(bomb, 9)})
+    bomb = archives.append_to_tar(
+        gzip.decompress((tmp_path / 'images' / file).read_bytes()), archives.tar_member('zeros', bytes(2**24))
+    )
+    archives.write_files(tmp_path / 'images', {file: gzip.compress(bomb, 9)})
     refused(kind, path, 'unpacks to more than 200 times its size')
 
 
@@ -206,7 +193,7 @@ def test_a_packed_archive_that_would_fill_the_disk_is_refused(form, tmp_path, mo
 ])  # fmt: skip
 @pytest.mark.parametrize('what', ['pipe', 'link to nothing', 'link to a device', 'link round in a circle'])
 def test_a_folder_with_what_is_no_file_is_refused(form, place, what, tmp_path):
-    kind, path = built(form, tmp_path / 'images')
+    kind, path = write_form(form, tmp_path / 'images')
     name = tmp_path / 'images' / place / f'{WNID}_7.JPEG'
     if what == 'pipe':
         os.mkfifo(name)
@@ -216,27 +203,19 @@ def test_a_folder_with_what_is_no_file_is_refused(form, place, what, tmp_path):
         kind,
         path,
         rf'holds .*{WNID}_7.JPEG.*, which is not a regular file|Too many levels of symbolic links',
-        **{'prepare.expected_counts': 'any'},
+        'any',
     )
 
 
 # What images may be, and which there are
 
 
-def png_of(width, height):
-    def chunk(kind, data):
-        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
-
-    header = chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0))
-    return b'\x89PNG\r\n\x1a\n' + header + chunk(b'IDAT', zlib.compress(bytes(100))) + chunk(b'IEND', b'')
-
-
 @pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize(
     'data, sentence',
     [
-        (archives.jpeg(1)[:300], 'damaged or truncated JPEG'),
-        (png_of(60000, 60000), 'more pixels than the limit of 64,000,000'),
+        (archives.make_jpeg(1)[:300], 'damaged or truncated JPEG'),
+        (archives.make_fake_png(60000, 60000), 'more pixels than the limit of 64,000,000'),
         (gzip.compress(bytes(80 * 2**20)), 'exceed the limit of 67,108,864'),
     ],
     ids=['half of one', 'a bomb', 'a packed bomb'],
@@ -245,17 +224,19 @@ def test_an_image_that_cannot_be_read_is_named(form, data, sentence, tmp_path):
     found = images_of(form)
     name = list(found['train'])[5]
     found['train'][name] = data
-    refused(*built(form, tmp_path / 'images', found), f'(?s)1 image cannot be read.*{name[0]}: .*{sentence}')
+    refused(
+        *write_form(form, tmp_path / 'images', found), f'(?s)1 image cannot be read.*{name[0]}: .*{sentence}'
+    )
 
 
 @pytest.mark.parametrize('split', ['train', 'validation'])
-@pytest.mark.parametrize('form', BUILT)
+@pytest.mark.parametrize('form', ALL_FORMS)
 def test_an_image_of_another_class_than_its_name_says_is_refused(form, split, tmp_path):
     found = images_of(form)
     old = next(key for key in found[split] if key[1] == WNID)
     new = {(f'{OTHER}_1', WNID) if key == old else key: data for key, data in found[split].items()}
     sentence = f'its name says {OTHER}|{OTHER}_1.*has label|not list the same images|expected names of'
-    refused(*built(form, tmp_path / 'images', {**found, split: new}), sentence)
+    refused(*write_form(form, tmp_path / 'images', {**found, split: new}), sentence)
 
 
 @pytest.mark.parametrize('form', FORMS)
@@ -266,18 +247,19 @@ def test_a_class_that_is_missing_is_refused(form, tmp_path):
     for number, less in enumerate((only_train, there)):
         for expect in ('official', 'listed'):
             root = tmp_path / f'{number}{expect}'
-            kind, path = built(form, root, less)
+            kind, path = write_form(form, root, less)
             refused(
                 kind,
                 path,
                 f'{OTHER}|2 classes|classes 2 instead of 3|images of 2, none of|not list the same images',
-                **{'prepare.expected_counts': expect},
+                expect,
+                run_command,
             )
 
 
 @pytest.mark.parametrize('change', ['one less', 'one more'])
 @pytest.mark.parametrize('split', ['train', 'validation'])
-@pytest.mark.parametrize('form', BUILT)
+@pytest.mark.parametrize('form', ALL_FORMS)
 def test_counts_that_are_off_by_one_are_refused(form, split, change, tmp_path):
     found = images_of(form)
     if change == 'one less':
@@ -286,5 +268,5 @@ def test_counts_that_are_off_by_one_are_refused(form, split, change, tmp_path):
         name = (
             f'{WNID}_77777' if split == 'train' else f'ILSVRC{2010 if form == "2010" else 2012}_val_00000007'
         )
-        found[split][name, WNID] = archives.jpeg(77)
-    refused(*built(form, tmp_path / 'images', found), 'instead of|not list the same images')
+        found[split][name, WNID] = archives.make_jpeg(77)
+    refused(*write_form(form, tmp_path / 'images', found), 'instead of|not list the same images')

@@ -33,7 +33,7 @@ def test_splits_are_taken_as_they_are_found_however_validation_is_called(word):
         'validation': [f'{word}/cat/2.jpg'],
         'test': ['test/dog/3.jpg'],
     }
-    assert assignment.classes == ('cat', 'dog')
+    assert assignment.class_names == ('cat', 'dog')
     assert [item.label for item in assignment.splits['train']] == [0, 1]
     assert [item.location for item in assignment.splits['test']] == [(3,)]
 
@@ -53,7 +53,7 @@ def test_folders_within_a_class_belong_to_it():
 
 
 def test_a_class_may_be_called_train_beside_other_classes():
-    assert assign(['train/1.jpg', 'plane/1.jpg']).classes == ('plane', 'train')
+    assert assign(['train/1.jpg', 'plane/1.jpg']).class_names == ('plane', 'train')
 
 
 def test_where_there_is_no_test_split_validation_becomes_it_and_a_part_of_training_validation():

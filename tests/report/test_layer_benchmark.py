@@ -1,4 +1,4 @@
-"""Speeds are held against what the machine can do, layer by layer."""
+"""Layer times beside their roofline."""
 
 import jax
 import pytest

@@ -1,4 +1,4 @@
-"""Report: what result.json holds, and that the sentence calls out a figure that proves nothing."""
+"""result.json and its sentence, which says so if the error does not beat the baseline."""
 
 import json
 import os

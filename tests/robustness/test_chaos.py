@@ -51,7 +51,7 @@ def test_the_points_that_are_calls_are_calls_of_what_is_there():
     calls = [point for point in kill_points.POINTS.values() if isinstance(point, kill_points.Call)]
     assert len(calls) > 8
     for point in calls:
-        assert callable(getattr(*kill_points._owner(point.name)))
+        assert callable(getattr(*kill_points.find_owner(point.name)))
 
 
 @pytest.mark.parametrize('when, there', [('before', False), ('after', True)])

@@ -20,9 +20,9 @@ def script():
 
 
 def test_killed_while_it_reads_reorders_or_finalizes_it_comes_to_the_same_bytes(script, tmp_path):
-    images = {f'{"cat" if n % 2 else "dog"}/{n:02}.jpg': archives.jpeg(n, (900, 600)) for n in range(60)}
+    images = {f'{"cat" if n % 2 else "dog"}/{n:02}.jpg': archives.make_jpeg(n, (900, 600)) for n in range(60)}
     path = tmp_path / 'pets.tar.gz'
-    path.write_bytes(archives.tar(images, 'w:gz', order=1))
+    path.write_bytes(archives.pack_tar(images, 'w:gz', order=1))
     subprocess.run(script.preparation_command(path, tmp_path / 'undisturbed', workers=1, **SIZES), check=True)
     expected = script.checksums(tmp_path / 'undisturbed')
     assert 'manifest.json' in expected and sum('-of-' in name for name in expected) > 6

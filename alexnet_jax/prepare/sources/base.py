@@ -45,13 +45,13 @@ class Source:
     """Labeled images in splits. Plain data, so that it can go to other processes."""
 
     name: str  # letters, digits and underscores: it begins the names of the dataset's files
-    classes: tuple[str, ...]  # label -> name
+    class_names: tuple[str, ...]  # by label
     splits: dict[str, tuple[Item, ...]]  # the non-empty ones of SPLITS
     note: str  # where the splits come from, and which files were skipped
     seed: int
     reader: Reader
     upright: bool = False  # turn images as their EXIF orientation says
-    synonyms: tuple[str, ...] = ()  # label -> WordNet's synonyms; empty if classes have only names
+    class_descriptions: tuple[str, ...] = ()  # by label: WordNet's synonyms; empty if there are only names
     sequential: bool = False  # fast only if items are read in the order of their locations
 
     def read(self, item: Item) -> bytes | np.ndarray:
@@ -152,13 +152,15 @@ def build_source(
     """Build a source of assigned images. ImageNet's are used as stored, all others turned upright."""
     return Source(
         name=name,
-        classes=assignment.classes,
+        class_names=assignment.class_names,
         splits=assignment.splits,
         note=assignment.note,
         seed=options.seed,
         reader=reader,
         upright=not assignment.is_imagenet,
-        synonyms=tuple(synonyms.get(name, name) for name in assignment.classes) if synonyms else (),
+        class_descriptions=tuple(synonyms.get(name, name) for name in assignment.class_names)
+        if synonyms
+        else (),
     )
 
 

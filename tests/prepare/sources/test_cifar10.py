@@ -53,7 +53,7 @@ def opened(path, **options):
 
 def test_records_are_images_with_their_labels_in_the_authors_splits(tmp_path):
     source = opened(archive(tmp_path / 'cifar-10-binary.tar.gz'))
-    assert source.name == 'cifar10' and source.classes == tuple(NAMES)
+    assert source.name == 'cifar10' and source.class_names == tuple(NAMES)
     assert len(source.splits['test']) == 20
     assert (
         len(source.splits['train']) + len(source.splits['validation']) == 100 and source.splits['validation']
@@ -80,7 +80,10 @@ def test_the_archive_is_held_against_its_sum_unless_another_one_is_wanted(tmp_pa
     'changes, sentence',
     [
         ({'data_batch_3_bin': None}, 'lacks data_batch_3.bin; download it from https'),
-        ({'test_batch_bin': records(6, 20)[:-1]}, 'test_batch.bin does not consist of records of 3,073 bytes'),
+        (
+            {'test_batch_bin': records(6, 20)[:-1]},
+            'test_batch.bin does not consist of records of 3,073 bytes',
+        ),
         ({'data_batch_1_bin': bytes([10]) + bytes(3072)}, 'data_batch_1.bin does not consist of records'),
     ],
 )

@@ -6,14 +6,14 @@ import pytest
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import sources
 
-FOUND = archives.images()
+FOUND = archives.make_images()
 SOLUTION, LIST = 'LOC_val_solution.csv', 'ILSVRC/ImageSets/CLS-LOC/train_cls.txt'
 TREE = 'ILSVRC/Data/CLS-LOC'
 
 
 @pytest.fixture
 def root(tmp_path):
-    archives.kaggle(tmp_path / 'kaggle', FOUND)
+    archives.write_kaggle(tmp_path / 'kaggle', FOUND)
     return tmp_path / 'kaggle'
 
 
@@ -34,20 +34,20 @@ def test_the_tree_is_found_from_its_top_or_within(folder, root):
         (root / SOLUTION).rename(root / TREE / SOLUTION)
     source = opened(root / folder)
     assert source.name == 'imagenet2012' and not source.upright
-    told = {item.id: source.classes[item.label] for item in source.splits['test']}
+    told = {item.id: source.class_names[item.label] for item in source.splits['test']}
     assert told == dict(list(FOUND['validation']))
-    assert source.synonyms == (
-        () if folder == TREE else tuple(archives.CLASSES[name] for name in source.classes)
+    assert source.class_descriptions == (
+        () if folder == TREE else tuple(archives.CLASSES[name] for name in source.class_names)
     )
 
 
 def test_an_image_of_another_class_than_its_folder_is_refused(root):
-    archives.write(root, {f'{TREE}/train/n02084071/n01440764_1.JPEG': b'x'})
+    archives.write_files(root, {f'{TREE}/train/n02084071/n01440764_1.JPEG': b'x'})
     refused(root, 'is of class n02084071, but its name says n01440764', 'any')
 
 
 def test_a_folder_that_is_no_wordnet_id_is_refused(root):
-    archives.write(root, {f'{TREE}/train/dogs/1.JPEG': b'x'})
+    archives.write_files(root, {f'{TREE}/train/dogs/1.JPEG': b'x'})
     refused(root, 'holds dogs/1.JPEG; expected folders named by WordNet ids', 'any')
 
 
@@ -61,7 +61,7 @@ def test_counts_are_held_against_the_lists_unless_any_will_do(root):
 
 
 def test_a_validation_image_that_is_not_listed_is_refused(root):
-    archives.write(root, {f'{TREE}/val/ILSVRC2012_val_00000009.JPEG': b'x'})
+    archives.write_files(root, {f'{TREE}/val/ILSVRC2012_val_00000009.JPEG': b'x'})
     refused(root, 'does not list the same images as are next to it, such as ILSVRC2012_val_00000009', 'any')
 
 

@@ -13,7 +13,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import sources
 from alexnet_jax.prepare.sources import parquet
 
-FOUND = archives.images()
+FOUND = archives.make_images()
 KIND = pa.struct([('bytes', pa.binary()), ('path', pa.string())])
 
 
@@ -51,12 +51,12 @@ PETS = [row(f'{n}.jpg', n % 2, b'pet %d' % n) for n in range(10)]
 
 @pytest.mark.parametrize('suffix', [True, False])
 def test_rows_are_read_in_any_order_and_from_another_process(suffix, tmp_path):
-    archives.parquet(tmp_path, FOUND, suffix=suffix)
+    archives.write_parquet(tmp_path, FOUND, suffix=suffix)
     source = pickle.loads(pickle.dumps(opened(tmp_path)))
     assert (
         source.sequential
         and not source.upright
-        and source.synonyms == tuple(archives.CLASSES[c] for c in source.classes)
+        and source.class_descriptions == tuple(archives.CLASSES[c] for c in source.class_names)
     )
     assert '2 images without labels are left out' in source.note
     for split, ours in (('train', 'train'), ('validation', 'test')):
@@ -71,7 +71,7 @@ def test_other_datasets_have_their_classes_names_and_ids_like_folders(tmp_path):
     for split in ('train', 'test'):
         written(tmp_path / f'{split}-00000-of-00001.parquet', PETS, ['dog', 'cat'])
     source = opened(tmp_path)
-    assert source.classes == ('cat', 'dog') and source.upright
+    assert source.class_names == ('cat', 'dog') and source.upright
     assert [item.id for item in source.splits['test']][:2] == ['test/cat/1.jpg', 'test/cat/3.jpg']
     assert source.read(source.splits['test'][1]) == b'pet 3'
 
@@ -80,7 +80,7 @@ def test_plain_bytes_without_names_get_numbers(tmp_path):
     rows = [(b'%d' % n, n % 2) for n in range(6)]
     written(tmp_path / 'pets.parquet', rows, kind=pa.binary(), image='img', label=None)
     source = opened(tmp_path / 'pets.parquet', test_fraction=0)
-    assert source.classes == ('0000', '0001')
+    assert source.class_names == ('0000', '0001')
     assert [item.id for item in source.splits['train']][:2] == ['0000/00000000', '0000/00000002']
     assert [source.read(item) for item in source.splits['train']] == [b'0', b'2', b'4', b'1', b'3', b'5']
 
@@ -88,11 +88,11 @@ def test_plain_bytes_without_names_get_numbers(tmp_path):
 def test_classes_of_the_same_name_are_told_apart_and_slashes_make_no_folders(tmp_path):
     rows = [row(f'{n}.jpg', n % 3) for n in range(9)]
     written(tmp_path / 'd' / 'train.parquet', rows, ['crane', 'a/c', 'crane'])
-    assert opened(tmp_path / 'd', test_fraction=0).classes == ('0000 crane', '0002 crane', 'a-c')
+    assert opened(tmp_path / 'd', test_fraction=0).class_names == ('0000 crane', '0002 crane', 'a-c')
 
 
 def test_a_part_of_imagenet_is_not_taken_for_the_whole(tmp_path):
-    archives.parquet(tmp_path, FOUND)
+    archives.write_parquet(tmp_path, FOUND)
     refused(tmp_path, 'not the whole of ILSVRC-2012: train 12 instead of 1,281,167', expect='official')
 
 

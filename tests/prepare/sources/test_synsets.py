@@ -6,7 +6,7 @@ import pytest
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import sources
 
-FOUND = archives.images()
+FOUND = archives.make_images()
 
 
 def opened(path, **options):
@@ -23,17 +23,20 @@ def refused(path, sentence):
 
 
 def releases(root, more=()):
-    tars = {f'{wnid}.tar': archives.tar(archives.of_class(FOUND['train'], wnid)) for wnid in archives.CLASSES}
-    archives.write(root, tars | dict(more))
+    tars = {
+        f'{wnid}.tar': archives.pack_tar(archives.files_of_class(FOUND['train'], wnid))
+        for wnid in archives.CLASSES
+    }
+    archives.write_files(root, tars | dict(more))
     return root
 
 
 def test_without_splits_all_images_are_split_by_chance(tmp_path):
     releases(tmp_path / 'fall11', {'words.txt': b'n01440764\ttench, Tinca tinca\nn00001740\tentity\n'})
     source = opened(tmp_path / 'fall11')
-    told = {item.id: (source.classes[item.label], source.read(item)) for item in source.splits['train']}
+    told = {item.id: (source.class_names[item.label], source.read(item)) for item in source.splits['train']}
     assert told == {name: (wnid, data) for (name, wnid), data in FOUND['train'].items()}
-    assert source.synonyms == ('tench, Tinca tinca', 'n01443537', 'n02084071')  # one has no words
+    assert source.class_descriptions == ('tench, Tinca tinca', 'n01443537', 'n02084071')  # one has no words
     assert source.name == 'fall11' and set(opened(tmp_path / 'fall11', test_fraction=0.3).splits) == {
         'train',
         'test',
@@ -41,23 +44,25 @@ def test_without_splits_all_images_are_split_by_chance(tmp_path):
 
 
 def test_many_classes_are_as_good_as_few(tmp_path):
-    many = {f'n{number:08d}.tar': archives.tar({f'n{number:08d}_1.JPEG': b'x'}) for number in range(1500)}
-    archives.write(tmp_path / 'fall11', many)
-    assert len(opened(tmp_path / 'fall11').classes) == 1500
+    many = {
+        f'n{number:08d}.tar': archives.pack_tar({f'n{number:08d}_1.JPEG': b'x'}) for number in range(1500)
+    }
+    archives.write_files(tmp_path / 'fall11', many)
+    assert len(opened(tmp_path / 'fall11').class_names) == 1500
 
 
 def test_a_synset_without_images_is_no_class_and_told_in_the_note(tmp_path):
-    source = opened(releases(tmp_path / 'fall11', {'n00000009.tar': archives.tar({})}))
-    assert 'n00000009' not in source.classes and '.tar 1' in source.note
+    source = opened(releases(tmp_path / 'fall11', {'n00000009.tar': archives.pack_tar({})}))
+    assert 'n00000009' not in source.class_names and '.tar 1' in source.note
 
 
 def test_an_image_in_the_wrong_tar_is_refused(tmp_path):
-    wrong = {'n00000009.tar': archives.tar({'n00000008_1.JPEG': b'x'})}
+    wrong = {'n00000009.tar': archives.pack_tar({'n00000008_1.JPEG': b'x'})}
     refused(releases(tmp_path / 'fall11', wrong), 'is of class n00000009, but its name says n00000008')
 
 
 def test_an_image_that_comes_twice_is_refused(tmp_path):
-    twice = {'n00000009.tar': archives.tar({'a/n00000009_1.JPEG': b'x', 'b/n00000009_1.JPEG': b'y'})}
+    twice = {'n00000009.tar': archives.pack_tar({'a/n00000009_1.JPEG': b'x', 'b/n00000009_1.JPEG': b'y'})}
     refused(releases(tmp_path / 'fall11', twice), "'n00000009/n00000009_1.JPEG' twice")
 
 
@@ -69,5 +74,5 @@ def test_half_a_tar_is_refused_and_named(tmp_path):
 
 def test_a_folder_without_tars_is_refused(tmp_path):
     refused(tmp_path, 'holds no tars with images; expected one for each class, such as n01440764.tar')
-    archives.write(tmp_path, {'all.tar': archives.tar({'n00000009_1.JPEG': b'x'})})
+    archives.write_files(tmp_path, {'all.tar': archives.pack_tar({'n00000009_1.JPEG': b'x'})})
     refused(tmp_path / 'all.tar', 'holds no tars with images')

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import archives
-import builders
 import pytest
 import tensorflow_datasets as tfds
+import tfds_builders
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import sources
@@ -23,7 +23,7 @@ def examples(train=12, test=6, **more):
     counts = {'train': train, 'test': test, **more}
     return {
         split: [
-            (f'{split}_{number}.jpg', number % 3, archives.jpeg(100 * place + number))
+            (f'{split}_{number}.jpg', number % 3, archives.make_jpeg(100 * place + number))
             for number in range(count)
         ]
         for place, (split, count) in enumerate(counts.items())
@@ -44,10 +44,10 @@ def opened(path='', kind='tfds', **options):
 
 def test_a_dataset_is_found_by_name_by_version_and_by_folder_with_all_its_images(home):
     wanted = examples()
-    folder = builders.built(home, 'Birds', NAMES, wanted)
+    folder = tfds_builders.build_dataset(home, 'Birds', NAMES, wanted)
     for path in ('birds', 'birds:5.1.0', home / 'birds', folder):
         source = opened(path)
-        assert source.name == 'birds' and source.classes == tuple(NAMES)
+        assert source.name == 'birds' and source.class_names == tuple(NAMES)
         assert 'as TFDS prepared it in' in source.note
         for split, of_split in wanted.items():
             read = [(item.id, item.label, source.read(item)) for item in source.splits[split]]
@@ -57,10 +57,10 @@ def test_a_dataset_is_found_by_name_by_version_and_by_folder_with_all_its_images
 
 
 def test_tfrecords_give_the_same_images_as_arrayrecords(home):
-    folder = builders.built(home, 'Birds', NAMES, examples())
+    folder = tfds_builders.build_dataset(home, 'Birds', NAMES, examples())
     before = opened(folder)
     images = {item.id: before.read(item) for item in before.splits['train']}
-    builders.as_tfrecords(folder)
+    tfds_builders.convert_to_tfrecords(folder)
     rooms._open_builder.cache_clear(), rooms._open_records.cache_clear()
     after = opened(folder)
     assert {item.id: after.read(item) for item in after.splits['train']} == images
@@ -72,15 +72,15 @@ def test_tfrecords_give_the_same_images_as_arrayrecords(home):
 
 
 def test_the_newest_version_is_taken_and_another_where_it_is_named(home):
-    folder = builders.built(home, 'Birds', NAMES, examples())
+    folder = tfds_builders.build_dataset(home, 'Birds', NAMES, examples())
     newer = folder.parent / '10.0.0'
-    os.rename(builders.built(home / 'other', 'Birds', NAMES, examples(train=6)), newer)
+    os.rename(tfds_builders.build_dataset(home / 'other', 'Birds', NAMES, examples(train=6)), newer)
     assert len(opened('birds').splits['train']) == 6
     assert len(opened('birds:5.1.0').splits['train']) == 12
 
 
 def test_one_of_several_configurations_has_to_be_named(home):
-    folder = builders.built(home, 'Birds', NAMES, examples())
+    folder = tfds_builders.build_dataset(home, 'Birds', NAMES, examples())
     for name in ('large', 'small'):
         (home / 'many' / name).mkdir(parents=True)
         os.symlink(folder, home / 'many' / name / '5.1.0')
@@ -92,20 +92,20 @@ def test_one_of_several_configurations_has_to_be_named(home):
 def test_images_without_labels_and_splits_of_other_names_are_left_out_and_counted(home):
     wanted = examples(unsorted=2)
     wanted['test'] = [(own, -1, data) for own, _, data in wanted['test']]
-    builders.built(home, 'Birds', NAMES, wanted)
+    tfds_builders.build_dataset(home, 'Birds', NAMES, wanted)
     source = opened('birds')
     assert list(source.splits) == ['train']
     assert '6 images without labels are left out. The splits unsorted are left out.' in source.note
 
 
 def test_images_without_names_are_called_by_their_numbers(home):
-    builders.built(home, 'Birds', NAMES, examples(), file_name='')
+    tfds_builders.build_dataset(home, 'Birds', NAMES, examples(), file_name='')
     names = {item.id.rpartition('/')[2] for item in opened('birds').splits['train']}
     assert names == {f'{number:08d}' for number in range(12)}
 
 
 def test_what_has_no_images_or_no_labels_is_refused(home):
-    folder = builders.built(
+    folder = tfds_builders.build_dataset(
         home, 'Words', NAMES, {'train': [('a', 0, b'x')]}, others=[('image', tfds.features.Text())]
     )
     with pytest.raises(UserError, match='has the features .*; expected an Image and a ClassLabel'):
@@ -113,7 +113,7 @@ def test_what_has_no_images_or_no_labels_is_refused(home):
 
 
 def test_a_damaged_dataset_is_told(home):
-    folder = builders.built(home, 'Birds', NAMES, examples())
+    folder = tfds_builders.build_dataset(home, 'Birds', NAMES, examples())
     (file,) = folder.glob('*train*')
     file.write_bytes(b'')
     with pytest.raises(UserError, match='split train, of the format array_record, cannot be read|damaged'):
@@ -150,11 +150,11 @@ def test_tfds_fetches_by_name_what_it_can_without_tensorflow(home):
         def _split_generators(self, dl_manager):
             raise OSError('no route to host\nand more')
 
-    builders.builder('FetchedBirds', NAMES, examples())  # registers itself
+    tfds_builders.make_builder_class('FetchedBirds', NAMES, examples())  # registers itself
     source = opened('fetched_birds')
     assert (home / 'fetched_birds' / '5.1.0' / 'dataset_info.json').exists()
     assert len(source.splits['train']) == 12
-    body = builders.builder('FarBirds', NAMES, examples())
+    body = tfds_builders.make_builder_class('FarBirds', NAMES, examples())
     body._split_generators = Failing._split_generators
     with pytest.raises(
         UserError, match=r'far_birds is not in .*TFDS could not download it \(OSError: no route to host\)'
@@ -183,10 +183,10 @@ def run(*words):
 
 def test_the_imagenet_card_trains_on_what_tfds_keeps_with_no_path_given_and_no_tensorflow(home, tmp_path):
     wnids = [f'n{number:08d}' for number in range(1000)]
-    small = [archives.jpeg(seed, size=(8, 8)) for seed in range(10)]
+    small = [archives.make_jpeg(seed, size=(8, 8)) for seed in range(10)]
     train = [(f'{wnid}_{n}.JPEG', label, small[n]) for label, wnid in enumerate(wnids) for n in range(2)]
     held = [(f'ILSVRC2012_val_{n + 1:08d}.JPEG', n, small[n % 10]) for n in range(100)]
-    builders.built(home, 'Imagenet2012', wnids, {'train': train, 'validation': held})
+    tfds_builders.build_dataset(home, 'Imagenet2012', wnids, {'train': train, 'validation': held})
     done = run(
         '--config=configs/imagenet.py',
         f'--workdir={tmp_path / "run"}',

@@ -5,7 +5,7 @@ import stat
 import zipfile
 
 import pytest
-from image_trees import FILES, in_zip, made
+from image_trees import FILES, open_form, write_zip
 
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
@@ -20,7 +20,7 @@ def opened(path):
     'compression', [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
 )
 def test_images_are_read_however_they_are_packed(compression, tmp_path):
-    source = opened(in_zip(tmp_path / 'pets.zip', FILES, compression))
+    source = opened(write_zip(tmp_path / 'pets.zip', FILES, compression))
     assert {item.id: source.read(item) for items in source.splits.values() for item in items} == FILES
 
 
@@ -62,7 +62,7 @@ def hostile(name, kind=stat.S_IFREG, content=b'x'):
 )
 @pytest.mark.filterwarnings('ignore:Duplicate name')
 def test_links_devices_ways_out_and_doubles_are_refused(extra, sentence, tmp_path):
-    path = in_zip(tmp_path / 'pets.zip', FILES)
+    path = write_zip(tmp_path / 'pets.zip', FILES)
     with zipfile.ZipFile(path, 'a', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(*extra)
     with pytest.raises(UserError, match=sentence):
@@ -79,19 +79,19 @@ def changed(path, offset, value):
 
 def test_encrypted_and_oddly_packed_members_are_refused(tmp_path):
     with pytest.raises(UserError, match="'train/dog/b.jpg', which is encrypted; make it again"):
-        opened(changed(in_zip(tmp_path / 'a.zip', FILES), 8, 1))
+        opened(changed(write_zip(tmp_path / 'a.zip', FILES), 8, 1))
     with pytest.raises(UserError, match='which is packed by method 9; make it again'):
-        opened(changed(in_zip(tmp_path / 'b.zip', FILES), 10, 9))
+        opened(changed(write_zip(tmp_path / 'b.zip', FILES), 10, 9))
 
 
 def test_a_bomb_is_refused_by_what_it_says_and_yields_no_more_than_that(tmp_path, monkeypatch):
     from alexnet_jax.prepare.sources import zip
 
-    bomb = in_zip(tmp_path / 'bomb.zip', FILES | {'train/dog/zeros.jpg': bytes(10**6)})
+    bomb = write_zip(tmp_path / 'bomb.zip', FILES | {'train/dog/zeros.jpg': bytes(10**6)})
     monkeypatch.setattr(zip, 'MIN_UNPACKED_LIMIT', 1000)
     with pytest.raises(UserError, match='unpacks to more than 200 times its size'):
         opened(bomb)
-    lying = in_zip(tmp_path / 'lying.zip', FILES | {'train/dog/b.jpg': bytes(10**6)})
+    lying = write_zip(tmp_path / 'lying.zip', FILES | {'train/dog/b.jpg': bytes(10**6)})
     changed(lying, 24, 5), changed(lying, 25, 0), changed(lying, 26, 0)  # says: five bytes
     source = opened(lying)
     (item,) = (item for item in source.splits['train'] if item.id == 'train/dog/b.jpg')
@@ -101,14 +101,14 @@ def test_a_bomb_is_refused_by_what_it_says_and_yields_no_more_than_that(tmp_path
 
 @pytest.mark.parametrize('share', [0.0, 0.3, 0.99])
 def test_half_a_zip_is_refused(share, tmp_path):
-    path = in_zip(tmp_path / 'pets.zip', {name: os.urandom(3000) for name in FILES})
+    path = write_zip(tmp_path / 'pets.zip', {name: os.urandom(3000) for name in FILES})
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(UserError, match='no whole zip archive'):
         opened(path)
 
 
 def test_a_damaged_image_is_named(tmp_path):
-    path = in_zip(tmp_path / 'pets.zip', {name: os.urandom(3000) for name in FILES}, zipfile.ZIP_STORED)
+    path = write_zip(tmp_path / 'pets.zip', {name: os.urandom(3000) for name in FILES}, zipfile.ZIP_STORED)
     data = bytearray(path.read_bytes())
     data[100] ^= 1  # of the first
     path.write_bytes(bytes(data))
@@ -121,7 +121,7 @@ def test_a_damaged_image_is_named(tmp_path):
 def test_a_zip_that_has_gone_is_told_of_the_image(tmp_path):
     from alexnet_jax.prepare.sources import zip
 
-    source = made('zip', tmp_path, FILES)
+    source = open_form('zip', tmp_path, FILES)
     zip._open_archive.cache_clear()
     (tmp_path / 'pets.zip').unlink()
     with pytest.raises(image_io.UnreadableImage, match='train/cat/c.png'):

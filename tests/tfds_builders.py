@@ -1,4 +1,4 @@
-"""Datasets as TFDS makes them, of a few images, without TensorFlow: what the tests of that source build on."""
+"""Builds small TFDS datasets without TensorFlow, for the tests of that source."""
 
 import json
 import struct
@@ -6,10 +6,10 @@ import struct
 import tensorflow_datasets as tfds
 
 
-def builder(name, names, examples, file_name='file_name', base=tfds.core.GeneratorBasedBuilder, others=()):
-    """A builder class `name`. `examples` is split -> [(file's name, label, bytes)]; `names` are the classes'.
+def make_builder_class(name, names, examples, file_name='file_name', others=()):
+    """Return a builder class `name`. `examples` is split -> [(file's name, label, bytes)]; `names` are the classes'.
 
-    `file_name` is how the feature with the file's name is called, empty for none; `others` are more features.
+    `file_name` is the feature with the file's name, '' for none; `others` are more features.
     """
 
     def _info(self):
@@ -37,22 +37,24 @@ def builder(name, names, examples, file_name='file_name', base=tfds.core.Generat
         '_generate_examples': _generate_examples,
         '__module__': __name__,
     }
-    return type(name, (base,), body)
+    return type(name, (tfds.core.GeneratorBasedBuilder,), body)
 
 
-def built(home, name, names, examples, **options):
-    """The folder of a dataset that TFDS has prepared in its `home`."""
+def build_dataset(data_dir, name, names, examples, **options):
+    """Prepare a dataset in a TFDS data directory and return its folder."""
     with tfds.core.registered.skip_registration():
-        made = builder(name, names, examples, **options)(data_dir=str(home), file_format='array_record')
-    made.download_and_prepare()
-    return made.data_path
+        builder = make_builder_class(name, names, examples, **options)(
+            data_dir=str(data_dir), file_format='array_record'
+        )
+    builder.download_and_prepare()
+    return builder.data_path
 
 
-def as_tfrecords(folder):
-    """Turns a dataset into one of TFRecord files, TFDS's own default, which it writes by TensorFlow alone."""
-    made = tfds.builder_from_directory(str(folder))
-    for split, info in made.info.splits.items():
-        raw = made.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+def convert_to_tfrecords(folder):
+    """Convert a dataset to TFRecord files, TFDS's default, which TFDS itself writes only with TensorFlow."""
+    builder = tfds.builder_from_directory(str(folder))
+    for split, info in builder.info.splits.items():
+        raw = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
         first = 0
         for path, length in zip(info.filepaths, info.shard_lengths, strict=True):
             records = [raw[number] for number in range(first, first + length)]
