@@ -4,8 +4,8 @@
 
 Uses the images of configs/imagenet.py; to reuse a dataset prepared for it, set
 --config.data.directory=/data/alexnet/dataset. Two differences remain: torchvision trains on crops of random size and
-shape and here they are the paper's, 224 of 256 pixels; and it divides pixels by their deviation, for which conv1's initial
-weights and learning rate stand here.
+shape and here they are the paper's, 224 of 256 pixels; and it divides pixels by their deviation, for which conv1's
+initial weights and learning rate stand here.
 
 Cost: unknown; torchvision's own ran on eight V100, 32 images on each.
 Expected: 43.5 % top-1 and 20.9 % top-5 error on the validation images, center view (56.522 % and 79.066 % right, by its

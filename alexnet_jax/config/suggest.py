@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import collections
 import difflib
 from collections.abc import Mapping
 
-from alexnet_jax.config.migration import renamed_field_message, renamed_value_message
+from alexnet_jax.config.migration import RENAMED_FIELDS, renamed_field_message, renamed_value_message
 from alexnet_jax.config.schema import FIELDS
 from alexnet_jax.errors import UserError
 
-# What other trainers call a field.
-ALIASES: Mapping[str, str] = {
+# Fields by today's names, by old ones, and by what other trainers call them.
+_FIELDS_BY_NAME: Mapping[str, str] = {
+    **{field: field for field in FIELDS},
+    **RENAMED_FIELDS,
     'lr': 'train.learning_rate',
     'wd': 'train.weight_decay',
     'epoch': 'train.num_epochs',
-    'epochs': 'train.num_epochs',
     'arch': 'model.preset',
     'model': 'model.preset',
-    'data': 'prepare.path',
     'dtype': 'model.compute_dtype',
+    'data': 'prepare.path',
 }
 
 
 def suggest_fields(name: str) -> list[str]:
-    """Return at most two fields that a name may stand for: those of that last word, an alias, or the nearest."""
-    last = name.rpartition('.')[2].replace('-', '_').lower()
-    if same := [field for field in FIELDS if field.rpartition('.')[2] == last]:
-        return same[:2]
-    if last in ALIASES:
-        return [ALIASES[last]]
-    names = {field if '.' in name else field.rpartition('.')[2]: field for field in reversed(FIELDS)}
-    return [names[near] for near in difflib.get_close_matches(name.lower(), names, 2, cutoff=0.7)]
+    """Return at most two fields that a name may stand for: those with that last word, else the nearest."""
+    name = name.replace('-', '_').lower()
+    by_word = collections.defaultdict(list)
+    for known, field in _FIELDS_BY_NAME.items():
+        by_word[known.rpartition('.')[2]].append(field)
+    if name.rpartition('.')[2] in by_word:
+        near = by_word[name.rpartition('.')[2]]
+    elif '.' in name:
+        near = [_FIELDS_BY_NAME[known] for known in difflib.get_close_matches(name, _FIELDS_BY_NAME, 2, 0.7)]
+    else:
+        near = [field for word in difflib.get_close_matches(name, by_word, 1, 0.7) for field in by_word[word]]
+    return list(dict.fromkeys(near))[:2]
 
 
 def unknown_field_error(name: str) -> UserError:

@@ -214,7 +214,7 @@ class TrainLoop:
 
     def _log_row(self, step: int, gradient_norm: float, *, batch_size: int) -> None:
         schedule, means = self.schedule, self.metrics.means()
-        epoch, learning_rate = schedule.epoch(step), schedule.learning_rate(step)
+        epoch, learning_rate = schedule.epoch(step), schedule.learning_rate(step - 1)
         timings = self._throughput.measure(step, schedule.num_steps, batch_size)
         self.writer.write_metrics(step, epoch=epoch, rate=learning_rate, **means, gradient_norm=gradient_norm)
         self.writer.write_timings(step, **timings, **self.timer.drain())

@@ -1,4 +1,4 @@
-"""The nearest-neighbor baseline: statistics and distances against plain NumPy in float64, and what the two errors say."""
+"""The nearest-neighbor baseline against plain NumPy in float64, and what each of its two errors shows."""
 
 import numpy as np
 import pytest
