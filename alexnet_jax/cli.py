@@ -22,10 +22,11 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.exit_codes import ExitCode
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / 'configs'
-# What other trainers call our flags.
+# What other trainers call our flags and fields whose name is near to that of another flag.
 FLAG_ALIASES: Mapping[str, str] = {
     **dict.fromkeys(('out', 'output', 'output_dir', 'log_dir', 'logdir', 'save_dir'), 'workdir'),
     **dict.fromkeys(('image', 'input'), 'images'),
+    'model': 'config.model.preset',
 }
 RESUME_FLAGS = ('resume', 'continue', 'restart', 'auto_resume')
 EXIT_CODE_HELP = {
@@ -118,10 +119,10 @@ def flag_error(error: Exception) -> UserError:
             f'{problem}, and none is needed: the same command with the same --workdir resumes from its newest '
             'checkpoint.'
         )
-    if near := re.search(r'Did you mean: (\w+) \?', str(error)):
-        return UserError(f'{problem}; did you mean --{near[1]}?')
     if name in FLAG_ALIASES:
         return UserError(f'{problem}; did you mean --{FLAG_ALIASES[name]}=...?')
+    if near := re.search(r'Did you mean: (\w+) \?', str(error)):
+        return UserError(f'{problem}; did you mean --{near[1]}?')
     if fields := [f'--config.{field}=...' for field in suggest_fields(name)]:
         return UserError(f'{problem}; did you mean {" or ".join(fields)}?')
     return UserError(

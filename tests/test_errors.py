@@ -106,7 +106,7 @@ MISTAKES = {
         '--mode=test --workdir={f}/run',
         "no mode 'test'; the modes are train, prepare, evaluate",
     ),
-    'a word that is no flag': ('train --workdir={f}/run', "'train' has no meaning here"),
+    'a word that is no flag': ('train --workdir={f}/run', "'train' is not a flag"),
     'no workdir': ('--mode=train', 'give one such as --workdir='),
     'a card that does not exist': (
         '--config=imagenet --workdir={f}/run',
@@ -119,11 +119,11 @@ MISTAKES = {
     'a card that stumbles': ('--config={f}/stumbles.py', 'stumbles.py, line 5: AttributeError'),
     'a text for a number': (
         '--config.train.num_epochs=ten',
-        "config.train.num_epochs is 'ten'; expected was a number above 0",
+        "config.train.num_epochs is 'ten'; expected a number above 0",
     ),
-    'a fraction for a whole number': ('--config.train.batch_size=1.5', 'expected was a whole number from 1'),
-    'a value out of its range': ('--config.train.momentum=1', 'expected was a number from 0 and below 1'),
-    'an unknown word': ('--config.train.schedule=step', 'expected was one of drops, cosine, plateau'),
+    'a fraction for a whole number': ('--config.train.batch_size=1.5', 'expected a whole number from 1'),
+    'a value out of its range': ('--config.train.momentum=1', 'expected a number from 0 and below 1'),
+    'an unknown word': ('--config.train.schedule=linear', 'expected one of step, cosine, plateau'),
     'images for another mode': (
         [*QUICK, '--images=cat.jpg'],
         '--images is for --mode=predict; --mode=train takes none',
@@ -133,7 +133,7 @@ MISTAKES = {
         '--mode=predict --workdir={f}/run --images={f}/no.jpg',
         'no.jpg does not exist',
     ),
-    'a workdir that is a file': ('--workdir={f}/file', 'file is no folder that you may write to'),
+    'a workdir that is a file': ('--workdir={f}/file', 'file is not a folder that you may write to'),
     'a workdir that cannot be made': (
         '--workdir=/proc/alexnet --config.data.directory={f}/whole/dataset',
         'cannot be created',

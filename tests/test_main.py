@@ -124,15 +124,15 @@ def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(ca
         (['--mode=summry'], "There is no mode 'summry'; did you mean summary? The modes are train, summary."),
         (['--mode=Train'], "There is no mode 'Train'; did you mean train?"),
         (['--lr=0.1'], 'There is no flag --lr; did you mean --config.train.learning_rate=...?'),
-        (['--batch_size=64'], 'no flag --batch_size; did you mean --config.train.batch_size=...?'),
-        (['--batch-size=64'], 'no flag --batch-size; did you mean --config.train.batch_size=...?'),
+        (['--batch_size=64'], 'no flag --batch_size; did you mean --config.train.batch_size=... or --config.evaluate.batch'),
+        (['--batch-size=64'], 'no flag --batch-size; did you mean --config.train.batch_size=... or --config.evaluate.batch'),
         (['--epochs=3'], 'no flag --epochs; did you mean --config.train.num_epochs=...?'),
         (['--epoch=3'], 'no flag --epoch; did you mean --config.train.num_epochs=...?'),
         (['--model=paper'], 'no flag --model; did you mean --config.model.preset=...?'),
         (['--out=/tmp'], 'no flag --out; did you mean --workdir=...?'),
         (
             ['--resume'],
-            'no flag --resume, and none is needed: the same command with the same --workdir goes on',
+            'no flag --resume, and none is needed: the same command with the same --workdir resumes',
         ),
         (
             ['--version'],
@@ -141,34 +141,37 @@ def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(ca
         (['-e', '3'], 'There is no flag -e; fields are given as'),
         (
             ['help'],
-            "'help' has no meaning here; every word is a flag, such as --mode=train; --help shows the flags.",
+            "'help' is not a flag; every argument is one, such as --mode=train; --help shows the flags.",
         ),
         (
             ['--mode=summary', 'cat.jpg'],
-            "'cat.jpg' has no meaning here; give --images=cat.jpg.",
+            "'cat.jpg' is not a flag; use --images=cat.jpg.",
         ),
         (
             ['--mode=summary', '--images=a.jpg', 'b.jpg', 'c.jpg', 'd.jpg'],
-            'give --images=a.jpg,b.jpg,c.jpg,... for',
+            'use --images=a.jpg,b.jpg,c.jpg,... for',
         ),
         (
             ['--config=configs/imagenet.py', '--config', 'configs/folder.py'],
-            '--config is given twice; give one.',
+            '--config is given twice; give it once.',
         ),
         (['--config.train.bathc=64'], 'no field config.train.bathc; did you mean config.train.batch_size?'),
         (['--mode=fly'], "There is no mode 'fly'; the modes are train, summary"),
-        (['train'], "'train' has no meaning here; did you mean --mode=train?"),
-        (['--mode=train'], 'This mode writes to a folder of its own; give one such as --workdir='),
-        (['--workdir=/dev/null/run'], '/dev/null is no folder'),
+        (['train'], "'train' is not a flag; did you mean --mode=train?"),
+        (['--mode=train'], 'This mode writes to a folder of its own; set one such as --workdir='),
+        (['--workdir=/dev/null/run'], '/dev/null is not a folder'),
         (['--config.train.bach=3'], 'no field config.train.bach; did you mean config.train.batch_size'),
         (['--config.train=3'], 'config.train is a section'),
+        (['--config.train.rate=1'], 'config.train.rate was renamed to config.train.learning_rate.'),
+        (['--config.network.preset=paper'], 'config.network.preset was renamed to config.model.preset.'),
+        (['--config.augment.mean=centre'], 'augment.mean=centre was renamed to config.augment.mean=center.'),
         (
             ['--config.train.batch_size=1.5'],
-            "config.train.batch_size is '1.5'; expected was a whole number from 1",
+            "config.train.batch_size is '1.5'; expected a whole number from 1",
         ),
         (
             ['--config.augment.horizontal_flip=maybe'],
-            "config.augment.horizontal_flip is 'maybe'; expected was True or False",
+            "config.augment.horizontal_flip is 'maybe'; expected True or False",
         ),
         (['--noconfig.augment.horizontal_flip=1'], 'does not take an argument'),
         (['--config.train.batch_size'], 'Missing value'),
@@ -176,11 +179,11 @@ def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(ca
             ['--config.train.batch_size=3', f'--config={ROOT}/configs/imagenet.py'],
             'Give --config before its fields.',
         ),
-        (['--config.train.batch_size=0'], 'config.train.batch_size is 0; expected was a whole number from 1'),
+        (['--config.train.batch_size=0'], 'config.train.batch_size is 0; expected a whole number from 1'),
         (['--config.model.preset=papers'], 'one of paper, one_gpu'),
         (['--config.train.num_epochs=1', '--config.train.warmup_epochs=2'], 'shorten the warm-up'),
-        (['--config=/nowhere.py'], 'There is no config file /nowhere.py'),
-        (['--config=/nowhere.py', '--config.train.batch_size=3'], 'There is no config file /nowhere.py'),
+        (['--config=/nowhere.py'], "There is no config file '/nowhere.py'"),
+        (['--config=/nowhere.py', '--config.train.batch_size=3'], "There is no config file '/nowhere.py'"),
         (
             ['--images=a.jpg', '--workdir=/tmp'],
             '--images is for --mode=summary; --mode=train takes none',
@@ -202,12 +205,16 @@ def test_a_mistake_of_the_flags_gets_one_sentence_and_no_work_is_done(called, ca
         (BEGIN + "    config.train.batch_size = 'many'\n    return config", 'card.py, line 5: TypeError'),
         (BEGIN + '    config.trian.batch = 3\n    return config', 'Did you mean "train"'),
         (BEGIN + '    config.train.bach = 3\n    return config', 'did you mean config.train.batch_size'),
+        (BEGIN + '    config.train.rate = 1.0\n    return config', 'config.train.rate was renamed to'),
+        (BEGIN + '    config.train.rate *= 2\n    return config', 'line 5: config.train.rate was renamed to'),
+        (BEGIN + '    config.network.preset = "caffe"\n', 'line 5: config.network.preset was renamed to config.model'),
+        (BEGIN + '    config.network.update(dropout="none")', 'line 5: The section config.network was renamed to'),
         (BEGIN + '    raise ValueError("tired")', 'card.py, line 5: ValueError: tired'),
-        (BEGIN, 'needs a get_config() that returns the config of configs/default.py, changed; it gave None'),
+        (BEGIN, 'needs a get_config() that returns the config of configs/default.py, changed; it returned None'),
         ('x = 1', 'needs a get_config()'),
         (
             'from ml_collections import ConfigDict\nget_config = ConfigDict',
-            'is missing; a card begins with default',
+            'is missing; a config file begins with default',
         ),
     ],
 )
@@ -347,7 +354,7 @@ def python(*words, **environment) -> subprocess.CompletedProcess:
 def test_the_script_ends_with_status_2_and_one_sentence():
     done = python(ROOT / 'main.py', '--config.train.learning_rate=0')
     assert done.returncode == 2
-    assert done.stderr == 'config.train.learning_rate is 0.0; expected was a number above 0.\n'
+    assert done.stderr == 'config.train.learning_rate is 0.0; expected a number above 0.\n'
 
 
 @pytest.mark.parametrize('words', [['--help'], ['--mode=summary']])

@@ -18,7 +18,6 @@ _FIELDS_BY_NAME: Mapping[str, str] = {
     'wd': 'train.weight_decay',
     'epoch': 'train.num_epochs',
     'arch': 'model.preset',
-    'model': 'model.preset',
     'dtype': 'model.compute_dtype',
     'data': 'prepare.path',
 }
@@ -33,7 +32,7 @@ def suggest_fields(name: str) -> list[str]:
     if name.rpartition('.')[2] in by_word:
         near = by_word[name.rpartition('.')[2]]
     elif '.' in name:
-        near = [_FIELDS_BY_NAME[known] for known in difflib.get_close_matches(name, _FIELDS_BY_NAME, 2, 0.7)]
+        near = [_FIELDS_BY_NAME[known] for known in difflib.get_close_matches(name, _FIELDS_BY_NAME, 1, 0.7)]
     else:
         near = [field for word in difflib.get_close_matches(name, by_word, 1, 0.7) for field in by_word[word]]
     return list(dict.fromkeys(near))[:2]
