@@ -80,7 +80,7 @@ def pack_tar(members, mode='w', order=None):
 
 
 def class_paths(split, suffix=False):
-    """Return class/file -> bytes; with `suffix` the class is at the end of the names, as in Hugging Face's files."""
+    """Return class/file -> bytes; with `suffix` names end with the class, as in Hugging Face's files."""
     return {f'{wnid}/{name}{f"_{wnid}" if suffix else ""}.JPEG': data for (name, wnid), data in split.items()}
 
 
@@ -146,10 +146,14 @@ def write_imagenet2010(root, found, patches=()):
         split: {key: b'not available' if key[0] in patches else data for key, data in of_split.items()}
         for split, of_split in found.items()
     }
+    val, test = (
+        {f'{word}/{n}.JPEG': d for (n, _), d in blank[split].items()}
+        for word, split in (('val', 'validation'), ('test', 'test'))
+    )
     write_files(root, {
         'ILSVRC2010_images_train.tar': pack_nested_tar(blank['train']),
-        'ILSVRC2010_images_val.tar': pack_tar({f'val/{n}.JPEG': d for (n, _), d in blank['validation'].items()}, order=1),
-        'ILSVRC2010_images_test.tar': pack_tar({f'test/{n}.JPEG': d for (n, _), d in blank['test'].items()}, order=2),
+        'ILSVRC2010_images_val.tar': pack_tar(val, order=1),
+        'ILSVRC2010_images_test.tar': pack_tar(test, order=2),
         'ILSVRC2010_devkit-1.0.tar.gz': pack_devkit(2010, found),
         'ILSVRC2010_test_ground_truth.txt': ground_truth_lines(found['test']),
         'patch_images.tar': pack_tar({

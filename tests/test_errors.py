@@ -71,7 +71,7 @@ MISTAKES = {
     ),
     'a card that is nearly one': (
         '--config=configs/imagnet.py --workdir={f}/run',
-        'no config file configs/imagnet.py; did you mean configs/imagenet.py?',
+        "no config file 'configs/imagnet.py'; did you mean configs/imagenet.py?",
     ),
     'a card of no name': ('--config= --workdir={f}/run', 'no config file of no name; give one such as'),
     'an address for an image': (
@@ -107,10 +107,10 @@ MISTAKES = {
         "no mode 'test'; the modes are train, prepare, evaluate",
     ),
     'a word that is no flag': ('train --workdir={f}/run', "'train' is not a flag"),
-    'no workdir': ('--mode=train', 'give one such as --workdir='),
+    'no workdir': ('--mode=train', 'set one such as --workdir='),
     'a card that does not exist': (
         '--config=imagenet --workdir={f}/run',
-        'no config file imagenet; did you mean configs/imagenet.py?',
+        "no config file 'imagenet'; did you mean configs/imagenet.py?",
     ),
     'a card with a mistake in its syntax': (
         '--config={f}/syntax.py',
@@ -140,7 +140,10 @@ MISTAKES = {
     ),
     'nothing to train on': (MINE, 'config.prepare.path is empty. Set --config.prepare.path='),
     'a path that does not exist': ([*MINE, '--config.prepare.path={f}/nowhere'], 'needs an existing path'),
-    'an empty folder': ([*MINE, '--config.prepare.path={f}/empty'], 'holds no image; expected split/class/image'),
+    'an empty folder': (
+        [*MINE, '--config.prepare.path={f}/empty'],
+        'holds no image; expected split/class/image',
+    ),
     'one class alone': ([*MINE, '--config.prepare.path={f}/alone'], 'holds only one class'),
     'images in no class': ([*MINE, '--config.prepare.path={f}/images/cat'], 'is in no class folder'),
     'a file for a folder': ([*MINE, '--config.prepare.path={f}/file'], 'is no folder; for an archive choose'),

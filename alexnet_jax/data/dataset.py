@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from alexnet_jax.data import example_proto, image_io
+from alexnet_jax.data.encoding import JPEG, RAW
 from alexnet_jax.data.statistics import PcaBasis
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime.atomic_io import file_checksum
@@ -77,7 +78,7 @@ class SplitRecords:
 
         self._name = f'{directory}, split {split}'
         self._shape = (image_size, image_size, 3)
-        self._is_raw = encoding == 'raw'
+        self._is_raw = encoding == RAW
         try:
             builder = tfds.builder_from_directory(directory)
             undecoded = {'image': tfds.decode.SkipDecoding()}
@@ -210,11 +211,11 @@ def write_tfds_metadata(
     import tensorflow_datasets as tfds
 
     shape = (manifest['side'], manifest['side'], 3)
-    if manifest['encoding'] == 'raw':
+    if manifest['encoding'] == RAW:
         # A plain uint8 Tensor is stored as a list of numbers and reads fifteen times slower.
         image = tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding='bytes')
     else:
-        image = tfds.features.Image(shape=shape, encoding_format='jpeg')
+        image = tfds.features.Image(shape=shape, encoding_format=JPEG)
     label = tfds.features.ClassLabel(names=list(manifest['classes']))
     template = '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}'
     files = {

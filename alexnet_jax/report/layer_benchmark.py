@@ -180,20 +180,18 @@ def _sees_image(layer: Layer) -> bool:
 def _random_inputs(
     layer: Layer, arch: Architecture, input_shape: tuple[int, ...], batch_size: int, compute_dtype: str
 ) -> tuple[tuple[jax.Array, ...], dict[str, jax.Array], jax.Array | None]:
-    """Return a layer's input by column, its parameters and its mask, random so that no number is zero."""
-    key = jax.random.key(0)
+    """Return a layer's input by column, its parameters and its mask, of random numbers that repeat."""
+    block = np.random.default_rng(0).standard_normal(2**16, np.float32)
     num_parts = 1 if _sees_image(layer) else arch.columns
-    x = jax.random.normal(key, (batch_size, *input_shape), compute_dtype)
-    inputs = tuple(jnp.split(x, num_parts, axis=-1))
-    parameters: dict[str, jax.Array] = {}
+    x = np.resize(block, (batch_size, *input_shape)).astype(jnp.dtype(compute_dtype))
+    inputs = tuple(np.split(x, num_parts, axis=-1))
+    parameters: dict[str, np.ndarray] = {}
     if isinstance(layer, Convolution | Dense):
         shape = arch.kernel_shapes()[layer.name]
-        kernel = 0.01 * jax.random.normal(key, (arch.columns, *shape), jnp.float32)
-        parameters = {
-            'kernel': kernel.astype(compute_dtype),
-            'bias': jnp.zeros((arch.columns, shape[-1])),
-        }
+        kernel = np.resize(0.01 * block, (arch.columns, *shape)).astype(jnp.dtype(compute_dtype))
+        parameters = {'kernel': kernel, 'bias': np.zeros((arch.columns, shape[-1]), np.float32)}
     mask = None
     if isinstance(layer, Dropout):
-        mask = jax.random.bernoulli(key, layer.keep_prob, (arch.columns, *inputs[0].shape))
-    return jax.block_until_ready((inputs, parameters, mask))
+        kept = np.random.default_rng(1).random(2**16) < layer.keep_prob
+        mask = np.resize(kept, (arch.columns, *inputs[0].shape))
+    return jax.device_put((inputs, parameters, mask))

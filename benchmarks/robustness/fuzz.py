@@ -1,14 +1,14 @@
-"""Gives mutated inputs to every reader of what people hand us: each must be read, or refused by a named error.
+"""Feeds mutated inputs to every reader of user-supplied files: each must be read, or refused by a named error.
 
     python benchmarks/robustness/fuzz.py --inputs=100000 --seed=0 --results=benchmarks/results/fuzz.jsonl
 
-Images, records, shard metadata, manifests, inventories, journals and config words. The corpus is made here, small
-and the same on every machine; an input is one of it with some bytes flipped, cut, doubled, inserted, or spliced with
-another. No other exception, no crash, no input that takes longer than SECONDS, no process that grows beyond MEMORY:
-inputs go through in chunks, each in a process of its own. Damaged checkpoints are damage.py's.
+Images, records, shard metadata, manifests, metrics files and config values. The corpus is generated, small and the
+same on every machine; an input is one of it with some bytes flipped, cut, repeated, inserted, or spliced with another.
+It fails on any other exception, a crash, an input that takes longer than MAX_CPU_SECONDS, or a process that grows by
+more than MAX_GROWTH_BYTES: inputs run in chunks, each in its own process. Damaged checkpoints are damage.py's.
 
-Every chunk is a line of the results file; the same command goes on with those that are missing. The exit status is 0
-only where nothing went wrong; an input that did is in its line, in base64. The last line is the figure.
+Every chunk is a line of the results file; the same command continues with the missing ones. The exit status is 0 only
+if nothing failed; a failing input is in its line, in base64. The last line is the figure.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from alexnet_jax.prepare import shard_writer
 from alexnet_jax.train import metrics_writer
 from configs import default
 
-CHUNK = 1000
+CHUNK_SIZE = 1000
 FIELDS = (
     'train.milestones',
     'train.layer_lr_multipliers',
@@ -54,49 +54,52 @@ FIELDS = (
     'mesh',
     'train.profile_steps',
     'model.exchange_layers',
+    'model.preset',
 )
-SECONDS = 10  # of processor time for an input
-ASLEEP = 600  # seconds for one that waits for something
-MEMORY = 3 * 2**30  # bytes of address space of a process beyond what it has at first
+MAX_CPU_SECONDS = 10  # for an input
+MAX_WALL_SECONDS = 600  # for an input that waits for something
+MAX_GROWTH_BYTES = 3 * 2**30  # of address space, from the start of a chunk
 Reader = Callable[[bytes], Any]
 
 
-def picture(form: str, mode: str = 'RGB', size: tuple[int, int] = (21, 17), **options: Any) -> bytes:
-    """A small picture of noise as a file of that form."""
+def make_image(
+    image_format: str, mode: str = 'RGB', size: tuple[int, int] = (21, 17), **options: Any
+) -> bytes:
+    """Return a small image of noise as a file of a Pillow format."""
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), np.uint8)
     image = Image.fromarray(noise, 'RGBA').convert('RGB')
     image = image.convert(mode) if mode != 'I;16' else Image.fromarray(noise[:, :, 0].astype(np.uint16) * 257)
     if options.pop('animated', False):
         options |= {'save_all': True, 'append_images': [image.rotate(90)]}
-    image.save(file := io.BytesIO(), form, **options)
+    image.save(file := io.BytesIO(), image_format, **options)
     return file.getvalue()
 
 
-def corpus(folder: Path) -> dict[str, list[bytes]]:
-    """Sound inputs by reader."""
-    turned = Image.Exif()
-    turned[274] = 6
-    pictures = [
-        picture('JPEG'),
-        picture('JPEG', 'L'),
-        picture('JPEG', 'CMYK'),
-        picture('JPEG', progressive=True, quality=30),
-        picture('JPEG', exif=turned.tobytes()),
-        picture('JPEG', subsampling=0, restart_marker_blocks=1),
-        picture('PNG'),
-        picture('PNG', 'P'),
-        picture('PNG', 'LA'),
-        picture('PNG', '1'),
-        picture('PNG', 'I;16'),
-        picture('PNG', 'RGBA', exif=turned.tobytes()),
-        picture('WEBP'),
-        picture('WEBP', lossless=True),
-        picture('WEBP', 'RGBA', animated=True),
-        gzip.compress(picture('JPEG'), mtime=0),
+def make_corpus(folder: Path) -> dict[str, list[bytes]]:
+    """Return valid inputs by reader."""
+    exif_tags = Image.Exif()
+    exif_tags[274] = 6
+    images = [
+        make_image('JPEG'),
+        make_image('JPEG', 'L'),
+        make_image('JPEG', 'CMYK'),
+        make_image('JPEG', progressive=True, quality=30),
+        make_image('JPEG', exif=exif_tags.tobytes()),
+        make_image('JPEG', subsampling=0, restart_marker_blocks=1),
+        make_image('PNG'),
+        make_image('PNG', 'P'),
+        make_image('PNG', 'LA'),
+        make_image('PNG', '1'),
+        make_image('PNG', 'I;16'),
+        make_image('PNG', 'RGBA', exif=exif_tags.tobytes()),
+        make_image('WEBP'),
+        make_image('WEBP', lossless=True),
+        make_image('WEBP', 'RGBA', animated=True),
+        gzip.compress(make_image('JPEG'), mtime=0),
     ]
     record = [
         example_proto.encode_example(each, label, f'n{label:08d}_{label}.JPEG')
-        for label, each in enumerate(pictures[:3])
+        for label, each in enumerate(images[:3])
     ]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'shard').write_bytes(b'1234')
@@ -111,18 +114,22 @@ def corpus(folder: Path) -> dict[str, list[bytes]]:
     (folder / 'listed').mkdir(exist_ok=True)
     (folder / 'listed' / 'file').write_bytes(b'1234')
     manifest.write_manifest(folder / 'listed')
-    listing = {'format': dataset.FORMAT_VERSION, 'files': {'a': {'bytes': 1, 'sha256': 'b'}}, 'counts': {'train': 3}}
+    listing = {
+        'format': dataset.FORMAT_VERSION,
+        'files': {'a': {'bytes': 1, 'sha256': 'b'}},
+        'counts': {'train': 3},
+    }
     listing['checksum'] = dataset.manifest_checksum(listing)
     rows = b'{"step": 2, "loss": 2.5}\n{"step": 4, "loss": "NaN"}\n{"step": 6, "loss": 1e-3, "rate": 0.01}\n'
-    words = b'30,60,80 conv1=0.1,fc8=2 8000,1000,1000 4,2 10:15 conv3,fc6 auto paper -1e9'.split()
+    words = b'30,60,80 conv1=0.1,fc8=2 8000,1000,1000 4,2 10:15 conv3,fc6 auto paper'.split()
     return {
-        'image': pictures,
+        'image': images,
         'record': record,
-        'exif': [turned.tobytes(), turned.tobytes()[6:], pictures[4]],
+        'exif': [exif_tags.tobytes(), exif_tags.tobytes()[6:], images[4]],
         'shard metadata': [(folder / 'shard metadata').read_bytes()],
-        'manifest': [json.dumps(listing).encode()],
-        'inventory': [(folder / 'listed' / manifest.MANIFEST_FILE).read_bytes()],
-        'journal': [rows],
+        'dataset manifest': [json.dumps(listing).encode()],
+        'checkpoint manifest': [(folder / 'listed' / manifest.MANIFEST_FILE).read_bytes()],
+        'metrics': [rows],
         'config': words,
     }
 
@@ -133,10 +140,10 @@ def shard_job(folder: Path) -> SimpleNamespace:
     return SimpleNamespace(**files, fingerprint=lambda: 'f')
 
 
-def readers(folder: Path) -> dict[str, Reader]:
-    """What reads each, and raises nothing but what `NAMED` says."""
+def make_readers(folder: Path) -> dict[str, Reader]:
+    """Return functions of bytes that may raise only EXPECTED_ERRORS."""
 
-    def of_file(name: str, read: Callable[[], Any]) -> Reader:
+    def file_reader(name: str, read: Callable[[], Any]) -> Reader:
         def reader(data: bytes) -> Any:
             (folder / name).write_bytes(data)
             return read()
@@ -150,18 +157,24 @@ def readers(folder: Path) -> dict[str, Reader]:
         'image': image_io.decode_image,
         'record': example_proto.decode_example,
         'exif': lambda data: (exif.parse_orientation(data), exif.find_exif(data)),
-        'shard metadata': of_file('shard metadata', lambda: shard_writer.is_shard_complete(shard_job(folder))),
-        'manifest': of_file(f'made/{dataset.MANIFEST_FILE}', lambda: dataset.find_problems(folder / 'made')),
-        'inventory': of_file(f'again/{manifest.MANIFEST_FILE}', lambda: manifest.find_problems(folder / 'again')),
-        'journal': of_file(
+        'shard metadata': file_reader(
+            'shard metadata', lambda: shard_writer.is_shard_complete(shard_job(folder))
+        ),
+        'dataset manifest': file_reader(
+            f'made/{dataset.MANIFEST_FILE}', lambda: dataset.find_problems(folder / 'made')
+        ),
+        'checkpoint manifest': file_reader(
+            f'again/{manifest.MANIFEST_FILE}', lambda: manifest.find_problems(folder / 'again')
+        ),
+        'metrics': file_reader(
             f'run/{metrics_writer.METRICS_FILE}', lambda: metrics_writer.read_metrics(folder / 'run')
         ),
-        'config': config_reader,
+        'config': read_config_value,
     }
 
 
-def config_reader(data: bytes) -> None:
-    """The words as the value of each field that is read as a list, and of some that are not."""
+def read_config_value(data: bytes) -> None:
+    """Set the text as the value of each of FIELDS; raises UserError if all refuse it."""
     word = data.decode('utf-8', 'replace')
     refused = 0
     for field in FIELDS:
@@ -176,69 +189,72 @@ def config_reader(data: bytes) -> None:
         raise UserError(f'{word!r} is the value of no field.')
 
 
-NAMED: dict[str, tuple[type[Exception], ...]] = collections.defaultdict(lambda: (UserError,))
-NAMED |= {'record': (ValueError,), 'image': (image_io.UnreadableImage,), 'exif': ()}
-WEIGHTS = {
+EXPECTED_ERRORS: dict[str, tuple[type[Exception], ...]] = collections.defaultdict(lambda: (UserError,))
+EXPECTED_ERRORS |= {'record': (ValueError,), 'image': (image_io.UnreadableImage,), 'exif': ()}
+PERCENTAGES = {
     'image': 45,
     'record': 20,
     'exif': 5,
     'shard metadata': 8,
-    'manifest': 6,
-    'inventory': 4,
-    'journal': 4,
+    'dataset manifest': 6,
+    'checkpoint manifest': 4,
+    'metrics': 4,
     'config': 8,
 }
 
 
-def mutated(seeds: list[bytes], chance: random.Random) -> bytes:
-    """One of the seeds, changed in one to four ways."""
-    data = bytearray(chance.choice(seeds))
-    for _ in range(chance.choice((1, 1, 2, 4))):
-        at, size = chance.randrange(len(data) + 1), 1 + int(chance.random() ** 3 * 40)
-        way = chance.randrange(8)
+def mutate(seeds: list[bytes], rng: random.Random) -> bytes:
+    """Return one of the seeds, changed in one to four ways."""
+    data = bytearray(rng.choice(seeds))
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        at, size = rng.randrange(len(data) + 1), 1 + int(rng.random() ** 3 * 40)
+        way = rng.randrange(8)
         if way == 0 and data:
-            data[at % len(data)] ^= 1 << chance.randrange(8)
+            data[at % len(data)] ^= 1 << rng.randrange(8)
         elif way == 1:
-            data[at : at + size] = chance.randbytes(size)
+            data[at : at + size] = rng.randbytes(size)
         elif way == 2:
             del data[at : at + size]
         elif way == 3:
             data[at:at] = data[at : at + size]
         elif way == 4:
-            data[at:at] = chance.randbytes(size)
+            data[at:at] = rng.randbytes(size)
         elif way == 5:
-            data[at : at + 4] = chance.choice(
+            data[at : at + 4] = rng.choice(
                 (b'\0\0\0\0', b'\xff\xff\xff\xff', b'\x7f\xff\xff\xff', b'\x80\0\0\0')
             )
         elif way == 6:
             del data[at:]
         else:
-            other = chance.choice(seeds)
-            data[at:] = other[chance.randrange(len(other) + 1) :]
+            other = rng.choice(seeds)
+            data[at:] = other[rng.randrange(len(other) + 1) :]
     return bytes(data)
 
 
-class TooLong(BaseException):
-    """An input that keeps its reader busy."""
+class TimedOut(BaseException):
+    """A reader took too long."""
 
 
-def outcome(reader: Reader, named: tuple[type[Exception], ...], data: bytes) -> str:
-    """'read' or 'refused', else what went wrong."""
+def run_reader(reader: Reader, expected_errors: tuple[type[Exception], ...], data: bytes) -> str:
+    """Return 'read' or 'refused', or what went wrong."""
 
-    def late(*_: Any) -> None:
-        raise TooLong
+    def time_out(*_: Any) -> None:
+        raise TimedOut
 
-    timers = {signal.SIGPROF: (signal.ITIMER_PROF, SECONDS), signal.SIGALRM: (signal.ITIMER_REAL, ASLEEP)}
-    before = {number: signal.signal(number, late) for number in timers}
+    timers = {
+        signal.SIGPROF: (signal.ITIMER_PROF, MAX_CPU_SECONDS),
+        signal.SIGALRM: (signal.ITIMER_REAL, MAX_WALL_SECONDS),
+    }
+    before = {number: signal.signal(number, time_out) for number in timers}
     for timer, seconds in timers.values():
         signal.setitimer(timer, seconds)
     try:
         reader(data)
         return 'read'
-    except named:
+    except expected_errors:
         return 'refused'
-    except TooLong:
-        return f'longer than {SECONDS} s'
+    except TimedOut:
+        return f'longer than {MAX_CPU_SECONDS} s'
     except Exception as error:
         return f'{type(error).__name__}: {error}'[:300]
     finally:
@@ -247,16 +263,16 @@ def outcome(reader: Reader, named: tuple[type[Exception], ...], data: bytes) -> 
             signal.signal(number, before[number])
 
 
-def chunk(name: str, number: int, seed: int, size: int, folder: Path) -> dict[str, Any]:
-    """So many inputs, in this process; the row about them."""
-    seeds, reader = corpus(folder / 'corpus')[name], readers(folder)[name]
+def run_chunk(name: str, number: int, seed: int, size: int, folder: Path) -> dict[str, Any]:
+    """Run `size` inputs in this process and return their row of the results."""
+    seeds, reader = make_corpus(folder / 'corpus')[name], make_readers(folder)[name]
     used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
-    chance, counts, wrong = random.Random(f'{seed} {name} {number}'), collections.Counter(), []
+    resource.setrlimit(resource.RLIMIT_AS, (used + MAX_GROWTH_BYTES, used + MAX_GROWTH_BYTES))
+    rng, counts, wrong = random.Random(f'{seed} {name} {number}'), collections.Counter(), []
     for _ in range(size):
-        data = mutated(seeds, chance)
-        (folder / 'last').write_bytes(data)  # for who finds this process dead
-        found = outcome(reader, NAMED[name], data)
+        data = mutate(seeds, rng)
+        (folder / 'last').write_bytes(data)  # read if this process dies
+        found = run_reader(reader, EXPECTED_ERRORS[name], data)
         counts[found if found in ('read', 'refused') else 'wrong'] += 1
         if found not in ('read', 'refused'):
             wrong.append({'what': found, 'input': base64.b64encode(data).decode()})
@@ -264,14 +280,14 @@ def chunk(name: str, number: int, seed: int, size: int, folder: Path) -> dict[st
     return {'reader': name, 'chunk': number, 'seed': seed, **counts, 'peak_mib': peak, 'failures': wrong[:5]}
 
 
-def in_its_own(name: str, number: int, seed: int, size: int, folder: Path) -> dict[str, Any]:
-    """A chunk in a process of its own; where that dies, the input at which it did."""
+def run_chunk_in_process(name: str, number: int, seed: int, size: int, folder: Path) -> dict[str, Any]:
+    """Run a chunk in its own process; the row has the last input if the process dies."""
     answer = folder / 'answer'
     answer.unlink(missing_ok=True)
     child = os.fork()
     if not child:
         try:
-            answer.write_text(json.dumps(chunk(name, number, seed, size, folder)))
+            answer.write_text(json.dumps(run_chunk(name, number, seed, size, folder)))
         finally:
             os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -283,27 +299,27 @@ def in_its_own(name: str, number: int, seed: int, size: int, folder: Path) -> di
 
 
 def main() -> int:
-    """All chunks that are missing; the exit status."""
+    """Run the missing chunks and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--inputs', type=int, default=10_000)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--results', type=Path, default=Path('fuzz.jsonl'))
-    given = parser.parse_args()
-    rows = [row for row in read_rows(given.results) if row.get('seed') == given.seed]
+    args = parser.parse_args()
+    rows = [row for row in read_rows(args.results) if row.get('seed') == args.seed]
     done = {(row['reader'], row['chunk']) for row in rows}
     with tempfile.TemporaryDirectory() as folder:
-        for name, weight in WEIGHTS.items():
-            for number in range(-(-given.inputs * weight // 100 // CHUNK)):
+        for name, percentage in PERCENTAGES.items():
+            for number in range(-(-args.inputs * percentage // 100 // CHUNK_SIZE)):
                 if (name, number) not in done:
-                    rows.append(in_its_own(name, number, given.seed, CHUNK, Path(folder)))
-                    append_row(given.results, rows[-1])
+                    rows.append(run_chunk_in_process(name, number, args.seed, CHUNK_SIZE, Path(folder)))
+                    append_row(args.results, rows[-1])
                     for failure in rows[-1]['failures']:
                         print(f'{name}: {failure["what"]}', flush=True)
     counts = {word: sum(row.get(word, 0) for row in rows) for word in ('read', 'refused', 'wrong')}
     peak = max(row.get('peak_mib', 0) for row in rows)
     print(
-        f'{sum(counts.values()):,} inputs to {len(WEIGHTS)} readers: {counts["read"]:,} read, {counts["refused"]:,} '
-        f'refused by name, {counts["wrong"]} otherwise; at most {peak} MiB'
+        f'{sum(counts.values()):,} inputs to {len(PERCENTAGES)} readers: {counts["read"]:,} read, '
+        f'{counts["refused"]:,} refused by name, {counts["wrong"]} otherwise; at most {peak} MiB'
     )
     return int(counts['wrong'] > 0)
 

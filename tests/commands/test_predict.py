@@ -52,7 +52,7 @@ def test_what_cannot_be_read_is_named_and_counted_when_the_others_are_done(train
     with pytest.raises(UserError, match='^1 of 2 images could not be read; they are named above'):
         commands.run('predict', with_images(tiny_config(), tmp_path), workdir)
     lines = log_lines()
-    assert lines[-7].startswith(f'{broken}: neither JPEG, PNG nor WebP')
+    assert lines[-7].startswith(f'{broken}: not a JPEG, PNG or WebP')
     assert lines[-6] == str(tmp_path / 'b.png') and '%' in lines[-5]
 
 

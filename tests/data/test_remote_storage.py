@@ -221,7 +221,7 @@ def test_a_store_that_cannot_be_reached_is_said_before_any_work(tmp_path, monkey
 
 
 def test_what_has_to_lie_on_a_disk_is_refused_in_a_store():
-    with pytest.raises(UserError, match='images are read where they lie, on a disk'):
+    with pytest.raises(UserError, match='images are read from a disk'):
         validate.validate_config(config_of(**{'prepare.source': 'tar', 'prepare.path': 'gs://bucket/images.tar'}))
     with pytest.raises(UserError, match='is not a folder on a disk'):
         validate.validate_workdir('gs://bucket/run', needed=True)

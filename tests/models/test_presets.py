@@ -191,7 +191,7 @@ def test_the_layers_that_exchange_may_be_chosen_and_their_numbers_follow(exchang
 def test_run_150_of_the_2012_source_speaks_between_columns_at_the_last_layer_alone():
     # facts of run 150: without exchange, with 160 maps in conv2 and 4096 units in fc6 a column
     kept = presets.get_architecture('paper', overrides=ArchitectureOverrides(exchange_layers=('fc8',)))
-    sizes = {'conv2': {'maps': 320}, 'fc6': {'units': 8192}}
+    sizes = {'conv2': {'features': 320}, 'fc6': {'features': 8192}}
     wide = tuple(
         dataclasses.replace(layer, **sizes[layer.name]) if layer.name in sizes else layer
         for layer in kept.layers
@@ -232,7 +232,7 @@ def test_pooling_alpha_and_dropout_change_where_they_are_asked_to():
     )
     for record, field, value in (
         (Pooling, 'kind', 'average'),
-        (ResponseNormalization, 'divided', True),
+        (ResponseNormalization, 'alpha_over_n', True),
         (Dropout, 'inverted', True),
     ):
         assert {getattr(layer, field) for layer in network.layers if isinstance(layer, record)} == {value}
@@ -269,7 +269,7 @@ def test_dropout_moves_before_its_layers_and_back():
 
 def test_dropout_before_fc6_falls_on_maps():
     arch = presets.get_architecture('torchvision')
-    masks = jax.eval_shape(functools.partial(sample_dropout_masks, arch, batch=4), jax.random.key(0))
+    masks = jax.eval_shape(functools.partial(sample_dropout_masks, arch, batch_size=4), jax.random.key(0))
     assert {name: mask.shape for name, mask in masks.items()} == {
         'drop5': (1, 4, 6, 6, 256),
         'drop6': (1, 4, 4096),

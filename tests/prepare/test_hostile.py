@@ -1,5 +1,6 @@
-"""Hostile and broken images in every form: refused with a sentence, and nothing is left of them."""
+"""Hostile and broken images in every form are refused with a message, and leave nothing behind."""
 
+import functools
 import gzip
 import io
 import os
@@ -61,7 +62,7 @@ WNID, OTHER = 'n01443537', 'n01440764'
 
 @pytest.fixture(autouse=True)
 def small_challenges(monkeypatch):
-    """Challenges of three classes, four training images of each."""
+    """Expect challenges of three classes, with four training images each."""
     for challenge, held in (('ILSVRC-2012', {}), ('ILSVRC-2010', {'test': 6})):
         expected = expected_counts.ExpectedCounts({'train': 12, 'validation': 6, **held}, 3, 4, 4)
         monkeypatch.setitem(expected_counts.OFFICIAL, challenge, expected)
@@ -72,7 +73,7 @@ def images_of(form):
 
 
 def write_form(form, root, found=None):
-    """The form, of other images than its lists tell of where some are given: (kind, path)."""
+    """Write a form and return its source and path; with `found`, its lists are those of other images."""
     kind, path = ALL_FORMS[form](root, images_of(form))
     if found is not None:
         lists = [file for pattern in LISTS for file in root.glob(pattern)]
@@ -112,7 +113,7 @@ def refused(name, path, sentence, expected_counts='official', prepare=prepare):
 
 @pytest.mark.parametrize('form', ALL_FORMS)
 def test_what_is_whole_is_taken(form, tmp_path):
-    """Or nothing below would mean much."""
+    """Check the premise of all tests below."""
     numbers = prepare(*write_form(form, tmp_path / 'images'), tmp_path / 'dataset')
     assert numbers['classes'] == 3 and numbers['test'] == 6
 
@@ -120,30 +121,40 @@ def test_what_is_whole_is_taken(form, tmp_path):
 # What archives may hold
 
 
+def append_member(member, data):
+    return archives.append_to_tar(data, member)
+
+
+def cut_in_half(data):
+    return data[: len(data) // 2 if data[:2] == image_io.GZIP_MAGIC else 1000]
+
+
 def repeat_first(data):
-    """The first of an archive's files once more."""
+    """Append the first file of an archive once more."""
     with tarfile.open(fileobj=io.BytesIO(data)) as old:
         first = next(info for info in old if info.isreg())
         return archives.append_to_tar(data, (first, old.extractfile(first).read()))
 
 
 NAME = f'train/{WNID}/{WNID}_1.JPEG'
+# Members to append to a tar, and what the error says.
+BAD_MEMBERS = {
+    'a way out': (archives.tar_member(f'../{NAME}', b'x'), 'leads out of it'),
+    'an absolute path': (archives.tar_member(f'/{NAME}', b'x'), 'leads out of it'),
+    'a symbolic link': (archives.tar_member(NAME, type=tarfile.SYMTYPE, linkname='/etc/passwd'), 'is a link'),
+    'a hard link': (archives.tar_member(NAME, type=tarfile.LNKTYPE, linkname='x'), 'is a link'),
+    'a device': (archives.tar_member(NAME, type=tarfile.CHRTYPE), 'a device'),
+    'a pipe': (archives.tar_member(NAME, type=tarfile.FIFOTYPE), 'a device'),
+    'a header that would fill the memory': (archives.tar_member('x', type=tarfile.XHDTYPE), 'no whole tar'),
+}
 BAD = {
-    'a way out': (lambda data: archives.append_to_tar(data, archives.tar_member(f'../{NAME}', b'x')), 'leads out of it'),
-    'an absolute path': (lambda data: archives.append_to_tar(data, archives.tar_member(f'/{NAME}', b'x')), 'leads out of it'),
-    'a symbolic link': (
-        lambda data: archives.append_to_tar(data, archives.tar_member(NAME, type=tarfile.SYMTYPE, linkname='/etc/passwd')),
-        'is a link',
-    ),
-    'a hard link': (lambda data: archives.append_to_tar(data, archives.tar_member(NAME, type=tarfile.LNKTYPE, linkname='x')), 'is a link'),
-    'a device': (lambda data: archives.append_to_tar(data, archives.tar_member(NAME, type=tarfile.CHRTYPE)), 'a device'),
-    'a pipe': (lambda data: archives.append_to_tar(data, archives.tar_member(NAME, type=tarfile.FIFOTYPE)), 'a device'),
+    **{
+        name: (functools.partial(append_member, member), message)
+        for name, (member, message) in BAD_MEMBERS.items()
+    },
     'a name that comes twice': (repeat_first, 'twice'),
-    'half of it': (lambda data: data[: len(data) // 2 if data[:2] == image_io.GZIP_MAGIC else 1000], 'no whole tar'),
-    'a header that would fill the memory': (
-        lambda data: archives.append_to_tar(data, (archives.tar_member('x', type=tarfile.XHDTYPE)[0], b'')), 'no whole tar'
-    ),
-}  # fmt: skip
+    'half of it': (cut_in_half, 'no whole tar'),
+}
 
 
 @pytest.mark.parametrize('bad', BAD)

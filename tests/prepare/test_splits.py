@@ -145,7 +145,7 @@ def test_a_class_of_few_images_keeps_one_to_learn_from(seed, few_images):
     """However large the shares: the class would otherwise be one that nobody can learn."""
     paths = MANY + [f'yak/{number}.jpg' for number in range(few_images)]
     before, after = assign(MANY, seed, 0.4, 0.4), assign(paths, seed, 0.4, 0.4)
-    label = after.classes.index('yak')
+    label = after.class_names.index('yak')
     assert any(item.label == label for item in after.splits['train'])
     assert sum(item.label == label for items in after.splits.values() for item in items) == few_images
     for split, of_split in ids(before).items():  # the others stay where they were

@@ -1,4 +1,4 @@
-"""Whatever bytes a reader is given, it reads or refuses them by a named error: the short form of benchmarks/robustness/fuzz.py."""
+"""Readers read any bytes or refuse them by a named error: the short form of benchmarks/robustness/fuzz.py."""
 
 import random
 import sys
@@ -12,48 +12,50 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'benchmarks' / 'rob
 
 import fuzz  # noqa: E402
 
+from alexnet_jax.data import image_io  # noqa: E402
+
 HEADS = [b'', b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'\x1f\x8b', b'PK\x03\x04']
 
 
 @pytest.fixture(scope='module')
-def made(tmp_path_factory):
+def corpus_and_readers(tmp_path_factory):
     """(corpus, readers)"""
     folder = tmp_path_factory.mktemp('fuzz')
-    return fuzz.corpus(folder / 'corpus'), fuzz.readers(folder)
+    return fuzz.make_corpus(folder / 'corpus'), fuzz.make_readers(folder)
 
 
-@pytest.mark.parametrize('name', fuzz.WEIGHTS)
-def test_what_is_sound_is_read(name, made):
-    corpus, readers = made
+@pytest.mark.parametrize('name', fuzz.PERCENTAGES)
+def test_what_is_sound_is_read(name, corpus_and_readers):
+    corpus, readers = corpus_and_readers
     for data in corpus[name]:
         if name != 'exif':
-            assert fuzz.outcome(readers[name], fuzz.NAMED[name], data) == 'read'
+            assert fuzz.run_reader(readers[name], fuzz.EXPECTED_ERRORS[name], data) == 'read'
 
 
-@pytest.mark.parametrize('name', fuzz.WEIGHTS)
-def test_what_is_mutated_is_read_or_refused_by_name(name, made):
-    corpus, readers = made
+@pytest.mark.parametrize('name', fuzz.PERCENTAGES)
+def test_what_is_mutated_is_read_or_refused_by_name(name, corpus_and_readers):
+    corpus, readers = corpus_and_readers
 
     @settings(max_examples=60, deadline=None)
     @given(st.integers(0, 2**32))
     def holds(seed):
-        data = fuzz.mutated(corpus[name], random.Random(seed))
-        assert fuzz.outcome(readers[name], fuzz.NAMED[name], data) in ('read', 'refused')
+        data = fuzz.mutate(corpus[name], random.Random(seed))
+        assert fuzz.run_reader(readers[name], fuzz.EXPECTED_ERRORS[name], data) in ('read', 'refused')
 
     holds()
 
 
 @pytest.mark.parametrize('name', ['image', 'record', 'shard metadata'])
-def test_any_bytes_are_refused_by_name(name, made):
-    _, readers = made
+def test_any_bytes_are_refused_by_name(name, corpus_and_readers):
+    _, readers = corpus_and_readers
 
     @settings(max_examples=60, deadline=None)
     @given(
         st.binary(max_size=200),
-        st.sampled_from([b'', b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'\x1f\x8b', b'PK\x03\x04']),
+        st.sampled_from(HEADS),
     )
     def holds(rest, head):
-        assert fuzz.outcome(readers[name], fuzz.NAMED[name], head + rest) in ('read', 'refused')
+        assert fuzz.run_reader(readers[name], fuzz.EXPECTED_ERRORS[name], head + rest) in ('read', 'refused')
 
     holds()
 
@@ -66,12 +68,12 @@ def test_a_wrong_reader_is_found_out():
         while True:
             pass
 
-    assert fuzz.outcome(careless, (ValueError,), b'').startswith('IndexError')
-    seconds, fuzz.SECONDS = fuzz.SECONDS, 1
+    assert fuzz.run_reader(careless, (ValueError,), b'').startswith('IndexError')
+    seconds, fuzz.MAX_CPU_SECONDS = fuzz.MAX_CPU_SECONDS, 1
     try:
-        assert fuzz.outcome(endless, (ValueError,), b'') == 'longer than 1 s'
+        assert fuzz.run_reader(endless, (ValueError,), b'') == 'longer than 1 s'
     finally:
-        fuzz.SECONDS = seconds
+        fuzz.MAX_CPU_SECONDS = seconds
 
 
 def test_an_image_that_announces_too_many_pixels_is_refused_before_it_is_decoded():
@@ -79,8 +81,8 @@ def test_an_image_that_announces_too_many_pixels_is_refused_before_it_is_decoded
     import struct
     import zlib
 
-    data = bytearray(fuzz.picture('PNG'))
+    data = bytearray(fuzz.make_image('PNG'))
     data[16:24] = struct.pack('>II', 60_000, 60_000)
     data[29:33] = struct.pack('>I', zlib.crc32(bytes(data[12:29])))
-    with pytest.raises(fuzz.images.Unreadable, match='more than the 64,000,000'):
-        fuzz.images.decode(bytes(data))
+    with pytest.raises(image_io.UnreadableImage, match='more pixels than the limit of 64,000,000'):
+        image_io.decode_image(bytes(data))

@@ -74,7 +74,7 @@ SPEC = SourceSpec('cutouts', 'nothing (cutouts are generated)', open_cutouts, ne
 
 
 def make_cutout(split: str, index: int, seed: int, image_size: int) -> tuple[np.ndarray, int]:
-    """Return image `index` of a split, uint8 (image_size, image_size, 3), and its label, index % 10: balanced classes."""
+    """Return image `index` of a split, uint8 (image_size, image_size, 3), and its label, index % 10."""
     label = index % len(CLASSES)
     number = len(PHOTOGRAPHS) * index + tuple(PHOTOGRAPHS).index(split)
     rng = np.random.Generator(np.random.Philox(key=[seed, number]))
@@ -161,7 +161,7 @@ def _coverage(
 
 @functools.cache
 def _distance_table(label: int, cells: int) -> np.ndarray:
-    """Return the signed distance of each cell's center from the shape's edge, negative inside: float32 (cells, cells)."""
+    """Return the signed distance of each cell's center from the shape's edge, negative inside, (cells, cells)."""
     centers = ((np.arange(cells) + 0.5) / cells * 2 - 1) * SDF_EXTENT
     return SHAPES[CLASSES[label]](centers[None, :], centers[:, None]).astype(np.float32)
 

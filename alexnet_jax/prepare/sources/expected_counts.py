@@ -13,7 +13,7 @@ RELAX_HINT = 'for a part of it set --config.prepare.expected_counts={}'
 
 @dataclasses.dataclass(frozen=True)
 class ExpectedCounts:
-    """How many images, classes, and training images in the smallest and the largest class."""
+    """The numbers of images, classes, and training images in the smallest and the largest class."""
 
     images: dict[str, int]  # by split
     classes: int

@@ -116,15 +116,15 @@ def open_tar(path: Path, options: SourceOptions) -> Source:
 
 
 def image_members(found: Iterable[Member], origin: str | Path) -> tuple[list[Member], list[str]]:
-    """Return the members with an image's extension, and the names of the others. Raises UserError if one is too large."""
+    """Return the members with an image's extension, and the others' names. Raises UserError if one is too large."""
     images, others = [], []
     for member in found:
         if not member.name.lower().endswith(image_io.IMAGE_EXTENSIONS):
             others.append(member.name)
         elif member.size > image_io.MAX_FILE_BYTES:
             raise UserError(
-                f'{origin} holds {member.name!r} of {member.size:,} bytes, more than the {image_io.MAX_FILE_BYTES:,} that '
-                'an image may have; make it again without it.'
+                f'{origin} holds {member.name!r} of {member.size:,} bytes, more than the '
+                f'{image_io.MAX_FILE_BYTES:,} that an image may have; make it again without it.'
             )
         else:
             images.append(member)
