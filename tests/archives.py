@@ -1,6 +1,6 @@
 """Builds small copies of every form of ImageNet, from a few JPEGs, and hostile changes to them.
 
-All three classes have training and validation images; the development kit numbers them against the order of their names.
+All three classes have training and validation images; the kit numbers the classes against the order of their names.
 """
 
 import gzip

@@ -84,15 +84,15 @@ MISTAKES = {
     ),
     'a zip for a folder': (
         [*MINE, '--config.prepare.path={f}/images.zip'],
-        'choose --config.prepare.source=zip.',
+        'set --config.prepare.source=zip.',
     ),
     'a zip for a tar': (
         [*MINE, '--config.prepare.path={f}/images.zip', '--config.prepare.source=tar'],
-        'is a zip archive; choose --config.prepare.source=zip.',
+        'is a zip archive; set --config.prepare.source=zip.',
     ),
     'a tar for a zip': (
         [*MINE, '--config.prepare.path={f}/images.tar', '--config.prepare.source=zip'],
-        'is a tar archive; choose --config.prepare.source=tar.',
+        'is a tar archive; set --config.prepare.source=tar.',
     ),
     'no archive': (
         '--config=configs/cifar10.py --workdir={f}/run',
@@ -139,14 +139,14 @@ MISTAKES = {
         'cannot be created',
     ),
     'nothing to train on': (MINE, 'config.prepare.path is empty. Set --config.prepare.path='),
-    'a path that does not exist': ([*MINE, '--config.prepare.path={f}/nowhere'], 'needs an existing path'),
+    'a path that does not exist': ([*MINE, '--config.prepare.path={f}/nowhere'], 'does not exist'),
     'an empty folder': (
         [*MINE, '--config.prepare.path={f}/empty'],
         'holds no image; expected split/class/image',
     ),
     'one class alone': ([*MINE, '--config.prepare.path={f}/alone'], 'holds only one class'),
     'images in no class': ([*MINE, '--config.prepare.path={f}/images/cat'], 'is in no class folder'),
-    'a file for a folder': ([*MINE, '--config.prepare.path={f}/file'], 'is no folder; for an archive choose'),
+    'a file for a folder': ([*MINE, '--config.prepare.path={f}/file'], 'is no folder; for an archive set'),
     'another number of classes': (
         [*MINE, IMAGES, '--config.model.num_classes=10'],
         'images has 2 classes. Set --config.model.num_classes=0',
