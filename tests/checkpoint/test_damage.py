@@ -33,7 +33,7 @@ def test_of_fifty_damaged_files_each_is_named_or_makes_no_difference(run):
     files, verdicts = run.files(), []
     for number in range(50):
         # Prime steps: all files and all kinds come up.
-        path, kind, chance = damage.case_of(files, 0, 13 * number)
+        path, kind, chance = damage.draw_case(files, 0, 13 * number)
         verdicts.append((str(path.relative_to(run.workdir)), kind, run.verdict(path, kind, chance)))
     assert [each for each in verdicts if each[2] not in damage.SOUND] == []
     assert len({kind for _, kind, _ in verdicts}) == 4 and len({name for name, _, _ in verdicts}) > 15
@@ -42,12 +42,12 @@ def test_of_fifty_damaged_files_each_is_named_or_makes_no_difference(run):
 
 def test_what_is_silently_wrong_would_be_seen(run):
     """The judge is not blind: with other values expected, an undamaged run is a wrong one."""
-    path, kind, chance = damage.case_of(run.files(), 0, 0)
+    path, kind, chance = damage.draw_case(run.files(), 0, 0)
     newest = run.steps[-1]
-    step, state, record = run.held[newest]
-    run.held[newest] = step, state, {**record, 'tally': 'other'}
+    step, state, record = run.content[newest]
+    run.content[newest] = step, state, {**record, 'tally': 'other'}
     harmless = run.checkpoints / str(newest) / 'commit_success.txt'
     try:
         assert run.verdict(harmless, 'zeroed', chance) == 'silently wrong'
     finally:
-        run.held[newest] = step, state, record
+        run.content[newest] = step, state, record

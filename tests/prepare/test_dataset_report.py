@@ -48,7 +48,9 @@ def test_a_sentence_stays_short_where_many_images_are_the_same():
     builder.add_shard('train', items(*[0, 1] * 50, split='t'), metadata([7] * 100))
     builder.add_shard('test', items(0, 1, split='v'), metadata([7, 7]))
     summary = dataset_report.summarize_report(builder.build())
-    assert 'inflates accuracy: train: t0 = train: t1 = train: t2 = 99 more (' in summary and len(summary) < 500
+    assert (
+        'inflates accuracy: train: t0 = train: t1 = train: t2 = 99 more (' in summary and len(summary) < 500
+    )
 
 
 def test_counts_are_those_of_the_records():
