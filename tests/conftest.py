@@ -34,3 +34,12 @@ def trained(tmp_path_factory):
     config, workdir = tiny_config(), str(tmp_path_factory.mktemp('trained'))
     commands.run('train', config, workdir)
     return config, workdir
+
+
+@pytest.fixture
+def without_plots(monkeypatch):
+    """Draw no pictures at the beginning and the end of a run, for tests of many whole runs."""
+    from alexnet_jax.commands import final_report
+
+    monkeypatch.setattr(final_report, 'draw_examples', lambda *arguments: None)
+    monkeypatch.setattr(final_report, 'draw_plots', lambda *arguments: None)

@@ -4,7 +4,8 @@ import io
 import tarfile
 import zipfile
 
-from archives import tar_member, write_files
+from archives import write_files
+from hostile_files import tar_member
 
 from alexnet_jax.prepare import sources
 

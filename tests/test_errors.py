@@ -41,9 +41,9 @@ MISTAKES = {
     ),
     'two cards': (
         '--config=configs/folder.py --config=configs/imagenet.py --config.train.batch_size=3',
-        '--config is given twice; give one.',
+        '--config is given twice; give it once.',
     ),
-    'an image that is no flag': ('--mode=predict --workdir={f}/run cat.jpg', 'give --images=cat.jpg'),
+    'an image that is no flag': ('--mode=predict --workdir={f}/run cat.jpg', 'use --images=cat.jpg'),
     'nothing to verify': (
         '--mode=verify',
         'Nothing to verify: set --workdir or --config.data.dir',
@@ -51,11 +51,11 @@ MISTAKES = {
     'a mode that is nearly one': ('--mode=eval', "no mode 'eval'; did you mean evaluate?"),
     'a path for the cut-outs': (
         '--workdir={f}/run --config.prepare.path=~/photos',
-        "path is '~/photos', but cutouts are made and not read; give --config=configs/folder.py",
+        "path is '~/photos', but cutouts are generated. Use --config=configs/folder.py",
     ),
     'a preset for larger images': (
         '--workdir={f}/run --config.model.preset=paper',
-        'raise config.prepare.image_size, to 256,',
+        'Raise config.prepare.image_size to 256 or',
     ),
     'another number of classes than there are cut-outs': (
         [*QUICK, '--config.model.num_classes=3'],
@@ -73,14 +73,14 @@ MISTAKES = {
         '--config=configs/imagnet.py --workdir={f}/run',
         "no config file 'configs/imagnet.py'; did you mean configs/imagenet.py?",
     ),
-    'a card of no name': ('--config= --workdir={f}/run', 'no config file of no name; give one such as'),
+    'a card of no name': ('--config= --workdir={f}/run', "no config file ''; choose one such as"),
     'an address for an image': (
         '--mode=predict --workdir={f}/whole --images=https://example.org/cat.jpg',
-        'https://example.org/cat.jpg is an address',
+        'https://example.org/cat.jpg is a URL',
     ),
     'a device for an image': (
         '--mode=predict --workdir={f}/whole --images=/dev/zero',
-        '/dev/zero is no file',
+        '/dev/zero is not a file',
     ),
     'a zip for a folder': (
         [*MINE, '--config.prepare.path={f}/images.zip'],
@@ -96,7 +96,7 @@ MISTAKES = {
     ),
     'no archive': (
         '--config=configs/cifar10.py --workdir={f}/run',
-        "--config.prepare.path=..., for the source 'cifar10' cifar-10-binary.tar.gz.",
+        "the source 'cifar10' needs the file cifar-10-binary.tar.gz.",
     ),
     'a field as a flag': (
         '--train.batch_size=64',
@@ -199,7 +199,7 @@ MISTAKES = {
     'no space': ([*QUICK, '--workdir={f}/full'], 'No space is left (run.json); free some space'),
     'plateaus without validation, by the config alone': (
         '--config=configs/imagenet.py --workdir={f}/run --config.prepare.validation_fraction=0',
-        'validation_share is 0, which leaves imagenet2012 without a validation split',
+        'plateau needs a validation split, and imagenet2012 has none at config.prepare.val',
     ),
     'plateaus without validation': (
         [*MINE, IMAGES, '--config.train.schedule=plateau', '--config.prepare.validation_fraction=0'],

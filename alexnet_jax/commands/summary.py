@@ -18,6 +18,7 @@ from alexnet_jax.models.architecture import (
     Pooling,
     ResponseNormalization,
 )
+from alexnet_jax.report.text import format_table
 
 # Characters of a narrow terminal.
 WIDTH = 80
@@ -47,8 +48,7 @@ def format_summary(arch: Architecture) -> list[str]:
     counts = arch.parameter_counts(), arch.macs(), arch.numbers_exchanged()
     total = _format_row('total', '', '', *(sum(by_layer.values()) for by_layer in counts))
     rows = [HEADER, *_layer_rows(arch), total]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = ['  '.join(_align_cells(row, widths)).rstrip() for row in rows]
+    table = format_table(rows, left_columns=3)
     rule = '-' * max(map(len, table))
     columns = 'one column' if arch.columns == 1 else f'{arch.columns} columns'
     also = ''
@@ -90,12 +90,6 @@ def _format_shape(shape: tuple[int, ...]) -> str:
 
 def _format_row(name: str, output: str, sees: str, *numbers: int) -> tuple[str, ...]:
     return name, output, sees, *(f'{number:,}' if number else '' for number in numbers)
-
-
-def _align_cells(row: tuple[str, ...], widths: list[int]) -> list[str]:
-    """Pad text on the right, and numbers, from the fourth cell on, on the left."""
-    text = [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
-    return text + [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
 
 
 def _format_notes(arch: Architecture) -> list[str]:

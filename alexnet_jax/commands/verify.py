@@ -51,7 +51,8 @@ def verify(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     damaged = [name for name, problem in problems.items() if problem]
     if damaged:
         raise UserError(
-            f'{len(damaged)} of {len(problems)} files are damaged: {"; ".join(damaged[:MAX_LISTED])}; see the list above.'
+            f'{len(damaged)} of {len(problems)} files are damaged: {"; ".join(damaged[:MAX_LISTED])}; see the list '
+            'above.'
         )
     log.info('All %d files are sound.', len(problems))
     return {'sound': len(problems), 'damaged': 0}
@@ -85,7 +86,7 @@ def check_run(workdir: Path) -> dict[str, str]:
 
 
 def check_checkpoints(directory: Path) -> dict[str, str]:
-    """Return what is wrong, by file if a manifest lists them, else by checkpoint; damaged ones in quarantine are logged."""
+    """Return what is wrong, by file if a manifest lists them, else by checkpoint; log those in quarantine."""
     problems, checkpoints = {}, CheckpointManager(directory, read_only=True)
     for step in checkpoints.steps():
         folder = directory / str(step)

@@ -43,7 +43,7 @@ class NonFiniteLoss(Exception):
 
 
 class StopSignal(Protocol):
-    """Tells whether a signal asked the run to stop: signals.SignalHandler, or sync.SignalSync of several processes."""
+    """The first signal that asked the run to stop: SignalHandler, or SignalSync of several processes."""
 
     def poll(self) -> str | None: ...
 
@@ -139,8 +139,8 @@ class TrainLoop:
         """Return the last state and the number of steps done.
 
         `unvalidated`: a signal interrupted the validation of the first state, which now comes first. Raises
-        NonFiniteLoss before anything of a diverged state is saved, and signals.StoppedGracefully after a signal, when everything
-        is saved.
+        NonFiniteLoss before anything of a diverged state is saved, and StoppedGracefully after a signal, with
+        everything saved.
         """
         if unvalidated:
             self._validate_and_save(state, self.first_step, overwrite=True)

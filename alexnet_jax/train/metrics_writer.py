@@ -1,4 +1,4 @@
-"""Writes the numbers of a run to metrics.jsonl, timings.jsonl and TensorBoard, and lines and a progress bar to the terminal.
+"""Writes the numbers of a run to metrics.jsonl, timings.jsonl and TensorBoard, and prints lines and a progress bar.
 
 `metrics.jsonl` holds only what config and seed decide, so that two runs of the same can be compared byte by byte; clock
 readings go to `timings.jsonl`. One JSON object on a line, with its `step`.

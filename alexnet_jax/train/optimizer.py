@@ -1,4 +1,4 @@
-"""The paper's update rule (section 5).
+"""The paper's update rule (section 5) as an optax chain.
 
     v <- momentum * v - weight_decay * learning_rate * w - learning_rate * gradient
     w <- w + v
@@ -9,11 +9,11 @@ was. Learning rates come in with each update, one for the weights and one for th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
-import numpy as np
+import optax
 
 Params = dict[str, dict[str, jax.Array]]  # {layer: {'kernel', 'bias'}}
 OptState = dict[str, Params]
@@ -38,24 +38,45 @@ def paper_sgd(
 
     The paper's rule speaks of weights and is taken for all parameters; without `decay_biases` as the 2012 source does.
     """
+    decayed = {name: {'kernel': True, 'bias': decay_biases} for name in layers}
+    chain = optax.chain(
+        optax.add_decayed_weights(weight_decay, decayed),
+        scale_by_layer_learning_rates(layers),
+        optax.trace(decay=momentum),
+    )
+    return from_optax_chain(chain, {'velocity': 'trace'})
 
-    def init(params: Params) -> OptState:
-        return {'velocity': jax.tree.map(lambda w: np.zeros(w.shape, w.dtype), params)}
 
-    def update(gradients, opt_state, params, learning_rates):
-        def step(name, part, learning_rate):
-            gradient, w = gradients[name][part], params[name][part]
-            if part == 'kernel' or decay_biases:
-                gradient = gradient + weight_decay * w
-            return -learning_rate * gradient + momentum * opt_state['velocity'][name][part]
+def scale_by_layer_learning_rates(layers: tuple[str, ...]) -> optax.GradientTransformationExtraArgs:
+    """Return the transformation that multiplies updates by minus the learning rate of their layer."""
 
-        velocity = {
+    def update(updates, state, params=None, *, learning_rates, **extra):
+        del params, extra
+        scaled = {
             name: {
-                'kernel': step(name, 'kernel', learning_rates[i, 0]),
-                'bias': step(name, 'bias', learning_rates[i, 1]),
+                'kernel': -learning_rates[i, 0] * updates[name]['kernel'],
+                'bias': -learning_rates[i, 1] * updates[name]['bias'],
             }
             for i, name in enumerate(layers)
         }
-        return jax.tree.map(lambda w, v: w + v, params, velocity), {'velocity': velocity}
+        return scaled, state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def from_optax_chain(chain: optax.GradientTransformationExtraArgs, saved: Mapping[str, str]) -> Optimizer:
+    """Return the optimizer of an optax chain; `saved` names the fields of its state: {key in a checkpoint: field}."""
+
+    def init(params: Params) -> OptState:
+        return saved_fields(chain.init(params))
+
+    def update(gradients, opt_state, params, learning_rates):
+        # Under jit the fresh state costs nothing: every field of it that matters is replaced.
+        state = optax.tree.set(chain.init(params), **{field: opt_state[key] for key, field in saved.items()})
+        updates, state = chain.update(gradients, state, params, learning_rates=learning_rates)
+        return optax.apply_updates(params, updates), saved_fields(state)
+
+    def saved_fields(state: optax.OptState) -> OptState:
+        return {key: optax.tree.get(state, field) for key, field in saved.items()}
 
     return Optimizer(init, update)

@@ -118,7 +118,7 @@ def sum_phases(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def format_time_breakdown(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the shares of the time so far, in the order of PHASES: 'step 71 %, input wait 3 %, ...'; '' without any."""
+    """Return the shares of the time so far, in the order of PHASES: 'step 71%, input wait 3%, ...'; '' without rows."""
     rows = list(rows)
     sums, starts = sum_phases(rows), sum('start_seconds' in row for row in rows)
     total = sum(sums.values())

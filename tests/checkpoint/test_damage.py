@@ -1,4 +1,4 @@
-"""Damage to any file of a checkpoint or a dataset deceives nobody: the short form of benchmarks/robustness/damage.py."""
+"""Damage to any file of a checkpoint or a dataset is detected: the short form of benchmarks/robustness/damage.py."""
 
 import shutil
 import sys
@@ -17,13 +17,15 @@ import damage  # noqa: E402
 
 @pytest.fixture(scope='module')
 def run(trained, tmp_path_factory):
-    """A copy of a run that has ended, to be damaged and mended again."""
+    """A copy of a finished run, to be damaged and repaired again."""
     workdir = tmp_path_factory.mktemp('damaged') / 'run'
     shutil.copytree(trained[1], workdir)
     config, data = trained[0], factories.open_or_prepare_dataset(trained[0], str(workdir))
     arch = factories.make_architecture(config, data)
     held = CheckpointManager(workdir / 'checkpoints')
-    step, state, record = held.restore(factories.abstract_checkpoint(config, arch, factories.make_device_mesh(config, arch)))
+    step, state, record = held.restore(
+        factories.abstract_checkpoint(config, arch, factories.make_device_mesh(config, arch))
+    )
     held.save(step + 1, jax.tree.map(lambda x: x * 2, state), record, top1_error=0.5)  # one to fall back from
     held.close()
     return damage.Run(workdir)
@@ -41,7 +43,7 @@ def test_of_fifty_damaged_files_each_is_named_or_makes_no_difference(run):
 
 
 def test_what_is_silently_wrong_would_be_seen(run):
-    """The judge is not blind: with other values expected, an undamaged run is a wrong one."""
+    """With other values expected, an undamaged run is a wrong one."""
     path, kind, chance = damage.draw_case(run.files(), 0, 0)
     newest = run.steps[-1]
     step, state, record = run.content[newest]

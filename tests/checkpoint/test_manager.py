@@ -1,4 +1,4 @@
-"""Checkpoints: what was saved comes back to the bit on any mesh, and what is damaged is named and never used."""
+"""What was saved is restored to the bit on any mesh, and what is damaged is named and never used."""
 
 import errno
 import hashlib
@@ -297,7 +297,7 @@ def test_what_keeps_a_sound_checkpoint_from_being_read_is_told_and_sets_nothing_
     assert checkpoints.restore(placed(state(0)))[0] == 2
 
 
-def test_an_error_of_any_kind_convicts_no_checkpoint_whose_files_are_those_of_its_inventory(
+def test_an_error_of_any_kind_convicts_no_checkpoint_whose_files_are_those_of_its_manifest(
     tmp_path, monkeypatch
 ):
     saved(tmp_path, 1, 2).close()
@@ -343,9 +343,10 @@ def test_without_open_files_left_nothing_is_set_aside(tmp_path):
         print(checkpoints.restore(like)[0], said)
     """)
     done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=120)
-    assert done.stdout.startswith('2 Could not read the checkpoint of step 2') and 'Too many open files' in done.stdout, (
-        done.stderr[-2000:]
-    )
+    assert (
+        done.stdout.startswith('2 Could not read the checkpoint of step 2')
+        and 'Too many open files' in done.stdout
+    ), done.stderr[-2000:]
 
 
 def test_want_of_memory_while_reading_back_is_no_damage(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A run goes on with batches of another size behind the examples it has seen."""
+"""A run resumes with batches of another size after the examples it has seen."""
 
 import os
 import signal
@@ -13,6 +13,9 @@ from alexnet_jax.data import pipeline
 from alexnet_jax.data.augment import Augmentation
 from alexnet_jax.runtime import atomic_io, signals
 from alexnet_jax.train import metrics_writer
+
+
+pytestmark = pytest.mark.usefixtures('without_plots')
 
 
 def test_another_size_of_the_batch_begins_behind_the_examples_that_were_seen(trained):
@@ -45,9 +48,7 @@ def test_a_run_goes_on_with_another_batch_and_says_so_once(trained, tmp_path, mo
     config.train.batch_size, stops = 12, []
     with caplog.at_level('WARNING'):
         result = commands.run('train', config, workdir)
-    assert (
-        'config.train.batch_size was 8 and is now 12: the run resumes after the 24 examples' in caplog.text
-    )
+    assert 'config.train.batch_size was 8 and is now 12: the run resumes after the 24 examples' in caplog.text
     assert (result['checkpoint_step'], result['epochs']) == (
         5,
         1.0,

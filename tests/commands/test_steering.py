@@ -1,4 +1,4 @@
-"""What steers a run and what warns of its standing still; an interrupted run is steered as the unbroken one."""
+"""Plateaus, options of the optimizer, stalled losses and traces; an interrupted run equals the uninterrupted one."""
 
 import contextlib
 import os
@@ -17,6 +17,8 @@ from alexnet_jax.runtime import signals
 from alexnet_jax.train import metrics_writer, stalled_loss
 from alexnet_jax.train.profiler import Profiler
 
+pytestmark = pytest.mark.usefixtures('without_plots')
+
 
 @pytest.fixture(scope='module')
 def prepared(tmp_path_factory):
@@ -27,7 +29,7 @@ def prepared(tmp_path_factory):
 
 
 def stalling(prepared, **values):
-    """A run whose validation error never falls by a half, so that every evaluation but the first makes a plateau."""
+    """A run whose validation error never falls by 0.9, so that every evaluation except the first makes a plateau."""
     config = tiny_config()
     config.data.directory = prepared
     fields = {
@@ -59,7 +61,10 @@ def test_a_run_is_steered_by_its_plateaus_and_an_interrupted_one_is_the_same(
         result['checkpoint_step'] == 15
     )  # of 36: evaluated every 3 steps, the first sets the mark, four stall
     said = capsys.readouterr().out
-    assert said.count('the learning rate is divided by ten') == 3 and said.count('this is the end of the run') == 1
+    assert (
+        said.count('the learning rate is divided by ten') == 3
+        and said.count('this is the end of the run') == 1
+    )
     rows = metrics_writer.read_metrics(whole)
     decisions = [row for row in rows if 'plateaus' in row]
     assert [(row['step'], row['plateaus']) for row in decisions] == [(6, 1), (9, 2), (12, 3), (15, 4)]

@@ -1,4 +1,4 @@
-"""A signal in every phase of a run: it stops within seconds with all saved, and goes on to the same bits."""
+"""A signal in every phase of a run: it stops within seconds with all saved, and resumes to the same bits."""
 
 import errno
 import json
@@ -24,6 +24,8 @@ from alexnet_jax.evaluate import evaluator, nearest_neighbor
 from alexnet_jax.prepare import builder
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import metrics_writer, train_step
+
+pytestmark = pytest.mark.usefixtures('without_plots')
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30  # a few, on a machine that is busy with other things
@@ -70,7 +72,7 @@ def end_of(workdir):
 
 
 def asks():
-    """What sends this process a signal, once, and notes when."""
+    """Return a function that sends this process a signal, once, and records when."""
     times = []
 
     def ask():
@@ -83,7 +85,7 @@ def asks():
 
 
 def at_call(monkeypatch, owner, name, ask, nth=1, where=lambda *given: True):
-    """A signal comes while the nth call that fits is under way."""
+    """Send a signal during the nth call of `name` that `where` accepts."""
     original, count = getattr(owner, name), []
 
     def hooked(*given, **named):
@@ -116,7 +118,9 @@ def test_a_signal_in_any_phase_stops_with_all_saved_and_the_run_goes_on_to_the_s
     ask = asks()
     with monkeypatch.context() as hooks:
         hook(hooks, ask)
-        with pytest.raises(signals.StoppedGracefully, match='Received SIGTERM; .*[Rr]un the same command') as end:
+        with pytest.raises(
+            signals.StoppedGracefully, match='Received SIGTERM; .*[Rr]un the same command'
+        ) as end:
             commands.run('train', steered(directory), str(tmp_path))
     assert time.monotonic() - ask.times[0] < SECONDS
     late = (
@@ -209,9 +213,10 @@ def test_a_library_that_does_not_come_back_is_not_waited_for():
 
 
 def test_a_thread_that_hangs_in_a_read_does_not_keep_the_process():
-    script = 'import threading as t; from alexnet_jax.runtime import environment; t.Thread(target=t.Event().wait).start()'
+    script = 'import threading as t; from alexnet_jax.runtime import environment; '
+    script += 't.Thread(target=t.Event().wait).start(); environment.exit_process(3, 0.2)'
     began = time.monotonic()
-    done = subprocess.run([sys.executable, '-c', f'{script}; environment.exit_process(3, 0.2)'], cwd=ROOT, timeout=60)
+    done = subprocess.run([sys.executable, '-c', script], cwd=ROOT, timeout=60)
     assert done.returncode == 3 and time.monotonic() - began < 30
 
 
@@ -222,8 +227,7 @@ def test_one_of_several_processes_leaves_nothing_alone():
     assert stop.received == 'SIGTERM'
 
 
-@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS])
-@pytest.mark.parametrize('failing', [3, 6])
+@pytest.mark.parametrize('failing, number', [(3, errno.ENOSPC), (6, errno.EROFS)])
 def test_a_save_that_fails_ends_the_run_loudly_and_costs_no_older_checkpoint(
     failing, number, directory, whole, tmp_path, monkeypatch
 ):

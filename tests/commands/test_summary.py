@@ -79,7 +79,7 @@ def test_departures_show():
 
 def test_neither_dataset_nor_workdir_is_needed_or_made(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(main, 'settings', lambda machine: [])
+    monkeypatch.setattr(main.environment, 'configure_environment', lambda **_: [])
     # The quickstart's images have 64 pixels, which the network shown need not fit.
     assert main.main(['main.py', '--mode=summary', '--config.model.preset=torchvision']) == 0
     assert list(tmp_path.iterdir()) == []

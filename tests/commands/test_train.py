@@ -216,7 +216,10 @@ def test_a_loss_that_explodes_stops_the_run_before_anything_of_it_is_saved(image
 
 
 def test_two_processes_do_not_train_in_one_folder(images, tmp_path):
-    with run_dir.lock_run_dir(str(tmp_path)), pytest.raises(UserError, match='Another process is training in'):
+    with (
+        run_dir.lock_run_dir(str(tmp_path)),
+        pytest.raises(UserError, match='Another process is training in'),
+    ):
         commands.run('train', tiny(data__directory=images), str(tmp_path))
 
 
@@ -238,6 +241,13 @@ def test_evaluate_scores_the_checkpoint_that_was_asked_for(images, whole):
 def test_a_folder_without_a_run_cannot_be_evaluated(tmp_path):
     with pytest.raises(UserError, match='train first'):
         commands.run('evaluate', tiny(), str(tmp_path))
+
+
+def test_a_training_starts_without_what_only_its_end_needs():
+    names = ('matplotlib', 'scipy', 'skimage', 'tensorboardX', 'tensorflow_datasets')
+    code = f'import sys, alexnet_jax.commands.train; print([name for name in {names} if name in sys.modules])'
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout == '[]\n', done.stderr
 
 
 def started(workdir, images):

@@ -1,4 +1,4 @@
-"""Mode verify: a run or a dataset that is sound is said to be, and what is damaged is named file by file."""
+"""--mode=verify names every damaged file of a run or a dataset, and finds nothing wrong with whole ones."""
 
 import shutil
 
@@ -76,7 +76,7 @@ def test_a_missing_and_a_shortened_file_are_named(run, caplog):
     assert 'manifest.ocdbt: is missing' in told[0] and 'bytes instead of' in told[1]
 
 
-def test_a_checkpoint_that_was_killed_before_its_inventory_is_judged_by_its_values(run, caplog):
+def test_a_checkpoint_that_was_killed_before_its_manifest_is_judged_by_its_values(run, caplog):
     newest = max((run / 'checkpoints').iterdir(), key=lambda path: int(path.name))
     (newest / 'files.json').unlink()
     commands.run('verify', tiny_config(), str(run))

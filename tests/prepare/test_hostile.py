@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 
 import archives
+import hostile_files
 import pytest
 
 from alexnet_jax import commands
@@ -122,7 +123,7 @@ def test_what_is_whole_is_taken(form, tmp_path):
 
 
 def append_member(member, data):
-    return archives.append_to_tar(data, member)
+    return hostile_files.append_to_tar(data, member)
 
 
 def cut_in_half(data):
@@ -133,19 +134,25 @@ def repeat_first(data):
     """Append the first file of an archive once more."""
     with tarfile.open(fileobj=io.BytesIO(data)) as old:
         first = next(info for info in old if info.isreg())
-        return archives.append_to_tar(data, (first, old.extractfile(first).read()))
+        return hostile_files.append_to_tar(data, (first, old.extractfile(first).read()))
 
 
 NAME = f'train/{WNID}/{WNID}_1.JPEG'
 # Members to append to a tar, and what the error says.
 BAD_MEMBERS = {
-    'a way out': (archives.tar_member(f'../{NAME}', b'x'), 'leads out of it'),
-    'an absolute path': (archives.tar_member(f'/{NAME}', b'x'), 'leads out of it'),
-    'a symbolic link': (archives.tar_member(NAME, type=tarfile.SYMTYPE, linkname='/etc/passwd'), 'is a link'),
-    'a hard link': (archives.tar_member(NAME, type=tarfile.LNKTYPE, linkname='x'), 'is a link'),
-    'a device': (archives.tar_member(NAME, type=tarfile.CHRTYPE), 'a device'),
-    'a pipe': (archives.tar_member(NAME, type=tarfile.FIFOTYPE), 'a device'),
-    'a header that would fill the memory': (archives.tar_member('x', type=tarfile.XHDTYPE), 'no whole tar'),
+    'a way out': (hostile_files.tar_member(f'../{NAME}', b'x'), 'leads out of it'),
+    'an absolute path': (hostile_files.tar_member(f'/{NAME}', b'x'), 'leads out of it'),
+    'a symbolic link': (
+        hostile_files.tar_member(NAME, type=tarfile.SYMTYPE, linkname='/etc/passwd'),
+        'is a link',
+    ),
+    'a hard link': (hostile_files.tar_member(NAME, type=tarfile.LNKTYPE, linkname='x'), 'is a link'),
+    'a device': (hostile_files.tar_member(NAME, type=tarfile.CHRTYPE), 'a device'),
+    'a pipe': (hostile_files.tar_member(NAME, type=tarfile.FIFOTYPE), 'a device'),
+    'a header that would fill the memory': (
+        hostile_files.tar_member('x', type=tarfile.XHDTYPE),
+        'no whole tar',
+    ),
 }
 BAD = {
     **{
@@ -188,8 +195,9 @@ def test_a_packed_archive_that_would_fill_the_disk_is_refused(form, tmp_path, mo
     monkeypatch.setattr(tar, 'MIN_UNPACKED_LIMIT', 2**20)
     kind, path = write_form(form, tmp_path / 'images')
     file = next(file for file in ARCHIVES[form] if 'gz' in file)
-    bomb = archives.append_to_tar(
-        gzip.decompress((tmp_path / 'images' / file).read_bytes()), archives.tar_member('zeros', bytes(2**24))
+    bomb = hostile_files.append_to_tar(
+        gzip.decompress((tmp_path / 'images' / file).read_bytes()),
+        hostile_files.tar_member('zeros', bytes(2**24)),
     )
     archives.write_files(tmp_path / 'images', {file: gzip.compress(bomb, 9)})
     refused(kind, path, 'unpacks to more than 200 times its size')
@@ -226,7 +234,7 @@ def test_a_folder_with_what_is_no_file_is_refused(form, place, what, tmp_path):
     'data, sentence',
     [
         (archives.make_jpeg(1)[:300], 'damaged or truncated JPEG'),
-        (archives.make_fake_png(60000, 60000), 'more pixels than the limit of 64,000,000'),
+        (hostile_files.make_fake_png(60000, 60000), 'more pixels than the limit of 64,000,000'),
         (gzip.compress(bytes(80 * 2**20)), 'exceed the limit of 67,108,864'),
     ],
     ids=['half of one', 'a bomb', 'a packed bomb'],

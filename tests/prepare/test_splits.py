@@ -1,4 +1,4 @@
-"""Splits: the class and the split of each image, and layouts that are refused."""
+"""Test the class and split of every image by its path, and layouts that are refused."""
 
 import pytest
 from hypothesis import given, settings
@@ -142,7 +142,7 @@ def test_skipped_files_are_counted_by_extension():
 @few
 @given(st.integers(0, 1000), st.integers(1, 3))
 def test_a_class_of_few_images_keeps_one_to_learn_from(seed, few_images):
-    """However large the shares: the class would otherwise be one that nobody can learn."""
+    """However large the fractions: a class without training images cannot be learned."""
     paths = MANY + [f'yak/{number}.jpg' for number in range(few_images)]
     before, after = assign(MANY, seed, 0.4, 0.4), assign(paths, seed, 0.4, 0.4)
     label = after.class_names.index('yak')

@@ -1,4 +1,4 @@
-"""Killed anywhere and run again, a training ends as the uninterrupted one: the short form of benchmarks/robustness/chaos.py."""
+"""A training that is killed anywhere ends as the uninterrupted one: the short form of robustness/chaos.py."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import kill_points  # noqa: E402
 
 
 def chaos(folder, *words):
-    """The harness itself, as its command starts it."""
+    """Run the harness as its command does."""
     return subprocess.run(
         [sys.executable, ROOT / 'benchmarks' / 'robustness' / 'chaos.py', f'--workdir={folder}', *words],
         capture_output=True,

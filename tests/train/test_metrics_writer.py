@@ -28,8 +28,8 @@ def lines(workdir, name='metrics.jsonl'):
 @hypothesis.given(value=st.floats() | st.integers(-(10**20), 10**20) | st.booleans())
 def test_a_number_reads_back_exactly(value, tmp_path_factory):
     workdir = tmp_path_factory.mktemp('run')
-    with MetricsWriter(workdir, tensorboard=False) as written:
-        written.write_metrics(3, number=value)
+    with MetricsWriter(workdir, tensorboard=False) as writer:
+        writer.write_metrics(3, number=value)
     (entry,) = read_metrics(workdir)
     assert entry['step'] == 3 and type(entry['number']) is type(value)
     assert entry['number'] == value or (math.isnan(value) and math.isnan(entry['number']))
@@ -37,8 +37,8 @@ def test_a_number_reads_back_exactly(value, tmp_path_factory):
 
 def test_numpys_and_jaxs_scalars_keep_their_value(tmp_path):
     third = np.float32(1) / np.float32(3)
-    with MetricsWriter(tmp_path, tensorboard=False) as written:
-        written.write_metrics(
+    with MetricsWriter(tmp_path, tensorboard=False) as writer:
+        writer.write_metrics(
             np.int64(1), a=third, b=np.float64(0.1), c=jnp.float32(third), d=jnp.int32(7), e=jnp.bfloat16(0.1)
         )
     (entry,) = read_metrics(tmp_path)
@@ -47,8 +47,8 @@ def test_numpys_and_jaxs_scalars_keep_their_value(tmp_path):
 
 
 def test_the_files_are_strict_json_even_for_numbers_that_are_not_finite(tmp_path):
-    with MetricsWriter(tmp_path, tensorboard=False) as written:
-        written.write_metrics(1, loss=math.nan, high=math.inf, low=-math.inf)
+    with MetricsWriter(tmp_path, tensorboard=False) as writer:
+        writer.write_metrics(1, loss=math.nan, high=math.inf, low=-math.inf)
 
     def refuse(constant):
         raise AssertionError(constant)
@@ -60,18 +60,18 @@ def test_the_files_are_strict_json_even_for_numbers_that_are_not_finite(tmp_path
 
 @pytest.mark.parametrize('value', ['word', None, [1.0, 2.0], np.zeros(2)])
 def test_what_is_no_number_is_refused_and_leaves_no_trace(value, tmp_path):
-    with MetricsWriter(tmp_path, tensorboard=False) as written, pytest.raises((TypeError, ValueError)):
-        written.write_metrics(1, loss=value)
+    with MetricsWriter(tmp_path, tensorboard=False) as writer, pytest.raises((TypeError, ValueError)):
+        writer.write_metrics(1, loss=value)
     assert read_metrics(tmp_path) == []
 
 
 def test_metrics_and_timings_go_to_files_of_their_own_and_are_there_at_once(tmp_path):
-    written = MetricsWriter(tmp_path / 'new' / 'run', tensorboard=False)
-    written.write_metrics(1, loss=2.0)
-    written.write_timings(1, seconds=0.5)
+    writer = MetricsWriter(tmp_path / 'new' / 'run', tensorboard=False)
+    writer.write_metrics(1, loss=2.0)
+    writer.write_timings(1, seconds=0.5)
     assert read_metrics(tmp_path / 'new' / 'run') == [{'step': 1, 'loss': 2.0}]
     assert read_timings(tmp_path / 'new' / 'run') == [{'step': 1, 'seconds': 0.5}]
-    written.close()
+    writer.close()
 
 
 def test_two_runs_that_write_the_same_numbers_leave_the_same_bytes(tmp_path):
@@ -80,48 +80,48 @@ def test_two_runs_that_write_the_same_numbers_leave_the_same_bytes(tmp_path):
         ('b', [range(6), range(4, 9)]),
     ):  # b was killed after its checkpoint at 3
         for part in parts:
-            with MetricsWriter(tmp_path / name, tensorboard=False) as written:
-                written.truncate_after(part[0] - 1)
+            with MetricsWriter(tmp_path / name, tensorboard=False) as writer:
+                writer.truncate_after(part[0] - 1)
                 for step in part:
-                    written.write_metrics(step, loss=1 / (step + 1))
+                    writer.write_metrics(step, loss=1 / (step + 1))
     assert (tmp_path / 'a/metrics.jsonl').read_bytes() == (tmp_path / 'b/metrics.jsonl').read_bytes()
 
 
 def test_cutting_back_keeps_exactly_what_was_written_up_to_the_step_in_both_files(tmp_path):
-    with MetricsWriter(tmp_path, tensorboard=False) as written:
+    with MetricsWriter(tmp_path, tensorboard=False) as writer:
         for step in range(0, 100, 10):
-            written.write_metrics(step, loss=step / 7)
-            written.write_timings(step, seconds=1.0)
+            writer.write_metrics(step, loss=step / 7)
+            writer.write_timings(step, seconds=1.0)
         before = lines(tmp_path)
-        written.truncate_after(50)
+        writer.truncate_after(50)
         assert lines(tmp_path) == before[:6]
         *kept, lost = read_timings(tmp_path)
         assert [entry['step'] for entry in kept] == [0, 10, 20, 30, 40, 50]
         assert lost == {'step': 50, 'lost_seconds': 4.0}
-        written.write_metrics(60, loss=0.5)  # and it goes on in the new file
+        writer.write_metrics(60, loss=0.5)  # and it goes on in the new file
     assert [entry['step'] for entry in read_metrics(tmp_path)] == [0, 10, 20, 30, 40, 50, 60]
     assert sorted(os.listdir(tmp_path)) == ['metrics.jsonl', 'timings.jsonl']
 
 
 def test_cutting_back_where_nothing_was_written_is_nothing(tmp_path):
-    with MetricsWriter(tmp_path, tensorboard=False) as written:
-        written.truncate_after(10)
+    with MetricsWriter(tmp_path, tensorboard=False) as writer:
+        writer.truncate_after(10)
     assert read_metrics(tmp_path) == [] and os.listdir(tmp_path) == []
 
 
 def test_a_last_line_torn_at_any_byte_is_dropped_and_never_a_whole_one(tmp_path):
-    with MetricsWriter(tmp_path, tensorboard=False) as written:
-        written.write_metrics(1, loss=0.25)
-        written.write_metrics(2, loss=12.5)
+    with MetricsWriter(tmp_path, tensorboard=False) as writer:
+        writer.write_metrics(1, loss=0.25)
+        writer.write_metrics(2, loss=12.5)
     whole = (tmp_path / 'metrics.jsonl').read_bytes()
     first = whole.index(b'\n') + 1
     for end in range(first, len(whole) + 1):
         (tmp_path / 'metrics.jsonl').write_bytes(whole[:end])
         kept = 2 if end >= len(whole) - 1 else 1  # without its line break alone, the object is whole
         assert len(read_metrics(tmp_path)) == kept
-        with MetricsWriter(tmp_path, tensorboard=False) as resumed:
-            resumed.truncate_after(2)
-            resumed.write_metrics(3, loss=1.0)
+        with MetricsWriter(tmp_path, tensorboard=False) as writer:
+            writer.truncate_after(2)
+            writer.write_metrics(3, loss=1.0)
         assert [entry['step'] for entry in read_metrics(tmp_path)] == [1, 2][:kept] + [3]
 
 
@@ -138,9 +138,9 @@ def test_a_damaged_line_elsewhere_is_named(damage, tmp_path):
 
 
 def test_a_kill_while_cutting_back_leaves_the_old_file_whole(tmp_path, monkeypatch):
-    with MetricsWriter(tmp_path, tensorboard=False) as written:
-        written.write_metrics(1, loss=1.0)
-        written.write_metrics(2, loss=2.0)
+    with MetricsWriter(tmp_path, tensorboard=False) as writer:
+        writer.write_metrics(1, loss=1.0)
+        writer.write_metrics(2, loss=2.0)
     before = (tmp_path / 'metrics.jsonl').read_bytes()
 
     def killed(*_):
@@ -167,12 +167,12 @@ def test_one_who_is_not_the_writer_writes_and_says_nothing(tmp_path, capsys):
 
 
 def test_flushing_asks_the_system_to_write_each_open_file(tmp_path, monkeypatch):
-    with MetricsWriter(tmp_path, tensorboard=False) as written:
-        written.write_metrics(1, loss=1.0)
-        written.write_timings(1, seconds=1.0)
+    with MetricsWriter(tmp_path, tensorboard=False) as writer:
+        writer.write_metrics(1, loss=1.0)
+        writer.write_timings(1, seconds=1.0)
         synced, whole = [], os.fsync
         monkeypatch.setattr(metrics_writer.os, 'fsync', lambda file: synced.append(file) or whole(file))
-        written.flush()
+        writer.flush()
     assert len(synced) == 2
 
 
@@ -194,37 +194,37 @@ def events(workdir):
 
 
 def test_tensorboard_gets_metrics_and_timings_as_scalars(tmp_path):
-    with MetricsWriter(tmp_path, tensorboard=True) as written:
-        written.write_metrics(5, loss=2.5, top1_error=0.75)
-        written.write_timings(5, images_per_second=100.0)
+    with MetricsWriter(tmp_path, tensorboard=True) as writer:
+        writer.write_metrics(5, loss=2.5, top1_error=0.75)
+        writer.write_timings(5, images_per_second=100.0)
     scalars, _ = events(tmp_path)
     assert sorted(scalars) == [('images_per_second', 5, 100.0), ('loss', 5, 2.5), ('top1_error', 5, 0.75)]
 
 
 def test_after_cutting_back_tensorboard_is_told_to_forget_what_came_later(tmp_path):
-    with MetricsWriter(tmp_path, tensorboard=True) as written:
-        written.truncate_after(40)
-        written.write_metrics(50, loss=1.0)
+    with MetricsWriter(tmp_path, tensorboard=True) as writer:
+        writer.truncate_after(40)
+        writer.write_metrics(50, loss=1.0)
     assert events(tmp_path)[1] == [41]
 
 
 def test_lines_go_to_standard_output_at_once_and_where_there_is_no_terminal_there_is_no_bar(tmp_path, capsys):
-    with MetricsWriter(tmp_path, tensorboard=False) as written:
-        written.update_progress(1, 10)
-        written.print_line('step 1')
-        written.update_progress(2, 10)
-        written.print_line('step 2')
+    with MetricsWriter(tmp_path, tensorboard=False) as writer:
+        writer.update_progress(1, 10)
+        writer.print_line('step 1')
+        writer.update_progress(2, 10)
+        writer.print_line('step 2')
     assert capsys.readouterr() == ('step 1\nstep 2\n', '')
 
 
 TERMINAL = """
 from alexnet_jax.train.metrics_writer import MetricsWriter
-with MetricsWriter('unused', tensorboard=False) as journal:
+with MetricsWriter('unused', tensorboard=False) as writer:
     for step in range(1, 4):
-        journal.update_progress(step, 3)
-        journal._progress.refresh()
-        journal.print_line(f'step {step}')
-    journal.update_progress(1, 2)
+        writer.update_progress(step, 3)
+        writer._progress.refresh()
+        writer.print_line(f'step {step}')
+    writer.update_progress(1, 2)
 """
 
 

@@ -1,4 +1,4 @@
-"""A loss that explodes: told with its steps and examples; on request the run goes on without them, repeatably."""
+"""A loss that is not finite is reported with its steps and examples; on request the run continues without them."""
 
 import json
 import os
@@ -16,7 +16,9 @@ from alexnet_jax.data.statistics import PcaBasis
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import loop, metrics_writer, nonfinite
 
-POISON = 7  # the place in the stream of the batch that nobody survives
+pytestmark = pytest.mark.usefixtures('without_plots')
+
+POISON = 7  # the number of that batch
 
 
 def config_of(directory, **fields):
@@ -37,7 +39,7 @@ def directory(tmp_path_factory):
 
 @pytest.fixture
 def poisoned(monkeypatch):
-    """One batch of the stream, wherever it comes, is lit so brightly that the loss is no number."""
+    """Make the loss of one batch, wherever it comes, infinite by its lighting."""
     made = pipeline.TrainPipeline.batch
 
     def batch(self, step):
@@ -59,7 +61,8 @@ def arrays_of(workdir):
 def test_it_stops_with_steps_rate_norm_and_the_examples_of_those_batches(directory, tmp_path, poisoned):
     config = config_of(directory)
     with pytest.raises(
-        loop.NonFiniteLoss, match=r'At step 8 .*rate 0\.\d+.*The batches of steps 6 to 8 hold .* more examples'
+        loop.NonFiniteLoss,
+        match=r'At step 8 .*rate 0\.\d+.*The batches of steps 6 to 8 hold .* more examples',
     ):
         commands.run('train', config, str(tmp_path))
     (event,) = nonfinite.read_events(str(tmp_path))
@@ -105,7 +108,9 @@ def test_on_request_the_run_goes_on_without_those_batches_and_again_just_so(
     with pytest.raises(signals.StoppedGracefully):
         commands.run('train', config, str(broken))
     commands.run('train', config, str(broken))
-    assert (broken / metrics_writer.METRICS_FILE).read_text() == (whole / metrics_writer.METRICS_FILE).read_text()
+    assert (broken / metrics_writer.METRICS_FILE).read_text() == (
+        whole / metrics_writer.METRICS_FILE
+    ).read_text()
     assert arrays_of(broken)['leaves'] == arrays_of(whole)['leaves']
 
 
@@ -113,7 +118,11 @@ def test_behind_a_change_of_the_batch_it_goes_back_to_what_that_checkpoint_had_s
     directory, tmp_path, poisoned, monkeypatch
 ):
     fields = {'train.on_nonfinite': 'skip', 'checkpoint.every_steps': 1, 'checkpoint.keep_every_steps': 2}
-    config, asked, save = config_of(directory, **fields, **{'train.batch_size': 16}), [], CheckpointManager.save
+    config, asked, save = (
+        config_of(directory, **fields, **{'train.batch_size': 16}),
+        [],
+        CheckpointManager.save,
+    )
 
     def interrupted(self, step, *given, **named):
         save(self, step, *given, **named)

@@ -1,4 +1,4 @@
-"""Rates at given epochs, warm-up, cosine, plateaus of the validation error, and factors by layer."""
+"""Learning rates at given epochs, warm-up, cosine, plateaus of the validation error, and multipliers by layer."""
 
 import json
 
@@ -19,7 +19,9 @@ def test_the_papers_three_drops_divide_by_ten():
 
 def test_a_cosine_goes_from_the_rate_to_zero_behind_its_warm_up():
     schedule = LearningRateSchedule('cosine', 0.2, 10, warmup=2)
-    assert [schedule.learning_rate(epoch) for epoch in (0, 1, 2, 6, 10, 11)] == pytest.approx([0, 0.1, 0.2, 0.1, 0, 0])
+    assert [schedule.learning_rate(epoch) for epoch in (0, 1, 2, 6, 10, 11)] == pytest.approx(
+        [0, 0.1, 0.2, 0.1, 0, 0]
+    )
 
 
 def test_factors_by_layer_and_a_frozen_layer():

@@ -1,4 +1,4 @@
-"""Where the time went: shares of everything, over all starts, with what kills undid."""
+"""The time breakdown: shares of all time, over all starts, with what kills undid."""
 
 import json
 import time
@@ -43,14 +43,14 @@ def test_time_is_taken_once():
 
 
 def test_what_a_kill_undid_is_written_down_when_the_run_goes_on(tmp_path):
-    with MetricsWriter(tmp_path, tensorboard=False) as journal:
-        journal.write_timings(0, compile_seconds=3.0)
-        journal.write_timings(10, seconds=5.0, waiting=0.0)
-        journal.write_timings(20, seconds=7.0, waiting=0.5, checkpoint_seconds=1.0)
-        journal.truncate_after(10)
+    with MetricsWriter(tmp_path, tensorboard=False) as writer:
+        writer.write_timings(0, compile_seconds=3.0)
+        writer.write_timings(10, seconds=5.0, waiting=0.0)
+        writer.write_timings(20, seconds=7.0, waiting=0.5, checkpoint_seconds=1.0)
+        writer.truncate_after(10)
         assert read_timings(tmp_path)[-1] == {'step': 10, 'lost_seconds': 8.0}
-        journal.truncate_after(10)  # killed again before a row
+        writer.truncate_after(10)  # killed again before a row
         assert [row['step'] for row in read_timings(tmp_path)] == [0, 10, 10]
-        journal.truncate_after(0)  # back to the beginning: what was lost before stays lost
+        writer.truncate_after(0)  # back to the beginning: what was lost before stays lost
     rows = [json.loads(line) for line in (tmp_path / TIMINGS_FILE).read_text().splitlines()]
     assert timing.sum_phases(rows)['lost'] == 13.0

@@ -25,7 +25,9 @@ def mesh_of(shape):
 
 @functools.cache
 def network(compute='float32', smooth=False):
-    overrides = ArchitectureOverrides(activation='tanh', pooling='average') if smooth else ArchitectureOverrides()
+    overrides = (
+        ArchitectureOverrides(activation='tanh', pooling='average') if smooth else ArchitectureOverrides()
+    )
     arch = presets.get_architecture('miniature', overrides=overrides)
     return AlexNet(arch, key=jax.random.key(3), initialization='he', compute_dtype=compute)
 
@@ -53,9 +55,7 @@ def rule(net):
 def made(mesh, net, grad_accumulation=1):
     mean = np.random.default_rng(1).uniform(90, 140, (SIDE, SIDE, 3)).astype(np.float32)
     options = train_step.StepOptions(grad_accumulation=grad_accumulation)
-    return train_step.make_train_step(
-        net, rule(net), mesh, mean=mean, key=jax.random.key(5), options=options
-    )
+    return train_step.make_train_step(net, rule(net), mesh, mean=mean, key=jax.random.key(5), options=options)
 
 
 def gradients_and_sums(mesh, net, dtype=np.float32, **settings):

@@ -1,4 +1,4 @@
-"""CIFAR-10's own archive, made small: its sum, its records, and a network that learns from it."""
+"""Test CIFAR-10's own archive, made small: its MD5 sum, its records, and its config."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ def pixels(file, number):
 
 
 def records(file, count, first=0):
-    """As the authors' page tells: <1 x label><3072 x pixel>, channel by channel, each row by row."""
+    """Return records as the authors' page describes them: <1 x label><3072 x pixel>, channel by channel, each row by row."""
     return b''.join(
         bytes([(number + first) % 10]) + pixels(file, number).transpose(2, 0, 1).tobytes()
         for number in range(count)

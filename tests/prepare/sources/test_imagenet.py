@@ -1,4 +1,4 @@
-"""ImageNet's archives: labels by the kit's numbers, counts by its lists, sentences about everything that is wrong."""
+"""Test ImageNet's archives: labels by the kit's numbers, counts by its lists, errors for damage."""
 
 import gzip
 import hashlib
@@ -7,6 +7,7 @@ import os
 import tarfile
 
 import archives
+import hostile_files
 import pytest
 from archives import CLASSES, NUMBERS
 
@@ -35,7 +36,7 @@ def opened(root, kind='imagenet2012', expect='listed', **options):
 
 
 def refused(root, sentence, **options):
-    """Raises, and writes nothing."""
+    """Check that the source is refused and nothing is written."""
     before = {path: path.stat().st_mtime_ns for path in root.parent.rglob('*')}
     with pytest.raises(UserError, match=sentence):
         opened(root, **options)
@@ -159,7 +160,7 @@ def test_a_part_of_the_validation_images_is_labeled_by_its_numbers(root):
 
 
 def in_inner(root, change):
-    """The training archive with one of its inner ones changed."""
+    """Write the training archive with one of its inner ones changed."""
     inner = {
         f'{wnid}.tar': archives.pack_tar(archives.files_of_class(FOUND['train'], wnid)) for wnid in CLASSES
     }
@@ -169,25 +170,33 @@ def in_inner(root, change):
 
 def test_names_that_come_twice_are_refused(root):
     again = next(iter(archives.files_of_class(FOUND['train'], 'n02084071')))
-    in_inner(root, lambda data: archives.append_to_tar(data, archives.tar_member(again, b'again')))
+    in_inner(root, lambda data: hostile_files.append_to_tar(data, hostile_files.tar_member(again, b'again')))
     refused(root, f"n02084071.tar holds '{again}' twice")
-    in_inner(root, lambda data: archives.append_to_tar(data, archives.tar_member(f'below/{again}', b'again')))
+    in_inner(
+        root,
+        lambda data: hostile_files.append_to_tar(data, hostile_files.tar_member(f'below/{again}', b'again')),
+    )
     refused(root, f"holds the image '{again[:-5]}' twice", expect='any')
     archives.write_imagenet2012(root, FOUND)
     val = root / VAL
     val.write_bytes(
-        archives.append_to_tar(
-            val.read_bytes(), archives.tar_member('below/ILSVRC2012_val_00000001.JPEG', b'x')
+        hostile_files.append_to_tar(
+            val.read_bytes(), hostile_files.tar_member('below/ILSVRC2012_val_00000001.JPEG', b'x')
         )
     )
     refused(root, "'ILSVRC2012_val_00000001' twice", expect='any')
     outer = root / TRAIN
-    outer.write_bytes(archives.append_to_tar(outer.read_bytes(), archives.tar_member('n02084071.tar', b'x')))
+    outer.write_bytes(
+        hostile_files.append_to_tar(outer.read_bytes(), hostile_files.tar_member('n02084071.tar', b'x'))
+    )
     refused(root, "'n02084071.tar' twice")
 
 
 def test_what_is_of_the_wrong_class_is_refused(root):
-    in_inner(root, lambda data: archives.append_to_tar(data, archives.tar_member('n01440764_4.JPEG', b'x')))
+    in_inner(
+        root,
+        lambda data: hostile_files.append_to_tar(data, hostile_files.tar_member('n01440764_4.JPEG', b'x')),
+    )
     refused(root, 'n01440764_4.JPEG is of class n02084071, but its name says n01440764')
     outer = root / TRAIN
     for name in (
@@ -197,7 +206,9 @@ def test_what_is_of_the_wrong_class_is_refused(root):
     ):  # no class, an inner node of the tree, no archive
         archives.write_imagenet2012(root, FOUND)
         outer.write_bytes(
-            archives.append_to_tar(outer.read_bytes(), archives.tar_member(name, archives.pack_tar({})))
+            hostile_files.append_to_tar(
+                outer.read_bytes(), hostile_files.tar_member(name, archives.pack_tar({}))
+            )
         )
         refused(root, f'holds {name!r}; expected archives named by the WordNet ids of the 3 classes')
 
@@ -220,7 +231,10 @@ def test_half_an_archive_in_an_archive_is_refused(root):
 def test_members_too_large_for_images_are_refused_before_they_are_read(root, monkeypatch):
     monkeypatch.setattr(image_io, 'MAX_FILE_BYTES', 5000)
     in_inner(
-        root, lambda data: archives.append_to_tar(data, archives.tar_member('n02084071_4.JPEG', bytes(5001)))
+        root,
+        lambda data: hostile_files.append_to_tar(
+            data, hostile_files.tar_member('n02084071_4.JPEG', bytes(5001))
+        ),
     )
     refused(root, r"'n02084071_4.JPEG' of 5,001 bytes, more than the 5,000")
 
@@ -286,7 +300,7 @@ def test_a_kit_without_its_lists_is_refused(root):
 @pytest.mark.parametrize(
     'data, sentence',
     [
-        (archives.make_fake_png(60000, 60000), 'more pixels than the limit of 64,000,000'),
+        (hostile_files.make_fake_png(60000, 60000), 'more pixels than the limit of 64,000,000'),
         (gzip.compress(bytes(80 * 2**20)), 'exceed the limit of 67,108,864'),
         (archives.make_jpeg(1)[:300], 'damaged or truncated JPEG'),
         (b'', 'it is empty'),

@@ -1,4 +1,4 @@
-"""Kaggle's tree: labels from its lists, and sentences where tree and lists disagree."""
+"""Test Kaggle's tree: labels from its lists, and errors if tree and lists disagree."""
 
 import archives
 import pytest

@@ -1,4 +1,4 @@
-"""Parquet: rows found again one by one in any order, labels and names held against each other."""
+"""Test parquet files: rows in any order, labels checked against names."""
 
 import json
 import pickle

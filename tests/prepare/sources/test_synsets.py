@@ -1,4 +1,4 @@
-"""A tar for each synset: any number of classes, with and without splits, and what is wrong with them."""
+"""Test a tar for each synset: any number of classes, with and without splits, and broken ones."""
 
 import archives
 import pytest

@@ -1,4 +1,4 @@
-"""Datasets of TFDS: found by name or folder where TFDS keeps them, fetched by it, read without TensorFlow."""
+"""Test TFDS datasets: found by name or folder, downloaded by TFDS, read without TensorFlow."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Zip archives: what holds for tars holds for them, and what no honest zip has is refused before anything is read."""
+"""Test zip archives: what holds for tars holds for them, and what no honest zip has is refused."""
 
 import os
 import stat
@@ -70,7 +70,7 @@ def test_links_devices_ways_out_and_doubles_are_refused(extra, sentence, tmp_pat
 
 
 def changed(path, offset, value):
-    """The archive with a byte of its first member's entry in the list changed, counted from the entry's beginning."""
+    """Change a byte of the first member's entry in the list, at an offset from the entry's start."""
     data = bytearray(path.read_bytes())
     data[data.index(b'PK\x01\x02') + offset] = value
     path.write_bytes(bytes(data))
