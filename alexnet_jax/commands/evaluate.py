@@ -17,11 +17,10 @@ from alexnet_jax.distributed.initialize import is_primary
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate import metrics
 from alexnet_jax.models.alexnet import AlexNet, Parameters
+from alexnet_jax.report import run_result
 from alexnet_jax.report.text import format_percent
 from alexnet_jax.runtime import atomic_io, signals
 from alexnet_jax.train.loop import LoopSchedule
-
-EVALUATION_FILE = 'evaluation.json'
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ def _evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
         'interval': list(interval),
     }
     if is_primary():
-        atomic_io.write_json(Path(workdir) / EVALUATION_FILE, result)
+        atomic_io.write_json(Path(workdir) / run_result.EVALUATION_FILE, result)
     low, high = (format_percent(bound, 2) for bound in interval)
     log.info(
         'Top-1 error %s (95 %% interval %s to %s), top-5 error %s, loss %.4f on %s %s images.',

@@ -15,10 +15,11 @@ from alexnet_jax.checkpoint.manager import CheckpointManager
 from alexnet_jax.commands import prepare, run_dir
 from alexnet_jax.data import dataset
 from alexnet_jax.errors import UserError
+from alexnet_jax.report import run_result
 from alexnet_jax.train import metrics_writer
 
 # These have no checksums.
-JSON_FILES = (run_dir.RUN_FILE, run_dir.CONFIG_FILE, 'result.json', 'evaluation.json')
+JSON_FILES = (run_dir.RUN_FILE, run_dir.CONFIG_FILE, run_result.RESULT_FILE, run_result.EVALUATION_FILE)
 JSONL_FILES = {
     metrics_writer.METRICS_FILE: metrics_writer.read_metrics,
     metrics_writer.TIMINGS_FILE: metrics_writer.read_timings,

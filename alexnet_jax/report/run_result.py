@@ -14,7 +14,7 @@ from alexnet_jax.report.text import format_percent
 from alexnet_jax.runtime import atomic_io
 from alexnet_jax.train.timing import format_duration
 
-RESULT_FILE = 'result.json'
+RESULT_FILE, EVALUATION_FILE = 'result.json', 'evaluation.json'
 VIEW_NAMES = {1: 'center view', 10: 'ten views'}
 BASELINE_NAMES = {'statistics': 'color and gradient statistics', 'pixels': '16x16 pixels'}
 

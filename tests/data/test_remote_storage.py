@@ -159,8 +159,8 @@ def test_a_disk_without_room_is_refused_before_anything_is_copied(whole, bucket,
 def config_of(**fields):
     config = quickstart.get_config()
     config.update_from_flattened_dict({
-        'prepare.num_cutouts': '30,10,10', 'train.batch_size': 10, 'train.num_epochs': 1.0, 'evaluate.batch_size': 10, 'evaluate.views': 1,
-        'log.tensorboard': False, 'mesh': '1,1', 'data.directory': URL, **fields,
+        'prepare.num_cutouts': '30,10,10', 'train.batch_size': 10, 'train.num_epochs': 1.0, 'evaluate.batch_size': 10,
+        'evaluate.views': 1, 'log.tensorboard': False, 'mesh': '1,1', 'data.directory': URL, **fields,
     })  # fmt: skip
     return config
 
@@ -222,6 +222,8 @@ def test_a_store_that_cannot_be_reached_is_said_before_any_work(tmp_path, monkey
 
 def test_what_has_to_lie_on_a_disk_is_refused_in_a_store():
     with pytest.raises(UserError, match='images are read from a disk'):
-        validate.validate_config(config_of(**{'prepare.source': 'tar', 'prepare.path': 'gs://bucket/images.tar'}))
+        validate.validate_config(
+            config_of(**{'prepare.source': 'tar', 'prepare.path': 'gs://bucket/images.tar'})
+        )
     with pytest.raises(UserError, match='is not a folder on a disk'):
         validate.validate_workdir('gs://bucket/run', needed=True)
