@@ -22,7 +22,7 @@ def pixels(file, number):
 
 
 def records(file, count, first=0):
-    """Return records as the authors' page describes them: <1 x label><3072 x pixel>, channel by channel, each row by row."""
+    """Return records as the authors describe them: <1 x label><3072 x pixel>, channel by channel, row by row."""
     return b''.join(
         bytes([(number + first) % 10]) + pixels(file, number).transpose(2, 0, 1).tobytes()
         for number in range(count)
