@@ -1,4 +1,4 @@
-"""The laws of the suite: eight CPU devices, no silent broadcasting of ranks, no accelerator needed."""
+"""Settings of the whole suite: eight CPU devices, no silent broadcasting of ranks, no accelerator needed."""
 
 import atexit
 import os
@@ -28,7 +28,7 @@ def key():
 
 @pytest.fixture(scope='session')
 def trained(tmp_path_factory):
-    """(config, workdir) of a tiny run that has ended; to be read, not to be changed."""
+    """Return (config, workdir) of a finished tiny run. Read it, do not change it."""
     from alexnet_jax import commands
 
     config, workdir = tiny_config(), str(tmp_path_factory.mktemp('trained'))

@@ -49,8 +49,8 @@ def folder_of(file: Path) -> str:
     return parts[0] if parts[0] != 'alexnet_jax' else parts[1].replace('__init__', '')
 
 
-def imported(source: str) -> list[str]:
-    """Every module that the source imports, anywhere in it, by its full name as far as the syntax tells."""
+def imported_modules(source: str) -> list[str]:
+    """Return every module that a source imports, anywhere in it, by its full name as far as the syntax tells."""
     names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -60,10 +60,10 @@ def imported(source: str) -> list[str]:
     return names
 
 
-def wrong_arrows(source: str, own: str) -> list[str]:
-    """Imports of our own that do not go downward, relative ones included, as they hide where they go."""
-    wrong = [name for name in imported(source) if name.startswith('.')]
-    for name in imported(source):
+def upward_imports(source: str, own: str) -> list[str]:
+    """Return imports of the package that do not go downward, and relative ones, as they hide where they go."""
+    wrong = [name for name in imported_modules(source) if name.startswith('.')]
+    for name in imported_modules(source):
         package, *rest = name.split('.')
         if package in ('main', 'configs'):
             wrong.append(name)
@@ -77,7 +77,7 @@ def wrong_arrows(source: str, own: str) -> list[str]:
 @pytest.mark.parametrize('file', FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_imports_go_downward_only(file):
     assert folder_of(file) in LEVELS, f'{file} is in no known folder'
-    assert wrong_arrows(file.read_text(), folder_of(file)) == []
+    assert upward_imports(file.read_text(), folder_of(file)) == []
 
 
 @pytest.mark.parametrize(
@@ -93,36 +93,36 @@ def test_imports_go_downward_only(file):
     ],
 )
 def test_an_upward_or_sideways_arrow_is_found(source, own):
-    assert wrong_arrows(source, own)
+    assert upward_imports(source, own)
 
 
 @pytest.mark.parametrize(
     'file', [*FILES, *sorted((ROOT / 'configs').glob('*.py'))], ids=lambda file: str(file.relative_to(ROOT))
 )
 def test_no_file_needs_another_framework_or_pickles(file):
-    assert not BANNED & {name.split('.')[0] for name in imported(file.read_text())}
+    assert not BANNED & {name.split('.')[0] for name in imported_modules(file.read_text())}
 
 
-def fresh(code: str):
-    """What the code prints, as JSON, in a Python of its own."""
+def run_python(code: str):
+    """Return what code prints as JSON in a new Python process."""
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_importing_the_package_pulls_in_nothing_heavy():
-    loaded = fresh(
+    loaded = run_python(
         'import json, sys, alexnet_jax; print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))'
     )
     # what jax and flax bring along themselves is not our doing
-    brought = fresh(
+    brought = run_python(
         'import json, sys, flax.nnx; print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))'
     )
     assert not HEAVY & (set(loaded) - set(brought))
 
 
 def test_starting_imports_no_jax_before_the_settings_are_made():
-    assert fresh('import json, sys, main; print(json.dumps("jax" in sys.modules))') is False
+    assert run_python('import json, sys, main; print(json.dumps("jax" in sys.modules))') is False
 
 
 PICTURES_AND_SOURCES = {'tensorflow_datasets', 'matplotlib', 'skimage', 'tensorboardX'}
@@ -136,23 +136,23 @@ UNNEEDED = {
 
 @pytest.mark.parametrize('mode', UNNEEDED)
 def test_a_mode_imports_what_it_needs_and_no_more(mode, trained):
-    words = [
+    args = [
         'main.py',
         '--help' if mode == 'help' else f'--mode={mode}',
         '--config.machine.compilation_cache=',
     ]
-    words += [f'--workdir={trained[1]}'] * (mode in ('verify', 'predict'))
-    words += [f'--images={ROOT / "docs" / "quickstart.png"}'] * (mode == 'predict')
-    loaded = fresh(f"""
+    args += [f'--workdir={trained[1]}'] * (mode in ('verify', 'predict'))
+    args += [f'--images={ROOT / "docs" / "quickstart.png"}'] * (mode == 'predict')
+    loaded = run_python(f"""
 import json, sys, main
-assert main.main({words!r}) == 0
+assert main.main({args!r}) == 0
 print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))
 """)
     assert not UNNEEDED[mode] & set(loaded)
 
 
 def test_importing_every_module_sets_nothing_for_the_process():
-    changed = fresh("""
+    changed = run_python("""
 import importlib, json, logging, os, pkgutil
 import jax, flax.nnx, optax
 import alexnet_jax

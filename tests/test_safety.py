@@ -25,15 +25,15 @@ MODULES = {
     'code',
 }
 CALLS = {'eval', 'exec', 'compile', '__import__', 'input'}
-# A config card is a program that its owner gives us to run.
+# A config file is a program that its owner gives us to run.
 ALLOWED = {
     ('alexnet_jax/cli.py', 'runpy'),
     ('benchmarks/preparation_rates.py', 'Image.open of any format'),  # of photographs that it made itself
 }
 
 
-def unsafe(source: str) -> list[str]:
-    """What the source uses that could run what it reads."""
+def unsafe_uses(source: str) -> list[str]:
+    """Return what a source uses that could run what it reads."""
     found = []
     for node in ast.walk(ast.parse(source)):
         names = []
@@ -74,7 +74,7 @@ def unsafe(source: str) -> list[str]:
 @pytest.mark.parametrize('file', FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_nothing_that_is_read_is_run(file):
     name = str(file.relative_to(ROOT))
-    assert [each for each in unsafe(file.read_text()) if (name, each) not in ALLOWED] == []
+    assert [each for each in unsafe_uses(file.read_text()) if (name, each) not in ALLOWED] == []
 
 
 @pytest.mark.parametrize(
@@ -92,4 +92,4 @@ def test_nothing_that_is_read_is_run(file):
     ],
 )
 def test_what_is_unsafe_is_seen(source):
-    assert unsafe(source)
+    assert unsafe_uses(source)

@@ -1,8 +1,8 @@
-"""A run that takes seconds: what the tests of whole commands start from."""
+"""The config of a run that takes seconds, for tests of whole commands."""
 
 
 def tiny_config():
-    """The quickstart in seconds: a few steps of the miniature on a few cut-outs."""
+    """Return the quickstart with a few steps of the miniature on a few cut-outs."""
     from configs import quickstart
 
     config = quickstart.get_config()
