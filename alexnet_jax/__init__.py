@@ -24,6 +24,7 @@ _LAZY_EXPORTS = {
     'open_dataset': ('alexnet_jax.data.dataset', 'open_dataset'),
     'TrainPipeline': ('alexnet_jax.data.pipeline', 'TrainPipeline'),
     'Evaluator': ('alexnet_jax.evaluate.evaluator', 'Evaluator'),
+    'ViewOptions': ('alexnet_jax.evaluate.evaluator', 'ViewOptions'),
 }
 __all__ = sorted(_LAZY_EXPORTS)
 

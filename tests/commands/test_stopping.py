@@ -171,10 +171,10 @@ def test_a_signal_while_preparing_keeps_what_is_whole_and_leaves_nothing_half(
     with monkeypatch.context() as hooks:
         ask = asks()
         if workers == 1:
-            at_call(hooks, example_proto, 'pack', ask, 20)
+            at_call(hooks, example_proto, 'encode_example', ask, 20)
         else:
             threading.Timer(1.0, ask).start()
-        with pytest.raises(signals.StoppedGracefully, match='what is prepared so far is kept'):
+        with pytest.raises(signals.StoppedGracefully, match='finished shards are kept'):
             commands.run('prepare', config)
     assert time.monotonic() - ask.times[0] < SECONDS
     left = [path.name for path in (tmp_path / 'dataset').rglob('*') if path.is_file()]
@@ -262,7 +262,7 @@ def test_what_kills_left_beside_the_files_of_a_run_is_cleared_and_nothing_else(d
     names = [*(f'{name}.json' for name in jsons), *(f'{name}.png' for name in images)]
     leftovers = [f'.{name}.123' for name in names] + ['metrics.jsonl.new', 'timings.jsonl.new']
     leftovers += [f'.{name}.7.partial' for name in [*names, 'metrics.jsonl', 'timings.jsonl']]
-    leftovers += [f'checkpoints/9/.files.json.{ending}' for ending in ('new', '7.partial')]
+    leftovers += [f'checkpoints/6/.files.json.{ending}' for ending in ('new', '7.partial')]
     leftovers += ['dataset/.contact.png.7.partial', 'dataset/.contact.png.7']
     (run / 'dataset').mkdir()
     for name in leftovers:

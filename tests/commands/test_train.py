@@ -182,7 +182,7 @@ def test_another_mesh_gives_the_same_losses(images, whole, tmp_path):
 
 
 def test_another_runs_folder_is_refused_with_the_differences(images, whole):
-    with pytest.raises(UserError, match=r'another run: .*train\.rate.*0\.3'):
+    with pytest.raises(UserError, match=r'another run: .*train\.learning_rate.*0\.3'):
         commands.run('train', tiny(data__directory=images, train__learning_rate=0.3), str(whole))
 
 
