@@ -1,4 +1,4 @@
-"""A prepared dataset: its records, counts, class names and statistics; opening and checking it.
+"""A prepared dataset: its records, counts, classes and statistics; opening and checking it.
 
 A dataset is a directory that any TFDS reader opens; all TFDS calls about it are in this file.
 """
@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from alexnet_jax.data import example_proto, image_io
+from alexnet_jax.data.dataset_info import DatasetInfo
 from alexnet_jax.data.encoding import JPEG, RAW
 from alexnet_jax.data.statistics import PcaBasis
 from alexnet_jax.errors import UserError
@@ -39,26 +40,15 @@ class RecordSource(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Dataset:
+class Dataset(DatasetInfo):
     """A prepared dataset, opened. Statistics are over the training split, pixels in 0..255."""
 
     directory: str
-    name: str
-    class_names: tuple[str, ...]  # by label
-    class_descriptions: tuple[str, ...]  # by label: WordNet's words for the class, else its name
-    image_size: int  # pixels; images are (image_size, image_size, 3)
     encoding: str  # jpeg or raw
     note: str  # where the images come from and how the splits were made
     counts: dict[str, int]  # split -> images, in the order train, validation, test; those that exist
-    mean: np.ndarray  # float32 (image_size, image_size, 3)
     pca_basis: PcaBasis
-    checksum: str  # SHA-256 over the manifest, which holds those of all files: the dataset's identity
-
-    @property
-    def short_class_names(self) -> tuple[str, ...]:
-        """The names that fit on a picture, by label: the first of WordNet's words, else the class's name."""
-        pairs = zip(self.class_names, self.class_descriptions, strict=True)
-        return tuple(name if name == text else text.partition(',')[0] for name, text in pairs)
+    manifest_checksum: str  # SHA-256 over the whole manifest, by which older versions knew the dataset of a run
 
     def split(self, name: str) -> 'SplitRecords':
         """Return the records of a split. Raises UserError if it does not exist or its files do not open."""
@@ -153,7 +143,9 @@ def open_dataset(directory: str | os.PathLike) -> Dataset:
         image_size=manifest['side'],
         mean=mean,
         pca_basis=pca_basis,
-        **{field: manifest[field] for field in ('name', 'encoding', 'note', 'counts', 'checksum')},
+        checksum=training_checksum(manifest),
+        manifest_checksum=manifest['checksum'],
+        **{field: manifest[field] for field in ('name', 'encoding', 'note', 'counts')},
     )
 
 
@@ -195,6 +187,21 @@ def manifest_checksum(manifest: dict) -> str:
     """Return the SHA-256 over everything in a manifest but the checksum itself."""
     rest = {key: value for key, value in manifest.items() if key != 'checksum'}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def training_checksum(manifest: dict) -> str:
+    """Return the SHA-256 over what decides a training: shards, statistics, classes, image size and encoding.
+
+    Paths, names of files, notes, reports and versions of packages do not count.
+    """
+    files = manifest['files']
+    shards = {
+        split: [files[name]['sha256'] for name in sorted(files) if f'-{split}.array_record-' in name]
+        for split in manifest['counts']
+    }
+    content = {'shards': shards, 'statistics': files[STATISTICS_FILE]['sha256']}
+    content |= {key: manifest[key] for key in ('classes', 'side', 'encoding')}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_tfds_metadata(

@@ -43,7 +43,7 @@ class ViewOptions:
 
 
 class Evaluator:
-    """Error rates and predictions of a network, compiled once for all splits and params."""
+    """Error rates and predictions of a network, compiled once for all splits and parameters."""
 
     def __init__(
         self,

@@ -63,7 +63,7 @@ def wilson_interval(errors: int, images: int) -> tuple[float, float]:
     return max(0.0, min(low, rate)), min(1.0, max(high, rate))
 
 
-def top1_interval(rates: Mapping[str, float]) -> tuple[float, float]:
-    """Return the 95 % confidence interval of the 'top1_error' in `error_rates`."""
-    images = int(rates['images'])
-    return wilson_interval(round(rates['top1_error'] * images), images)
+def top1_interval(errors: Mapping[str, float]) -> tuple[float, float]:
+    """Return the 95 % confidence interval of the 'top1_error' that `error_rates` returned."""
+    images = int(errors['images'])
+    return wilson_interval(round(errors['top1_error'] * images), images)

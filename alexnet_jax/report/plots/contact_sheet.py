@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alexnet_jax.report.plots.style import (
-    GRID,
-    MUTED,
-    TEXT,
-    TRAIN,
-    FilePath,
-    make_figure,
-    save_figure,
-    truncate_name,
-)
+from alexnet_jax.report.plots import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,13 +43,19 @@ def select_classes(counts: Sequence[int], max_classes: int = MAX_CLASSES) -> lis
 
 
 def draw_contact_sheet(
-    rows: Sequence[ClassRow], mean: np.ndarray, max_count: int, file: FilePath, *, title: str, subtitle: str
+    rows: Sequence[ClassRow],
+    mean: np.ndarray,
+    max_count: int,
+    file: style.FilePath,
+    *,
+    title: str,
+    subtitle: str,
 ) -> None:
     """Draw a row for each class, its bar as long as its share of `max_count`; the mean image at the right."""
     across = max((len(row.images) for row in rows), default=1)
     width = 2 * MARGIN + NAME_WIDTH + across * (IMAGE_SIZE + GAP) + MARGIN + MEAN_SIZE
     height = TOP + max(len(rows) * (IMAGE_SIZE + GAP), MEAN_SIZE + 0.4) + MARGIN
-    figure = make_figure(width, height, title, subtitle)
+    figure = style.make_figure(width, height, title, subtitle)
 
     def add_axes(left: float, top: float, wide: float, high: float) -> Axes:
         axes = figure.add_axes((left / width, 1 - (top + high) / height, wide / width, high / height))
@@ -70,10 +67,10 @@ def draw_contact_sheet(
         label = add_axes(MARGIN, top, NAME_WIDTH, IMAGE_SIZE)
         label.set(xlim=(0, 1), ylim=(0, 1))
         options = {'va': 'center', 'parse_math': False}
-        label.text(0, 0.68, truncate_name(row.name, 19), color=TEXT, fontsize=9, **options)
+        label.text(0, 0.68, style.truncate_name(row.name, 19), color=style.TEXT, fontsize=9, **options)
         count = f'{row.count:,} image{"s" * (row.count != 1)}'
-        label.text(0, 0.42, count, color=MUTED, fontsize=8, **options)
-        for length, color in ((1.0, GRID), (row.count / max(max_count, 1), TRAIN)):
+        label.text(0, 0.42, count, color=style.MUTED, fontsize=8, **options)
+        for length, color in ((1.0, style.GRID), (row.count / max(max_count, 1), style.TRAIN)):
             label.barh(0.2, 0.88 * length, height=0.07, color=color)
         for place, image in enumerate(row.images):
             left = MARGIN + NAME_WIDTH + place * (IMAGE_SIZE + GAP)
@@ -82,5 +79,5 @@ def draw_contact_sheet(
     axes.imshow(np.clip(np.rint(mean), 0, 255).astype(np.uint8))
     red, green, blue = mean.mean(axis=(0, 1))
     note = f'the mean image: red {red:.0f}, green {green:.0f}, blue {blue:.0f}'
-    axes.text(0, -0.04, note, color=MUTED, fontsize=8, va='top', transform=axes.transAxes)
-    save_figure(figure, file)
+    axes.text(0, -0.04, note, color=style.MUTED, fontsize=8, va='top', transform=axes.transAxes)
+    style.save_figure(figure, file)

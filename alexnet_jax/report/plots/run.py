@@ -9,21 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alexnet_jax.evaluate.evaluator import Predictions
-from alexnet_jax.report.plots.style import (
-    CORRECT,
-    DPI,
-    LEARNING_RATE,
-    MUTED,
-    TEXT,
-    TRAIN,
-    VALIDATION,
-    WRONG,
-    FilePath,
-    make_figure,
-    save_figure,
-    style_axes,
-    truncate_name,
-)
+from alexnet_jax.report.plots import style
 from alexnet_jax.report.text import format_percent
 
 if TYPE_CHECKING:
@@ -36,7 +22,7 @@ MARGIN, GAP, TEXT_LINE = 0.3, 0.16, 0.16  # inches of an image grid
 
 def plot_curves(
     rows: Sequence[Mapping[str, Any]],
-    file: FilePath,
+    file: style.FilePath,
     *,
     num_classes: int,
     baseline: float | None = None,
@@ -51,19 +37,22 @@ def plot_curves(
     from matplotlib.ticker import PercentFormatter
 
     subtitle = 'training: augmented images, with dropout; validation: center view, without'
-    figure = make_figure(10, 5.2, title, subtitle)
+    figure = style.make_figure(10, 5.2, title, subtitle)
     grid = figure.add_gridspec(
         2, 2, height_ratios=(4, 1), left=0.06, right=0.98, top=0.82, bottom=0.1, hspace=0.3, wspace=0.17
     )
     loss, rate, error = (figure.add_subplot(place) for place in (grid[0, 0], grid[1, 0], grid[:, 1]))
-    for prefix, color, name in (('', TRAIN, 'training'), ('validation_', VALIDATION, 'validation')):
+    for prefix, color, name in (
+        ('', style.TRAIN, 'training'),
+        ('validation_', style.VALIDATION, 'validation'),
+    ):
         epochs, losses = _series(rows, f'{prefix}loss')
         _plot_series(loss, epochs, losses, color, f'{name} {losses[-1]:.2f}' if len(losses) else name)
         epochs, errors = _series(rows, f'{prefix}top1_error')
         label = f'{name} {format_percent(errors[-1])}' if len(errors) else name
         _plot_series(error, epochs, errors, color, label)
     epochs, learning_rates = _series(rows, 'rate')
-    rate.plot(epochs, learning_rates, color=LEARNING_RATE, linewidth=1.6)
+    rate.plot(epochs, learning_rates, color=style.LEARNING_RATE, linewidth=1.6)
     chance = 1 - 1 / num_classes
     _draw_hline(loss, np.log(num_classes), 'chance')
     _draw_hline(error, chance, 'chance', below=baseline is not None and baseline > chance)
@@ -71,11 +60,11 @@ def plot_curves(
         _draw_hline(error, baseline, 'nearest neighbors', below=baseline <= chance)
     last = max([*epochs, *_series(rows, 'validation_loss')[0]], default=1.0)
     for axes, name in ((loss, 'loss'), (error, 'top-1 error'), (rate, 'learning rate')):
-        style_axes(axes, grid='y')
-        axes.set_title(name, loc='left', color=TEXT, fontsize=10, fontweight='bold', pad=5)
+        style.style_axes(axes, grid='y')
+        axes.set_title(name, loc='left', color=style.TEXT, fontsize=10, fontweight='bold', pad=5)
         axes.set_xlim(0, 1.01 * last)
         if axes.get_legend_handles_labels()[1]:
-            axes.legend(frameon=False, fontsize=9, labelcolor=TEXT, loc='lower left')
+            axes.legend(frameon=False, fontsize=9, labelcolor=style.TEXT, loc='lower left')
     loss.tick_params(labelbottom=False)
     # A jump at the start would flatten all the rest.
     loss.set_ylim(0, min(1.08 * loss.dataLim.y1, 3 * np.log(num_classes)))
@@ -84,11 +73,11 @@ def plot_curves(
     error.set_ylim(0, 1.04)
     error.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=' %'))
     for axes in (rate, error):
-        axes.set_xlabel('epoch', color=MUTED, fontsize=9)
-    save_figure(figure, file)
+        axes.set_xlabel('epoch', color=style.MUTED, fontsize=9)
+    style.save_figure(figure, file)
 
 
-def plot_filters(kernel: np.ndarray, file: FilePath, *, title: str = 'The filters of conv1') -> None:
+def plot_filters(kernel: np.ndarray, file: style.FilePath, *, title: str = 'The filters of conv1') -> None:
     """Draw the filters of the first layer (columns, height, width, 3, channels), column above column as in figure 3.
 
     Each filter is scaled by its own largest weight, so that zero is middle gray and nothing is clipped.
@@ -96,13 +85,13 @@ def plot_filters(kernel: np.ndarray, file: FilePath, *, title: str = 'The filter
     columns, height, width, _, channels = kernel.shape
     across = max((n for n in range(8, 17) if channels % n == 0), default=min(16, channels))
     mosaics = [_filter_mosaic(column, across) for column in np.asarray(kernel, np.float64)]
-    wide, high = mosaics[0].shape[1] / DPI, mosaics[0].shape[0] / DPI
+    wide, high = mosaics[0].shape[1] / style.DPI, mosaics[0].shape[0] / style.DPI
     top, between = 0.95, 0.42  # inches
     figure_width = max(wide, 6) + 2 * MARGIN
     figure_height = top + columns * high + (columns - 1) * between + MARGIN
     number = f'{columns} x {channels}' if columns > 1 else str(channels)
     subtitle = f'{number} filters of {height}x{width} pixels, each scaled to its own range about gray'
-    figure = make_figure(figure_width, figure_height, title, subtitle)
+    figure = style.make_figure(figure_width, figure_height, title, subtitle)
     for column, mosaic in enumerate(mosaics):
         low = MARGIN + (columns - 1 - column) * (high + between)
         axes = figure.add_axes(
@@ -112,8 +101,8 @@ def plot_filters(kernel: np.ndarray, file: FilePath, *, title: str = 'The filter
         axes.set_axis_off()
         label = f'column {string.ascii_lowercase[column]}: ' if columns > 1 else ''
         label += f'{format_percent(color_share(kernel[column]), 0)} of the squared weights are color, the rest gray'
-        axes.set_title(label, loc='left', color=TEXT, fontsize=9, pad=5)
-    save_figure(figure, file)
+        axes.set_title(label, loc='left', color=style.TEXT, fontsize=9, pad=5)
+    style.save_figure(figure, file)
 
 
 def color_share(kernel: np.ndarray) -> float:
@@ -127,12 +116,12 @@ def plot_examples(
     images: np.ndarray,
     labels: Sequence[int],
     class_names: Sequence[str],
-    file: FilePath,
+    file: style.FilePath,
     *,
     title: str = 'What the network sees',
 ) -> None:
     """Draw a grid of training examples (N, crop, crop, 3) in 0..255, uint8 or float, with their classes."""
-    captions = [[(truncate_name(class_names[label], 16), TEXT)] for label in labels]
+    captions = [[(style.truncate_name(class_names[label], 16), style.TEXT)] for label in labels]
     subtitle = 'training images after crop, mirror and lighting'
     _draw_image_grid(images, captions, file, title, subtitle, per_row=8)
 
@@ -141,7 +130,7 @@ def plot_predictions(
     images: np.ndarray,
     predictions: Predictions,
     class_names: Sequence[str],
-    file: FilePath,
+    file: style.FilePath,
     *,
     title: str = 'What the network predicts',
     subtitle: str = '',
@@ -150,10 +139,12 @@ def plot_predictions(
     correct = np.asarray(predictions.label) == np.asarray(predictions.predicted)
     captions, frames = [], []
     for _, label, predicted, probability in zip(*predictions, strict=True):
-        color, mark = (CORRECT, '\N{CHECK MARK}') if label == predicted else (WRONG, '\N{BALLOT X}')
-        answer = f'{mark} {truncate_name(class_names[predicted], 14)}  {format_percent(probability, 0)}'
-        truth = '' if label == predicted else f'label: {truncate_name(class_names[label], 15)}'
-        captions.append([(answer, color), (truth, MUTED)])
+        color, mark = (
+            (style.CORRECT, '\N{CHECK MARK}') if label == predicted else (style.WRONG, '\N{BALLOT X}')
+        )
+        answer = f'{mark} {style.truncate_name(class_names[predicted], 14)}  {format_percent(probability, 0)}'
+        truth = '' if label == predicted else f'label: {style.truncate_name(class_names[label], 15)}'
+        captions.append([(answer, color), (truth, style.MUTED)])
         frames.append(color)
     counts = f'{correct.sum()} correct and {(~correct).sum()} wrong predictions, each with its probability'
     _draw_image_grid(images, captions, file, title, subtitle or counts, per_row=6, frames=frames)
@@ -191,10 +182,10 @@ def _plot_series(axes: Axes, x: np.ndarray, y: np.ndarray, color: str, label: st
 
 def _draw_hline(axes: Axes, value: float, name: str, *, below: bool = False) -> None:
     """Draw a dashed line across, with its name above or below it."""
-    axes.axhline(value, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.axhline(value, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.annotate(
         name, (1, value), xycoords=axes.get_yaxis_transform(), xytext=(-2, -2 if below else 2),
-        textcoords='offset points', ha='right', va='top' if below else 'bottom', color=MUTED, fontsize=8,
+        textcoords='offset points', ha='right', va='top' if below else 'bottom', color=style.MUTED, fontsize=8,
     )  # fmt: skip
 
 
@@ -217,7 +208,7 @@ def _filter_mosaic(column: np.ndarray, across: int) -> np.ndarray:
 def _draw_image_grid(
     images: np.ndarray,
     captions: Sequence[Sequence[tuple[str, str]]],
-    file: FilePath,
+    file: style.FilePath,
     title: str,
     subtitle: str,
     *,
@@ -231,7 +222,7 @@ def _draw_image_grid(
     row_height = side + num_lines * TEXT_LINE + GAP
     width = max(across * (side + GAP) - GAP, 5) + 2 * MARGIN
     height = top + down * row_height + MARGIN / 2
-    figure = make_figure(width, height, title, subtitle)
+    figure = style.make_figure(width, height, title, subtitle)
     for number, image in enumerate(images):
         left = MARGIN + number % across * (side + GAP)
         low = height - top - number // across * row_height - side
@@ -244,4 +235,4 @@ def _draw_image_grid(
                 text, (0.5, 0), xycoords='axes fraction', xytext=(0, -5 - line * TEXT_LINE * 72),
                 textcoords='offset points', ha='center', va='top', color=color, fontsize=8, parse_math=False,
             )  # fmt: skip
-    save_figure(figure, file)
+    style.save_figure(figure, file)
