@@ -282,7 +282,8 @@ def main() -> None:
     if missing:
         results_file.append_row(
             given.results,
-            results_file.describe_environment(('jax', 'jaxlib', 'flax', 'torch', 'numpy')) | {'process': settings},
+            results_file.describe_environment(('jax', 'jaxlib', 'flax', 'torch', 'numpy'))
+            | {'process': settings},
         )
     for what, batch in missing:
         rounds = given.rounds or ROUNDS.get(batch, 3)

@@ -1,6 +1,6 @@
-"""Every mistake, typed as a hurried person would, through main.py: one sentence, exit status 2, and nothing made.
+"""Mistakes on the command line: each gets one sentence and exit status 2, and nothing is written.
 
-All of them are made in one process, which calls main.py's own `main` as its last line does.
+All are made in one process, which calls `main.main`.
 """
 
 import json
@@ -233,7 +233,7 @@ def pictures(folder, *names):
 
 
 def furnished(folder, whole):
-    """The folder in which the mistakes are made."""
+    """Fill the folder in which the mistakes are made."""
     (folder / 'empty').mkdir()
     (folder / 'file').touch()
     for form in ('zip', 'tar'):
@@ -263,7 +263,7 @@ def furnished(folder, whole):
 
 @pytest.fixture(scope='module')
 def answers(trained, tmp_path_factory):
-    """Status and words for each mistake, and the folder in which they were made."""
+    """Return status and message of each mistake, and the folder in which they were made."""
     config, whole = trained
     folder = tmp_path_factory.mktemp('mistakes')
     furnished(folder, whole)

@@ -24,7 +24,7 @@ BEGIN = 'from configs import default\n\ndef get_config():\n    config = default.
 
 @pytest.fixture
 def called(monkeypatch):
-    """What the modes were called with. They stand in for the real ones, and nothing is set for this process."""
+    """Return the arguments that the stand-ins for the modes were called with; nothing is set for this process."""
     calls = []
     modes = (
         Mode('train', '', trains=True, prepares=True),
@@ -38,7 +38,7 @@ def called(monkeypatch):
 
 
 def ends_with(monkeypatch, error):
-    """Have every mode raise an error."""
+    """Make every mode raise an error."""
 
     def fail(*_):
         raise error
@@ -51,7 +51,7 @@ def run(*words) -> int:
 
 
 def refused(capsys, *words) -> str:
-    """The sentence with which the words are refused: alone on stderr, in one line, with status 2."""
+    """Return the message that refuses the arguments: alone on stderr, in one line, with status 2."""
     assert run(*words) == 2
     said = capsys.readouterr()
     assert said.err.count('\n') == 1 and 'Traceback' not in said.err and said.out == ''
@@ -124,8 +124,14 @@ def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(ca
         (['--mode=summry'], "There is no mode 'summry'; did you mean summary? The modes are train, summary."),
         (['--mode=Train'], "There is no mode 'Train'; did you mean train?"),
         (['--lr=0.1'], 'There is no flag --lr; did you mean --config.train.learning_rate=...?'),
-        (['--batch_size=64'], 'no flag --batch_size; did you mean --config.train.batch_size=... or --config.evaluate.batch'),
-        (['--batch-size=64'], 'no flag --batch-size; did you mean --config.train.batch_size=... or --config.evaluate.batch'),
+        (
+            ['--batch_size=64'],
+            'no flag --batch_size; did you mean --config.train.batch_size=... or --config.evaluate.batch',
+        ),
+        (
+            ['--batch-size=64'],
+            'no flag --batch-size; did you mean --config.train.batch_size=... or --config.evaluate.batch',
+        ),
         (['--epochs=3'], 'no flag --epochs; did you mean --config.train.num_epochs=...?'),
         (['--epoch=3'], 'no flag --epoch; did you mean --config.train.num_epochs=...?'),
         (['--model=paper'], 'no flag --model; did you mean --config.model.preset=...?'),
@@ -207,10 +213,19 @@ def test_a_mistake_of_the_flags_gets_one_sentence_and_no_work_is_done(called, ca
         (BEGIN + '    config.train.bach = 3\n    return config', 'did you mean config.train.batch_size'),
         (BEGIN + '    config.train.rate = 1.0\n    return config', 'config.train.rate was renamed to'),
         (BEGIN + '    config.train.rate *= 2\n    return config', 'line 5: config.train.rate was renamed to'),
-        (BEGIN + '    config.network.preset = "caffe"\n', 'line 5: config.network.preset was renamed to config.model'),
-        (BEGIN + '    config.network.update(dropout="none")', 'line 5: The section config.network was renamed to'),
+        (
+            BEGIN + '    config.network.preset = "caffe"\n',
+            'line 5: config.network.preset was renamed to config.model',
+        ),
+        (
+            BEGIN + '    config.network.update(dropout="none")',
+            'line 5: The section config.network was renamed to',
+        ),
         (BEGIN + '    raise ValueError("tired")', 'card.py, line 5: ValueError: tired'),
-        (BEGIN, 'needs a get_config() that returns the config of configs/default.py, changed; it returned None'),
+        (
+            BEGIN,
+            'needs a get_config() that returns the config of configs/default.py, changed; it returned None',
+        ),
         ('x = 1', 'needs a get_config()'),
         (
             'from ml_collections import ConfigDict\nget_config = ConfigDict',
@@ -267,7 +282,7 @@ FULL = 'RESOURCE_EXHAUSTED: '
 
 
 def of_jax():
-    """What JAX raises when a device's memory does not suffice, raised by JAX: 512 TiB."""
+    """Make JAX itself run out of memory: 512 TiB."""
     import jax
 
     jax.block_until_ready(jax.jit(lambda: jax.numpy.zeros(2**47))())
@@ -339,7 +354,7 @@ def test_help_is_one_screen_with_the_usage_the_modes_the_flags_and_the_exit_stat
 
 
 def python(*words, **environment) -> subprocess.CompletedProcess:
-    """A Python of its own, started from another folder."""
+    """Run Python from another folder."""
     environment = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT), **environment}
     return subprocess.run(
         [sys.executable, *map(str, words)],

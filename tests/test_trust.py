@@ -31,7 +31,9 @@ def test_every_file_that_is_named_is_there():
 
 def test_every_promise_has_its_proof():
     assert len(rows()) > 20
-    assert [promise for promise, proof in rows() if not re.search(r'`(test_\w+|tests/[\w/]+\.py)`', proof)] == []
+    assert [
+        promise for promise, proof in rows() if not re.search(r'`(test_\w+|tests/[\w/]+\.py)`', proof)
+    ] == []
 
 
 def test_every_exit_status_of_the_program_is_listed():

@@ -34,7 +34,9 @@ def ensure_run_dir(workdir: str) -> Path:
     try:
         Path(workdir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f'{workdir} cannot be created ({error.strerror}); choose another --workdir.') from error
+        raise UserError(
+            f'{workdir} cannot be created ({error.strerror}); choose another --workdir.'
+        ) from error
     return Path(workdir)
 
 
@@ -72,7 +74,8 @@ def init_or_validate(workdir: str, config: ConfigDict, *, dataset: str) -> None:
         ]
         if changed:
             log.warning(
-                'Versions differ from those that this run began with, so its numbers may differ: %s.', ', '.join(changed)
+                'Versions differ from those that this run began with, so its numbers may differ: %s.',
+                ', '.join(changed),
             )
     commands = (begun or {}).get('commands', []) + [[time.strftime('%Y-%m-%d %H:%M:%S'), ' '.join(sys.argv)]]
     atomic_io.write_json(
@@ -93,7 +96,9 @@ def _fill_new_fields(begun: dict[str, object]) -> dict[str, object]:
     The default of a new field is what had been the only way.
     """
     defaults = validate.result_fields(schema.default_config())
-    return defaults | {name: value for name, value in begun.items() if name in defaults or name not in schema.FIELDS}
+    return defaults | {
+        name: value for name, value in begun.items() if name in defaults or name not in schema.FIELDS
+    }
 
 
 def _absolute_path(directory: str) -> str:

@@ -37,7 +37,7 @@ def make_mesh(
         shape = (devices // column, column)
     if math.prod(shape) > devices:
         raise UserError(
-            f'A mesh of {shape[0]} x {shape[1]} needs {math.prod(shape)} devices, but there are {devices}; {_hint()}.'
+            f'A mesh of {shape[0]} x {shape[1]} needs {math.prod(shape)} devices, but there are {devices}; {_mesh_hint()}.'
         )
     if columns % shape[1]:
         raise UserError(
@@ -181,7 +181,7 @@ def _supports_options(options: tuple[tuple[str, str], ...]) -> bool:
     return True
 
 
-def _hint() -> str:
+def _mesh_hint() -> str:
     if jax.default_backend() == 'cpu':
         return 'choose a smaller config.mesh, or raise config.machine.cpu_devices'
     return 'choose a smaller config.mesh'

@@ -38,14 +38,14 @@ def parse_split_name(name: str) -> tuple[str, str]:
     return (splits.pop() if len(splits) == 1 else ''), others
 
 
-def find_split_folders(origin: str, folders: Mapping[str, Iterable[str]]) -> dict[str, str]:
+def find_split_folders(origin: str, folders: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Return first folder -> split, empty if these folders are classes.
 
-    `folders` maps each first folder to the folders in it that hold images, '' among them for images of its own.
-    They are splits if they are named so and their names differ in nothing else. A class may be named train, but not
-    with folders in it. Raises UserError where folders can be read as splits and as classes.
+    `folders` maps each first folder to the folders in it that hold images ('' for images of its own), each with the
+    path of an image. They are splits if they are named so and their names differ in nothing else. A class may be
+    named train, but not with folders in it. Raises UserError where folders can be read as splits and as classes.
     """
-    by_others = collections.defaultdict(dict)
+    by_others: dict[str, dict[str, str]] = collections.defaultdict(dict)
     for name in folders:
         split, others = parse_split_name(name)
         if split:
@@ -59,30 +59,33 @@ def find_split_folders(origin: str, folders: Mapping[str, Iterable[str]]) -> dic
     return {}
 
 
-def _check_split_folders(origin: str, folders: Mapping[str, Iterable[str]], named: Mapping[str, str]) -> None:
+def _check_split_folders(
+    origin: str, folders: Mapping[str, Mapping[str, str]], named: Mapping[str, str]
+) -> None:
     """Raise UserError unless all folders are splits, one for each split, with the classes in them."""
-    splits = ', '.join(sorted(named))
+    names = ', '.join(sorted(named))
     if unnamed := sorted(folders.keys() - named.keys()):
+        image = next(iter(folders[unnamed[0]].values()))
         raise UserError(
-            f'{origin}: {unnamed[0]} is in none of the splits next to it ({splits}). If these are splits, move it '
-            f'elsewhere or into one of them; if they are classes, rename them; {EXPECTED_LAYOUT}.'
+            f'{origin}: {image} is in none of the splits next to it ({names}). Move it into one of them or elsewhere, or, '
+            f'if they are classes, rename them; {EXPECTED_LAYOUT}.'
         )
     for split in SPLITS:
         same = sorted(name for name in named if named[name] == split)
         if len(same) > 1:
             raise UserError(
-                f'{origin}: {" and ".join(same)} both name the {split} split. If they are, merge them; if they are other '
-                f'splits or classes, rename them; {EXPECTED_LAYOUT}.'
+                f'{origin}: {" and ".join(same)} all name the {split} split. Merge them, or, if they are other splits or '
+                f'classes, rename them; {EXPECTED_LAYOUT}.'
             )
-    for name in named:
-        if '' in folders[name]:
+    for name in sorted(named):
+        if image := folders[name].get(''):
             raise UserError(
-                f'{origin}: images of the split {name} are in no class folder. Put them into one each; if {splits} are '
+                f'{origin}: the image {image} is in no class folder of its split. Put it into one, or, if {names} are '
                 f'classes, rename them; {EXPECTED_LAYOUT}.'
             )
 
 
-def _check_class_folders(origin: str, folders: Mapping[str, Iterable[str]]) -> None:
+def _check_class_folders(origin: str, folders: Mapping[str, Mapping[str, str]]) -> None:
     """Raise UserError if folders that are not named as splits hold the same folders, as splits do."""
     inner = [set(names) for names in folders.values()]
     largest = max(inner, key=len)

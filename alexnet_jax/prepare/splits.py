@@ -7,17 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.prepare import wordnet
-
-SPLITS = ('train', 'validation', 'test')
-SPLIT_NAMES = {
-    'train': 'train',
-    'val': 'validation',
-    'valid': 'validation',
-    'validation': 'validation',
-    'test': 'test',
-}
-EXPECTED_LAYOUT = 'expected split/class/image (splits train, val, test) or class/image, as JPEG, PNG or WebP'
+from alexnet_jax.prepare import split_names, wordnet
+from alexnet_jax.prepare.split_names import EXPECTED_LAYOUT, SPLITS
 
 _Parts = dict[str, tuple[str, ...]]  # path -> its parts
 
@@ -54,13 +45,16 @@ def find_labels(found: Mapping[str, tuple], *, origin: str) -> tuple[dict[str, l
     """Return split -> the images in `found` (path with '/' -> location), and True if paths name splits.
 
     The id is the path, or the file's stem if all classes are WordNet ids, as in every form of ImageNet.
-    The first folder is the split if it is named so everywhere (train; val, valid or validation; test), the next
-    one the class; folders around everything are ignored. Raises UserError, naming `origin`, for other layouts.
+    The first folder is the split if it is named so everywhere (SPLIT_NAMES), the next one the class; folders around
+    everything, or around all classes of each split, are ignored. Raises UserError, naming `origin`, for other layouts.
     """
     if not found:
         raise UserError(f'{origin} holds no image; {EXPECTED_LAYOUT}.')
     parts = _strip_common_root({path: tuple(path.split('/')) for path in found})
-    depth = 1 if _has_splits(origin, parts) else 0
+    split_folders = split_names.find_split_folders(origin, _inner_folders(origin, parts))
+    depth = 1 if split_folders else 0
+    while depth and _has_common_class(parts, len(split_folders)):
+        parts = {path: (part[0], *part[2:]) for path, part in parts.items()}
     ids = {path: _image_id(origin, part) for path, part in parts.items()}
     if wordnet.are_wordnet_ids({part[depth] for part in parts.values()}):
         stems = {
@@ -69,7 +63,7 @@ def find_labels(found: Mapping[str, tuple], *, origin: str) -> tuple[dict[str, l
         ids = stems if len(set(stems.values())) == len(stems) else ids
     images = collections.defaultdict(list)
     for path, part in parts.items():
-        split = SPLIT_NAMES[part[0].lower()] if depth else 'train'
+        split = split_folders[part[0]] if depth else 'train'
         images[split].append(LabeledImage(ids[path], part[depth], found[path]))
     return dict(images), bool(depth)
 
@@ -113,29 +107,27 @@ def assign_splits(
 def _strip_common_root(parts: _Parts) -> _Parts:
     """Remove the folders that all paths share, such as imagenette2/ around train/ and val/."""
     while True:
-        first = next(iter(parts.values()))[0]
-        if first.lower() in SPLIT_NAMES or any(part[0] != first or len(part) < 3 for part in parts.values()):
+        first, lone = next(iter(parts.values()))[0], split_names.LONE_SPLIT_NAMES
+        if first.lower() in lone or any(part[0] != first or len(part) < 3 for part in parts.values()):
             return parts
         parts = {path: part[1:] for path, part in parts.items()}
 
 
-def _has_splits(origin: str, parts: _Parts) -> bool:
-    """Return True if the first folders are splits. A class may be named train, but not with folders in it."""
+def _inner_folders(origin: str, parts: _Parts) -> dict[str, dict[str, str]]:
+    """Return first folder -> folder in it ('' for its own images) -> path of an image."""
+    folders: dict[str, dict[str, str]] = {}
     for path, part in parts.items():
         if len(part) < 2:
             raise UserError(f'{origin}: the image {path} is in no class folder; {EXPECTED_LAYOUT}.')
-    in_splits = {path: part for path, part in parts.items() if part[0].lower() in SPLIT_NAMES}
-    if len(in_splits) == len(parts):
-        shallow = [path for path, part in in_splits.items() if len(part) < 3]
-        if shallow:
-            raise UserError(
-                f'{origin}: the image {shallow[0]} is in no class folder of its split; {EXPECTED_LAYOUT}.'
-            )
-        return True
-    if any(len(part) > 2 for part in in_splits.values()):
-        other = next(path for path in parts if path not in in_splits)
-        raise UserError(f'{origin}: {other} is in none of the splits next to it; {EXPECTED_LAYOUT}.')
-    return False
+        folders.setdefault(part[0], {}).setdefault(part[1] if len(part) > 2 else '', path)
+    return folders
+
+
+def _has_common_class(parts: _Parts, num_splits: int) -> bool:
+    """Return True if each split has all its images in folders of one folder: seg_train/seg_train/glacier/1.jpg."""
+    return len({part[:2] for part in parts.values()}) == num_splits and all(
+        len(part) > 3 for part in parts.values()
+    )
 
 
 def _class_names(origin: str, names: Iterable[str], siblings: Iterable[str]) -> tuple[str, ...]:

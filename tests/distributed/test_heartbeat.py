@@ -1,4 +1,4 @@
-"""Peers: who is missing, dies or stands still is named within the limit; who was held itself blames nobody."""
+"""Heartbeats and consistency checks: a missing, lost or stuck process is named in time."""
 
 import json
 import signal
@@ -257,7 +257,7 @@ def test_a_dataset_that_a_shared_disk_shows_late_is_waited_for(monkeypatch):
 
 
 def test_a_dataset_that_process_0_has_prepared_and_another_does_not_see_is_said(monkeypatch, tmp_path):
-    """One path on two disks: the watch never speaks, as both processes live."""
+    """One path is two disks; the heartbeat stays silent, as both processes live."""
     config = quickstart.get_config()
     config.data.directory, config.machine.peer_timeout = str(tmp_path), 1
     monkeypatch.setattr(prepare.initialize, 'is_primary', lambda: False)

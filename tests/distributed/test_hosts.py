@@ -1,4 +1,4 @@
-"""Several real processes on this machine run one command together: what they compute is what one would."""
+"""Several real processes on this machine run one command: they compute what one process would."""
 
 import contextlib
 import json
@@ -40,7 +40,7 @@ def config_of(**fields):
 
 
 def free_port(first=0):
-    """One that nobody listens on; from `first` upwards, if it is given."""
+    """Return a port that nobody listens on, from `first` upwards."""
     while True:
         with contextlib.suppress(OSError), socket.socket() as taken:
             taken.bind(('localhost', first))
@@ -49,7 +49,7 @@ def free_port(first=0):
 
 
 def by_slurm(index, count, job):
-    """What srun sets. jax takes the coordinator's port from the job's number."""
+    """Return what srun sets. jax takes the coordinator's port from the job's number."""
     return {
         'SLURM_JOB_ID': str(job),
         'SLURM_STEP_NODELIST': 'localhost',
@@ -60,7 +60,7 @@ def by_slurm(index, count, job):
 
 
 def started(count, workdir, each=None, slurm=False, **fields):
-    """`count` processes of the real command, each to become a process of one pod, with fields of its own in `each`."""
+    """Start `count` processes of one run; `each` holds the fields of a process of its own."""
     port = free_port(61440 if slurm else 0)
     children = []
     for index in range(count):
@@ -84,14 +84,14 @@ def started(count, workdir, each=None, slurm=False, **fields):
 
 
 def ended(processes, timeout=400):
-    """(status, standard output, standard error) of each."""
+    """Return (status, standard output, standard error) of each."""
     said = [process.communicate(timeout=timeout) for process in processes]
     return [(process.returncode, *words) for process, words in zip(processes, said, strict=True)]
 
 
 @pytest.fixture(scope='module')
 def alone(tmp_path_factory):
-    """The run of one process with two devices; its folder, where the dataset of all lies."""
+    """Return the folder of a run of one process with two devices, and of the dataset that all read."""
     workdir = tmp_path_factory.mktemp('alone')
     commands.run('train', config_of(mesh='1,2'), str(workdir))
     return workdir
@@ -102,7 +102,7 @@ def losses(workdir):
 
 
 def check(workdir, alone, shape):
-    """The losses are those of one process, and one process scores what several left as they did, image for image."""
+    """Check that losses and scores are those of one process."""
     assert len(losses(workdir)) == 20 and losses(workdir) == pytest.approx(losses(alone), rel=1e-5)
     result = json.loads((workdir / 'result.json').read_text())
     again = commands.run(
@@ -118,7 +118,7 @@ def check(workdir, alone, shape):
 
 
 def begun(processes, workdir, rows):
-    """Waits until so many rows were written."""
+    """Wait until `rows` rows are written."""
     until = time.monotonic() + 400
     while len(losses(workdir)) < rows:
         assert all(process.poll() is None for process in processes), ended(processes)

@@ -1,4 +1,4 @@
-"""The pod: where a process stands by flags and by its cluster, and what it says where that is not enough."""
+"""Detection of the process index from flags and cluster variables, and the messages for incomplete ones."""
 
 import itertools
 import types
@@ -117,7 +117,7 @@ def test_a_tpu_is_taken_for_the_only_one_where_nothing_says_there_are_several(
 
 
 def mesh(shape, processes, order=None):
-    """Devices of so many processes, as many of each, laid out as a mesh."""
+    """Return a mesh of the devices of `processes` processes, which have equally many."""
     count = shape[0] * shape[1]
     devices = np.array(
         [types.SimpleNamespace(process_index=i * processes // count, id=i) for i in range(count)], object

@@ -86,7 +86,7 @@ def test_a_platform_that_this_jax_does_not_have_is_named_as_it_was_given(monkeyp
 
 
 class Chip(types.SimpleNamespace):
-    """A TPU device as jax shows it, as far as meshes ask."""
+    """A TPU device with the attributes that meshes read."""
 
     platform, core_on_chip = 'tpu', 0
 
@@ -95,7 +95,7 @@ class Chip(types.SimpleNamespace):
 
 
 def slices(monkeypatch, kind, bounds, count=1):
-    """So many slices of hosts of 2 x 2 chips each become the devices of jax; they are returned."""
+    """Make slices of hosts with 2 x 2 chips the devices of jax; return them."""
     per_row, per_plane = bounds[0] // 2, bounds[0] * bounds[1] // 4
     chips = []
     for number, z, y, x in itertools.product(range(count), *map(range, reversed(bounds))):

@@ -77,7 +77,7 @@ JOBSET = {
 
 
 def faults(content, schema, where=''):
-    """Where the content has a field the schema does not have, or another type."""
+    """Return where the content has a field that the schema lacks, or another type."""
     if schema is ANY:
         return []
     if isinstance(schema, dict):
@@ -118,7 +118,7 @@ def test_a_field_that_there_is_not_would_be_found(jobset):
 
 
 def test_the_pods_of_the_jobset_find_one_another(jobset):
-    """The variables that its pods would have lead each to its place, at the address of the first pod."""
+    """The variables of its pods give each its index and the address of the first pod."""
     name, (job,) = jobset['metadata']['name'], jobset['spec']['replicatedJobs']
     spec = job['template']['spec']
     (container,) = spec['template']['spec']['containers']
@@ -148,7 +148,7 @@ def test_the_scripts_are_without_faults(script):
 
 
 def stand_ins(folder, **lines):
-    """Commands of these names that write what they are given into the file `said`, and then do their lines."""
+    """Create commands that append their arguments to the file `said` and then run their lines; return the environment."""
     for name, line in lines.items():
         (folder / name).write_text(f'#!/bin/bash\necho {name} "$@" >> {folder}/said\n{line}\n')
         (folder / name).chmod(0o755)

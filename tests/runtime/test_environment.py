@@ -1,4 +1,4 @@
-"""What main.py sets for its process: above all where compiled programs are kept, and that nothing changes by that."""
+"""Settings of the process: compilation cache, determinism, log lines; the cache changes no result."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def environ(monkeypatch, tmp_path):
-    """The process's environment, to be written to without harm."""
+    """Return a stand-in for os.environ."""
     own = {'HOME': str(tmp_path / 'home'), 'PATH': os.environ['PATH']}
     monkeypatch.setattr(environment.os, 'environ', own)
     monkeypatch.setattr(Path, 'home', lambda: Path(own['HOME']))
@@ -27,7 +27,7 @@ def environ(monkeypatch, tmp_path):
 
 
 def configured(**settings):
-    """The lines about the settings, by field."""
+    """Return the lines about the settings, by field."""
     defaults = {'cpu_devices': 1, 'keep_memory': False, 'compilation_cache': '', 'deterministic': False}
     lines = environment.configure_environment(**defaults | settings)
     return dict(line.split(': ', 1) for line in lines)

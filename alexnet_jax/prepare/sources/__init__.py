@@ -12,7 +12,8 @@ from pathlib import Path
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare.sources import checksums
 from alexnet_jax.prepare.sources.base import COUNT_CHECKS, Source, SourceOptions, SourceSpec
-from alexnet_jax.prepare.splits import SPLITS, Item
+from alexnet_jax.prepare.split_names import SPLITS
+from alexnet_jax.prepare.splits import Item
 
 __all__ = ['COUNT_CHECKS', 'SOURCES', 'SPLITS', 'Item', 'Source', 'SourceOptions', 'open_source']
 

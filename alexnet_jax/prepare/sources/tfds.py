@@ -24,7 +24,8 @@ from alexnet_jax.prepare.sources.base import (
     unique_class_names,
 )
 from alexnet_jax.prepare.sources.tfrecords import TFRecordFiles
-from alexnet_jax.prepare.splits import SPLIT_NAMES, Item
+from alexnet_jax.prepare.split_names import SPLIT_NAMES
+from alexnet_jax.prepare.splits import Item
 
 DESCRIPTION = 'dataset_info.json'
 VERSION = re.compile(r'(\d+)\.(\d+)\.(\d+)')
