@@ -15,7 +15,8 @@ class Mode:
     """A mode: the line that --help shows, and what main.py must check before it starts.
 
     `trains`: takes training steps. `prepares`: may build a dataset. `takes_images`: reads --images. `multi_process`:
-    may be run by several processes together. `needs_workdir`: has no use without --workdir.
+    may be run by several processes together. `needs_workdir`: has no use without --workdir. `writes`: has no use where
+    one may only read.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Mode:
     takes_images: bool = False
     multi_process: bool = False
     needs_workdir: bool = True
+    writes: bool = True
 
     def run(self, config: ConfigDict, workdir: str = '') -> dict[str, Any]:
         """Run the function of that name in `alexnet_jax/commands/<name>.py`; return its numbers."""
@@ -49,15 +51,21 @@ MODES: Mapping[str, Mode] = {
             multi_process=True,
             needs_workdir=False,
         ),
-        Mode('evaluate', 'score a checkpoint of the run in --workdir on a split', multi_process=True),
+        Mode(
+            'evaluate',
+            'score a checkpoint of the run in --workdir on a split',
+            multi_process=True,
+            writes=False,
+        ),
         Mode(
             'predict',
             'classify --images by the run in --workdir',
             takes_images=True,
             multi_process=True,
+            writes=False,
         ),
         Mode('summary', 'show layers, shapes, parameters and exchanged numbers', needs_workdir=False),
-        Mode('verify', 'check every file of a run or a dataset', needs_workdir=False),
+        Mode('verify', 'check every file of a run or a dataset', needs_workdir=False, writes=False),
         Mode('benchmark', 'measure step time, layers, input and memory', trains=True, prepares=True),
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,9 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.checkpoint.manager import CheckpointManager
 from alexnet_jax.commands import factories, run_dir
-from alexnet_jax.data import dataset
+from alexnet_jax.config import build
+from alexnet_jax.data import dataset, dataset_info
+from alexnet_jax.data.dataset_info import DatasetInfo
 from alexnet_jax.distributed import initialize
 from alexnet_jax.distributed.initialize import is_primary
 from alexnet_jax.errors import UserError
@@ -22,14 +25,16 @@ from alexnet_jax.report.text import format_percent
 from alexnet_jax.runtime import atomic_io, signals
 from alexnet_jax.train.loop import LoopSchedule
 
+MAX_LISTED = 3  # classes that a sentence names
+
 log = logging.getLogger(__name__)
 
 
 class LoadedRun(NamedTuple):
-    """A trained run: its config and dataset, and its network on the mesh with the parameters of one step."""
+    """A trained run: its config, what its network needs of the dataset, and that network at one step on the mesh."""
 
     config: ConfigDict
-    data: dataset.Dataset
+    info: DatasetInfo
     model: AlexNet
     mesh: jax.sharding.Mesh
     step: int
@@ -45,9 +50,13 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
 
 def _evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
-    run = load_run(config, workdir)
-    config, data = run.config, run.data
+    config, info = read_trained_run(config, workdir)
+    data = factories.open_prepared_dataset(config, workdir)
+    check_same_classes(info, data)
     split, num_views = report_split(config, data.counts), config.evaluate.views
+    if note := other_dataset_note(info, data):
+        log.warning('%s.', note)
+    run = load_run(config, info, workdir)
     log.info(
         'Evaluating step %d on the %s images of the %s split with %d view%s.',
         run.step,
@@ -56,7 +65,7 @@ def _evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
         num_views,
         's' * (num_views > 1),
     )
-    evaluator = factories.make_evaluator(config, data, run.model, run.mesh, num_views=num_views)
+    evaluator = factories.make_evaluator(config, info, run.model, run.mesh, num_views=num_views)
     error_rates = evaluator.evaluate(run.params, factories.make_eval_pipeline(config, data, split, run.mesh))
     interval = metrics.top1_interval(error_rates)
     result = {
@@ -65,9 +74,8 @@ def _evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
         'views': num_views,
         'checkpoint_step': run.step,
         'interval': list(interval),
+        'note': note,
     }
-    if is_primary():
-        atomic_io.write_json(Path(workdir) / run_result.EVALUATION_FILE, result)
     low, high = (format_percent(bound, 2) for bound in interval)
     log.info(
         'Top-1 error %s (95 %% interval %s to %s), top-5 error %s, loss %.4f on %s %s images.',
@@ -79,29 +87,87 @@ def _evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
         f'{error_rates["images"]:,}',
         split,
     )
+    if is_primary():
+        _write_evaluation(Path(workdir) / run_result.EVALUATION_FILE, result)
     return result
 
 
-def load_run(config: ConfigDict, workdir: str) -> LoadedRun:
-    """Return the run in `workdir` at the checkpoint of config.evaluate.checkpoint, on the devices of `config`.
+def _write_evaluation(file: Path, result: dict[str, Any]) -> None:
+    """Write the figures; where one may only read, say that they were not written."""
+    try:
+        atomic_io.write_json(file, result)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        log.warning('%s was not written (%s): these figures are in this output alone.', file, error.strerror)
 
-    The fields that decide the run are read from its folder, so that --config need not be given again. Raises UserError
-    if there is no trained run.
+
+def read_trained_run(config: ConfigDict, workdir: str) -> tuple[ConfigDict, DatasetInfo]:
+    """Return `config` with the fields that decided the run in `workdir`, and what its network needs of its dataset.
+
+    Both are read from the run's folder, so that neither --config nor the dataset need be given again. Older versions
+    kept no dataset info: their runs need their dataset. Raises UserError if there is no trained run.
     """
-    checkpoint_dir = Path(workdir) / run_dir.CHECKPOINTS_DIR
-    if run_dir.read_run(workdir) is None or not checkpoint_dir.is_dir():
+    begun = run_dir.read_run(workdir)
+    if begun is None or not (Path(workdir) / run_dir.CHECKPOINTS_DIR).is_dir():
         raise UserError(
             f'{workdir} has no trained run. Train first: python main.py --workdir={workdir} with the same --config.'
         )
     config = run_dir.restore_config(config, workdir)
-    data = factories.open_or_prepare_dataset(config, workdir)
-    arch = factories.make_architecture(config, data)
+    if info := dataset_info.read_dataset_info(Path(workdir) / run_dir.DATASET_INFO_FILE):
+        return config, info
+    data = factories.open_prepared_dataset(config, workdir)
+    if begun['deciding'].get('dataset') not in (data.checksum, data.manifest_checksum):
+        raise UserError(
+            f'{data.directory} is not the dataset that the run in {workdir} was trained on, which kept neither its '
+            'class names nor its mean image. Set --config.data.directory to that dataset.'
+        )
+    return config, data
+
+
+def load_run(config: ConfigDict, info: DatasetInfo, workdir: str) -> LoadedRun:
+    """Return the run in `workdir` at the checkpoint of config.evaluate.checkpoint, on the devices of `config`.
+
+    `config` and `info` are those of `read_trained_run`.
+    """
+    arch = build.preset_architecture(config, len(info.class_names))
     mesh = factories.make_device_mesh(config, arch, for_training=False)
-    checkpoints = CheckpointManager(checkpoint_dir, read_only=True)
+    checkpoints = CheckpointManager(Path(workdir) / run_dir.CHECKPOINTS_DIR, read_only=True)
     like = factories.abstract_checkpoint(config, arch, mesh)
     step, state, _ = checkpoints.restore(like, report_step(config, checkpoints))
     checkpoints.close()
-    return LoadedRun(config, data, factories.make_model(config, arch), mesh, step, state['parameters'])
+    return LoadedRun(config, info, factories.make_model(config, arch), mesh, step, state['parameters'])
+
+
+def check_same_classes(info: DatasetInfo, data: dataset.Dataset) -> None:
+    """Raise UserError unless the dataset has the classes of a network's, in their order, and images of that size."""
+    if data.class_names != info.class_names:
+        other = [name for name in data.class_names if name not in info.class_names]
+        missing = [name for name in info.class_names if name not in data.class_names]
+        difference = ' and '.join(
+            f'{subject} {", ".join(names[:MAX_LISTED])}{", ..." * (len(names) > MAX_LISTED)}'
+            for subject, names in (('the network has no class', other), ('the dataset has no class', missing))
+            if names
+        )
+        raise UserError(
+            f'{data.directory} has other classes than the network was trained on: '
+            f'{difference or "they are in another order"}. Choose a dataset of the same classes.'
+        )
+    if data.image_size != info.image_size:
+        raise UserError(
+            f'{data.directory} has images of {data.image_size} pixels, but the network was trained on '
+            f'{info.image_size}. Prepare them with --config.prepare.image_size={info.image_size}.'
+        )
+
+
+def other_dataset_note(info: DatasetInfo, data: dataset.Dataset) -> str:
+    """Return that the dataset is not the one of the training; '' if it is."""
+    if data.checksum == info.checksum:
+        return ''
+    return (
+        f'{data.directory} is another dataset than the network was trained on, of the same classes; its images are '
+        "scored with the training images' mean"
+    )
 
 
 def report_split(config: ConfigDict, counts: dict[str, int]) -> str:

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.commands import prepare
 from alexnet_jax.config import build, parse
 from alexnet_jax.data import dataset, device_cache, pipeline
+from alexnet_jax.data.dataset_info import DatasetInfo
 from alexnet_jax.distributed.mesh import (
     compiler_options,
     describe_mesh,
@@ -48,6 +49,13 @@ def open_or_prepare_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset
                 f'--config.prepare.path=... to prepare one; the source {source.name!r} needs {source.path_help}.'
             )
         prepare.prepare(config, workdir)
+    return dataset.open_dataset(directory)
+
+
+def open_prepared_dataset(config: ConfigDict, workdir: str) -> dataset.Dataset:
+    """Open the prepared dataset of a run, after copying it from its object store. Raises UserError if there is none."""
+    directory = prepare.locate_dataset(config, workdir)
+    prepare.ensure_local(config, directory)
     return dataset.open_dataset(directory)
 
 
@@ -202,16 +210,16 @@ def make_eval_pipeline(
 
 
 def make_evaluator(
-    config: ConfigDict, data: dataset.Dataset, model: AlexNet, mesh: Mesh, *, num_views: int
+    config: ConfigDict, info: DatasetInfo, model: AlexNet, mesh: Mesh, *, num_views: int
 ) -> Evaluator:
-    """Return the evaluator of that model, by the center view or by ten."""
+    """Return the evaluator of that model, trained on the dataset of `info`, by the center view or by ten."""
 
     def forward(parameters, images):
         return with_parameters(model, parameters)(images, mesh=mesh)[0]
 
     return Evaluator(
         forward,
-        data.mean,
+        info.mean,
         ViewOptions(model.arch.crop_size, num_views, config.augment.mean),
         batch_size=config.evaluate.batch_size,
         mesh=mesh,

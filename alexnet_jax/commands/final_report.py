@@ -42,12 +42,14 @@ def draw_examples(train_data: pipeline.TrainPipeline, data: dataset.Dataset, wor
     log.info('Training examples: %s', file)
 
 
-def write_final_report(run: LoadedRun, workdir: str, *, epochs: float) -> dict[str, Any]:
-    """Evaluate a run after `epochs` of training, write result.json and the pictures, print the sentence.
+def write_final_report(
+    run: LoadedRun, data: dataset.Dataset, workdir: str, *, epochs: float
+) -> dict[str, Any]:
+    """Evaluate a run on its dataset after `epochs` of training, write result.json and the pictures, print the sentence.
 
     Returns the content of result.json; on processes that are not primary, the error rates alone.
     """
-    config, data = run.config, run.data
+    config = run.config
     split, num_views = report_split(config, data.counts), config.evaluate.views
     evaluator = factories.make_evaluator(config, data, run.model, run.mesh, num_views=num_views)
     error_rates, predictions = evaluator.evaluate_and_predict(
@@ -70,7 +72,7 @@ def write_final_report(run: LoadedRun, workdir: str, *, epochs: float) -> dict[s
         note=split_note(split, data.counts),
     )
     run_result.write_result(workdir, result)
-    draw_plots(run, filters, predictions, result, Path(workdir))
+    draw_plots(config.name, data, filters, predictions, result, Path(workdir))
     log.info('%s', run_result.summarize_result(result))
     names = (run_result.RESULT_FILE, CURVES_FILE, FILTERS_FILE, PREDICTIONS_FILE)
     log.info('Result and pictures: %s', ', '.join(str(Path(workdir) / name) for name in names))
@@ -95,16 +97,20 @@ def training_throughput(timings: list[dict[str, Any]], step: int) -> tuple[float
 
 
 def draw_plots(
-    run: LoadedRun, filters: np.ndarray, predictions: Predictions, result: dict[str, Any], folder: Path
+    title: str,
+    data: dataset.Dataset,
+    filters: np.ndarray,
+    predictions: Predictions,
+    result: dict[str, Any],
+    folder: Path,
 ) -> None:
-    """Draw curves.png, kernels.png and answers.png."""
-    data = run.data
+    """Draw curves.png, under a title, kernels.png and answers.png."""
     run_plots.plot_curves(
         metrics_writer.read_metrics(folder),
         folder / CURVES_FILE,
         num_classes=len(data.class_names),
         baseline=result['baseline']['best'],
-        title=run.config.name,
+        title=title,
     )
     run_plots.plot_filters(filters, folder / FILTERS_FILE)
     sample = run_plots.sample_predictions(predictions)

@@ -22,8 +22,9 @@ def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
     Raises UserError at the end if some could not be read; each of these was named in its place.
     """
     files = find_image_files(path.strip() for path in config.predict.images.split(',') if path.strip())
-    run, num_views = evaluate.load_run(config, workdir), config.evaluate.views
-    evaluator = factories.make_evaluator(run.config, run.data, run.model, run.mesh, num_views=num_views)
+    run = evaluate.load_run(*evaluate.read_trained_run(config, workdir), workdir)
+    info, num_views = run.info, config.evaluate.views
+    evaluator = factories.make_evaluator(run.config, info, run.model, run.mesh, num_views=num_views)
     log.info(
         'Predictions of step %d of the run in %s, %d view%s:',
         run.step,
@@ -31,10 +32,9 @@ def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
         num_views,
         's' * (num_views > 1),
     )
-    class_names, image_size = run.data.class_descriptions, run.data.image_size
     unreadable = 0
     for prediction in predict_files(
-        evaluator, run.params, files, class_names, image_size=image_size, top_k=TOP_K
+        evaluator, run.params, files, info.class_descriptions, image_size=info.image_size, top_k=TOP_K
     ):
         unreadable += bool(prediction.error)
         log.info('%s', format_prediction(prediction))

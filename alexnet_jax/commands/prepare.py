@@ -23,6 +23,7 @@ from alexnet_jax.runtime import signals
 
 if TYPE_CHECKING:
     from alexnet_jax.data.dataset import Dataset
+    from alexnet_jax.data.encoding import EncodingSpec
     from alexnet_jax.prepare.sources import Source
 
 POLL_SECONDS = 2.0  # between two checks for the dataset that another process prepares
@@ -95,7 +96,6 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     In a run of several processes the first prepares and the others wait.
     """
     from alexnet_jax.data import dataset, remote_storage
-    from alexnet_jax.data.encoding import EncodingSpec
     from alexnet_jax.prepare import builder, dataset_report, output_dir
 
     dataset_dir = locate_dataset(config, workdir)
@@ -113,7 +113,7 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
         summary = builder.prepare_dataset(
             source,
             dataset_dir,
-            EncodingSpec(fields.image_size, fields.encoding, fields.jpeg_quality),
+            _encoding_spec(config),
             num_workers=fields.num_workers,
             max_unreadable=fields.max_unreadable,
         )
@@ -126,6 +126,26 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
         log.info('Uploaded the dataset to %s.', url)
     heartbeat.set_phase(PREPARED)
     return summary
+
+
+def check_same_images(config: ConfigDict, dataset_dir: str) -> None:
+    """Raise UserError unless config.prepare.path has the images, classes and splits that the dataset was made of."""
+    from alexnet_jax.data import dataset
+    from alexnet_jax.prepare import builder
+
+    identity = builder.dataset_identity(_open_source(config), _encoding_spec(config))
+    manifest = dataset.read_manifest(dataset_dir)
+    if any(identity[key] != manifest[key] for key in ('classes', 'found', 'listing')):
+        raise UserError(
+            f'config.prepare.path {config.prepare.path!r} has other images than the dataset of this run in '
+            f'{dataset_dir}. Leave config.prepare.path empty to continue on that dataset, or choose another --workdir.'
+        )
+
+
+def _encoding_spec(config: ConfigDict) -> EncodingSpec:
+    from alexnet_jax.data.encoding import EncodingSpec
+
+    return EncodingSpec(config.prepare.image_size, config.prepare.encoding, config.prepare.jpeg_quality)
 
 
 def _open_source(config: ConfigDict) -> Source:

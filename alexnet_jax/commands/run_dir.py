@@ -6,10 +6,11 @@ import contextlib
 import importlib.metadata
 import json
 import logging
+import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.commands import prepare
 from alexnet_jax.config import migration, schema, validate
-from alexnet_jax.data import remote_storage
+from alexnet_jax.data import dataset, dataset_info, remote_storage
 from alexnet_jax.distributed import consistency, heartbeat, initialize
 from alexnet_jax.distributed.peer import Timeouts
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import atomic_io
 
 CONFIG_FILE, RUN_FILE, CHECKPOINTS_DIR, LOCK_FILE = 'config.json', 'run.json', 'checkpoints', '.training'
+DATASET_INFO_FILE = 'dataset_info.npz'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy')
 
 log = logging.getLogger(__name__)
@@ -48,25 +50,29 @@ def lock_run_dir(workdir: str) -> Iterator[None]:
         yield
 
 
-def init_or_validate(workdir: str, config: ConfigDict, *, dataset: str) -> None:
+def init_or_validate(workdir: str, config: ConfigDict, data: dataset.Dataset) -> None:
     """Begin a run in `workdir`, or check that the one there is the same run and record this command.
 
-    `dataset` is the dataset's checksum. Raises UserError if a field that decides the result, or the dataset, differs;
-    warns if versions of packages do.
+    Raises UserError if a field that decides the result, or the dataset, differs; warns if versions of packages do. The
+    dataset is the same if its checksum is, wherever it lies and however its images were found.
     """
     folder = ensure_run_dir(workdir)
     atomic_io.clean_temp(folder)
     atomic_io.clean_temp(folder / 'dataset')
-    deciding = validate.result_fields(config) | {'dataset': dataset}
+    deciding = validate.result_fields(config) | {'dataset': data.checksum}
     versions = _software_versions()
     begun = read_run(workdir)
     if begun is not None:
         # A new batch size is allowed; it is reported when the checkpoint is read.
         deciding['train.batch_size'] = begun['deciding'].get('train.batch_size', config.train.batch_size)
-        if different := validate.describe_differences(_fill_new_fields(begun['deciding']), deciding):
+        recorded = _fill_new_fields(begun['deciding'])
+        if recorded.get('dataset') == data.manifest_checksum:
+            recorded['dataset'] = data.checksum
+        if different := validate.describe_differences(recorded, deciding):
             raise UserError(
                 f'{workdir} holds another run: {" ".join(different)} Choose another --workdir, or the same settings.'
             )
+        _check_source_images(config, begun, data.directory)
         changed = [
             f'{name} {old} is now {versions.get(name)}'
             for name, old in begun['versions'].items()
@@ -77,12 +83,14 @@ def init_or_validate(workdir: str, config: ConfigDict, *, dataset: str) -> None:
                 'Versions differ from those that this run began with, so its numbers may differ: %s.',
                 ', '.join(changed),
             )
+    dataset_info.write_dataset_info(folder / DATASET_INFO_FILE, data)
     commands = (begun or {}).get('commands', []) + [[time.strftime('%Y-%m-%d %H:%M:%S'), ' '.join(sys.argv)]]
     atomic_io.write_json(
         folder / RUN_FILE,
         {
             'deciding': deciding,
             'data.directory': _absolute_path(config.data.directory),
+            'prepare.path': _full_path(config.prepare.path) or _source_path(begun),
             'versions': (begun or {}).get('versions', versions),
             'commands': commands,
         },
@@ -105,6 +113,24 @@ def _absolute_path(directory: str) -> str:
     """Return an absolute path, whatever the working directory of later commands; URLs stay as they are."""
     on_disk = directory and not remote_storage.is_remote_url(directory)
     return str(Path(directory).expanduser().absolute()) if on_disk else directory
+
+
+def _full_path(path: str) -> str:
+    """Return the one spelling of a path that exists; anything else, such as the name of a dataset, as it is."""
+    return os.path.realpath(os.path.expanduser(path)) if path and Path(path).expanduser().exists() else path
+
+
+def _source_path(begun: Mapping[str, Any] | None) -> str:
+    """Return where the images of a run's dataset were; older versions counted that among the deciding fields."""
+    begun = begun or {}
+    return begun.get('prepare.path') or begun.get('deciding', {}).get('prepare.path', '')
+
+
+def _check_source_images(config: ConfigDict, begun: Mapping[str, Any], dataset_dir: str) -> None:
+    """Raise UserError if the images at config.prepare.path, which is another path than before, are other ones."""
+    path = _full_path(config.prepare.path)
+    if path and path != _full_path(_source_path(begun)):
+        prepare.check_same_images(config, dataset_dir)
 
 
 def require_checkpoint_space(workdir: str, *, numbers: int) -> None:

@@ -63,7 +63,11 @@ def format_summary(arch: Architecture) -> list[str]:
         rule,
         table[-1],
         '',
-        *(line for note in _format_notes(arch) for line in textwrap.wrap(note, WIDTH, subsequent_indent='  ')),
+        *(
+            line
+            for note in _format_notes(arch)
+            for line in textwrap.wrap(note, WIDTH, subsequent_indent='  ')
+        ),
     ]
 
 

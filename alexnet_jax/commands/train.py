@@ -52,6 +52,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     consistency.assert_equal_across_hosts({'the dataset (its checksum)': data.checksum})
     plateau = training_plan.make_plateau(config, data.counts)
     context = RunContext(config, workdir, data, arch, mesh, train_data, plateau)
+    training_plan.check_batch_size(config, data, mesh, run_dir.read_run(workdir))
     evaluate.check_report_split(config, data.counts)
     if not context.checkpoint_dir.exists():
         evaluate.check_report_step(config, context.make_schedule(train_data), [])
@@ -68,10 +69,12 @@ def run_training(context: RunContext, handler: signals.SignalHandler) -> dict[st
     config, workdir, arch, train_data = context.config, context.workdir, context.arch, context.train_data
     if is_primary():
         run_dir.require_checkpoint_space(workdir, numbers=2 * sum(arch.parameter_counts().values()))
-        run_dir.init_or_validate(workdir, config, dataset=context.data.checksum)
+        run_dir.init_or_validate(workdir, config, context.data)
     num_steps = context.make_schedule(train_data).num_steps
     for line in training_plan.describe_run(config, context.data, arch, num_steps, workdir):
         log.info('%s', line)
+    if warning := training_plan.few_steps_warning(num_steps):
+        log.warning('%s', warning)
     for line in factories.describe_placement(arch, context.mesh):
         log.info('%s', line)
     with (
@@ -222,7 +225,7 @@ class Trainer:
                 )
                 run = evaluate.at_report_step(last, self.checkpoints)
                 epochs = point.examples().epoch(run.step)
-                result = final_report.write_final_report(run, context.workdir, epochs=epochs)
+                result = final_report.write_final_report(run, context.data, context.workdir, epochs=epochs)
             self.writer.write_timings(point.step, **self.timer.drain())
             log.info('%s', self.writer.time_breakdown())
         return result

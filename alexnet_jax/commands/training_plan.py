@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alexnet_jax.commands import prepare
 from alexnet_jax.config import parse
 from alexnet_jax.data import dataset, pipeline
+from alexnet_jax.distributed.sharding import DATA_AXIS
+from alexnet_jax.errors import UserError
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.train.loop import LoopSchedule
 from alexnet_jax.train.schedule import LearningRateSchedule, ReduceOnPlateau, layer_learning_rates
 from alexnet_jax.train.stalled_loss import StalledLossDetector
+
+FEW_STEPS = 100  # a run of fewer is warned of
 
 
 def make_plateau(config: ConfigDict, splits: Iterable[str]) -> ReduceOnPlateau | None:
@@ -35,6 +41,32 @@ def make_stalled_loss_detector(config: ConfigDict, num_classes: int) -> StalledL
     return StalledLossDetector(num_classes, steps, initialization=initialization)
 
 
+def check_batch_size(
+    config: ConfigDict, data: dataset.Dataset, mesh: Mesh, begun: Mapping[str, Any] | None
+) -> None:
+    """Raise UserError if a batch has more images than the training split, unless the run began with that size."""
+    batch_size, images = config.train.batch_size, data.counts['train']
+    if batch_size <= images or (begun and begun['deciding'].get('train.batch_size') == batch_size):
+        return
+    multiple = mesh.shape[DATA_AXIS] * config.train.grad_accumulation
+    fitting = images // multiple * multiple
+    remedy = f'Set --config.train.batch_size={fitting} or less' if fitting else 'Train on fewer devices'
+    raise UserError(
+        f'config.train.batch_size is {batch_size}, but {data.directory} has only {images} training images. {remedy}, '
+        'or add images.'
+    )
+
+
+def few_steps_warning(num_steps: int) -> str:
+    """Return that a run is too short to learn much; '' if it is not."""
+    if num_steps >= FEW_STEPS:
+        return ''
+    return (
+        f'The whole run is {num_steps} step{"s" * (num_steps > 1)}, too few to learn much: lower '
+        'config.train.batch_size, raise config.train.num_epochs or add images.'
+    )
+
+
 def make_loop_schedule(
     config: ConfigDict,
     train_data: pipeline.TrainPipeline,
@@ -45,12 +77,14 @@ def make_loop_schedule(
     """Return the number of steps, cadences and learning rates of the whole run, of which `step` steps are done."""
     steps_per_epoch = len(train_data.records) / config.train.batch_size
     epochs_left = config.train.num_epochs - train_data.epoch(step)
+    num_steps = max(1, step + round(epochs_left * steps_per_epoch))
     base = LearningRateSchedule(
         config.train.schedule,
         config.train.learning_rate,
         config.train.num_epochs,
         milestones=parse.increasing_epochs(config.train.milestones),
-        warmup=config.train.warmup_epochs,
+        # An only step would be the first of the warm-up, whose learning rate is 0.
+        warmup=config.train.warmup_epochs if num_steps > 1 else 0.0,
         plateau=plateau,
     )
     names, multipliers = tuple(layers), parse.layer_multipliers(config.train.layer_lr_multipliers)
@@ -63,7 +97,7 @@ def make_loop_schedule(
         return layer_learning_rates(names, learning_rate(step), multipliers, bias_multiplier=bias_multiplier)
 
     return LoopSchedule(
-        num_steps=max(1, step + round(epochs_left * steps_per_epoch)),
+        num_steps=num_steps,
         log_every=config.log.every_steps,
         evaluate_every=max(1, round(evaluate_epochs * steps_per_epoch)) if evaluate_epochs else 0,
         save_every=config.checkpoint.every_steps,

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.checkpoint import manifest, quarantine
 from alexnet_jax.checkpoint.manager import CheckpointManager
 from alexnet_jax.commands import prepare, run_dir
-from alexnet_jax.data import dataset
+from alexnet_jax.data import dataset, dataset_info
 from alexnet_jax.errors import UserError
 from alexnet_jax.report import run_result
 from alexnet_jax.train import metrics_writer
@@ -78,6 +78,8 @@ def check_run(workdir: Path) -> dict[str, str]:
     for name in JSON_FILES:
         if (workdir / name).exists():
             problems[str(workdir / name)] = _check_json(workdir / name)
+    if (workdir / run_dir.DATASET_INFO_FILE).exists():
+        problems[str(workdir / run_dir.DATASET_INFO_FILE)] = _check_dataset_info(workdir)
     for name, read in JSONL_FILES.items():
         if (workdir / name).exists():
             problems[str(workdir / name)] = _check_jsonl(read, workdir)
@@ -108,6 +110,14 @@ def _check_json(path: Path) -> str:
         return '' if isinstance(json.loads(path.read_text()), dict) else 'holds no JSON object'
     except (OSError, ValueError) as error:
         return f'cannot be read ({error})'
+
+
+def _check_dataset_info(workdir: Path) -> str:
+    try:
+        dataset_info.read_dataset_info(workdir / run_dir.DATASET_INFO_FILE)
+    except (UserError, OSError) as error:
+        return str(error)
+    return ''
 
 
 def _check_jsonl(read: Callable[[Path], list[dict[str, Any]]], workdir: Path) -> str:

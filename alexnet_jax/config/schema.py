@@ -89,7 +89,7 @@ _PREPARE = {
     'source': Field(
         'folder', 'form of the images; docs/data.md', choices='alexnet_jax.prepare.sources.SOURCES'
     ),
-    'path': Field('', 'folder or archive, or the folder that holds the archives'),
+    'path': Field('', 'folder or archive, or the folder that holds the archives', resumable=True),
     'image_size': Field(256, 'pixels of the shorter side, then center square (paper, section 2)', 8, 8192),
     'encoding': Field(
         'jpeg',

@@ -15,15 +15,18 @@ from alexnet_jax.config.suggest import invalid_field_error, unknown_field_error
 from alexnet_jax.errors import UserError
 
 
-def validate_workdir(workdir: str, *, needed: bool) -> None:
-    """Raise UserError unless --workdir is given, if it is `needed`, and can be written or created."""
+def validate_workdir(workdir: str, *, needed: bool, writes: bool = True) -> None:
+    """Raise UserError unless --workdir is given, if it is `needed`, and can be written or created, if the mode `writes`."""
     if not workdir and needed:
-        raise UserError('This mode writes to a folder of its own; set one such as --workdir=/tmp/alexnet.')
+        use = 'writes to a folder of its own' if writes else 'reads the folder of a run'
+        raise UserError(f'This mode {use}; set one such as --workdir=/tmp/alexnet.')
     if re.match(r'\w+://', workdir):
         raise UserError(
             f'--workdir={workdir} is not a folder on a disk, which checkpoints and logs need. Only a dataset may be in '
             'an object store (--config.data.directory).'
         )
+    if not writes:
+        return
     parent = Path(workdir).absolute()
     while not os.path.lexists(parent):
         parent = parent.parent

@@ -48,7 +48,9 @@ class Dataset(DatasetInfo):
     note: str  # where the images come from and how the splits were made
     counts: dict[str, int]  # split -> images, in the order train, validation, test; those that exist
     pca_basis: PcaBasis
-    manifest_checksum: str  # SHA-256 over the whole manifest, by which older versions knew the dataset of a run
+    manifest_checksum: (
+        str  # SHA-256 over the whole manifest, by which older versions knew the dataset of a run
+    )
 
     def split(self, name: str) -> 'SplitRecords':
         """Return the records of a split. Raises UserError if it does not exist or its files do not open."""

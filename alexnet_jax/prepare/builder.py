@@ -55,7 +55,7 @@ def prepare_dataset(
     if not source.splits.get('train'):
         raise UserError(f'The source {source.name!r} has no training images.')
     directory = Path(directory).absolute()
-    identity = _dataset_identity(source, spec)
+    identity = dataset_identity(source, spec)
     manifest = _existing_manifest(directory, identity)
     if manifest is None:
         num_images, in_read_order = sum(identity['found'].values()), _is_in_read_order(source)
@@ -82,7 +82,7 @@ def prepare_dataset(
     }
 
 
-def _dataset_identity(source: Source, spec: EncodingSpec) -> dict[str, Any]:
+def dataset_identity(source: Source, spec: EncodingSpec) -> dict[str, Any]:
     """Return what two equal datasets have in common, under the manifest's keys: ids, labels, splits and encoding."""
     listing = hashlib.sha256()
     for split in SPLITS:

@@ -8,10 +8,7 @@ from alexnet_jax.prepare import dataset_report
 
 
 def format_readme(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> str:
-    """Return the README in Markdown, from the manifest (without its checksum) and the report.
-
-    Its SHA-256 is in the manifest, so the wording is a format: any change gives the same images another identity.
-    """
+    """Return the README in Markdown, from the manifest (without its checksum) and the report."""
     sizes = dict.fromkeys(manifest['counts'], 0)
     for name, file in manifest['files'].items():
         for split in sizes:

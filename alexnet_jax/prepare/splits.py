@@ -3,7 +3,8 @@
 import collections
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from alexnet_jax.errors import UserError
@@ -79,9 +80,10 @@ def assign_splits(
 ) -> SplitAssignment:
     """Assign images by split to SPLITS, in the order of their ids, and number their classes.
 
-    `fractions` of the training images become the splits 'validation' and 'test' that are missing. A hash of `seed`
-    and its id decides for each image, so it stays in its split when others are added or removed; one of each class
-    stays in training. A validation split without a test split (Imagenette) becomes the test split.
+    `fractions` of the training images become the splits 'validation' and 'test' that are missing: that share of all
+    images and of each class, as exactly as whole images allow; one of each class stays in training. A hash of `seed`
+    and its id decides for each image, so that an added one moves at most a few others. A validation split without a
+    test split (Imagenette) becomes the test split.
     Labels follow the order of the class names; for WordNet ids that is the order of torchvision, Caffe and Keras.
     `siblings` are folders that would be classes if they held images. Raises UserError, naming `origin`, if a split
     or class has nothing to train or test on, and if two images have the same id.
@@ -99,8 +101,8 @@ def assign_splits(
                 raise UserError(f'{origin} holds the image {image.id!r} twice; remove one of them.')
             seen.add(image.id)
         items[split] = tuple(Item(image.id, labels[image.label], image.location) for image in of_split)
-    splits, note = _add_missing_splits(items, has_splits, seed, fractions)
-    _check_assignment(origin, classes, splits, fractions)
+    splits, note = _add_missing_splits(origin, items, classes, has_splits, seed, fractions)
+    _check_assignment(origin, classes, splits)
     return SplitAssignment(classes, splits, note, wordnet.are_wordnet_ids(classes))
 
 
@@ -154,7 +156,12 @@ def _image_id(origin: str, part: tuple[str, ...]) -> str:
 
 
 def _add_missing_splits(
-    splits: dict[str, tuple[Item, ...]], has_splits: bool, seed: int, fractions: Mapping[str, float]
+    origin: str,
+    splits: dict[str, tuple[Item, ...]],
+    classes: Sequence[str],
+    has_splits: bool,
+    seed: int,
+    fractions: Mapping[str, float],
 ) -> tuple[dict[str, tuple[Item, ...]], str]:
     """Return all splits, those found and those taken from training, and sentences that say which is which."""
     note = f'The splits are as found: {", ".join(splits)}.' if has_splits else 'No splits were found.'
@@ -163,27 +170,45 @@ def _add_missing_splits(
         note += ' The validation split found is used as the test split.'
     missing = {split: fraction for split, fraction in fractions.items() if fraction and split not in splits}
     if missing and 'train' in splits:
-        hashes = {item: _hash_fraction(seed, item.id) for item in splits['train']}
-        for item in _keep_one_per_class(hashes):
-            hashes[item] = 1.0
-        low = 0.0
-        for split, fraction in missing.items():
-            high = low + fraction
-            splits[split] = tuple(item for item, value in hashes.items() if low <= value < high)
-            low = high
-        splits['train'] = tuple(item for item, value in hashes.items() if value >= low)
+        by_class = collections.defaultdict(list)
+        for item in splits['train']:
+            by_class[classes[item.label]].append(item)
+        counts = _apportion({name: len(of_class) for name, of_class in by_class.items()}, missing, seed)
+        _check_shares(origin, len(splits['train']), missing, counts)
+        taken = {}
+        for name, of_class in by_class.items():
+            of_class.sort(key=lambda item: _hash_fraction(seed, item.id))
+            # From both ends: an image never moves from one of the two to the other.
+            for split, end in zip(missing, (1, -1), strict=False):
+                taken.update((item.id, split) for item in of_class[::end][: counts[split][name]])
+        for split in (*missing, 'train'):
+            splits[split] = tuple(item for item in splits['train'] if taken.get(item.id, 'train') == split)
         parts = ' and '.join(f'{100 * fraction:g} % to {split}' for split, fraction in missing.items())
-        note += f' Of the training images {parts}, by a hash of seed {seed} and the id.'
+        note += f' Of the training images of each class {parts}, by a hash of seed {seed} and the id.'
     return {split: splits[split] for split in SPLITS if split in splits}, note
 
 
-def _keep_one_per_class(hashes: Mapping[Item, float]) -> Iterable[Item]:
-    """Return of each class the image that would be split off last: it stays, so that the class can be learned."""
-    last: dict[int, Item] = {}
-    for item, value in hashes.items():
-        if item.label not in last or value > hashes[last[item.label]]:
-            last[item.label] = item
-    return last.values()
+def _apportion(
+    sizes: Mapping[str, int], fractions: Mapping[str, float], seed: int
+) -> dict[str, dict[str, int]]:
+    """Return split -> class -> images: each class's share rounded down or up, so that the sums are the shares of all.
+
+    Those with the largest remainders are rounded up, equal ones by a hash; one image of each class is left over.
+    """
+    counts = {
+        split: {name: int(size * fraction) for name, size in sizes.items()}
+        for split, fraction in fractions.items()
+    }
+    for split, fraction in fractions.items():
+        lacking = int(sum(sizes.values()) * fraction + 0.5) - sum(counts[split].values())
+        ranked = sorted(
+            (counts[split][name] - size * fraction, _hash_fraction(seed, f'{split}/{name}'), name)
+            for name, size in sizes.items()
+            if size - sum(of_split[name] for of_split in counts.values()) > 1
+        )
+        for _, _, name in ranked[: max(0, lacking)]:
+            counts[split][name] += 1
+    return counts
 
 
 def _hash_fraction(seed: int, image_id: str) -> float:
@@ -192,21 +217,31 @@ def _hash_fraction(seed: int, image_id: str) -> float:
     return int.from_bytes(digest, 'big') / 2**64
 
 
-def _check_assignment(
-    origin: str,
-    classes: tuple[str, ...],
-    splits: Mapping[str, tuple[Item, ...]],
-    fractions: Mapping[str, float],
+def _check_shares(
+    origin: str, num_images: int, fractions: Mapping[str, float], counts: Mapping[str, Mapping[str, int]]
 ) -> None:
-    """Raise UserError unless every class has training images and the requested splits have images."""
+    """Raise UserError if a split that was asked for would be empty."""
+    for split, fraction in fractions.items():
+        if any(counts[split].values()):
+            continue
+        off = ' '.join(f'--config.prepare.{name}_fraction=0' for name in fractions)
+        if num_images > len(counts[split]) + sum(sum(of_split.values()) for of_split in counts.values()):
+            enough = math.ceil(1000 * 0.5 / num_images) / 1000
+            remedy = f'Set --config.prepare.{split}_fraction to at least {enough}'
+        else:
+            remedy = 'One image of each class stays in training: add images to the classes'
+        raise UserError(
+            f'{origin}: a fraction of {fraction} leaves the {split} split empty, of {num_images:,} training images of '
+            f'{len(counts[split]):,} classes. {remedy}, or do without: {off}.'
+        )
+
+
+def _check_assignment(
+    origin: str, classes: tuple[str, ...], splits: Mapping[str, tuple[Item, ...]]
+) -> None:
+    """Raise UserError unless every class has training images."""
     if not splits.get('train'):
         raise UserError(f'{origin} holds no training images; {EXPECTED_LAYOUT}.')
-    for split, fraction in fractions.items():
-        if fraction and not splits.get(split):
-            raise UserError(
-                f'{origin}: a fraction of {fraction} leaves the {split} split empty; add images, or change '
-                f'--config.prepare.seed or --config.prepare.{split}_fraction (0: no such split).'
-            )
     trained = {item.label for item in splits['train']}
     missing = [name for label, name in enumerate(classes) if label not in trained]
     if missing:

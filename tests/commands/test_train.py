@@ -239,7 +239,7 @@ def test_evaluate_scores_the_checkpoint_that_was_asked_for(images, whole):
 
 
 def test_a_folder_without_a_run_cannot_be_evaluated(tmp_path):
-    with pytest.raises(UserError, match='train first'):
+    with pytest.raises(UserError, match='no trained run'):
         commands.run('evaluate', tiny(), str(tmp_path))
 
 

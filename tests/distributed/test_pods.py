@@ -148,7 +148,7 @@ def test_the_scripts_are_without_faults(script):
 
 
 def stand_ins(folder, **lines):
-    """Create commands that append their arguments to the file `said` and then run their lines; return the environment."""
+    """Create commands that append their arguments to the file `said` and run their lines; return the environment."""
     for name, line in lines.items():
         (folder / name).write_text(f'#!/bin/bash\necho {name} "$@" >> {folder}/said\n{line}\n')
         (folder / name).chmod(0o755)

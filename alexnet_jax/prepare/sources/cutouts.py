@@ -18,7 +18,8 @@ import numpy as np
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare.sources.base import Source, SourceOptions, SourceSpec
-from alexnet_jax.prepare.splits import SPLITS, Item
+from alexnet_jax.prepare.split_names import SPLITS
+from alexnet_jax.prepare.splits import Item
 
 CLASSES = ('disc', 'square', 'triangle', 'star', 'cross', 'ring', 'crescent', 'heart', 'arrow', 'semicircle')
 PHOTOGRAPHS = {
