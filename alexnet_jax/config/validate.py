@@ -16,7 +16,7 @@ from alexnet_jax.errors import UserError
 
 
 def validate_workdir(workdir: str, *, needed: bool, writes: bool = True) -> None:
-    """Raise UserError unless --workdir is given, if it is `needed`, and can be written or created, if the mode `writes`."""
+    """Raise UserError unless --workdir is given, if it is `needed`, and can be written, if the mode `writes`."""
     if not workdir and needed:
         use = 'writes to a folder of its own' if writes else 'reads the folder of a run'
         raise UserError(f'This mode {use}; set one such as --workdir=/tmp/alexnet.')

@@ -1,4 +1,4 @@
-"""What a trained network needs of its dataset: class names, image size and mean image; a run's folder keeps them."""
+"""Class names, image size and mean image: all that a trained network needs of its dataset, kept in a run's folder."""
 
 import dataclasses
 import json

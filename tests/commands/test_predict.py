@@ -8,7 +8,8 @@ from PIL import Image
 from tiny_run import tiny_config
 
 from alexnet_jax import commands
-from alexnet_jax.commands import factories
+from alexnet_jax.commands import run_dir
+from alexnet_jax.data import dataset_info
 from alexnet_jax.errors import UserError
 from configs import default
 
@@ -56,23 +57,21 @@ def test_what_cannot_be_read_is_named_and_counted_when_the_others_are_done(train
     assert lines[-6] == str(tmp_path / 'b.png') and '%' in lines[-5]
 
 
-def test_classes_of_wordnet_are_called_by_their_words(trained, tmp_path, log_lines, monkeypatch):
-    _, workdir = trained
-    opened, descriptions = (
-        factories.open_or_prepare_dataset,
-        tuple(f'fish {number}, Piscis' for number in range(10)),
+def test_classes_of_wordnet_are_called_by_their_words(trained, tmp_path, log_lines):
+    shutil.copytree(trained[1], tmp_path / 'run', ignore=shutil.ignore_patterns('dataset'))
+    file, descriptions = (
+        tmp_path / 'run' / run_dir.DATASET_INFO_FILE,
+        [f'fish {n}, Piscis' for n in range(10)],
     )
-    monkeypatch.setattr(
-        factories,
-        'open_or_prepare_dataset',
-        lambda *where: dataclasses.replace(opened(*where), class_descriptions=descriptions),
+    info = dataset_info.read_dataset_info(file)
+    assert info.short_class_names == info.class_names
+    info = dataclasses.replace(info, class_descriptions=tuple(descriptions))
+    assert info.short_class_names[3] == 'fish 3'  # on pictures
+    dataset_info.write_dataset_info(file, info)
+    commands.run(
+        'predict', with_images(tiny_config(), write_image(tmp_path / 'a.png')), str(tmp_path / 'run')
     )
-    commands.run('predict', with_images(tiny_config(), write_image(tmp_path / 'a.png')), workdir)
     assert {line.split(maxsplit=1)[1] for line in log_lines()[-5:]} <= set(descriptions)
-    assert opened(tiny_config(), workdir).short_class_names == opened(tiny_config(), workdir).class_names
-    assert (
-        factories.open_or_prepare_dataset(tiny_config(), workdir).short_class_names[3] == 'fish 3'
-    )  # on pictures
 
 
 def test_the_network_is_that_of_the_run_whatever_the_card(trained, tmp_path, log_lines):

@@ -17,6 +17,7 @@ from PIL import Image
 from alexnet_jax import commands
 from alexnet_jax.checkpoint.manager import CheckpointManager
 from alexnet_jax.commands import factories, run_dir
+from alexnet_jax.data import dataset
 from alexnet_jax.errors import UserError
 from alexnet_jax.models import presets
 from alexnet_jax.runtime import signals
@@ -191,11 +192,11 @@ def test_a_run_that_began_before_a_field_was_there_goes_on(images, whole, tmp_pa
     assert begun['deciding'].pop('model.matmul_precision') == 'float32'
     (tmp_path / 'run.json').write_text(json.dumps(begun))
     config = tiny(data__directory=images)
-    run_dir.init_or_validate(str(tmp_path), config, dataset=begun['deciding']['dataset'])
+    run_dir.init_or_validate(str(tmp_path), config, dataset.open_dataset(images))
     config.model.matmul_precision = 'tensorfloat32'
     (tmp_path / 'run.json').write_text(json.dumps(begun))
     with pytest.raises(UserError, match="model.matmul_precision was 'float32' and is now 'tensorfloat32'"):
-        run_dir.init_or_validate(str(tmp_path), config, dataset=begun['deciding']['dataset'])
+        run_dir.init_or_validate(str(tmp_path), config, dataset.open_dataset(images))
 
 
 def test_a_field_of_the_machine_may_change(images, whole):

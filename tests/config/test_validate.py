@@ -288,6 +288,15 @@ def test_a_folder_that_cannot_be_written_is_refused_and_none_is_made(tmp_path):
             validate.validate_workdir(wrong, needed=True)
 
 
+def test_a_folder_that_one_may_only_read_is_enough_where_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr('os.access', lambda path, mode: False)
+    with pytest.raises(UserError, match='is not a folder that you may write to'):
+        validate.validate_workdir(str(tmp_path), needed=True)
+    validate.validate_workdir(str(tmp_path), needed=True, writes=False)
+    with pytest.raises(UserError, match='reads the folder of a run; set one'):
+        validate.validate_workdir('', needed=True, writes=False)
+
+
 def test_old_names_lead_to_fields_and_values_of_today():
     assert set(migration.RENAMED_FIELDS.values()) <= set(FIELDS)
     assert not set(migration.RENAMED_FIELDS) & set(FIELDS)

@@ -77,6 +77,22 @@ def test_the_checksum_is_that_of_the_content_wherever_it_lies(made, copy):
     assert dataset.open_dataset(copy).checksum != dataset.open_dataset(made['jpeg']).checksum
 
 
+def test_the_checksum_is_that_of_what_decides_a_training(made):
+    manifest = dataset.read_manifest(made['raw'])
+    checksum = dataset.training_checksum(manifest)
+    assert checksum == dataset.open_dataset(made['raw']).checksum
+    files = manifest['files']
+    for name in ('README.md', 'report.json', 'dataset_info.json'):
+        files = files | {name: {'bytes': 1, 'sha256': 'of another wording'}}
+    wording = {'note': 'otherwise told', 'words': [], 'versions': {}, 'files': files, 'checksum': 'another'}
+    assert dataset.training_checksum(manifest | wording) == checksum
+    decides = [{'classes': ['a', 'b']}, {'side': 17}, {'encoding': 'jpeg'}, {'counts': {'train': 30}}] + [
+        {'files': manifest['files'] | {name: {'bytes': 1, 'sha256': '0'}}}
+        for name in (SHARD, 'statistics.npz')
+    ]
+    assert checksum not in [dataset.training_checksum(manifest | change) for change in decides]
+
+
 @pytest.mark.parametrize('encoding', ['raw', 'jpeg'])
 @pytest.mark.parametrize('split', ['train', 'test'])
 def test_records_are_the_images_of_the_source(made, encoding, split):

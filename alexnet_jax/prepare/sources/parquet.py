@@ -21,7 +21,8 @@ from alexnet_jax.prepare.sources.base import (
     source_from_paths,
     unique_class_names,
 )
-from alexnet_jax.prepare.splits import SPLIT_NAMES, Item, LabeledImage
+from alexnet_jax.prepare.split_names import SPLIT_NAMES
+from alexnet_jax.prepare.splits import Item, LabeledImage
 
 COLUMN_NAMES = ('image', 'img'), ('label', 'labels')  # the names each column may have
 MAX_GROUP_BYTES = 2**33  # that the rows of one group may unpack to
