@@ -37,7 +37,8 @@ def make_mesh(
         shape = (devices // column, column)
     if math.prod(shape) > devices:
         raise UserError(
-            f'A mesh of {shape[0]} x {shape[1]} needs {math.prod(shape)} devices, but there are {devices}; {_mesh_hint()}.'
+            f'A mesh of {shape[0]} x {shape[1]} needs {math.prod(shape)} devices, but there are {devices}; '
+            f'{_mesh_hint()}.'
         )
     if columns % shape[1]:
         raise UserError(
