@@ -14,7 +14,6 @@ from alexnet_jax.data.augment import Augmentation
 from alexnet_jax.runtime import atomic_io, signals
 from alexnet_jax.train import metrics_writer
 
-
 pytestmark = pytest.mark.usefixtures('without_plots')
 
 

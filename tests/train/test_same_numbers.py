@@ -28,12 +28,12 @@ def run(trained):
         config = tiny_config()
         config.mesh = ','.join(map(str, shape))
         data = factories.open_or_prepare_dataset(config, workdir)
-        network_shape = factories.make_architecture(config, data)
-        mesh = factories.make_device_mesh(config, network_shape)
-        stream = factories.make_train_pipeline(config, data, network_shape, mesh)
+        arch = factories.make_architecture(config, data)
+        mesh = factories.make_device_mesh(config, arch)
+        stream = factories.make_train_pipeline(config, data, arch, mesh)
         key = jax.random.key(config.seed)
-        network = factories.make_model(config, network_shape, key=jax.random.fold_in(key, 0))
-        layers = tuple(network_shape.parameter_counts())
+        network = factories.make_model(config, arch, key=jax.random.fold_in(key, 0))
+        layers = tuple(arch.parameter_counts())
         rule = optimizer.paper_sgd(layers, momentum=0.9, weight_decay=0.0005)
         made = train_step.make_train_step(
             network,
