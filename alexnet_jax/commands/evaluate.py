@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,7 +53,8 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
 def _evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     config, info = read_trained_run(config, workdir)
     data = factories.open_prepared_dataset(config, workdir)
-    check_same_classes(info, data)
+    check_same_classes(info, data.class_names, data.directory)
+    check_same_image_size(info, data)
     split, num_views = report_split(config, data.counts), config.evaluate.views
     if note := other_dataset_note(info, data):
         log.warning('%s.', note)
@@ -139,20 +141,24 @@ def load_run(config: ConfigDict, info: DatasetInfo, workdir: str) -> LoadedRun:
     return LoadedRun(config, info, factories.make_model(config, arch), mesh, step, state['parameters'])
 
 
-def check_same_classes(info: DatasetInfo, data: dataset.Dataset) -> None:
-    """Raise UserError unless the dataset has the classes of a network's, in their order, and images of that size."""
-    if data.class_names != info.class_names:
-        other = [name for name in data.class_names if name not in info.class_names]
-        missing = [name for name in info.class_names if name not in data.class_names]
+def check_same_classes(info: DatasetInfo, class_names: Sequence[str], directory: str | Path) -> None:
+    """Raise UserError unless the dataset in `directory`, of `class_names`, has the classes of the network's, in order."""
+    if tuple(class_names) != info.class_names:
+        other = [name for name in class_names if name not in info.class_names]
+        missing = [name for name in info.class_names if name not in class_names]
         difference = ' and '.join(
             f'{subject} {", ".join(names[:MAX_LISTED])}{", ..." * (len(names) > MAX_LISTED)}'
             for subject, names in (('the network has no class', other), ('the dataset has no class', missing))
             if names
         )
         raise UserError(
-            f'{data.directory} has other classes than the network was trained on: '
+            f'{directory} has other classes than the network was trained on: '
             f'{difference or "they are in another order"}. Choose a dataset of the same classes.'
         )
+
+
+def check_same_image_size(info: DatasetInfo, data: dataset.Dataset) -> None:
+    """Raise UserError unless the dataset's images have the size of those that the network was trained on."""
     if data.image_size != info.image_size:
         raise UserError(
             f'{data.directory} has images of {data.image_size} pixels, but the network was trained on '

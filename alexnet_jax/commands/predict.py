@@ -7,7 +7,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.commands import evaluate, factories
+from alexnet_jax.commands import evaluate, factories, prepare
+from alexnet_jax.data import dataset
+from alexnet_jax.data.dataset_info import DatasetInfo
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.predict import FilePrediction, find_image_files, predict_files
 
@@ -22,8 +24,9 @@ def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
     Raises UserError at the end if some could not be read; each of these was named in its place.
     """
     files = find_image_files(path.strip() for path in config.predict.images.split(',') if path.strip())
-    run = evaluate.load_run(*evaluate.read_trained_run(config, workdir), workdir)
-    info, num_views = run.info, config.evaluate.views
+    run_config, info = evaluate.read_trained_run(config, workdir)
+    _check_given_dataset(config, info, workdir)
+    run, num_views = evaluate.load_run(run_config, info, workdir), config.evaluate.views
     evaluator = factories.make_evaluator(run.config, info, run.model, run.mesh, num_views=num_views)
     log.info(
         'Predictions of step %d of the run in %s, %d view%s:',
@@ -41,6 +44,12 @@ def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
     if unreadable:
         raise UserError(f'{unreadable} of {len(files)} images could not be read; they are named above.')
     return {'images': len(files), 'unreadable': unreadable}
+
+
+def _check_given_dataset(config: ConfigDict, info: DatasetInfo, workdir: str) -> None:
+    """Raise UserError if config.data.directory, which predict does not need, names a dataset of other classes."""
+    if config.data.directory and prepare.has_dataset(directory := prepare.locate_dataset(config, workdir)):
+        evaluate.check_same_classes(info, dataset.read_manifest(directory)['classes'], directory)
 
 
 def format_prediction(prediction: FilePrediction) -> str:

@@ -38,15 +38,25 @@ def config_for(tmp_path, directory=''):
     return config
 
 
-def test_a_run_predicts_without_its_dataset_and_in_spite_of_another_one(trained, light, tmp_path, caplog):
+def test_a_run_predicts_without_its_dataset(trained, light, tmp_path, caplog):
     caplog.set_level('INFO', 'alexnet_jax')
-    other = edited_dataset(trained, tmp_path / 'other', classes=[f'bird {number}' for number in range(10)])
+    without_shards = edited_dataset(trained, tmp_path / 'without_shards')
+    for shard in (tmp_path / 'without_shards').glob('*.array_record*'):
+        shard.unlink()
     answers = []
-    for workdir, directory in ((trained[1], ''), (str(light), ''), (str(light), other)):
+    for workdir, directory in ((trained[1], ''), (str(light), ''), (str(light), without_shards)):
         commands.run('predict', config_for(tmp_path, directory), workdir)
         answers.append(caplog.messages[-1])
-    assert answers[0] == answers[1] == answers[2] and 'bird' not in answers[0]
+    assert answers[0] == answers[1] == answers[2] and '%' in answers[0]
     assert not (light / 'dataset').exists()
+
+
+def test_a_prediction_with_a_dataset_of_other_classes_is_refused(trained, light, tmp_path):
+    other = edited_dataset(trained, tmp_path / 'other', classes=[f'bird {number}' for number in range(10)])
+    with pytest.raises(
+        UserError, match='other has other classes .*: the network has no class bird 0, bird 1'
+    ):
+        commands.run('predict', config_for(tmp_path, other), str(light))
 
 
 def test_an_evaluation_on_other_classes_is_refused_with_the_difference(trained, tmp_path):
