@@ -142,7 +142,7 @@ def load_run(config: ConfigDict, info: DatasetInfo, workdir: str) -> LoadedRun:
 
 
 def check_same_classes(info: DatasetInfo, class_names: Sequence[str], directory: str | Path) -> None:
-    """Raise UserError unless the dataset in `directory`, of `class_names`, has the classes of the network's, in order."""
+    """Raise UserError unless `class_names`, of the dataset in `directory`, are those of the network, in their order."""
     if tuple(class_names) != info.class_names:
         other = [name for name in class_names if name not in info.class_names]
         missing = [name for name in info.class_names if name not in class_names]

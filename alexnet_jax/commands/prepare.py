@@ -171,7 +171,7 @@ def _wait_for_primary(config: ConfigDict, dataset_dir: Path) -> dict[str, Any]:
     heartbeat.set_phase(f'waiting for the dataset in {dataset_dir}')
     since = None  # when process 0 was first seen to have it
     while not ensure_local(config, dataset_dir):
-        heartbeat.raise_if_primary_exited()
+        heartbeat.exit_if_primary_exited()
         if heartbeat.primary_phase() == PREPARED:
             since = since or time.monotonic()
             # A shared disk shows it in less.

@@ -266,7 +266,7 @@ def set_phase(phase: str) -> None:
         _heartbeat.set_phase(phase)
 
 
-def raise_if_primary_exited() -> None:
+def exit_if_primary_exited() -> None:
     """End this process if process 0 has ended; for waits in Python for what process 0 makes."""
     if _heartbeat is None:
         return

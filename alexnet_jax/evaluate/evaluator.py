@@ -151,7 +151,7 @@ class Evaluator:
             )
             return self._forward(params, pixels - view_mean)
 
-        return ten_crop.mean_log_probs(jax.lax.map(view_logits, self._views))
+        return ten_crop.average_views(jax.lax.map(view_logits, self._views))
 
 
 def _accumulate(

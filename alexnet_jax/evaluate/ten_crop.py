@@ -52,7 +52,7 @@ def crop_view(images: jax.Array, view: View, crop_size: int) -> jax.Array:
     return mirror_images(crops, jnp.asarray(view.mirror))
 
 
-def mean_log_probs(logits: jax.Array) -> jax.Array:
+def average_views(logits: jax.Array) -> jax.Array:
     """Return the logarithms of the probabilities averaged over V views: logits (V, B, K) to (B, K).
 
     The paper averages the softmax outputs (section 4.1), the 2012 source takes the loss of that average too. In

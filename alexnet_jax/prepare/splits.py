@@ -175,10 +175,10 @@ def _add_missing_splits(
             by_class[classes[item.label]].append(item)
         counts = _apportion({name: len(of_class) for name, of_class in by_class.items()}, missing, seed)
         _check_shares(origin, len(splits['train']), missing, counts)
-        taken = {}
+        taken: dict[str, str] = {}
         for name, of_class in by_class.items():
             of_class.sort(key=lambda item: _hash_fraction(seed, item.id))
-            # From both ends: an image never moves from one of the two to the other.
+            # From both ends, so that an added image moves none from one of the two to the other.
             for split, end in zip(missing, (1, -1), strict=False):
                 taken.update((item.id, split) for item in of_class[::end][: counts[split][name]])
         for split in (*missing, 'train'):

@@ -178,7 +178,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
 
 def test_alone_all_of_it_does_nothing():
     heartbeat.set_phase('anywhere')
-    heartbeat.raise_if_primary_exited()
+    heartbeat.exit_if_primary_exited()
     heartbeat.announce_exit(2, 'a sentence')
 
 

@@ -83,17 +83,17 @@ def test_with_fewer_than_five_classes_top5_means_all_of_them():
 
 def test_averaged_views_are_averaged_probabilities():
     logits = 5 * np.random.default_rng(0).normal(size=(10, 4, 7)).astype(np.float32)
-    found = np.exp(ten_crop.mean_log_probs(jnp.asarray(logits)))
+    found = np.exp(ten_crop.average_views(jnp.asarray(logits)))
     np.testing.assert_allclose(found, np.exp(log_softmax(logits)).mean(axis=0), rtol=1e-5)
-    one = ten_crop.mean_log_probs(jnp.asarray(logits[:1]))
+    one = ten_crop.average_views(jnp.asarray(logits[:1]))
     np.testing.assert_allclose(one, log_softmax(logits[0]), rtol=1e-5, atol=1e-5)
 
 
 def test_averaging_keeps_the_rank_of_probabilities_too_small_for_float32():
     logits = jnp.array([[[500.0, 1.0, 0.0]], [[500.0, 1.0, 0.0]]])
-    sums = sum_metrics(ten_crop.mean_log_probs(logits), jnp.array([1]), jnp.array([True]))
+    sums = sum_metrics(ten_crop.average_views(logits), jnp.array([1]), jnp.array([True]))
     np.testing.assert_allclose(sums['loss'], 499.0, rtol=1e-6)
-    ahead = ten_crop.mean_log_probs(logits)[0]
+    ahead = ten_crop.average_views(logits)[0]
     assert ahead[1] > ahead[2]
 
 

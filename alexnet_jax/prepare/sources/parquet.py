@@ -191,10 +191,23 @@ def _check_file_numbers(names: Sequence[str], origin: str) -> None:
             )
 
 
-def _split_of_path(relative: Path) -> str:
-    """Return the split in a folder's or file's name: train-00000-of-00294.parquet or default/train/0000.parquet."""
-    prefixes = (re.match(r'[a-z]*', part.lower())[0] for part in relative.parts)
-    return next((SPLIT_NAMES[prefix] for prefix in prefixes if prefix in SPLIT_NAMES), '')
+def _splits_of_files(files: Sequence[Path], origin: str) -> list[str]:
+    """Return the split that each name tells, or else the nearest folder's: train-00000-of-00294, default/train/0000.
+
+    All are '' if none tells one. Raises UserError if only some do.
+    """
+    splits = []
+    for file in files:
+        told = [parse_split_name(part)[0] for part in (file.stem, *reversed(file.parts[:-1]))]
+        splits.append(next(filter(None, told), ''))
+    silent = [str(file) for file, split in zip(files, splits, strict=True) if not split]
+    if silent and any(splits):
+        more = f' and {len(silent) - 3:,} more' if len(silent) > 3 else ''
+        raise UserError(
+            f'{origin}: the names of {", ".join(silent[:3])}{more} do not say which split they belong to, and those of '
+            'other files do. Put train, val or test into these names, or move these files elsewhere.'
+        )
+    return splits
 
 
 def _classes_by_wnid(rows: Iterable[_Row], origin: str) -> dict[int | str, str]:
