@@ -15,9 +15,9 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
+from alexnet_jax.config.field_errors import invalid_field_error, suggest_fields, unknown_field_error
 from alexnet_jax.config.migration import renamed_field_message
 from alexnet_jax.config.schema import FIELDS
-from alexnet_jax.config.field_errors import invalid_field_error, suggest_fields, unknown_field_error
 from alexnet_jax.errors import UserError
 from alexnet_jax.exit_codes import ExitCode
 

@@ -1,4 +1,4 @@
-"""Names are the field's: few one-word functions, none shared by many modules, short parameter lists, imperative docstrings.
+"""Names: few one-word functions, none shared by many modules, short parameter lists, imperative docstrings.
 
 `python tests/test_naming.py [FOLDER]` prints the figures, and what stands out in the files of that folder.
 """

@@ -67,14 +67,14 @@ class CheckpointManager:
             quarantine.clean_directory(self.directory)
             for folder in [path for path in self.directory.glob('*') if path.name.isdecimal()]:
                 try:
-                    self._validation_error(int(folder.name))
+                    self._read_top1_error(int(folder.name))
                 except CorruptCheckpoint as damage:
                     log.warning('The checkpoint of step %s is damaged: %s. Renaming it.', folder.name, damage)
                     quarantine.quarantine_checkpoint(folder)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices('checkpoints tidied')
 
-    def _validation_error(self, step: int) -> float | None:
+    def _read_top1_error(self, step: int) -> float | None:
         """Return the validation error of a checkpoint, None if it was not validated.
 
         It is written twice, as it has no checksum, so that no flipped bit makes a best. Version 0.1 wrote it once.
@@ -103,7 +103,7 @@ class CheckpointManager:
         errors = {}
         for step in self.steps():
             try:
-                errors[step] = self._validation_error(step)
+                errors[step] = self._read_top1_error(step)
             except CorruptCheckpoint as damage:
                 log.warning('The checkpoint of step %d is damaged: %s. It cannot be the best.', step, damage)
         validated = {step: error for step, error in errors.items() if error is not None}
@@ -136,6 +136,7 @@ class CheckpointManager:
             record=ocp.args.JsonSave({**content, 'sha256': checksums.json_digest(content)}),
         )
         metrics = None if top1_error is None else {'top1_error': top1_error, 'again': top1_error}
+        # Inside, orbax deletes the older checkpoints that its policy (above) does not preserve.
         if not self._manager.save(step, args=items, metrics=metrics):
             latest = self._manager.latest_step()
             raise RuntimeError(f'orbax declined to save step {step}; its latest step is {latest}.')
@@ -221,7 +222,7 @@ class CheckpointManager:
     def find_problem(self, step: int) -> str:
         """Read a checkpoint of any network completely; return what is wrong with it, '' if nothing."""
         try:
-            self._validation_error(step)
+            self._read_top1_error(step)
             self._read(step, None)
         except (CorruptCheckpoint, read_errors.CheckpointUnreadable) as problem:
             return str(problem)

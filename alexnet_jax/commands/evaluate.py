@@ -110,8 +110,8 @@ def read_trained_run(config: ConfigDict, workdir: str) -> tuple[ConfigDict, Data
     Both are read from the run's folder, so that neither --config nor the dataset need be given again. Older versions
     kept no dataset info: their runs need their dataset. Raises UserError if there is no trained run.
     """
-    begun = run_dir.read_run(workdir)
-    if begun is None or not (Path(workdir) / run_dir.CHECKPOINTS_DIR).is_dir():
+    stored_run = run_dir.read_run(workdir)
+    if stored_run is None or not (Path(workdir) / run_dir.CHECKPOINTS_DIR).is_dir():
         raise UserError(
             f'{workdir} has no trained run. Train first: python main.py --workdir={workdir} with the same --config.'
         )
@@ -119,7 +119,7 @@ def read_trained_run(config: ConfigDict, workdir: str) -> tuple[ConfigDict, Data
     if info := dataset_info.read_dataset_info(Path(workdir) / run_dir.DATASET_INFO_FILE):
         return config, info
     data = factories.open_prepared_dataset(config, workdir)
-    if begun['deciding'].get('dataset') not in (data.checksum, data.manifest_checksum):
+    if stored_run['deciding'].get('dataset') not in (data.checksum, data.manifest_checksum):
         raise UserError(
             f'{data.directory} is not the dataset that the run in {workdir} was trained on, which kept neither its '
             'class names nor its mean image. Set --config.data.directory to that dataset.'

@@ -59,23 +59,23 @@ def init_or_validate(workdir: str, config: ConfigDict, data: dataset.Dataset) ->
     folder = ensure_run_dir(workdir)
     atomic_io.clean_temp(folder)
     atomic_io.clean_temp(folder / 'dataset')
-    deciding = validate.result_fields(config) | {'dataset': data.checksum}
+    deciding_fields = validate.result_fields(config) | {'dataset': data.checksum}
     versions = _software_versions()
-    begun = read_run(workdir)
-    if begun is not None:
+    stored_run = read_run(workdir)
+    if stored_run is not None:
         # A new batch size is allowed; it is reported when the checkpoint is read.
-        deciding['train.batch_size'] = begun['deciding'].get('train.batch_size', config.train.batch_size)
-        recorded = _fill_new_fields(begun['deciding'])
+        deciding_fields['train.batch_size'] = stored_run['deciding'].get('train.batch_size', config.train.batch_size)
+        recorded = _fill_new_fields(stored_run['deciding'])
         if recorded.get('dataset') == data.manifest_checksum:
             recorded['dataset'] = data.checksum
-        if different := validate.describe_differences(recorded, deciding):
+        if different := validate.describe_differences(recorded, deciding_fields):
             raise UserError(
                 f'{workdir} holds another run: {" ".join(different)} Choose another --workdir, or the same settings.'
             )
-        _check_source_images(config, begun, data.directory)
+        _check_source_images(config, stored_run, data.directory)
         changed = [
             f'{name} {old} is now {versions.get(name)}'
-            for name, old in begun['versions'].items()
+            for name, old in stored_run['versions'].items()
             if versions.get(name) != old
         ]
         if changed:
@@ -84,28 +84,28 @@ def init_or_validate(workdir: str, config: ConfigDict, data: dataset.Dataset) ->
                 ', '.join(changed),
             )
     dataset_info.write_dataset_info(folder / DATASET_INFO_FILE, data)
-    commands = (begun or {}).get('commands', []) + [[time.strftime('%Y-%m-%d %H:%M:%S'), ' '.join(sys.argv)]]
+    commands = (stored_run or {}).get('commands', []) + [[time.strftime('%Y-%m-%d %H:%M:%S'), ' '.join(sys.argv)]]
     atomic_io.write_json(
         folder / RUN_FILE,
         {
-            'deciding': deciding,
+            'deciding': deciding_fields,
             'data.directory': _absolute_path(config.data.directory),
-            'prepare.path': _full_path(config.prepare.path) or _source_path(begun),
-            'versions': (begun or {}).get('versions', versions),
+            'prepare.path': _full_path(config.prepare.path) or _source_path(stored_run),
+            'versions': (stored_run or {}).get('versions', versions),
             'commands': commands,
         },
     )
     atomic_io.write_json(folder / CONFIG_FILE, validate.flatten_config(config))
 
 
-def _fill_new_fields(begun: dict[str, object]) -> dict[str, object]:
+def _fill_new_fields(stored_fields: dict[str, object]) -> dict[str, object]:
     """Return the fields that decided a run, those that are newer than it at their defaults, without resumable ones.
 
     The default of a new field is what had been the only way.
     """
     defaults = validate.result_fields(schema.default_config())
     return defaults | {
-        name: value for name, value in begun.items() if name in defaults or name not in schema.FIELDS
+        name: value for name, value in stored_fields.items() if name in defaults or name not in schema.FIELDS
     }
 
 
@@ -120,16 +120,16 @@ def _full_path(path: str) -> str:
     return os.path.realpath(os.path.expanduser(path)) if path and Path(path).expanduser().exists() else path
 
 
-def _source_path(begun: Mapping[str, Any] | None) -> str:
+def _source_path(stored_run: Mapping[str, Any] | None) -> str:
     """Return where the images of a run's dataset were; older versions counted that among the deciding fields."""
-    begun = begun or {}
-    return begun.get('prepare.path') or begun.get('deciding', {}).get('prepare.path', '')
+    stored_run = stored_run or {}
+    return stored_run.get('prepare.path') or stored_run.get('deciding', {}).get('prepare.path', '')
 
 
-def _check_source_images(config: ConfigDict, begun: Mapping[str, Any], dataset_dir: str) -> None:
+def _check_source_images(config: ConfigDict, stored_run: Mapping[str, Any], dataset_dir: str) -> None:
     """Raise UserError if the images at config.prepare.path, which is another path than before, are other ones."""
     path = _full_path(config.prepare.path)
-    if path and path != _full_path(_source_path(begun)):
+    if path and path != _full_path(_source_path(stored_run)):
         prepare.check_same_images(config, dataset_dir)
 
 
@@ -174,17 +174,19 @@ def read_run(workdir: str) -> dict[str, Any] | None:
 
 
 def restore_config(config: ConfigDict, workdir: str) -> ConfigDict:
-    """`config` with what decided the run in `workdir`, where its dataset lies too; its own are the machine and
-    the sections that say what is asked of the run (evaluate, predict). A line tells where that changes the network.
+    """Return `config` with the fields that decided the run in `workdir`, and with the place of its dataset.
+
+    Resumable fields and the sections `evaluate` and `predict` stay those of `config`. Logs the fields of the network
+    that change.
     """
-    begun = read_run(workdir) or {'deciding': {}}
+    stored_run = read_run(workdir) or {'deciding': {}}
     values = {
         field: value
-        for field, value in begun['deciding'].items()
+        for field, value in stored_run['deciding'].items()
         if field in schema.FIELDS and not field.startswith('evaluate.')
     }
     if not config.data.directory:
-        values['data.directory'] = begun.get('data.directory', '')
+        values['data.directory'] = stored_run.get('data.directory', '')
     given = validate.flatten_config(config)
     if other := [f for f in values if f.startswith('model.') and values[f] != given[f]]:
         log.info('As the run in %s was: %s.', workdir, ', '.join(f'{f} {values[f]!r}' for f in other))

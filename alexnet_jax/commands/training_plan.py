@@ -42,11 +42,11 @@ def make_stalled_loss_detector(config: ConfigDict, num_classes: int) -> StalledL
 
 
 def check_batch_size(
-    config: ConfigDict, data: dataset.Dataset, mesh: Mesh, begun: Mapping[str, Any] | None
+    config: ConfigDict, data: dataset.Dataset, mesh: Mesh, stored_run: Mapping[str, Any] | None
 ) -> None:
     """Raise UserError if a batch has more images than the training split, unless the run began with that size."""
     batch_size, images = config.train.batch_size, data.counts['train']
-    if batch_size <= images or (begun and begun['deciding'].get('train.batch_size') == batch_size):
+    if batch_size <= images or (stored_run and stored_run['deciding'].get('train.batch_size') == batch_size):
         return
     multiple = mesh.shape[DATA_AXIS] * config.train.grad_accumulation
     fitting = images // multiple * multiple

@@ -10,8 +10,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import build, parse
-from alexnet_jax.config.schema import FIELDS, RESULT_FIELDS
 from alexnet_jax.config.field_errors import invalid_field_error, unknown_field_error
+from alexnet_jax.config.schema import FIELDS, RESULT_FIELDS
 from alexnet_jax.errors import UserError
 
 

@@ -77,7 +77,7 @@ class Evaluator:
             jax.jit, out_shardings=self._replicated, compiler_options=dict(compiler_options or {})
         )
         self._score = compiled(self._score_step, static_argnames='with_predictions')
-        self._probabilities = compiled(lambda *args: jnp.exp(self._mean_log_probs(*args)))
+        self._probabilities = compiled(lambda *args: jnp.exp(self._view_average(*args)))
 
     def evaluate(self, params: Any, batches: EvalPipeline) -> dict[str, float]:
         """Return 'loss', 'top1_error', 'top5_error' and 'images' over all `batches`."""
@@ -134,14 +134,14 @@ class Evaluator:
 
     def _score_step(self, params, batch, mean, *, with_predictions: bool):
         """Return a batch's sums and, if asked for, its predictions and which of them are valid."""
-        log_probs_BK = self._mean_log_probs(params, batch['image'], mean)
+        log_probs_BK = self._view_average(params, batch['image'], mean)
         sums = metrics.sum_metrics(log_probs_BK, batch['label'], batch['valid'])
         if not with_predictions:
             return sums, None
         predicted, probability = jnp.argmax(log_probs_BK, axis=1), jnp.exp(jnp.max(log_probs_BK, axis=1))
         return sums, (Predictions(batch['id'], batch['label'], predicted, probability), batch['valid'])
 
-    def _mean_log_probs(self, params, images, mean):
+    def _view_average(self, params, images, mean):
         """Return the logarithms of the probabilities averaged over the views (B, K)."""
 
         def view_logits(view):

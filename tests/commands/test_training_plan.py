@@ -35,10 +35,10 @@ def mesh_of(*shape):
     return jax.make_mesh(shape, ('data', 'column'), devices=jax.devices()[: shape[0] * shape[1]])
 
 
-def check(images, batch_size, mesh=(1, 1), accumulation=1, begun=None):
+def check(images, batch_size, mesh=(1, 1), accumulation=1, stored_run=None):
     config = tiny_config()
     config.train.batch_size, config.train.grad_accumulation = batch_size, accumulation
-    training_plan.check_batch_size(config, Images(images), mesh_of(*mesh), begun)
+    training_plan.check_batch_size(config, Images(images), mesh_of(*mesh), stored_run)
 
 
 def test_a_batch_of_more_images_than_there_are_is_refused_with_one_that_fits():
@@ -54,9 +54,9 @@ def test_a_batch_of_more_images_than_there_are_is_refused_with_one_that_fits():
 
 
 def test_a_run_that_began_with_such_a_batch_goes_on():
-    check(29, 64, begun={'deciding': {'train.batch_size': 64}})
+    check(29, 64, stored_run={'deciding': {'train.batch_size': 64}})
     with pytest.raises(UserError, match='only 29 training images'):
-        check(29, 64, begun={'deciding': {'train.batch_size': 16}})
+        check(29, 64, stored_run={'deciding': {'train.batch_size': 16}})
 
 
 def test_a_training_with_too_large_a_batch_leaves_no_run(tmp_path):

@@ -7,8 +7,8 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.config import migration, parse, validate
 from alexnet_jax.config.field import Field
-from alexnet_jax.config.schema import FIELDS, PER_HOST_FIELDS, RESULT_FIELDS
 from alexnet_jax.config.field_errors import unknown_field_error
+from alexnet_jax.config.schema import FIELDS, PER_HOST_FIELDS, RESULT_FIELDS
 from alexnet_jax.errors import UserError
 from configs import default, quickstart
 

@@ -21,7 +21,6 @@ from alexnet_jax.prepare.sources.base import (
     source_from_paths,
     unique_class_names,
 )
-from alexnet_jax.prepare.split_names import SPLIT_NAMES
 from alexnet_jax.prepare.splits import Item, LabeledImage
 
 COLUMN_NAMES = ('image', 'img'), ('label', 'labels')  # the names each column may have
