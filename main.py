@@ -57,7 +57,7 @@ def run_command(argv: list[str]) -> None:
     if (mode := commands.MODES.get(args.mode)) is None:
         raise cli.unknown_mode_error(args.mode, commands.MODES)
     validate.validate_config(config, images=mode.prepares, trains=mode.trains)
-    cli.check_images(args.images, mode, commands.MODES)
+    cli.refuse_unused_images(args.images, mode, commands.MODES)
     validate.validate_workdir(args.workdir, needed=mode.needs_workdir, writes=mode.writes)
     if args.verbose:
         log.info('\n'.join(description))

@@ -150,7 +150,7 @@ def unknown_mode_error(name: str, modes: Collection[str]) -> UserError:
     return UserError(f'There is no mode {name!r}; {hint} modes are {", ".join(modes)}.')
 
 
-def check_images(images: str, mode: Any, modes: Mapping[str, Any]) -> None:
+def refuse_unused_images(images: str, mode: Any, modes: Mapping[str, Any]) -> None:
     """Raise UserError if --images is given to a mode that takes none."""
     if images and not mode.takes_images:
         takers = [name for name, each in modes.items() if each.takes_images]

@@ -69,3 +69,8 @@ def array_digests(state: Tree) -> dict[str, dict[str, Any]]:
         }
         for (name, leaf), row in zip(named, digests, strict=True)
     }
+
+
+def first_difference(saved: dict[str, dict[str, Any]], restored: dict[str, dict[str, Any]]) -> str | None:
+    """Return the name of the first restored array whose digest is not the saved one, None if all are equal."""
+    return next((name for name, leaf in restored.items() if leaf != saved[name]), None)

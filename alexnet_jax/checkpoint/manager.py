@@ -77,7 +77,8 @@ class CheckpointManager:
     def _read_top1_error(self, step: int) -> float | None:
         """Return the validation error of a checkpoint, None if it was not validated.
 
-        It is written twice, as it has no checksum, so that no flipped bit makes a best. Version 0.1 wrote it once.
+        orbax keeps it without a checksum, so it is written twice ('top1_error' and 'again'): a flipped bit then shows and
+        cannot make a checkpoint look like the best. Version 0.1 wrote it once.
         """
         try:
             content = json.loads((self.directory / str(step) / 'metrics' / 'metrics').read_text())
@@ -146,7 +147,8 @@ class CheckpointManager:
         """Delete the checkpoints of later steps."""
         self._verify_last_save()
         if is_primary() and not [each for each in self.steps() if each <= step]:
-            # The run will begin again, as it should.
+            # No checkpoint is left, so the run rightly starts at step 0; with this marker it would be refused as one
+            # that lost its checkpoints.
             quarantine.marker_file(self.directory).unlink(missing_ok=True)
         for later in [each for each in self.steps() if each > step]:
             self._relocate(later, quarantine.delete_atomically)
@@ -168,7 +170,7 @@ class CheckpointManager:
             return
         step, like = unverified
         try:
-            self._read(step, like)
+            self._read_and_compare(step, like)
         except CorruptCheckpoint as damage:
             self._relocate(step, quarantine.quarantine_checkpoint)
             raise UserError(
@@ -197,7 +199,7 @@ class CheckpointManager:
             )
         for candidate in [step] if step is not None else reversed(self.steps()):
             try:
-                return candidate, *self._read(candidate, like)
+                return candidate, *self._read_and_compare(candidate, like)
             except CorruptCheckpoint as damage:
                 if step is not None:
                     raise UserError(
@@ -223,12 +225,12 @@ class CheckpointManager:
         """Read a checkpoint of any network completely; return what is wrong with it, '' if nothing."""
         try:
             self._read_top1_error(step)
-            self._read(step, None)
+            self._read_and_compare(step, None)
         except (CorruptCheckpoint, read_errors.CheckpointUnreadable) as problem:
             return str(problem)
         return ''
 
-    def _read(self, step: int, like: Tree | None) -> tuple[Tree, dict[str, Any]]:
+    def _read_and_compare(self, step: int, like: Tree | None) -> tuple[Tree, dict[str, Any]]:
         content = self._read_item(step, 'record', ocp.args.JsonRestore())
         if not isinstance(content, dict) or not {'record', 'leaves'} <= content.keys():
             raise CorruptCheckpoint('its record lacks the list of arrays')
@@ -254,9 +256,8 @@ class CheckpointManager:
             if cause := read_errors.transient_cause(error):
                 raise read_errors.unreadable_error(step, self.directory, cause) from error
             raise
-        for name, leaf in digests.items():
-            if leaf != leaves[name]:
-                raise CorruptCheckpoint(f'the values of {name} are not those that were saved')
+        if changed := checksums.first_difference(leaves, digests):
+            raise CorruptCheckpoint(f'the values of {changed} are not those that were saved')
         return state, content['record']
 
     def _read_item(self, step: int, name: str, arguments: ocp.args.CheckpointArgs) -> Any:

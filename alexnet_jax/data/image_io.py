@@ -6,21 +6,26 @@ GIL and is twice as fast, for JPEG; Pillow for PNG, WebP and the JPEGs that simp
 
 import dataclasses
 import io
+import warnings
 import zlib
 
 import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from alexnet_jax.data import exif
+from alexnet_jax.data import exif, file_format
 from alexnet_jax.errors import UserError
 
 # Of the files that sources take for images; decoding goes by content alone.
-IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp')
+IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.jpe', '.jfif', '.jif', '.jfi', '.png', '.webp')
+FORMATS = ('JPEG', 'PNG', 'WEBP')
 MAX_FILE_BYTES = 64 * 2**20
-# 192 MB decoded, beyond any camera's and far below what exhausts a machine.
+# 192 MB decoded, far below what exhausts a machine.
 MAX_PIXELS = 64 * 10**6
+# Of a JPEG that is decoded at a half or less, beyond any camera's. A progressive one takes up to 6 bytes for each.
+MAX_JPEG_PIXELS = 4 * MAX_PIXELS
 GZIP_MAGIC = b'\x1f\x8b'
+PNG_BIT_DEPTH = 24  # offset of the byte that has it
 # A JPEG is decoded at a reduced scale if that leaves this many times the pixels needed along each side.
 MIN_OVERSAMPLING = 3
 
@@ -44,6 +49,9 @@ ANOMALIES = {
     'grey': 'copied to all three channels',
     'CMYK': 'converted to RGB',
     '16-bit': 'reduced to the upper eight bits',
+    'nearly black 16-bit': (
+        'left nearly black: no value reaches a sixteenth of white; if they have 12 bits, multiply them by 16'
+    ),
     'palette': 'converted to RGB',
     'transparent': 'composited on white',
     'animated': 'only the first frame used',
@@ -81,17 +89,19 @@ def decode_with_info(
     `upright` applies the EXIF orientation: for a person's own photographs; ImageNet's are used as they are stored.
     With an `image_size` the image may come at a reduced scale, which JPEG decodes faster, yet MIN_OVERSAMPLING times
     larger than a square of that size needs. Raises UnreadableImage, with `name`, for another format, a truncated or
-    damaged file, more than MAX_FILE_BYTES, or a header that announces more than MAX_PIXELS (before decoding).
+    damaged file, more than MAX_FILE_BYTES, or a header that announces more than MAX_PIXELS, at a reduced scale
+    MAX_JPEG_PIXELS (before decoding).
     """
     anomalies = []
     if data[:2] == GZIP_MAGIC:
         data, anomalies = _decompress_gzip(data, name), ['gzip-compressed']
     if len(data) > MAX_FILE_BYTES:
-        raise UnreadableImage(f'{name}: {len(data):,} bytes exceed the limit of {MAX_FILE_BYTES:,}.')
-    format = _sniff_format(data)
-    if format is None:
-        start = f'it begins with {bytes(data[:8])!r}' if data else 'it is empty'
-        raise UnreadableImage(f'{name}: not a JPEG, PNG or WebP ({start}); convert it to one of them.')
+        raise UnreadableImage(
+            f'{name}: {len(data):,} bytes exceed the limit of {MAX_FILE_BYTES:,}; save it smaller.'
+        )
+    format = file_format.detect_format(data)
+    if format not in FORMATS:
+        raise UnreadableImage(f'{name}: not a JPEG, PNG or WebP {file_format.describe_non_image(data)}.')
     try:
         decoded = _decode_with_simplejpeg(data, name, image_size, anomalies) if format == 'JPEG' else None
         pixels, downscale, block = decoded or _decode_with_pillow(data, format, name, anomalies)
@@ -99,7 +109,9 @@ def decode_with_info(
     except UnreadableImage:
         raise
     except Image.DecompressionBombError:  # Pillow's own check comes first
-        raise UnreadableImage(f'{name}: more pixels than the limit of {MAX_PIXELS:,}.') from None
+        raise UnreadableImage(
+            f'{name}: more pixels than the limit of {MAX_PIXELS:,}; save it smaller.'
+        ) from None
     except UnidentifiedImageError:
         raise UnreadableImage(
             f'{name}: a {format} with an unreadable header; replace or remove it.'
@@ -125,20 +137,12 @@ def _decompress_gzip(data: bytes, name: str) -> bytes:
         raise UnreadableImage(f'{name}: a damaged gzip file ({error}); replace or remove it.') from error
 
 
-def _sniff_format(data: bytes) -> str | None:
-    """Return Pillow's name of the format, from the first bytes."""
-    if data[:3] == b'\xff\xd8\xff':
-        return 'JPEG'
-    if data[:8] == b'\x89PNG\r\n\x1a\n':
-        return 'PNG'
-    if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
-        return 'WEBP'
-    return None
-
-
-def _check_dimensions(height: int, width: int, name: str) -> None:
-    if height * width > MAX_PIXELS:
-        raise UnreadableImage(f'{name}: {width} x {height} pixels exceed the limit of {MAX_PIXELS:,} pixels.')
+def _check_dimensions(height: int, width: int, name: str, *, downscale: int = 1) -> None:
+    limit = MAX_PIXELS if downscale == 1 else MAX_JPEG_PIXELS
+    if height * width > limit:
+        raise UnreadableImage(
+            f'{name}: {width} x {height} pixels exceed the limit of {limit:,} pixels; save it smaller.'
+        )
 
 
 # Pixels, downscale and EXIF block.
@@ -151,12 +155,12 @@ def _decode_with_simplejpeg(data: bytes, name: str, image_size: int, anomalies: 
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    _check_dimensions(height, width, name)
     if space in ('CMYK', 'YCCK'):
         return None
     downscale = 1
     while image_size and downscale < 8 and _can_downscale(height, width, 2 * downscale, image_size):
         downscale *= 2
+    _check_dimensions(height, width, name, downscale=downscale)
     try:
         smallest = {'min_height': height // downscale, 'min_width': width // downscale}
         pixels = simplejpeg.decode_jpeg(data, colorspace='RGB', **smallest)
@@ -171,23 +175,30 @@ def _decode_with_simplejpeg(data: bytes, name: str, image_size: int, anomalies: 
 
 
 def _can_downscale(height: int, width: int, downscale: int, image_size: int) -> bool:
-    """Return whether a reduced image is large enough; dimensions that leave a part of a pixel would shift it."""
+    """Return whether a reduced image is large enough; dimensions that leave a part of a pixel would shift it.
+
+    Where the whole image has too many pixels, a shift by less than a pixel is taken.
+    """
     large = min(height, width) >= MIN_OVERSAMPLING * image_size * downscale
-    return large and not height % downscale and not width % downscale
+    exact = not height % downscale and not width % downscale
+    return large and (exact or height * width > MAX_PIXELS)
 
 
 def _decode_with_pillow(data: bytes, format: str, name: str, anomalies: list[str]) -> Decoded:
-    with Image.open(io.BytesIO(data), formats=[format]) as image:  # reads the header alone
+    with warnings.catch_warnings():  # of many pixels: the check below has a sentence for them
+        warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+        opened = Image.open(io.BytesIO(data), formats=[format])  # reads the header alone
+    with opened as image:
         _check_dimensions(image.height, image.width, name)
         checks = {
             'grey': image.mode[0] in '1LI',
             'CMYK': image.mode == 'CMYK',
-            '16-bit': image.mode.startswith('I'),
+            '16-bit': image.mode.startswith('I') or (format == 'PNG' and data[PNG_BIT_DEPTH] == 16),
             'palette': image.mode.startswith('P'),
             'animated': getattr(image, 'is_animated', False),
         }
         anomalies += [anomaly for anomaly, present in checks.items() if present]
-        if checks['16-bit']:  # which convert would clip at 255
+        if image.mode.startswith('I'):  # which convert would clip at 255
             gray = (np.asarray(image).astype(np.uint32) // 257).astype(np.uint8)
             pixels = np.repeat(gray[:, :, None], 3, axis=2)
         elif image.has_transparency_data:
@@ -198,6 +209,8 @@ def _decode_with_pillow(data: bytes, format: str, name: str, anomalies: list[str
             pixels = np.array(flat.convert('RGB'))
         else:
             pixels = np.array(image.convert('RGB'))
+        if checks['16-bit'] and pixels.max() < 16:
+            anomalies.append('nearly black 16-bit')
         # PNG may have its EXIF after the pixels.
         block = exif.find_exif(data) if format == 'JPEG' else image.info.get('exif')
     return pixels, 1, block

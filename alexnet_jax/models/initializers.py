@@ -21,7 +21,9 @@ _PIXEL_STD = 60.0
 
 
 class InitSpec(NamedTuple):
-    """First values of a layer: weights N(0, std^2) and biases all `bias`, or, if uniform, both within +-."""
+    """First values of a layer. Normal: weights N(0, std^2), every bias `bias`. Uniform: weights within +-`std`, biases
+    within +-`bias`.
+    """
 
     std: float
     bias: float

@@ -127,7 +127,7 @@ def _plan_shards(
     jobs = {}
     for split in filter(source.splits.get, SPLITS):
         items = source.splits[split]
-        chunks = _split_into_shards(sorted(items, key=_location) if read_order else items)
+        chunks = _divide_into_shards(sorted(items, key=_location) if read_order else items)
         prefix = f'read-{split}' if read_order else f'{source.name}-{split}'
         names = [f'{prefix}.array_record-{i:05d}-of-{len(chunks):05d}' for i in range(len(chunks))]
         staging = directory / STAGING_DIR
@@ -152,7 +152,7 @@ def _is_in_read_order(source: Source) -> bool:
     return all(of_split == sorted(of_split) for of_split in locations)
 
 
-def _split_into_shards(items: Sequence[Item]) -> list[Sequence[Item]]:
+def _divide_into_shards(items: Sequence[Item]) -> list[Sequence[Item]]:
     size = max(MIN_SHARD_SIZE, -(-len(items) // MIN_SHARD_SIZE))
     return [items[start : start + size] for start in range(0, len(items), size)]
 

@@ -16,6 +16,7 @@ from alexnet_jax.prepare.splits import Item
 
 MIN_TRAINING_IMAGES = 10  # per class; fewer are too few to learn from
 MAX_IDS = 100  # named for each kind of anomaly
+MAX_CLASSES = 10  # that are named in the summary; of more, only the number
 MAX_GROUPS = 20  # of duplicate images that are named
 
 
@@ -111,9 +112,11 @@ def _group_equal_digests(digests: Sequence[np.ndarray]) -> list[list[int]]:
 def summarize_report(report: Mapping[str, Any]) -> str:
     """Return in a few sentences what a person should know before training."""
     counts = ', '.join(f'{split} {number:,}' for split, number in report['images'].items())
-    per_class = report['training_images_of_a_class']
+    per_class, names = report['training_images_of_a_class'], ''
+    if report['classes'] <= MAX_CLASSES:
+        names = f' ({", ".join(report["images_by_class"])})'
     sentences = [
-        f'{counts} images of {report["classes"]:,} classes; training images of a class: '
+        f'{counts} images of {report["classes"]:,} classes{names}; training images of a class: '
         f'{per_class["least"]:,} to {per_class["most"]:,}, the median {per_class["median"]:,}.'
     ]
     if few := report['classes_with_few_training_images']:

@@ -67,15 +67,15 @@ def _check_split_folders(
     if unnamed := sorted(folders.keys() - named.keys()):
         image = next(iter(folders[unnamed[0]].values()))
         raise UserError(
-            f'{origin}: {image} is in none of the splits next to it ({names}). Move it into one of them or elsewhere, or, '
-            f'if they are classes, rename them; {EXPECTED_LAYOUT}.'
+            f'{origin}: {image} is in none of the splits next to it ({names}). Move it into one of them or elsewhere, '
+            f'or, if they are classes, rename them; {EXPECTED_LAYOUT}.'
         )
     for split in SPLITS:
         same = sorted(name for name in named if named[name] == split)
         if len(same) > 1:
             raise UserError(
-                f'{origin}: {" and ".join(same)} all name the {split} split. Merge them, or, if they are other splits or '
-                f'classes, rename them; {EXPECTED_LAYOUT}.'
+                f'{origin}: {" and ".join(same)} all name the {split} split. Merge them, or, if they are other '
+                f'splits or classes, rename them; {EXPECTED_LAYOUT}.'
             )
     for name in sorted(named):
         if image := folders[name].get(''):

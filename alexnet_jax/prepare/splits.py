@@ -236,9 +236,7 @@ def _check_shares(
         )
 
 
-def _check_assignment(
-    origin: str, classes: tuple[str, ...], splits: Mapping[str, tuple[Item, ...]]
-) -> None:
+def _check_assignment(origin: str, classes: tuple[str, ...], splits: Mapping[str, tuple[Item, ...]]) -> None:
     """Raise UserError unless every class has training images."""
     if not splits.get('train'):
         raise UserError(f'{origin} holds no training images; {EXPECTED_LAYOUT}.')

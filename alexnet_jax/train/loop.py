@@ -148,7 +148,7 @@ class TrainLoop:
             if self._finished_early():
                 return state, number
             state, step = self._train_one_step(state, number), number + 1
-            # Once a step: what comes from here on is seen after the next.
+            # Polled once a step: a signal that arrives after this line is seen after the next step.
             stop_signal = self.stop_signal.poll()
             if self.schedule.should_save(step) or stop_signal:
                 heartbeat.set_phase(f'validation or saving after step {step}')

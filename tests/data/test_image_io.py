@@ -34,6 +34,7 @@ JPEG = encoded(pixels(), 'JPEG', quality=90)
 PROGRESSIVE = encoded(pixels(), 'JPEG', quality=90, progressive=True)
 PNG = encoded(pixels(), 'PNG')
 WEBP = encoded(pixels(), 'WEBP', lossless=True)
+FLAT = Image.new('RGB', (3, 2), 'red')
 
 
 @pytest.mark.parametrize('data', [PNG, WEBP])
@@ -119,6 +120,30 @@ def test_damage_gives_an_image_or_a_sentence_and_nothing_else(data, changes):
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
 
 
+@pytest.mark.parametrize(
+    'data, sentence',
+    [
+        (b'', r'\(empty file\); download it again or remove it'),
+        (bytes(3000), r'\(file of zeros\); download it again'),
+        (b'\xef\xbb\xbf\n<!-- 404 --><HTML><body>', r'\(web page\); download it again'),
+        (
+            b'version https://git-lfs.github.com/spec/v1\noid',
+            r'\(Git LFS pointer\); fetch the image itself by `git',
+        ),
+        (b'\0\0\0\x24ftypmif1\0\0', r'\(HEIC\); convert it'),
+        (b'\0\0\0\x20ftypavis\0\0', r'\(AVIF\); convert it'),
+        (encoded(FLAT, 'GIF'), r'\(GIF\); convert it'),
+        (encoded(FLAT, 'TIFF'), r'\(TIFF\); convert it'),
+        (encoded(FLAT, 'BMP'), r'\(BMP\); convert it'),
+        (b'RIFF\x24\0\0\0WAVEfmt ', r"\(it begins with b'RIFF\$"),
+    ],
+)
+@pytest.mark.parametrize('packed', [False, True])
+def test_what_is_no_image_is_called_what_it_is(data, sentence, packed):
+    with pytest.raises(image_io.UnreadableImage, match=rf'^a.jpg: not a JPEG, PNG or WebP {sentence}'):
+        image_io.decode_image(gzip.compress(data) if packed else data, name='a.jpg')
+
+
 @few
 @given(st.binary(max_size=60), st.sampled_from([b'', JPEG[:4], PNG[:16], WEBP[:16]]))
 def test_what_is_no_image_gets_a_sentence(data, start):
@@ -149,6 +174,17 @@ def inserted(data):
     return data[:-2] + b'\xff\x00' * 40 + data[-2:]
 
 
+def png_of(width, height, bits=8, rows=b''):
+    """A PNG of colors that announces its size and has these rows."""
+
+    def chunk(kind, data):
+        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+
+    header = struct.pack('>IIBBBBB', width, height, bits, 2, 0, 0, 0)
+    body = chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(rows) if rows else b'') + chunk(b'IEND', b'')
+    return b'\x89PNG\r\n\x1a\n' + body
+
+
 GREY = Image.fromarray(pixels()).convert('L')
 INKS = Image.fromarray(pixels()).convert('CMYK')
 FEW = Image.fromarray(pixels()).quantize(16)
@@ -158,7 +194,13 @@ ANOMALOUS = {
     'a gray JPEG': (encoded(GREY, 'JPEG'), ('grey',)),
     'a gray PNG': (encoded(GREY, 'PNG'), ('grey',)),
     'inks': (encoded(INKS, 'JPEG'), ('CMYK',)),
-    '16 bits': (encoded(np.zeros((9, 9), np.uint16), 'PNG'), ('grey', '16-bit')),
+    '16 bits': (encoded(np.full((9, 9), 4200, np.uint16), 'PNG'), ('grey', '16-bit')),
+    '12 bits in 16': (
+        encoded(np.full((9, 9), 4095, np.uint16), 'PNG'),
+        ('grey', '16-bit', 'nearly black 16-bit'),
+    ),
+    'colors of 16 bits': (png_of(2, 1, 16, b'\0' + b'\x10\0' * 6), ('16-bit',)),
+    'colors of 12 bits in 16': (png_of(2, 1, 16, b'\0' + b'\x0f\xff' * 6), ('16-bit', 'nearly black 16-bit')),
     'a palette': (encoded(FEW, 'PNG'), ('palette',)),
     'a palette with a hole': (encoded(FEW, 'PNG', transparency=3), ('palette', 'transparent')),
     'an animation': (animated(), ('animated',)),
@@ -177,7 +219,7 @@ def test_unusual_files_are_read_and_told_apart(name):
     data, expected = ANOMALOUS[name]
     opened = image_io.decode_with_info(data)
     assert opened.anomalies == expected and set(opened.anomalies) <= set(image_io.ANOMALIES)
-    if name not in ('16 bits', 'a palette with a hole'):
+    if name not in ('16 bits', '12 bits in 16', 'a palette with a hole'):
         whole = Image.open(io.BytesIO(gzip.decompress(data) if data[:2] == image_io.GZIP_MAGIC else data))
         np.testing.assert_array_equal(opened.pixels, np.asarray(whole.convert('RGB')))
 
@@ -236,22 +278,35 @@ def test_a_reduced_scale_changes_less_than_storing_as_jpeg_does(size, side, redu
         assert 0 < difference.mean() < 0.25 * stored.mean() and difference.max() <= 12
 
 
-def png_of(width, height):
-    """A PNG that announces its size and has no pixels."""
-
-    def chunk(kind, data):
-        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
-
-    header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
-    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', b'') + chunk(b'IEND', b'')
-
-
 def test_giants_are_refused_by_their_header():
     with pytest.raises(image_io.UnreadableImage, match='8001 x 8000 pixels'):
         image_io.decode_image(png_of(8001, 8000))
     announced = JPEG.replace(struct.pack('>HH', 40, 56), struct.pack('>HH', 60000, 60000))
     with pytest.raises(image_io.UnreadableImage, match='60000 x 60000 pixels'):
         image_io.decode_image(announced)
+
+
+def test_pixels_count_at_the_scale_of_decoding(monkeypatch, recwarn):
+    """A phone's 108 or 200 million, made small; also where no scale divides the dimensions."""
+    monkeypatch.setattr(image_io, 'MAX_PIXELS', 400 * 533 - 1)
+    monkeypatch.setattr(image_io, 'MAX_JPEG_PIXELS', 805 * 612)
+    for size, reduced in (((400, 533), 4), ((805, 612), 4)):
+        found, decoded = image_io.decode_center_square(rough(*size), 32)
+        assert decoded.downscale == reduced
+        whole = np.asarray(Image.open(io.BytesIO(rough(*size))))
+        assert np.abs(found.astype(int) - image_io.resize_and_crop(whole, 32)).mean() < 4
+    for data, limit in (
+        (encoded(np.zeros((807, 612, 3), np.uint8), 'JPEG'), '492,660'),
+        (png_of(612, 400), '213,199'),
+    ):
+        with pytest.raises(
+            image_io.UnreadableImage, match=f'612 x .* exceed the limit of {limit} pixels; save it smaller'
+        ):
+            image_io.decode_center_square(data, 32)
+    monkeypatch.undo()
+    with pytest.raises(image_io.UnreadableImage, match='12000 x 9000 pixels exceed'):
+        image_io.decode_image(png_of(12000, 9000))
+    assert not recwarn.list  # of Pillow's
 
 
 def test_files_beyond_the_limit_are_refused(monkeypatch):

@@ -152,7 +152,7 @@ def test_the_shards_have_the_names_and_lengths_that_are_promised(tmp_path):
 
 
 def test_a_split_has_no_more_shards_than_images_in_one():
-    parts = builder._split_into_shards(tuple(range(SMALL * SMALL * 3 + 1)))
+    parts = builder._divide_into_shards(tuple(range(SMALL * SMALL * 3 + 1)))
     assert len(parts) <= SMALL and sum(parts, ()) == tuple(range(SMALL * SMALL * 3 + 1))
 
 

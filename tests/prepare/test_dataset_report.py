@@ -66,7 +66,7 @@ def test_counts_are_those_of_the_records():
 def test_the_sentence_says_what_one_should_know():
     summary = dataset_report.summarize_report(report())
     for part in (
-        '1 to 2',
+        'images of 2 classes (cat, dog); training images of a class: 1 to 2',
         'cat (2), dog (1)',
         'grey 1',
         't3',
@@ -86,3 +86,8 @@ def test_the_card_has_counts_sizes_and_versions():
     text = dataset_readme.format_readme(manifest, report())
     for part in ('# pets', '| train | 3 | 2.0 MB |', '64 pixels', 'quality 95', 'numpy 2.4.6', 'grey: 1'):
         assert part in text
+
+
+def test_the_classes_are_named_where_they_are_few():
+    summary = dataset_report.summarize_report(report() | {'classes': dataset_report.MAX_CLASSES + 1})
+    assert 'images of 11 classes; training' in summary

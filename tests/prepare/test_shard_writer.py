@@ -28,7 +28,7 @@ def test_fingerprints_are_those_of_version_0_2(reader, count, spec, expected):
 
 
 def test_readers_have_the_identity_that_version_0_2_gave_them():
-    packed = tar.GzippedTarReader('/p', (1, 2))
+    packed = tar.CompressedTarReader('/p', (1, 2))
     identities = {
         tar.TarReader('/p'): "InArchives(root='/p')",
         packed: "InPacked(path='/p', version=(1, 2))",

@@ -2,16 +2,16 @@
 
 import dataclasses
 import re
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
 
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
-from alexnet_jax.prepare.sources import expected_counts
+from alexnet_jax.prepare.sources import advice, compression, expected_counts
+from alexnet_jax.prepare.sources.tiny_imagenet import VALIDATION_LIST, sort_validation
 from alexnet_jax.prepare.splits import (
     Item,
     SplitAssignment,
@@ -22,7 +22,12 @@ from alexnet_jax.prepare.splits import (
 )
 
 COUNT_CHECKS = ('official', 'listed', 'any')
-USTAR = slice(257, 262)  # bytes of a tar's first header that say what it is
+# Two files by which the folder of a run, a benchmark and a dataset of this program is known.
+RESULT_FILES = {
+    'run.json': 'config.json',
+    'benchmark.json': 'benchmark.png',
+    'manifest.json': 'statistics.npz',
+}
 
 
 class Reader(Protocol):
@@ -37,7 +42,7 @@ class Reader(Protocol):
         """
 
     def __call__(self, item: Item) -> bytes | np.ndarray:
-        """Return what `Source.read` returns; raises OSError, EOFError or zlib.error if that fails."""
+        """Return what `Source.read` returns; raises one of compression.UNPACK_ERRORS if that fails."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Source:
         """
         try:
             return self.reader(item)
-        except (OSError, EOFError, zlib.error) as error:
+        except compression.UNPACK_ERRORS as error:
             raise image_io.UnreadableImage(
                 f'{item.id}: cannot be read ({error}); repair or remove it.'
             ) from error
@@ -123,10 +128,20 @@ def source_from_paths(
     """Build a source of the images found in a folder or archive (path -> location), in the order of their ids.
 
     `skipped` are the paths of other files, counted in the note; `synonyms` is class -> synonyms.
+    Folders of runs and datasets among them are left out, and Tiny ImageNet's validation images get their classes.
     Raises UserError if the classes are ImageNet's 1,000, official counts are expected, and images are missing.
     """
+    found, skipped, results_note = _without_results(found, list(skipped))
+    lists = [name for name in found if PurePosixPath(name).name == VALIDATION_LIST]
+    unlabeled_note = ''
+    for name in lists:
+        text = bytes(reader(Item(name, 0, found.pop(name)))).decode(errors='replace')
+        found, unlabeled_note = sort_validation(found, name, text, str(path))
+    if not found:
+        kind = 'folder' if path.is_dir() else advice.archive_kind(path)
+        raise UserError(advice.describe_missing_images(path, skipped, kind))
     images, has_splits = find_labels(found, origin=str(path))
-    skipped, label = list(skipped), next(iter(images.values()))[0].label
+    label = next(iter(images.values()))[0].label
     if options.expected_counts == 'official':
         expected_counts.check_imagenet_counts(images, str(path))
     assignment = assign_splits(
@@ -138,7 +153,35 @@ def source_from_paths(
         siblings=sibling_folders(found, skipped, label),
     )
     source = build_source(source_name(path), assignment, options, reader, synonyms=synonyms)
-    return dataclasses.replace(source, note=source.note + skipped_files_note(skipped), sequential=sequential)
+    note = source.note + unlabeled_note + results_note + skipped_files_note(skipped)
+    return dataclasses.replace(source, note=note, sequential=sequential)
+
+
+def _without_results(
+    found: Mapping[str, tuple], skipped: list[str]
+) -> tuple[dict[str, tuple], list[str], str]:
+    """Return images and other files without those that this program wrote among them, and a note of its folders."""
+    found, others = dict(found), set(skipped)
+    prefixes = set()
+    for path in skipped:
+        folder, slash, name = path.rpartition('/')
+        other = f'{folder}{slash}{RESULT_FILES.get(name)}'
+        if other in others or other in found:
+            prefixes.add(f'{folder}{slash}')
+    # Of a folder around all images only the files directly in it are results.
+    around = {prefix for prefix in prefixes if all(path.startswith(prefix) for path in found)}
+    inner = tuple(prefixes - around)
+
+    def is_result(path: str) -> bool:
+        return path.startswith(inner) or path[: path.rfind('/') + 1] in around
+
+    if not prefixes:
+        return found, skipped, ''
+    return (
+        {path: location for path, location in found.items() if not is_result(path)},
+        [path for path in skipped if not is_result(path)],
+        f' Left out, as results of this program: {", ".join(prefix or "./" for prefix in sorted(prefixes))}.',
+    )
 
 
 def build_source(
@@ -174,17 +217,6 @@ def unique_class_names(names: Sequence[str]) -> list[str]:
     """Return names, by label, that folders could have; equal ones are preceded by their labels."""
     numbered = (f'{label:04d} {name}' if names.count(name) > 1 else name for label, name in enumerate(names))
     return [name.replace('/', '-') for name in numbered]
-
-
-def archive_kind(path: Path) -> str:
-    """Return 'zip' or 'tar' by the first bytes of an archive; '' if it is neither."""
-    if not path.is_file():
-        return ''
-    with open(path, 'rb') as file:
-        head = file.read(USTAR.stop)
-    if head.startswith(b'PK'):
-        return 'zip'
-    return 'tar' if head.startswith(image_io.GZIP_MAGIC) or head[USTAR] == b'ustar' else ''
 
 
 def is_hidden(name: str) -> bool:

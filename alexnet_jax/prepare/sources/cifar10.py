@@ -26,7 +26,7 @@ CLASS_NAMES_FILE = 'batches.meta.txt'
 class Cifar10Reader:
     """Reads records, fast in the archive's order: `location` is offset and size of the pixels, unpacked."""
 
-    archive: tar.GzippedTarReader
+    archive: tar.CompressedTarReader
 
     @property
     def identity(self) -> str:
@@ -58,7 +58,7 @@ def open_cifar10(path: Path, options: SourceOptions) -> Source:
             location = start + number * RECORD_BYTES + 1, RECORD_BYTES - 1
             images[split].append(LabeledImage(f'{name[:-4]}/{number:05d}', names[label], location))
     assignment = assign_splits(images, origin=str(path), seed=options.seed, fractions=options.fractions)
-    reader = Cifar10Reader(tar.GzippedTarReader(str(path), tar.file_version(path)))
+    reader = Cifar10Reader(tar.CompressedTarReader(str(path), tar.file_version(path)))
     return dataclasses.replace(build_source('cifar10', assignment, options, reader), sequential=True)
 
 

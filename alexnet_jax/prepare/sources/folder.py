@@ -8,14 +8,15 @@ from pathlib import Path
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import wordnet
+from alexnet_jax.prepare.sources import advice
 from alexnet_jax.prepare.sources.base import (
     Source,
     SourceOptions,
     SourceSpec,
-    archive_kind,
     is_hidden,
     source_from_paths,
 )
+from alexnet_jax.prepare.sources.tiny_imagenet import VALIDATION_LIST
 from alexnet_jax.prepare.splits import Item
 
 # Kaggle's, Caffe's and ImageNet's lists of synonyms.
@@ -39,20 +40,19 @@ class FolderReader:
 
 def open_folder(root: Path, options: SourceOptions) -> Source:
     """Open split/class/image or class/image, in any depth below the class; links are followed."""
-    found, skipped = list_images(root)
+    found, skipped = list_images(root, also=VALIDATION_LIST)
     reader = FolderReader(str(root))
     return source_from_paths(root, found, skipped, options, reader, synonyms=read_synonyms(root))
 
 
-def list_images(root: Path) -> tuple[dict[str, tuple], list[str]]:
-    """Return the images under a folder (path -> location), and the paths of other files."""
+def list_images(root: Path, also: str = '') -> tuple[dict[str, tuple], list[str]]:
+    """Return the images under a folder and files named `also` (path -> location), and the paths of other files."""
     if not root.is_dir():
-        kind = archive_kind(root) or 'tar or zip'
-        raise UserError(f'{root} is no folder; for an archive set --config.prepare.source={kind}.')
+        raise UserError(f'{root} is no folder; {advice.advise_on_file(root)}.')
     found, skipped = {}, []
     try:
         for path, entry in iter_files(root, ()):
-            if path.lower().endswith(image_io.IMAGE_EXTENSIONS):
+            if path.lower().endswith(image_io.IMAGE_EXTENSIONS) or entry.name == also:
                 if not entry.is_file():
                     raise UserError(
                         f'{root} holds {path!r}, which is not a regular file but a device, a pipe or a broken link; '

@@ -6,14 +6,13 @@ A row has an image's bytes, the name its file had, and a label. ImageNet's names
 import collections
 import dataclasses
 import functools
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.prepare import wordnet
-from alexnet_jax.prepare.sources import expected_counts, tar
+from alexnet_jax.prepare import split_names, wordnet
+from alexnet_jax.prepare.sources import expected_counts, folder
 from alexnet_jax.prepare.sources.base import (
     Source,
     SourceOptions,
@@ -21,10 +20,9 @@ from alexnet_jax.prepare.sources.base import (
     source_from_paths,
     unique_class_names,
 )
+from alexnet_jax.prepare.sources.parquet_table import Row, Table
 from alexnet_jax.prepare.splits import Item, LabeledImage
 
-COLUMN_NAMES = ('image', 'img'), ('label', 'labels')  # the names each column may have
-MAX_GROUP_BYTES = 2**33  # that the rows of one group may unpack to
 READ_ROWS = 32  # read at once
 
 
@@ -84,28 +82,23 @@ def _open_row_group(path: str, version: tuple[int, int], group: int, column: str
     return _RowGroup(path, group, column)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Row:
-    split: str  # of SPLITS, by the name of its file; '' if that has none
-    name: str  # of the image's file; '' if unknown
-    label: int | str
-    location: tuple
-
-
 def open_parquet(path: Path, options: SourceOptions) -> Source:
     """Open a folder of files such as train-00000-of-00294.parquet, in any depth, or one file."""
-    files = sorted(path.rglob('*.parquet')) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        names = (name for name, _ in folder.iter_files(path, ()))
+        files = sorted(path / name for name in names if name.endswith('.parquet'))
     if not files:
         raise UserError(f'{path} holds no .parquet files; expected some like train-00000-of-00294.parquet.')
     root = path if path.is_dir() else path.parent
-    _check_file_numbers([str(file.relative_to(root)) for file in files], str(path))
-    tables = [_Table(file, root) for file in files]
-    rows = [row for table in tables for row in table.iter_rows()]
-    if not rows or len({table.column for table in tables}) > 1:
-        raise UserError(
-            f'{path} holds no rows with labels, or files of several kinds; use a folder of one kind.'
-        )
-    names = tables[0].names
+    relative = [file.relative_to(root) for file in files]
+    _check_file_numbers([str(name) for name in relative], str(path))
+    splits = _splits_of_files(relative, str(path))
+    tables = [Table(file, root) for file in files]
+    names = _common_names(tables, str(path))
+    rows = [row for table, split in zip(tables, splits, strict=True) for row in table.iter_rows(split)]
+    if not rows:
+        raise UserError(f'{path} holds no rows with labels.')
     classes = _classes_by_wnid(rows, str(path)) or _classes_by_name(rows, names, str(path))
     if options.expected_counts != 'any' and len(classes) < len(names):
         lost = next(name for label, name in enumerate(names) if label not in classes)
@@ -128,52 +121,15 @@ def open_parquet(path: Path, options: SourceOptions) -> Source:
     return dataclasses.replace(source, note=source.note + note)
 
 
-class _Table:
-    """A file and its columns, by their names."""
-
-    def __init__(self, file: Path, root: Path):
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        self._path, self._relative, self.num_unlabeled = file, file.relative_to(root), 0
-        try:
-            self._file = pq.ParquetFile(file)
-            schema = self._file.schema_arrow
-            features = json.loads((schema.metadata or {}).get(b'huggingface', b'{}')).get('info', {})
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise UserError(f'{file} is no whole parquet file ({error}); download it again.') from error
-        image, label = (next((name for name in names if name in schema.names), '') for names in COLUMN_NAMES)
-        if not image or not label:
-            expected = ' and '.join(' or '.join(names) for names in COLUMN_NAMES)
-            raise UserError(f'{file} has the columns {", ".join(schema.names)}; expected {expected}.')
-        kind = schema.field(image).type
-        parts = [part.name for part in kind] if pa.types.is_struct(kind) else []
-        self.column = f'{image}.bytes' if 'bytes' in parts else image
-        self._label, self._name = label, image if 'path' in parts else ''
-        self.names: list[str] = features.get('features', {}).get(label, {}).get('names', [])
-
-    def iter_rows(self) -> Iterator[_Row]:
-        """Yield the rows that have labels, without reading their bytes; count the others."""
-        import pyarrow as pa
-
-        split, file = _split_of_path(self._relative), (str(self._relative), tar.file_version(self._path))
-        columns = [self._label, *([f'{self._name}.path'] if self._name else [])]
-        for group in range(self._file.metadata.num_row_groups):
-            size = self._file.metadata.row_group(group).total_byte_size
-            if not 0 <= size <= MAX_GROUP_BYTES:
-                raise UserError(
-                    f'{self._path} has a row group of {size:,} bytes; at most {MAX_GROUP_BYTES:,} are read.'
-                )
-            try:
-                rows = self._file.read_row_group(group, columns, use_threads=False).to_pylist()
-            except (pa.ArrowException, OSError, ValueError) as error:
-                raise UserError(f'{self._path} is damaged ({error}); download it again.') from error
-            for number, row in enumerate(rows):
-                if row[self._label] in (None, -1):
-                    self.num_unlabeled += 1
-                    continue
-                name = (row[self._name] or {}).get('path') if self._name else ''
-                yield _Row(split, PurePosixPath(name or '').name, row[self._label], (*file, group, number))
+def _common_names(tables: Sequence[Table], origin: str) -> list[str]:
+    """Return the names of the classes. Raises UserError unless all files have the same columns, labels and names."""
+    names = {tuple(table.names) for table in tables if table.names}
+    if len(names) > 1 or len({(table.column, table.has_text_labels) for table in tables}) > 1:
+        different = 'class names' if len(names) > 1 else 'columns'
+        raise UserError(
+            f'{origin} holds files of several kinds, with different {different}; use a folder of one kind.'
+        )
+    return list(names.pop()) if names else []
 
 
 def _check_file_numbers(names: Sequence[str], origin: str) -> None:
@@ -197,7 +153,7 @@ def _splits_of_files(files: Sequence[Path], origin: str) -> list[str]:
     """
     splits = []
     for file in files:
-        told = [parse_split_name(part)[0] for part in (file.stem, *reversed(file.parts[:-1]))]
+        told = [split_names.parse_split_name(part)[0] for part in (file.stem, *reversed(file.parts[:-1]))]
         splits.append(next(filter(None, told), ''))
     silent = [str(file) for file, split in zip(files, splits, strict=True) if not split]
     if silent and any(splits):
@@ -209,7 +165,7 @@ def _splits_of_files(files: Sequence[Path], origin: str) -> list[str]:
     return splits
 
 
-def _classes_by_wnid(rows: Iterable[_Row], origin: str) -> dict[int | str, str]:
+def _classes_by_wnid(rows: Iterable[Row], origin: str) -> dict[int | str, str]:
     """Return label -> WordNet id from the names of the images; empty if they have none."""
     classes: dict[int | str, str] = {}
     for row in rows:
@@ -227,7 +183,7 @@ def _classes_by_wnid(rows: Iterable[_Row], origin: str) -> dict[int | str, str]:
     return classes
 
 
-def _classes_by_name(rows: Iterable[_Row], names: Sequence[str], origin: str) -> dict[int | str, str]:
+def _classes_by_name(rows: Iterable[Row], names: Sequence[str], origin: str) -> dict[int | str, str]:
     """Return label -> the class's name, preceded by the label if two are equal."""
     labels, unique = sorted({row.label for row in rows}), unique_class_names(names)
     if not names:
@@ -240,7 +196,7 @@ def _classes_by_name(rows: Iterable[_Row], names: Sequence[str], origin: str) ->
     return {label: unique[label] for label in labels}
 
 
-def _paths_of_rows(rows: Sequence[_Row], classes: Mapping[int | str, str], origin: str) -> dict[str, tuple]:
+def _paths_of_rows(rows: Sequence[Row], classes: Mapping[int | str, str], origin: str) -> dict[str, tuple]:
     """Return the locations of rows by the path that each image would have as a file: split/class/name."""
     has_splits = all(row.split for row in rows)
     found: dict[str, tuple] = {}

@@ -5,25 +5,26 @@ Kinds, names, sizes and number of the members are checked before anything is rea
 
 import dataclasses
 import functools
-import gzip
+import itertools
 import os
 import tarfile
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
+from alexnet_jax.prepare.sources import advice
 from alexnet_jax.prepare.sources.base import (
     Source,
     SourceOptions,
     SourceSpec,
-    archive_kind,
     is_hidden,
     source_from_paths,
 )
-from alexnet_jax.prepare.sources.folder import read_synonyms
+from alexnet_jax.prepare.sources.compression import UNPACK_ERRORS, detect_compression, open_unpacked
+from alexnet_jax.prepare.sources.folder import iter_files, read_synonyms
+from alexnet_jax.prepare.sources.tiny_imagenet import VALIDATION_LIST
 from alexnet_jax.prepare.splits import Item
 
 MAX_HEADER_BYTES = 2**20  # of a name and the like, which tarfile reads at once
@@ -53,12 +54,12 @@ class TarReader:
 
     def __call__(self, item: Item) -> bytes:
         path, _, offset, size = item.location
-        return _read_range(_open_archive(os.path.join(self.root, path), gzipped=False), offset, size)
+        return _read_range(_open_archive(os.path.join(self.root, path), unpacked=False), offset, size)
 
 
 @dataclasses.dataclass(frozen=True)
-class GzippedTarReader:
-    """Reads from a gzipped archive, fast in its own order: `location` is offset and size, unpacked."""
+class CompressedTarReader:
+    """Reads from a compressed archive, fast in its own order: `location` is offset and size, unpacked."""
 
     path: str
     version: tuple[int, int]
@@ -69,12 +70,12 @@ class GzippedTarReader:
 
     def __call__(self, item: Item) -> bytes:
         offset, size = item.location
-        return _read_range(_open_archive(self.path, gzipped=True), offset, size)
+        return _read_range(_open_archive(self.path, unpacked=True), offset, size)
 
 
 def _read_range(file: IO[bytes], offset: int, size: int) -> bytes:
     size = min(size, image_io.MAX_FILE_BYTES + 1)  # one more than the decoder accepts: it raises
-    file.seek(offset)  # of a gzipped file this unpacks everything before
+    file.seek(offset)  # of a compressed file this unpacks everything before
     data = file.read(size)
     if len(data) < size:
         raise EOFError('the archive ends within it')
@@ -82,9 +83,9 @@ def _read_range(file: IO[bytes], offset: int, size: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=4)
-def _open_archive(path: str, gzipped: bool) -> IO[bytes]:
-    """Open an archive, unpacked, once in each process."""
-    return cast(IO[bytes], gzip.open(path, 'rb')) if gzipped else open(path, 'rb')
+def _open_archive(path: str, unpacked: bool) -> IO[bytes]:
+    """Open an archive once in each process."""
+    return open_unpacked(path) if unpacked else open(path, 'rb')
 
 
 def file_version(path: Path) -> tuple[int, int]:
@@ -93,33 +94,40 @@ def file_version(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def is_gzipped(path: Path) -> bool:
-    """Return True if the file begins as gzip files do."""
-    with open(path, 'rb') as file:
-        return file.read(2) == image_io.GZIP_MAGIC
-
-
 def open_tar(path: Path, options: SourceOptions) -> Source:
-    """Open split/class/image or class/image in a tar, tar.gz or tgz."""
-    if not path.is_file():
-        raise UserError(f'{path} is no archive; for a folder set --config.prepare.source=folder.')
-    if archive_kind(path) == 'zip':
-        raise UserError(f'{path} is a zip archive; set --config.prepare.source=zip.')
-    members, skipped = image_members(iter_members(path), path)
+    """Open split/class/image or class/image in a tar, compressed or not."""
+    check_archive_kind(path, 'tar')
+    members, skipped = image_members(iter_members(path), path, also=VALIDATION_LIST)
     version, synonyms = file_version(path), read_synonyms(path.parent)
-    if is_gzipped(path):
+    if detect_compression(path):
         packed: dict[str, tuple] = {member.name: (member.offset, member.size) for member in members}
-        reader = GzippedTarReader(str(path), version)
+        reader = CompressedTarReader(str(path), version)
         return source_from_paths(path, packed, skipped, options, reader, synonyms=synonyms, sequential=True)
     found = {member.name: (path.name, version, member.offset, member.size) for member in members}
     return source_from_paths(path, found, skipped, options, TarReader(str(path.parent)), synonyms=synonyms)
 
 
-def image_members(found: Iterable[Member], origin: str | Path) -> tuple[list[Member], list[str]]:
-    """Return the members with an image's extension, and the others' names. Raises UserError if one is too large."""
+def check_archive_kind(path: Path, kind: str) -> None:
+    """Raise UserError, with the source that reads it, if a path is a folder or a file of another kind."""
+    if not path.is_file():
+        names = itertools.islice((name for name, _ in iter_files(path, ())), advice.MAX_NAMES)
+        remedy = advice.advise_on_names(names) or 'set --config.prepare.path to the archive itself'
+        raise UserError(f'{path} is no archive but a folder; {remedy}.')
+    if advice.archive_kind(path) not in ('', kind) or advice.is_foreign_archive(path):
+        raise UserError(f'{path} is no {kind} archive; {advice.advise_on_file(path)}.')
+
+
+def image_members(
+    found: Iterable[Member], origin: str | Path, also: str = ''
+) -> tuple[list[Member], list[str]]:
+    """Return the members with an image's extension or named `also`, and the others' names.
+
+    Raises UserError if one is too large.
+    """
     images, others = [], []
     for member in found:
-        if not member.name.lower().endswith(image_io.IMAGE_EXTENSIONS):
+        name = PurePosixPath(member.name).name
+        if not name.lower().endswith(image_io.IMAGE_EXTENSIONS) and name != also:
             others.append(member.name)
         elif member.size > image_io.MAX_FILE_BYTES:
             raise UserError(
@@ -135,7 +143,7 @@ def iter_members(path: Path, within: Member | None = None) -> Iterator[Member]:
     """Yield the regular, not hidden files of an archive, or of the archive that is its member `within`.
 
     Raises UserError, naming the archive, for links, devices, paths that lead out of it and duplicate names, and for
-    an archive that is damaged, cut off, or unpacks to far more than its size.
+    an archive that is damaged, cut off, goes on after its end, or unpacks to far more than its size.
     """
     origin = f'{path}, {within.name}' if within else str(path)
     try:
@@ -146,15 +154,13 @@ def iter_members(path: Path, within: Member | None = None) -> Iterator[Member]:
             yield from _checked_members(archive, file, origin)
     except UserError:
         raise
-    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise UserError(
-            f'{origin} is no whole tar or tar.gz archive ({error}); download it again.'
-        ) from error
+    except (tarfile.TarError, ValueError, *UNPACK_ERRORS) as error:
+        raise UserError(f'{origin} is no whole tar archive ({error}); download it again.') from error
 
 
 def read_member(path: Path, member: Member) -> bytes:
     """Return the bytes of a small member, such as a list of labels."""
-    with gzip.open(path, 'rb') if is_gzipped(path) else open(path, 'rb') as file:
+    with open_unpacked(path) as file:
         return _read_range(file, member.offset, member.size)
 
 
@@ -184,21 +190,28 @@ def _checked_members(archive: tarfile.TarFile, file: '_BoundedFile', origin: str
     file.seek(archive.offset)
     if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError(f'damaged or cut off at byte {archive.offset:,}')
+    while data := file.read(tarfile.RECORDSIZE):
+        if any(data):
+            raise UserError(
+                f'{origin} goes on after its end, as joined archives do, and what follows byte {archive.offset:,} would '
+                'be lost. Unpack it all by `tar --ignore-zeros -xf` and set --config.prepare.source=folder, or make it '
+                'again.'
+            )
 
 
 class _BoundedFile:
     """The unpacked bytes of an archive for tarfile, or of its member `within`, up to a reasonable size."""
 
     def __init__(self, path: Path, within: Member | None):
-        gzipped = not within and is_gzipped(path)
-        self._file = gzip.open(path, 'rb') if gzipped else open(path, 'rb')
+        compressed = not within and bool(detect_compression(path))
+        self._file = open_unpacked(path) if compressed else open(path, 'rb')
         self.start = within.offset if within else 0
         size = path.stat().st_size
-        if gzipped:
+        if compressed:
             self._end = max(MIN_UNPACKED_LIMIT, MAX_UNPACKED_RATIO * size)
         else:
             self._end = within.size if within else size
-        self._position, self._gzipped = 0, gzipped
+        self._position, self._compressed = 0, compressed
 
     def __enter__(self) -> '_BoundedFile':
         return self
@@ -218,7 +231,7 @@ class _BoundedFile:
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= MAX_HEADER_BYTES:
             raise ValueError(f'a header of {size:,} bytes')
-        if self._gzipped and self._position + size > self._end:
+        if self._compressed and self._position + size > self._end:
             raise ValueError(f'it unpacks to more than {MAX_UNPACKED_RATIO} times its size')
         self._file.seek(self.start + min(self._position, self._end))
         data = self._file.read(max(0, min(size, self._end - self._position)))
@@ -226,4 +239,4 @@ class _BoundedFile:
         return data
 
 
-SPEC = SourceSpec('tar', 'a tar, tar.gz or tgz of class folders', open_tar)
+SPEC = SourceSpec('tar', 'a tar of class folders, also compressed by gzip, bzip2 or xz', open_tar)

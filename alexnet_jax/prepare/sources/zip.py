@@ -14,7 +14,6 @@ from alexnet_jax.prepare.sources.base import (
     Source,
     SourceOptions,
     SourceSpec,
-    archive_kind,
     is_hidden,
     source_from_paths,
 )
@@ -24,9 +23,11 @@ from alexnet_jax.prepare.sources.tar import (
     MAX_UNPACKED_RATIO,
     MIN_UNPACKED_LIMIT,
     Member,
+    check_archive_kind,
     file_version,
     image_members,
 )
+from alexnet_jax.prepare.sources.tiny_imagenet import VALIDATION_LIST
 from alexnet_jax.prepare.splits import Item
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -60,10 +61,7 @@ def _open_archive(path: str, version: tuple[int, int]) -> zipfile.ZipFile:
 
 def open_zip(path: Path, options: SourceOptions) -> Source:
     """Open split/class/image or class/image in a zip."""
-    if not path.is_file():
-        raise UserError(f'{path} is no archive; for a folder set --config.prepare.source=folder.')
-    if archive_kind(path) == 'tar':
-        raise UserError(f'{path} is a tar archive; set --config.prepare.source=tar.')
+    check_archive_kind(path, 'zip')
     try:
         with zipfile.ZipFile(path) as archive:
             members = list(_checked_members(archive, path))
@@ -72,7 +70,7 @@ def open_zip(path: Path, options: SourceOptions) -> Source:
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f'{path} is no whole zip archive ({error}); download it again.') from error
     spelling = {member.name: info.filename for member, info in members}
-    images, skipped = image_members((member for member, _ in members), path)
+    images, skipped = image_members((member for member, _ in members), path, also=VALIDATION_LIST)
     found = {member.name: (spelling[member.name],) for member in images}
     reader, synonyms = ZipReader(str(path), file_version(path)), read_synonyms(path.parent)
     return source_from_paths(path, found, skipped, options, reader, synonyms=synonyms)

@@ -11,7 +11,7 @@ import pytest
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import sources
-from alexnet_jax.prepare.sources import parquet
+from alexnet_jax.prepare.sources import parquet_table
 
 FOUND = archives.make_images()
 KIND = pa.struct([('bytes', pa.binary()), ('path', pa.string())])
@@ -147,7 +147,7 @@ def test_damage_within_is_told(tmp_path):
 
 def test_a_group_of_rows_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     written(tmp_path / 'train.parquet', PETS)
-    monkeypatch.setattr(parquet, 'MAX_GROUP_BYTES', 20)
+    monkeypatch.setattr(parquet_table, 'MAX_GROUP_BYTES', 20)
     refused(tmp_path, 'bytes; at most 20 are read')
 
 
