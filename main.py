@@ -10,7 +10,7 @@ from alexnet_jax import cli, commands, errors
 from alexnet_jax.config import validate
 from alexnet_jax.distributed import heartbeat
 from alexnet_jax.exit_codes import ExitCode
-from alexnet_jax.runtime import environment
+from alexnet_jax.runtime import environment, streams
 
 log = logging.getLogger('alexnet_jax')
 
@@ -29,6 +29,7 @@ def parse_flags(argv: list[str]) -> flags.FlagValues:
     files.set_gnu_getopt()  # flags count even after a positional argument
     args.set_gnu_getopt()
     try:
+        cli.check_dashes(argv[1:])
         words, own = cli.resolve_config_flag(files.read_flags_from_files(argv, force_gnu=False))
         if own is not None:
             cli.load_config_or_raise(own)
@@ -36,7 +37,9 @@ def parse_flags(argv: list[str]) -> flags.FlagValues:
         help_text = 'config file such as configs/imagenet.py; fields by name: --config.train.batch_size=64'
         default = str(cli.CONFIG_DIR / 'quickstart.py')
         config_flags.DEFINE_config_file('config', default, help_text, flag_values=args, sys_argv=words)
-        if rest := args(words)[1:]:
+        rest = args(words)[1:]
+        args.workdir = cli.expand_home('--workdir', args.workdir)
+        if rest:
             raise cli.positional_argument_error(rest, args.mode, args.images, commands.MODES)
     except (flags.Error, ValueError) as error:
         raise cli.flag_error(error) from error
@@ -58,7 +61,7 @@ def run_command(argv: list[str]) -> None:
         raise cli.unknown_mode_error(args.mode, commands.MODES)
     validate.validate_config(config, images=mode.prepares, trains=mode.trains)
     cli.refuse_unused_images(args.images, mode, commands.MODES)
-    validate.validate_workdir(args.workdir, needed=mode.needs_workdir, writes=mode.writes)
+    validate.validate_workdir(args.workdir, needed=mode.needs_workdir, writes=mode.writes, saves=mode.trains)
     if args.verbose:
         log.info('\n'.join(description))
     if mode.multi_process:
@@ -90,10 +93,11 @@ def main(argv: list[str]) -> int:
         message, status = end
     heartbeat.announce_exit(status, message)
     if message:
-        print(message, file=sys.stderr)
+        streams.print_error(message)
     return int(status)
 
 
 if __name__ == '__main__':
+    streams.open_standard_streams()
     environment.install_unraisable_hook()
     environment.exit_process(main(sys.argv))

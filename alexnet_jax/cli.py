@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import os
 import re
@@ -28,6 +29,8 @@ FLAG_ALIASES: Mapping[str, str] = {
     **dict.fromkeys(('image', 'input'), 'images'),
     'model': 'config.model.preset',
 }
+# Hyphens, dashes and minus signs of Unicode that are not the keyboard's.
+LONG_DASHES = '\u2010-\u2015\u2212\ufe58\ufe63\uff0d'
 RESUME_FLAGS = ('resume', 'continue', 'restart', 'auto_resume')
 EXIT_CODE_HELP = {
     ExitCode.OK: 'done',
@@ -57,10 +60,34 @@ def resolve_config_flag(args: list[str]) -> tuple[list[str], str | None]:
         raise UserError('Give --config before its fields.')
     flag, equals, file = args[index].partition('=')
     end = index + 1 if equals else index + 2
-    file = file if equals else ''.join(args[index + 1 : end])
+    file = expand_home('--config', file if equals else ''.join(args[index + 1 : end]))
     if not os.path.isfile(file) and (CONFIG_DIR.parent / file).is_file():
         file = str(CONFIG_DIR.parent / file)
     return [*args[:index], f'{flag}={file}', *args[end:]], file
+
+
+def expand_home(flag: str, path: str) -> str:
+    """Return the path of a flag with its ~ as the user's home folder, which a shell leaves after '='.
+
+    Raises UserError if there is no such user or home.
+    """
+    expanded = os.path.expanduser(path)
+    if expanded.startswith('~'):
+        raise UserError(
+            f'{flag}={path} begins with {path.partition("/")[0]}, and no home folder of that user is known; give the '
+            f'whole path, or ./{path} for a folder of that name.'
+        )
+    return expanded
+
+
+def check_dashes(args: Iterable[str]) -> None:
+    """Raise UserError if a flag begins with a dash that a word processor or a web page made of two hyphens."""
+    for arg in args:
+        if dashes := re.match(rf'-?[{LONG_DASHES}][{LONG_DASHES}-]*(?=\w)', arg):
+            raise UserError(
+                f'{arg} begins with a long dash ({dashes[0]!r}), as pasted text often does; flags begin with two '
+                f'hyphens: --{arg[dashes.end() :]}.'
+            )
 
 
 def load_config_or_raise(file: str) -> ConfigDict:
@@ -71,6 +98,7 @@ def load_config_or_raise(file: str) -> ConfigDict:
         )
         hint = f'did you mean configs/{near[0]}.py?' if near else 'choose one such as configs/imagenet.py.'
         raise UserError(f'There is no config file {file!r}; {hint}')
+    _check_config_format(file)
     try:
         config = runpy.run_path(file).get('get_config', lambda: None)()
     except Exception as error:
@@ -88,6 +116,22 @@ def load_config_or_raise(file: str) -> ConfigDict:
             f'it returned {config!r}.'
         )
     return config
+
+
+def _check_config_format(file: str) -> None:
+    """Raise UserError unless a config file is Python in UTF-8, as far as its name and first bytes tell."""
+    suffix = Path(file).suffix.lower()
+    if suffix in ('.json', '.yaml', '.yml', '.toml', '.ini', '.cfg', '.txt'):
+        raise UserError(
+            f'{file} is no Python file; a config file is one with a get_config(), such as configs/imagenet.py. Write '
+            'one, or give its fields as flags: --config.train.batch_size=64.'
+        )
+    with open(file, 'rb') as stream:
+        source = stream.read()
+    if source.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b'\0' in source:
+        raise UserError(
+            f'{file} is not in UTF-8 (UTF-16, as PowerShell writes with >, or no text at all); save it as UTF-8.'
+        )
 
 
 def _old_name_in(line: str) -> str:

@@ -8,7 +8,10 @@ import pytest
 
 import main
 from alexnet_jax.config import schema, validate
+from alexnet_jax.data import image_io
 from alexnet_jax.models import presets
+from alexnet_jax.prepare.sources import compression, parquet_table
+from alexnet_jax.prepare.split_names import SPLIT_NAMES, SPLITS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAPER = (ROOT / 'docs' / 'paper.md').read_text()
@@ -46,7 +49,8 @@ def test_every_test_is_one_of_the_suite():
 def test_its_numbers_are_those_of_the_architecture():
     paper = presets.PAPER
     neurons = [
-        paper.activation_shapes()[layer] for layer in ('conv1', 'conv2', 'conv3', 'conv4', 'conv5', 'fc6', 'fc7', 'fc8')
+        paper.activation_shapes()[layer]
+        for layer in ('conv1', 'conv2', 'conv3', 'conv4', 'conv5', 'fc6', 'fc7', 'fc8')
     ]
     products = [1 if len(shape) == 1 else shape[1] * shape[2] for shape in neurons]
     counts = [shape[0] * rest for shape, rest in zip(neurons, products, strict=True)]
@@ -80,3 +84,16 @@ def test_there_is_a_command_for_each_form():
     for source in ('imagenet2010', 'synsets', 'kaggle', 'parquet', 'folder', 'tar', 'zip', 'tfds'):
         assert f'--config.prepare.source={source} ' in told
     assert 'configs/cifar10.py' in told and '=gs://' in told and len(COMMANDS) >= 13
+
+
+def test_what_is_taken_is_what_the_code_takes():
+    section = (ROOT / 'docs' / 'data.md').read_text().partition('## What is taken')[2].partition('\n\n## ')[0]
+    rows = re.findall(r'^\| [^|]+ \| (`.*) \|$', section, re.MULTILINE)
+    assert [tuple(re.findall(r'`([^`]+)`', row)) for row in rows] == [
+        *(tuple(word for word in SPLIT_NAMES if SPLIT_NAMES[word] == split) for split in SPLITS),
+        image_io.IMAGE_EXTENSIONS,
+        tuple(compression.MODULES),
+        parquet_table.IMAGE_TYPES,
+        parquet_table.NUMBER_TYPES,
+        parquet_table.TEXT_TYPES,
+    ]

@@ -15,7 +15,7 @@ from alexnet_jax import commands, errors
 from alexnet_jax.commands import Mode
 from alexnet_jax.errors import UserError
 from alexnet_jax.exit_codes import ExitCode
-from alexnet_jax.runtime import environment, signals
+from alexnet_jax.runtime import environment, signals, streams
 from alexnet_jax.train import loop
 
 ROOT = Path(main.__file__).resolve().parent
@@ -395,7 +395,7 @@ def test_the_settings_of_the_machine_are_printed_with_verbose_alone():
     lines = verbose.stdout.splitlines()
     assert [line.split(':')[0] for line in lines[:4]] == [f'machine.{name}' for name in environment.SETTINGS]
     assert verbose.stdout.endswith(quiet.stdout) and not quiet.stdout.startswith('machine.')
-    assert max(map(len, lines)) <= environment.LINE_WIDTH
+    assert max(map(len, lines)) <= streams.LINE_WIDTH
 
 
 def test_a_refusal_is_alone(tmp_path):

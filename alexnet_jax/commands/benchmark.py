@@ -153,7 +153,7 @@ def time_train_step(
     cache = factories.make_device_cache(config, data, mesh) if data else None
     if train_data and cache:
         train_data = train_data.metadata_only(cache.labels)
-    key = jax.random.key(config.seed)
+    key = jax.random.key(config.seed, impl='threefry2x32')
     mean = data.mean if data else np.full((image_size, image_size, arch.channels), 125, np.float32)
     step = factories.make_step(
         config,

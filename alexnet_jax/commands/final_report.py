@@ -129,7 +129,7 @@ def suggest_next_command(config: ConfigDict) -> str:
     """Return what to try next."""
     if config.prepare.source == 'cutouts':
         return (
-            'Next, train on your own photographs, one folder per class: python main.py --config=configs/folder.py '
-            '--config.prepare.path=FOLDER --workdir=ANOTHER'
+            'Next, train on your own photographs, one folder per class:\n'
+            '  python main.py --config=configs/folder.py --config.prepare.path=FOLDER --workdir=ANOTHER'
         )
-    return 'Next, evaluate on another split or with other views: python main.py --mode=evaluate with the same flags'
+    return 'Next, evaluate on another split or with other views: the same flags with --mode=evaluate'

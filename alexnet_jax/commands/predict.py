@@ -11,7 +11,8 @@ from alexnet_jax.commands import evaluate, factories, prepare
 from alexnet_jax.data import dataset
 from alexnet_jax.data.dataset_info import DatasetInfo
 from alexnet_jax.errors import UserError
-from alexnet_jax.evaluate.predict import FilePrediction, find_image_files, predict_files
+from alexnet_jax.evaluate.predict import FilePrediction, find_image_files, predict_files, split_paths
+from alexnet_jax.prepare.splits import skipped_files_note
 
 TOP_K = 5  # classes printed for each image
 
@@ -23,11 +24,15 @@ def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
     Raises UserError at the end if some could not be read; each of these was named in its place.
     """
-    files = find_image_files(path.strip() for path in config.predict.images.split(',') if path.strip())
+    found = find_image_files(split_paths(config.predict.images))
     run_config, info = evaluate.read_trained_run(config, workdir)
     _check_given_dataset(config, info, workdir)
     run, num_views = evaluate.load_run(run_config, info, workdir), config.evaluate.views
     evaluator = factories.make_evaluator(run.config, info, run.model, run.mesh, num_views=num_views)
+    if found.skipped:
+        log.info('%s', skipped_files_note(found.skipped).strip())
+    for error in found.errors:
+        log.info('%s', error)
     log.info(
         'Predictions of step %d of the run in %s, %d view%s:',
         run.step,
@@ -35,15 +40,17 @@ def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
         num_views,
         's' * (num_views > 1),
     )
-    unreadable = 0
+    unreadable = len(found.errors)
     for prediction in predict_files(
-        evaluator, run.params, files, info.class_descriptions, image_size=info.image_size, top_k=TOP_K
+        evaluator, run.params, found.files, info.class_descriptions, image_size=info.image_size, top_k=TOP_K
     ):
         unreadable += bool(prediction.error)
         log.info('%s', format_prediction(prediction))
     if unreadable:
-        raise UserError(f'{unreadable} of {len(files)} images could not be read; they are named above.')
-    return {'images': len(files), 'unreadable': unreadable}
+        named = 'files and folders' if found.errors else 'images'
+        total = len(found.files) + len(found.errors)
+        raise UserError(f'{unreadable} of {total} {named} could not be read; they are named above.')
+    return {'images': len(found.files), 'unreadable': unreadable}
 
 
 def _check_given_dataset(config: ConfigDict, info: DatasetInfo, workdir: str) -> None:

@@ -45,7 +45,7 @@ class RunContext:
 
     def key(self, number: int) -> jax.Array:
         """Return the key of the weights (0) or of the dropout masks (1)."""
-        return jax.random.fold_in(jax.random.key(self.config.seed), number)
+        return jax.random.fold_in(jax.random.key(self.config.seed, impl='threefry2x32'), number)
 
 
 class ResumePoint(NamedTuple):

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ from alexnet_jax.data import dataset, dataset_info, remote_storage
 from alexnet_jax.distributed import consistency, heartbeat, initialize
 from alexnet_jax.distributed.peer import Timeouts
 from alexnet_jax.errors import UserError
-from alexnet_jax.runtime import atomic_io
+from alexnet_jax.runtime import atomic_io, jax_variables
 
 CONFIG_FILE, RUN_FILE, CHECKPOINTS_DIR, LOCK_FILE = 'config.json', 'run.json', 'checkpoints', '.training'
 DATASET_INFO_FILE = 'dataset_info.npz'
@@ -60,11 +61,13 @@ def init_or_validate(workdir: str, config: ConfigDict, data: dataset.Dataset) ->
     atomic_io.clean_temp(folder)
     atomic_io.clean_temp(folder / 'dataset')
     deciding_fields = validate.result_fields(config) | {'dataset': data.checksum}
-    versions = _software_versions()
+    versions, variables = _software_versions(), jax_variables.recorded_variables()
     stored_run = read_run(workdir)
     if stored_run is not None:
         # A new batch size is allowed; it is reported when the checkpoint is read.
-        deciding_fields['train.batch_size'] = stored_run['deciding'].get('train.batch_size', config.train.batch_size)
+        deciding_fields['train.batch_size'] = stored_run['deciding'].get(
+            'train.batch_size', config.train.batch_size
+        )
         recorded = _fill_new_fields(stored_run['deciding'])
         if recorded.get('dataset') == data.manifest_checksum:
             recorded['dataset'] = data.checksum
@@ -83,8 +86,11 @@ def init_or_validate(workdir: str, config: ConfigDict, data: dataset.Dataset) ->
                 'Versions differ from those that this run began with, so its numbers may differ: %s.',
                 ', '.join(changed),
             )
+        _warn_of_variables(stored_run.get('environment'), variables)
     dataset_info.write_dataset_info(folder / DATASET_INFO_FILE, data)
-    commands = (stored_run or {}).get('commands', []) + [[time.strftime('%Y-%m-%d %H:%M:%S'), ' '.join(sys.argv)]]
+    commands = (stored_run or {}).get('commands', []) + [
+        [time.strftime('%Y-%m-%d %H:%M:%S'), shlex.join(sys.argv)]
+    ]
     atomic_io.write_json(
         folder / RUN_FILE,
         {
@@ -92,10 +98,26 @@ def init_or_validate(workdir: str, config: ConfigDict, data: dataset.Dataset) ->
             'data.directory': _absolute_path(config.data.directory),
             'prepare.path': _full_path(config.prepare.path) or _source_path(stored_run),
             'versions': (stored_run or {}).get('versions', versions),
+            # None: of a run of version 0.3 or older, which did not record them.
+            'environment': stored_run.get('environment') if stored_run else variables,
             'commands': commands,
         },
     )
     atomic_io.write_json(folder / CONFIG_FILE, validate.flatten_config(config))
+
+
+def _warn_of_variables(old: Mapping[str, str] | None, new: Mapping[str, str]) -> None:
+    """Warn of variables of jax and XLA that differ from those that a run began with; None if it did not record them."""
+    changed = [
+        f'{name} was {(old or {}).get(name, "not set")} and is {new.get(name, "not set")}'
+        for name in sorted({*(old or {}), *new})
+        if (old or {}).get(name) != new.get(name)
+    ]
+    if changed and old is not None:
+        log.warning(
+            'The environment differs from that which this run began with, so its numbers may differ: %s.',
+            '; '.join(changed),
+        )
 
 
 def _fill_new_fields(stored_fields: dict[str, object]) -> dict[str, object]:
@@ -207,11 +229,14 @@ def join_processes(config: ConfigDict, workdir: str, coordinator: str, processes
     timeouts = Timeouts(
         config.machine.join_timeout, config.machine.peer_timeout, config.machine.stall_timeout
     )
-    heartbeat.start_heartbeat(shared, info.process, info.num_processes, timeouts)
+    heartbeat.start_heartbeat(
+        shared, info.process, info.num_processes, timeouts, initialize.join_advice(info)
+    )
     if not initialize.join_processes(info, config.machine.join_timeout):
         heartbeat.stop_heartbeat()
         return
-    heartbeat.mark_joined(*initialize.process_index_and_count())
+    heartbeat.mark_joined(*initialize.process_index_and_count(), initialize.coordinator_address())
+    initialize.check_own_address(heartbeat.peer_hosts())
     heartbeat.set_phase('comparing the configs of all processes')
     consistency.assert_shared_folder(shared, timeouts.peer / 2)
     consistency.assert_equal_across_hosts(_fingerprint(config))

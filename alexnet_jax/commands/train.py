@@ -55,7 +55,10 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     training_plan.check_batch_size(config, data, mesh, run_dir.read_run(workdir))
     evaluate.check_report_split(config, data.counts)
     if not context.checkpoint_dir.exists():
-        evaluate.check_report_step(config, context.make_schedule(train_data), [])
+        schedule = context.make_schedule(train_data)
+        evaluate.check_report_step(config, schedule, [])
+        if warning := training_plan.few_steps_warning(schedule.num_steps):
+            log.warning('%s', warning)
     with (
         run_dir.lock_run_dir(workdir) if is_primary() else contextlib.nullcontext(),
         signals.SignalHandler(multi_process=initialize.is_multi_process()) as handler,
@@ -73,8 +76,6 @@ def run_training(context: RunContext, handler: signals.SignalHandler) -> dict[st
     num_steps = context.make_schedule(train_data).num_steps
     for line in training_plan.describe_run(config, context.data, arch, num_steps, workdir):
         log.info('%s', line)
-    if warning := training_plan.few_steps_warning(num_steps):
-        log.warning('%s', warning)
     for line in factories.describe_placement(arch, context.mesh):
         log.info('%s', line)
     with (

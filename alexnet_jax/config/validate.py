@@ -14,9 +14,15 @@ from alexnet_jax.config.field_errors import invalid_field_error, unknown_field_e
 from alexnet_jax.config.schema import FIELDS, RESULT_FIELDS
 from alexnet_jax.errors import UserError
 
+# In a path orbax takes them for a pattern, and would not find what it wrote, or find another run's.
+GLOB_CHARACTERS = '*?['
 
-def validate_workdir(workdir: str, *, needed: bool, writes: bool = True) -> None:
-    """Raise UserError unless --workdir is given, if it is `needed`, and can be written, if the mode `writes`."""
+
+def validate_workdir(workdir: str, *, needed: bool, writes: bool = True, saves: bool = False) -> None:
+    """Raise UserError unless --workdir is given, if it is `needed`, and can be written, if the mode `writes`.
+
+    Raises it too for characters in its path that the libraries which read checkpoints, or `saves` them, cannot take.
+    """
     if not workdir and needed:
         use = 'writes to a folder of its own' if writes else 'reads the folder of a run'
         raise UserError(f'This mode {use}; set one such as --workdir=/tmp/alexnet.')
@@ -25,6 +31,8 @@ def validate_workdir(workdir: str, *, needed: bool, writes: bool = True) -> None
             f'--workdir={workdir} is not a folder on a disk, which checkpoints and logs need. Only a dataset may be in '
             'an object store (--config.data.directory).'
         )
+    if workdir:
+        _check_path_characters(workdir, GLOB_CHARACTERS if saves else '')
     if not writes:
         return
     parent = Path(workdir).absolute()
@@ -34,6 +42,21 @@ def validate_workdir(workdir: str, *, needed: bool, writes: bool = True) -> None
         raise UserError(
             f'--workdir={workdir} cannot be written: {parent} is not a folder that you may write to. Choose another.'
         )
+
+
+def _check_path_characters(workdir: str, refused: str) -> None:
+    """Raise UserError if the full path of --workdir is not UTF-8, or has a backslash or a character of `refused`."""
+    path = os.path.abspath(workdir)
+    if not path.isascii() and path != path.encode(errors='replace').decode():
+        found = 'bytes that are not UTF-8'
+    elif characters := ' '.join(character for character in '\\' + refused if character in path):
+        found = characters
+    else:
+        return
+    raise UserError(
+        f'--workdir={workdir} cannot hold checkpoints: its full path {path} contains {found}, which the library that '
+        'saves them (orbax) takes for something else. Rename that folder, or choose another --workdir.'
+    )
 
 
 def validate_config(config: ConfigDict, *, images: bool = True, trains: bool = True) -> None:

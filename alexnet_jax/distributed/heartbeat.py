@@ -17,15 +17,9 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from alexnet_jax.distributed.peer import (
-    IMMEDIATE_EXIT_CODES,
-    Peer,
-    Timeouts,
-    read_record,
-    status_after,
-    write_record,
-)
-from alexnet_jax.errors import UserError
+from alexnet_jax.distributed import connection
+from alexnet_jax.distributed.peer import Peer, Timeouts, read_record, status_after, write_record
+from alexnet_jax.errors import UserError, first_line
 from alexnet_jax.exit_codes import ExitCode
 
 HEARTBEAT_DIR = '.peers'
@@ -45,10 +39,13 @@ class Heartbeat(threading.Thread):
         self._timeouts = timeouts
         self.phase, self._phase_count, self._seconds_in_phase = 'joining', 0, 0.0
         self._joined, self._exit = False, (None, '')
+        self._probe: connection.ConnectionProbe | None = None
+        self._is_disconnected = False
         self._run, self._count, self._interval = secrets.token_hex(4), 0, min(1.0, timeouts.peer / 8)
         self._peers: dict[str, Peer] = {}
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self._folder = folder
+        self.advice = ('', '')
         self._name = f'{socket.gethostname()}-{os.getpid()}' if process is None else str(process)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -75,13 +72,16 @@ class Heartbeat(threading.Thread):
                 self.abort(ExitCode.PEER_LOST, self._missing_message())
             if self._joined and (failure := self._find_lost() or self._find_stuck()):
                 self.abort(*failure)
+            if self._joined and (probe := self._probe) and probe.failures >= connection.MAX_FAILURES:
+                reason = f'{probe.address} does not answer, although both write their heartbeats'
+                self.abort_if_disconnected('0', reason)
 
     def stop(self) -> None:
         """Stop watching: there are no other processes."""
         self._stopped.set()
         signal.signal(signal.SIGABRT, signal.SIG_DFL)
 
-    def mark_joined(self, process: int, num_processes: int) -> None:
+    def mark_joined(self, process: int, num_processes: int, coordinator: str) -> None:
         """Count silence from here on, as all processes are there."""
         if self.process is None:
             (self._folder / self._name).unlink(missing_ok=True)
@@ -89,7 +89,14 @@ class Heartbeat(threading.Thread):
             self._peers = {}
         for peer in self._peers.values():
             peer.silent_for = 0.0
+        if process and coordinator:
+            self._probe = connection.start_probe(coordinator, self._timeouts.peer / 8)
         self._joined = True
+
+    def hosts(self) -> set[str]:
+        """Return the names of the hosts of the other processes."""
+        self._poll(0.0)
+        return {peer.record['host'] for peer in self._peers.values() if 'host' in peer.record}
 
     def set_phase(self, phase: str) -> None:
         """Set what this process is doing."""
@@ -124,9 +131,23 @@ class Heartbeat(threading.Thread):
         finally:
             os._exit(status)
 
-    def wait_for_verdict(self) -> None:
-        """Wait as long as it takes to notice a lost peer, which ends this process."""
-        time.sleep(self._timeouts.peer + 4 * self._interval)
+    def wait_for_verdict(self, error: BaseException) -> None:
+        """Wait as long as it takes to notice a lost peer or connection, which ends this process."""
+        time.sleep(self._timeouts.peer / 2)
+        if connection.is_connection_error(error):
+            names = [name for name in self._peers if name.isdecimal()]
+            self.abort_if_disconnected(names[0] if len(names) == 1 else '', first_line(error))
+        time.sleep(self._timeouts.peer / 2 + 4 * self._interval)
+
+    def abort_if_disconnected(self, name: str, reason: str) -> None:
+        """End this process for the lost connection to process `name` (empty: one of all), unless that is silent."""
+        peers = [self._peers[name]] if name else self._peers.values()
+        if any(peer.exit_status is not None or peer.silent_for > self._timeouts.peer / 4 for peer in peers):
+            return
+        self._is_disconnected = True
+        other = self._format_name(name) if name else 'another process'
+        between = f'The connection between {self._format_name(self._name)} and {other} was lost'
+        self.abort(ExitCode.PEER_LOST, f'{between}: {reason}. Check the network. {RERUN}')
 
     def delay_sigabrt(self) -> None:
         """Delay the abort with which jax answers the exit of process 0, until the lost peer was named."""
@@ -164,6 +185,7 @@ class Heartbeat(threading.Thread):
                 'seconds_in_phase': self._seconds_in_phase,
                 'exit_status': status,
                 'message': message[:400],
+                'disconnected': self._is_disconnected,
             }
             self._count += 1
             write_record(self._folder / self._name, record)
@@ -181,12 +203,18 @@ class Heartbeat(threading.Thread):
         missing = []
         if self._num_processes and self.process is not None:
             missing = sorted(self._peers.keys() - joined, key=int)
+        names = ', '.join(self._format_name(name) for name in sorted([self._name, *joined]))
+        timed_out = f'Timed out after {self._timeouts.join:.0f} s (config.machine.join_timeout)'
+        if self._num_processes and not missing and len(joined) + 1 >= self._num_processes:
+            return (
+                f'{timed_out}: all {self._num_processes} processes are here ({names}), but they cannot connect to '
+                f'process 0. {self.advice[1]}'
+            )
         plural = 'es' if len(missing) > 1 else ''
         who = f'process{plural} {", ".join(missing)} of {self._num_processes}' if missing else 'others'
         return (
-            f'Timed out after {self._timeouts.join:.0f} s (config.machine.join_timeout) waiting for {who} in '
-            f'{self._folder}; joined: {", ".join(self._format_name(name) for name in sorted([self._name, *joined]))}. '
-            'Start every process with the same command and a --workdir that all hosts share.'
+            f'{timed_out} waiting for {who} in {self._folder}; joined: {names}. '
+            f'Start every process with the same command and a --workdir that all hosts share. {self.advice[0]}'
         )
 
     def _find_lost(self) -> tuple[int, str] | None:
@@ -195,7 +223,9 @@ class Heartbeat(threading.Thread):
             if status == 0 or (self._exit[0] == 0 and status is not None):
                 continue
             is_silent = peer.silent_for > self._timeouts.peer
-            if status is not None and (status in IMMEDIATE_EXIT_CODES or is_silent):
+            if status is not None and peer.record.get('disconnected'):
+                return ExitCode.PEER_LOST, peer.record['message']
+            if status is not None and (peer.has_failed or is_silent):
                 message = f'{self._format_name(name)} exited with status {status}: {peer.record["message"]}'
                 return status_after(status), message
             if status is None and is_silent:
@@ -238,18 +268,34 @@ class Heartbeat(threading.Thread):
         ]
 
 
-def start_heartbeat(folder: Path, process: int | None, num_processes: int | None, timeouts: Timeouts) -> None:
-    """Begin to exchange heartbeats in `folder`. Raises UserError if it cannot be written."""
+def start_heartbeat(
+    folder: Path,
+    process: int | None,
+    num_processes: int | None,
+    timeouts: Timeouts,
+    advice: tuple[str, str] = ('', ''),
+) -> None:
+    """Begin to exchange heartbeats in `folder`. Raises UserError if it cannot be written.
+
+    `advice`: a sentence for when processes are missing, and one for when all are here and cannot join.
+    """
     global _heartbeat
     _heartbeat = Heartbeat(folder / HEARTBEAT_DIR, process, num_processes, timeouts)
+    _heartbeat.advice = advice
     _heartbeat.delay_sigabrt()
     _heartbeat.start()
 
 
-def mark_joined(process: int, num_processes: int) -> None:
-    """Count silence from here on, as all processes are there."""
+def mark_joined(process: int, num_processes: int, coordinator: str = '') -> None:
+    """Count silence from here on, as all processes are there; probe the connection to process 0 at `coordinator`."""
     assert _heartbeat is not None
-    _heartbeat.mark_joined(process, num_processes)
+    _heartbeat.mark_joined(process, num_processes, coordinator)
+
+
+def peer_hosts() -> set[str]:
+    """Return the names of the hosts of the other processes, which have joined."""
+    assert _heartbeat is not None
+    return _heartbeat.hosts()
 
 
 def stop_heartbeat() -> None:
@@ -290,7 +336,8 @@ def announce_exit(status: int, message: str = '', error: BaseException | None = 
     if _heartbeat is None:
         return
     if error is not None:
-        _heartbeat.wait_for_verdict()
+        _heartbeat.set_phase(f'failing with {first_line(error) or type(error).__name__}')
+        _heartbeat.wait_for_verdict(error)
         traceback.print_exception(error)
     elif status not in (ExitCode.OK, ExitCode.STOPPED):
         print(message, file=sys.stderr)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import glob
 import importlib.util
+import ipaddress
 import logging
 import os
-from collections.abc import Mapping
+import socket
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from alexnet_jax.errors import UserError
@@ -22,6 +24,10 @@ ENVIRONMENT_VARIABLES = {
     'process': ('JAX_PROCESS_ID', 'JOB_COMPLETION_INDEX'),
 }
 SLURM_VARIABLES = ('SLURM_JOB_ID', 'SLURM_STEP_NODELIST', 'SLURM_NTASKS', 'SLURM_PROCID', 'SLURM_LOCALID')
+# The tasks of this step; SLURM_NTASKS may be those of the allocation.
+SLURM_STEP_TASKS = 'SLURM_STEP_NUM_TASKS'
+# What gRPC, by which jax connects processes, reads.
+PROXY_VARIABLES = ('grpc_proxy', 'https_proxy', 'http_proxy')
 # Of the coordinator, if none is given.
 DEFAULT_PORT = 8476
 # Seconds by which the limit of jax, which ends the process without a message, is longer than ours.
@@ -57,9 +63,7 @@ def detect_process(
     }
     values = {name: str(value) for name, value in flags.items() if value != ''}
     if not values and all(name in environ for name in SLURM_VARIABLES):
-        count = _parse_count('SLURM_NTASKS', environ['SLURM_NTASKS'])
-        index = _parse_count('SLURM_PROCID', environ['SLURM_PROCID'])
-        return ProcessInfo(None, count, index, 'Slurm') if count > 1 else None
+        return _slurm_process(environ)
     source = 'flags' if values else 'variables'
     for name, variables in ENVIRONMENT_VARIABLES.items():
         value = next((environ[each] for each in variables if environ.get(each)), '')
@@ -70,6 +74,68 @@ def detect_process(
     if not values:
         return ProcessInfo(None, None, None, 'TPU') if _may_be_tpu_pod(environ) else None
     return _parse_values(values, source)
+
+
+def _slurm_process(environ: Mapping[str, str]) -> ProcessInfo | None:
+    """Return this process's place in its Slurm step; None if it is the step's only task.
+
+    SLURM_NTASKS may be that of an allocation, in whose shell a step of one task runs.
+    """
+    allotted = _parse_count('SLURM_NTASKS', environ['SLURM_NTASKS'])
+    name = SLURM_STEP_TASKS if environ.get(SLURM_STEP_TASKS) else 'SLURM_NTASKS'
+    count = _parse_count(name, environ[name])
+    index = _parse_count('SLURM_PROCID', environ['SLURM_PROCID'])
+    if count > 1:
+        return ProcessInfo(None, count, index, 'Slurm')
+    if allotted > 1:
+        log.info(
+            'Running alone: Slurm allotted %d tasks, and this step has one (%s). To run in all of them, start the '
+            'command by srun.',
+            allotted,
+            name,
+        )
+    return None
+
+
+def join_advice(info: ProcessInfo, *, environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """Return what to do if processes are missing, and if all are here and cannot connect."""
+    origin = {
+        'Slurm': f'Slurm says that there are {info.num_processes} ({SLURM_STEP_TASKS} or SLURM_NTASKS); start them by '
+        'srun, or run this one alone by srun --ntasks=1, or with SLURM_JOB_ID unset.',
+        'variables': f'JAX_NUM_PROCESSES says that there are {info.num_processes}; unset it to run this one alone.',
+    }.get(info.source, '')
+    proxies = [name for name in PROXY_VARIABLES if environ.get(name)]
+    host = (info.coordinator or '').rpartition(':')[0] or 'the host of process 0'
+    if not proxies:
+        return (
+            origin,
+            f'Check that {info.coordinator or host} can be reached from every host (firewall, name, port).',
+        )
+    return (
+        origin,
+        f'A proxy is set ({", ".join(proxies)}); unset it, or add {host} to no_proxy, on every host.',
+    )
+
+
+def check_own_address(hosts: Collection[str]) -> None:
+    """Raise UserError if processes on other `hosts` cannot reach this one, as its own name means 127.x.x.x.
+
+    On CPUs Gloo takes the address of the host's own name. Called when all have joined.
+    """
+    import jax
+
+    name = socket.gethostname()
+    if jax.default_backend() != 'cpu' or not set(hosts) - {name}:
+        return
+    try:
+        addresses = {entry[4][0] for entry in socket.getaddrinfo(name, None)}
+    except OSError:
+        addresses = set()
+    if addresses and all(ipaddress.ip_address(address).is_loopback for address in addresses):
+        raise UserError(
+            f'Host {name} calls itself {", ".join(sorted(map(str, addresses)))}, where other hosts cannot reach it; in '
+            f'its /etc/hosts, give the name {name} the address of its network (Debian writes 127.0.1.1 there).'
+        )
 
 
 def _parse_values(values: Mapping[str, str], source: str) -> ProcessInfo:
@@ -186,3 +252,11 @@ def process_index_and_count() -> tuple[int, int]:
     import jax
 
     return jax.process_index(), jax.process_count()
+
+
+def coordinator_address() -> str:
+    """Return host:port of process 0, as jax was told it or found it; empty if unknown."""
+    from jax._src import distributed
+
+    # jax has no public name for it; where a release moves it, cut connections are noticed later, by their errors.
+    return getattr(getattr(distributed, 'global_state', None), 'coordinator_address', None) or ''

@@ -47,6 +47,11 @@ class Peer:
             self.silent_for += seconds
 
     @property
+    def has_failed(self) -> bool:
+        """Whether the process ended in a way that leaves nothing to wait for."""
+        return self.exit_status in IMMEDIATE_EXIT_CODES
+
+    @property
     def exit_status(self) -> int | None:
         """The status with which the process ended, if it did."""
         return self.record.get('exit_status') if self.joined else None

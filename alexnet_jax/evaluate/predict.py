@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,10 @@ import numpy as np
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.evaluator import Evaluator
+from alexnet_jax.prepare.sources import folder
+from alexnet_jax.prepare.splits import skipped_files_note
 
+MAX_PATH_LENGTH = 4096  # of Linux
 EXAMPLE_FLAG = '--images=cat.jpg,holiday'
 
 
@@ -27,16 +31,47 @@ class FilePrediction:
     error: str = ''
 
 
-def find_image_files(paths: Iterable[str]) -> list[str]:
+@dataclasses.dataclass(frozen=True)
+class ImageFiles:
+    """The images that were named or lie in named folders, and the rest of these folders."""
+
+    files: list[str] = dataclasses.field(default_factory=list)
+    skipped: list[str] = dataclasses.field(default_factory=list)  # files whose names are not images'
+    errors: list[str] = dataclasses.field(
+        default_factory=list
+    )  # for each folder or image that cannot be opened
+
+
+def split_paths(value: str) -> list[str]:
+    """Return the paths in a list with commas; what exists as it stands, with commas and spaces, is one path."""
+    paths, parts = [], value.split(',')
+    while parts:
+        joined = itertools.accumulate(parts, '{},{}'.format)
+        candidates = list(itertools.takewhile(lambda path: len(path) <= MAX_PATH_LENGTH, joined))
+        existing = [
+            (count, path)
+            for count, path in enumerate(candidates, 1)
+            if os.path.lexists(os.path.expanduser(path))
+        ]
+        count, path = max(existing, default=(1, parts[0].strip()))
+        paths += [path] if path else []
+        parts = parts[count:]
+    return paths
+
+
+def find_image_files(paths: Iterable[str]) -> ImageFiles:
     """Return the image files of `paths`: a file is itself, a folder all images in it and below, sorted.
 
     ~ and the signs * ? [] mean what they do to a shell, which does not expand them in --images=*.jpg.
     Raises UserError for a URL, a path without a file, a folder without images, and if there are no paths.
     """
-    files = [file for path in paths for match in _expand_path(path) for file in _list_images(Path(match))]
-    if not files:
+    found = ImageFiles()
+    for path in paths:
+        for match in _expand_path(path):
+            _add_images(Path(match), found)
+    if not found.files:
         raise UserError(f'No images were named. Name image files or folders, as in {EXAMPLE_FLAG}.')
-    return files
+    return found
 
 
 def predict_files(
@@ -72,31 +107,40 @@ def _expand_path(path: str) -> list[str]:
     return [path] if os.path.lexists(path) else sorted(glob.glob(path)) or [path]
 
 
-def _list_images(path: Path) -> list[str]:
-    if path.is_dir():
-        files = [file for file in path.rglob('*') if _is_image(file.relative_to(path)) and file.is_file()]
-        if not files:
-            extensions = ', '.join(image_io.IMAGE_EXTENSIONS)
-            raise UserError(f'{path} has no images; their names must end in {extensions}.')
-        return [str(file) for file in sorted(files)]
-    if not path.is_file():
-        problem = 'is not a file' if path.exists() else 'does not exist'
-        raise UserError(f'{path} {problem}. Name image files or folders, as in {EXAMPLE_FLAG}.')
-    return [str(path)]
+def _add_images(path: Path, found: ImageFiles) -> None:
+    """Add a file, or what lies in a folder, to `found`."""
+    if not path.is_dir():
+        if not path.is_file():
+            problem = 'is not a file' if path.exists() else 'does not exist'
+            raise UserError(f'{path} {problem}. Name image files or folders, as in {EXAMPLE_FLAG}.')
+        found.files.append(str(path))
+        return
+    files, skipped, errors = [], [], []
 
+    def add_error(error: OSError) -> None:
+        errors.append(f'{error.filename} cannot be read ({error.strerror}).')
 
-def _is_image(path: Path) -> bool:
-    """Return whether the name is an image's; hidden files and folders, such as a Mac's ._cat.jpg, are not."""
-    return path.suffix.lower() in image_io.IMAGE_EXTENSIONS and not any(
-        part.startswith('.') for part in path.parts
-    )
+    for name, entry in folder.iter_files(path, (), add_error):
+        if not name.lower().endswith(image_io.IMAGE_EXTENSIONS):
+            skipped.append(name)
+        elif entry.is_file():
+            files.append(path / name)
+        else:
+            errors.append(f'{path / name} is not a regular file but a device, a pipe or a broken link.')
+    if not files:
+        remedy = f'Names of images end in {", ".join(image_io.IMAGE_EXTENSIONS)}.'
+        raise UserError(' '.join([f'{path} has no images.{skipped_files_note(skipped)}', *errors, remedy]))
+    found.files.extend(map(str, sorted(files)))
+    found.skipped.extend(skipped)
+    found.errors.extend(errors)
 
 
 def _load_image(file: str, image_size: int) -> np.ndarray | str:
     """Return the prepared square, or the message that it cannot be read."""
     try:
-        data = Path(file).read_bytes()
-        return image_io.resize_and_crop(image_io.decode_image(data, name=file, upright=True), image_size)
+        with open(file, 'rb') as opened:
+            data = opened.read(image_io.MAX_FILE_BYTES + 1)  # one more than the decoder accepts: it raises
+        return image_io.decode_center_square(data, image_size, name=file, upright=True)[0]
     except image_io.UnreadableImage as error:
         return str(error)
     except OSError as error:

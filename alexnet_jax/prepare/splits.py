@@ -173,7 +173,9 @@ def _add_missing_splits(
         by_class = collections.defaultdict(list)
         for item in splits['train']:
             by_class[classes[item.label]].append(item)
-        counts = _apportion({name: len(of_class) for name, of_class in by_class.items()}, missing, seed)
+        counts = _apportion_images(
+            {name: len(of_class) for name, of_class in by_class.items()}, missing, seed
+        )
         _check_shares(origin, len(splits['train']), missing, counts)
         taken: dict[str, str] = {}
         for name, of_class in by_class.items():
@@ -188,7 +190,7 @@ def _add_missing_splits(
     return {split: splits[split] for split in SPLITS if split in splits}, note
 
 
-def _apportion(
+def _apportion_images(
     sizes: Mapping[str, int], fractions: Mapping[str, float], seed: int
 ) -> dict[str, dict[str, int]]:
     """Return split -> class -> images: each class's share rounded down or up, so that the sums are the shares of all.
@@ -255,8 +257,13 @@ def sibling_folders(found: Iterable[str], skipped: Iterable[str], label: str) ->
     return {path.split('/')[level - 1] for path in skipped if path.count('/') >= level}
 
 
+def count_extensions(paths: Iterable[str]) -> str:
+    """Return the extensions with the number of files of each."""
+    extensions = collections.Counter(PurePosixPath(path).suffix.lower() or 'no extension' for path in paths)
+    return ', '.join(f'{extension} {count}' for extension, count in sorted(extensions.items()))
+
+
 def skipped_files_note(paths: Iterable[str]) -> str:
     """Return a sentence that counts files without an image's extension; '' if there are none."""
-    extensions = collections.Counter(PurePosixPath(path).suffix.lower() or 'no extension' for path in paths)
-    counts = ', '.join(f'{extension} {count}' for extension, count in sorted(extensions.items()))
+    counts = count_extensions(paths)
     return f' Skipped, as not named JPEG, PNG or WebP: {counts}.' if counts else ''

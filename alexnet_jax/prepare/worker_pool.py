@@ -1,6 +1,7 @@
 """Run shard jobs in this process or in a pool of processes, and show progress."""
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,8 @@ from typing import Any
 import tqdm
 
 from alexnet_jax.errors import UserError
+
+log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10  # of progress if stderr is no terminal
 POLL_SECONDS = 0.2  # between two readings of the workers' progress
@@ -41,7 +44,7 @@ def run_jobs(
     with _show_progress(sum(len(job.items) for job in jobs), progress) as update:
         results = (
             _run_serial(work, jobs, update)
-            if num_workers == 1
+            if num_workers == 1 or not _can_share_memory()
             else _run_pool(num_workers, work, jobs, update)
         )
         with contextlib.closing(results):
@@ -50,6 +53,20 @@ def run_jobs(
                 if len(sentences) > max_failures:
                     break
     return sentences
+
+
+def _can_share_memory() -> bool:
+    """Return whether processes can share locks and counters here; without a /dev/shm to write in they cannot."""
+    context = multiprocessing.get_context('spawn')
+    try:
+        context.Value('q', 0), context.Event()
+    except (OSError, ImportError) as error:
+        log.warning(
+            'Preparing in one process: several need shared memory (/dev/shm), which this machine lacks (%s).',
+            error,
+        )
+        return False
+    return True
 
 
 def _run_serial(work: Work, jobs: Sequence[Any], update: Callable[[int], object]) -> Failures:

@@ -9,9 +9,7 @@ import ctypes
 import logging
 import os
 import platform
-import shutil
 import sys
-import textwrap
 import threading
 import time
 import zlib
@@ -19,68 +17,55 @@ from pathlib import Path
 from typing import NoReturn
 
 from alexnet_jax.exit_codes import ExitCode
+from alexnet_jax.runtime import jax_variables, streams
 from alexnet_jax.runtime.signals import StoppedGracefully
 
-DETERMINISTIC_FLAG = '--xla_gpu_deterministic_ops=true'
 # Fields of config.machine that `configure_environment` takes.
 SETTINGS = ('cpu_devices', 'keep_memory', 'compilation_cache', 'deterministic')
-# Width of a line where stdout is no terminal.
-LINE_WIDTH = 100
+# Threads of whoever runs main.py in their own process, such as a notebook: not to be waited for.
+_FOREIGN_THREADS = frozenset(threading.enumerate())
 
 
 def configure_logging() -> None:
     """Print the package's log on stdout; of other libraries only what is fatal (absl, TFDS, orbax) or wrong."""
-    sys.stdout.reconfigure(line_buffering=True)
-    logging.basicConfig(format='%(message)s', handlers=[LogHandler(sys.stdout)])
+    streams.open_standard_streams()
+    logging.basicConfig(format='%(message)s', handlers=[streams.LogHandler(sys.stdout)])
     logging.getLogger('alexnet_jax').setLevel(logging.INFO)
     # What orbax and TFDS log as errors they raise too.
     logging.getLogger('absl').setLevel(logging.CRITICAL)
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 
 
 def configure_environment(
     *, cpu_devices: int, keep_memory: bool, compilation_cache: str, deterministic: bool
 ) -> list[str]:
-    """Apply settings of config.machine that must precede the import of jax. Returns a line about each."""
-    os.environ['JAX_NUM_CPU_DEVICES'] = str(cpu_devices)
-    return [
+    """Apply settings that must precede the import of jax: of config.machine, and jax's own variables.
+
+    Returns a line about each setting, and about the variables of jax and XLA that are heeded or set. Raises UserError
+    if XLA refuses XLA_FLAGS.
+    """
+    before = dict(os.environ)
+    jax_variables.check_xla_flags()
+    jax_variables.pin_variables(cpu_devices)
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    settings = [
         f'machine.cpu_devices: {cpu_devices}, unless there is an accelerator',
         f'machine.keep_memory: {_tune_malloc() if keep_memory else "off"}',
         f'machine.compilation_cache: {_set_compilation_cache(compilation_cache)}',
         f'machine.deterministic: {_require_determinism() if deterministic else "off, a GPU may add in any order"}',
     ]
-
-
-class LogHandler(logging.StreamHandler):
-    """Log handler that wraps lines at the terminal's width. If the reader of stdout exits, work continues unseen."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record's message, wrapped."""
-        width = shutil.get_terminal_size((LINE_WIDTH, 24)).columns
-        return '\n'.join(_wrap_line(line, width) for line in super().format(record).splitlines())
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Discard all further output if the reader of stdout exited; otherwise report the error as logging does."""
-        if not isinstance(sys.exc_info()[1], BrokenPipeError):
-            return super().handleError(record)
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
-
-
-def _wrap_line(line: str, width: int) -> str:
-    if len(line) <= width:
-        return line
-    indent = line[: len(line) - len(line.lstrip())]
-    return textwrap.fill(
-        line.strip(),
-        width,
-        initial_indent=indent,
-        subsequent_indent=f'{indent}  ',
-        replace_whitespace=False,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    changed = [f'{name}={value}' for name, value in os.environ.items() if before.get(name) != value]
+    heeded = [
+        f'{name}={value}'
+        for name, value in os.environ.items()
+        if before.get(name) == value
+        and name not in jax_variables.PINNED
+        and jax_variables.is_read_by_jax(name)
+    ]
+    return [
+        *settings,
+        f'environment, set here: {" ".join(changed)}',
+        *([f'environment, heeded: {" ".join(heeded)}'] if heeded else []),
+    ]
 
 
 def install_unraisable_hook() -> None:
@@ -109,7 +94,9 @@ def exit_process(status: int, timeout: float = 5) -> NoReturn:
     """Exit without waiting more than `timeout` seconds for threads that hang in a read; Python would wait forever."""
     deadline = time.monotonic() + timeout
     others = [
-        each for each in threading.enumerate() if each is not threading.current_thread() and not each.daemon
+        each
+        for each in threading.enumerate()
+        if each not in {threading.current_thread(), *_FOREIGN_THREADS} and not each.daemon
     ]
     for thread in others:
         thread.join(max(0.0, deadline - time.monotonic()))
@@ -130,9 +117,10 @@ def _tune_malloc() -> str:
 
 def _require_determinism() -> str:
     flags = os.environ.get('XLA_FLAGS', '')
-    if DETERMINISTIC_FLAG not in flags:
-        os.environ['XLA_FLAGS'] = f'{flags} {DETERMINISTIC_FLAG}'.strip()
-    return f'on, {DETERMINISTIC_FLAG}; slower on a GPU, no change elsewhere'
+    flag = jax_variables.DETERMINISTIC_FLAG
+    if flag not in flags:
+        os.environ['XLA_FLAGS'] = f'{flags} {flag}'.strip()
+    return f'on, {flag}; slower on a GPU, no change elsewhere'
 
 
 def _set_compilation_cache(path: str) -> str:
@@ -141,7 +129,10 @@ def _set_compilation_cache(path: str) -> str:
         return 'off, each start compiles'
     if path == 'auto' and (users_own := os.environ.get('JAX_COMPILATION_CACHE_DIR')):
         return f'{users_own}, set by JAX_COMPILATION_CACHE_DIR'
-    folder = (_user_cache_dir() if path == 'auto' else Path(path).expanduser()) / _cpu_fingerprint()
+    try:
+        folder = (_user_cache_dir() if path == 'auto' else Path(path).expanduser()) / _cpu_fingerprint()
+    except RuntimeError:
+        return 'off, this user has no home folder; set XDG_CACHE_HOME or config.machine.compilation_cache'
     try:
         folder.mkdir(parents=True, exist_ok=True)
         usable = os.access(folder, os.W_OK | os.X_OK)

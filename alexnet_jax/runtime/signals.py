@@ -41,7 +41,7 @@ class SignalHandler:
     """
 
     def __init__(self, *, multi_process: bool = False) -> None:
-        """With `multi_process` no process may stop by itself, as others would wait for it: `interruptible` does nothing."""
+        """With `multi_process` no process stops by itself, as others would wait: `interruptible` does nothing."""
         self.multi_process = multi_process
         self._received: str | None = None
         # The message of the innermost interruptible block; None outside of all.

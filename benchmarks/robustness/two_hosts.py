@@ -56,6 +56,7 @@ class TwoHosts:
         self._links = [f'a{tag}', f'b{tag}']
         self._wire = f'wire-{tag}'
         self._relay: subprocess.Popen | None = None
+        self._children: list[subprocess.Popen] = []
         self.emulator = ''
 
     def __enter__(self) -> TwoHosts:
@@ -67,9 +68,9 @@ class TwoHosts:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._relay:
-            self._relay.kill()
-            self._relay.wait()
+        for child in [*self._children, *([self._relay] if self._relay else [])]:
+            child.kill()
+            child.wait()
         for name in [*self.names, self._wire]:
             subprocess.run(['ip', 'netns', 'delete', name], capture_output=True)
             shutil.rmtree(NETNS_DIR / name, ignore_errors=True)
@@ -81,7 +82,19 @@ class TwoHosts:
             (NETNS_DIR / name).mkdir(parents=True)
             (NETNS_DIR / name / 'hosts').write_text('\n'.join(hosts) + '\n')
         first, second = self._links
-        ip('link', 'add', first, 'netns', self.names[0], 'type', 'veth', 'peer', second, 'netns', self.names[1])
+        ip(
+            'link',
+            'add',
+            first,
+            'netns',
+            self.names[0],
+            'type',
+            'veth',
+            'peer',
+            second,
+            'netns',
+            self.names[1],
+        )
         self.emulator = 'netem' if self._netem('delay', '1ms') else 'relay'
         self._netem()
         if self.emulator == 'relay':
@@ -100,7 +113,14 @@ class TwoHosts:
     def _netem(self, *words: str) -> bool:
         """Set netem's parameters on both ends, none: remove it; return whether the kernel knows them."""
         for name, link in zip(self.names, self._links, strict=True):
-            change = ['replace' if words else 'delete', 'dev', link, 'root', *(['netem'] if words else []), *words]
+            change = [
+                'replace' if words else 'delete',
+                'dev',
+                link,
+                'root',
+                *(['netem'] if words else []),
+                *words,
+            ]
             if subprocess.run(['tc', '-n', name, 'qdisc', *change], capture_output=True).returncode and words:
                 return False
         return True
@@ -130,7 +150,9 @@ class TwoHosts:
         name = self.names[host]
         inside = ['unshare', '--uts', 'sh', '-c', 'hostname "$0" && exec "$@"', name, *command]
         with open(log, 'ab') as file:
-            return subprocess.Popen(['ip', 'netns', 'exec', name, *inside], stdout=file, stderr=file)
+            child = subprocess.Popen(['ip', 'netns', 'exec', name, *inside], stdout=file, stderr=file)
+        self._children.append(child)
+        return child
 
 
 def compute_checksums_in_software(link: str) -> None:

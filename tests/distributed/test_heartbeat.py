@@ -1,16 +1,20 @@
 """Heartbeats and consistency checks: a missing, lost or stuck process is named in time."""
 
+import contextlib
 import json
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
 import pytest
 
 from alexnet_jax.commands import prepare
-from alexnet_jax.distributed import consistency, heartbeat
+from alexnet_jax.distributed import connection, consistency, heartbeat
 from alexnet_jax.distributed.peer import Timeouts
 from alexnet_jax.errors import UserError
 from configs import quickstart
@@ -20,19 +24,19 @@ CHILD = """
 import pathlib, sys, time
 from alexnet_jax.distributed import heartbeat
 from alexnet_jax.distributed.peer import Timeouts
-folder, process, processes, join, comes = pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:])
+folder, process, processes, join, comes = pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:6])
 heartbeat.start_heartbeat(folder, process, processes, Timeouts(join, {limit}, {stuck}))
 time.sleep(0.8)
 if comes:
-    heartbeat.mark_joined(process, processes)
+    heartbeat.mark_joined(process, processes, *sys.argv[6:])
 heartbeat.set_phase(f'step 7 of process {{process}}')
 print('ready', flush=True)
 {then}
 """
 
 
-def started(folder, process, processes, then='time.sleep(60)', join=60, comes=1, stuck=0):
-    words = [str(word) for word in (folder, process, processes, join, comes)]
+def started(folder, process, processes, then='time.sleep(60)', join=60, comes=1, stuck=0, address=''):
+    words = [str(word) for word in (folder, process, processes, join, comes, address)]
     return subprocess.Popen(
         [sys.executable, '-c', CHILD.format(limit=LIMIT, then=then, stuck=stuck), *words],
         stdout=subprocess.PIPE,
@@ -129,6 +133,65 @@ def test_an_error_that_a_lost_peer_caused_is_no_traceback(tmp_path):
     assert 'Traceback' not in ends(first, 5, 'process 1 (')
 
 
+def test_a_cut_connection_is_named_by_both_although_both_write_their_heartbeats(tmp_path):
+    """A listener with a full queue drops what comes, as a cut cable does."""
+    with socket.create_server(('127.0.0.1', 0), backlog=0) as server, contextlib.ExitStack() as stack:
+        address = server.getsockname()
+        for _ in range(2):
+            attempt = stack.enter_context(socket.socket())
+            attempt.setblocking(False)
+            attempt.connect_ex(address)
+        began = time.monotonic()
+        children = [started(tmp_path, process, 2, address=f'127.0.0.1:{address[1]}') for process in (0, 1)]
+        for child in children:
+            sentence = ends(
+                child, 5, f'127.0.0.1:{address[1]} does not answer', 'was at: step 7 of process 1'
+            )
+            assert re.match(
+                r'The connection between process 1 \(.*\) and process 0 \(.*\) was lost: ', sentence
+            )
+    assert time.monotonic() - began < 60
+
+
+def test_an_address_that_refuses_is_reached_and_one_unknown_is_not_probed():
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        port = server.getsockname()[1]
+    probe = connection.start_probe(f'127.0.0.1:{port}', 0.05)
+    time.sleep(0.3)
+    assert probe.failures == 0
+    assert connection.start_probe('nowhere.invalid:1', 1) is None and connection.start_probe('', 1) is None
+
+
+@pytest.mark.parametrize(
+    'text, lost',
+    [
+        ('INTERNAL: Gloo AllReduce failed: [tcp/pair.cc:525] Read error: Connection reset by peer', True),
+        ('FAILED_PRECONDITION: Gloo context: recv timed out after 30000ms', True),
+        ('UNAVAILABLE: failed to connect to all addresses', True),
+        ('INTERNAL: Gloo AllReduce failed: unsupported element type', False),
+        ('INVALID_ARGUMENT: shapes do not match', False),
+    ],
+)
+def test_what_a_lost_connection_raised_is_told_from_other_errors(text, lost):
+    assert connection.is_connection_error(jax.errors.JaxRuntimeError(text)) is lost
+    assert not connection.is_connection_error(ValueError(text))
+
+
+GLOO = """
+import jax
+time.sleep(0.4)
+error = jax.errors.JaxRuntimeError('INTERNAL: Gloo AllReduce failed: Connection reset by peer')
+heartbeat.announce_exit(1, 'x', error)
+"""
+
+
+def test_an_error_of_a_connection_between_two_that_live_is_a_sentence_and_no_traceback(tmp_path):
+    first, second = started(tmp_path, 0, 2, then=GLOO), started(tmp_path, 1, 2)
+    for child in (first, second):
+        said = ends(child, 5, 'The connection between process 0', 'Connection reset by peer')
+        assert 'Traceback' not in said
+
+
 STEPS = """
 for step in range(8, {last}):
     heartbeat.set_phase(f'step {{step}} of process {{process}}')
@@ -152,7 +215,7 @@ def test_one_whose_work_hangs_while_it_speaks_is_named_by_all(tmp_path, hangs):
 
 def test_a_place_may_be_left_slowly_and_who_is_done_may_wait(tmp_path):
     done = started(tmp_path, 0, 2, stuck=2, then='heartbeat.announce_exit(0)\ntime.sleep(3.6)')
-    slow = 'time.sleep(1.4)\nheartbeat.raise_if_primary_exited()\ntime.sleep(1.4)\nheartbeat.announce_exit(0)'
+    slow = 'time.sleep(1.4)\nheartbeat.exit_if_primary_exited()\ntime.sleep(1.4)\nheartbeat.announce_exit(0)'
     slow = started(tmp_path, 1, 2, stuck=2, then=STEPS.format(last=10, then=0) + slow)
     ends(slow, 0)
     ends(done, 0)

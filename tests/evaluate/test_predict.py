@@ -1,14 +1,16 @@
 """Predict files and folders: the most probable classes, in order, and an error for each unreadable file."""
 
 import io
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.evaluator import Evaluator, ViewOptions
-from alexnet_jax.evaluate.predict import find_image_files, predict_files
+from alexnet_jax.evaluate.predict import find_image_files, predict_files, split_paths
 
 SIDE, CROP = 8, 6
 CLASSES = ('red', 'green', 'blue')
@@ -92,14 +94,14 @@ def test_a_folder_gives_the_images_in_it_and_below_sorted(tmp_path):
     for other in ('notes.txt', '.hidden.png', '._a.jpg', '.cache/x.png'):
         (tmp_path / other).parent.mkdir(exist_ok=True)
         (tmp_path / other).write_bytes(b'')
-    assert find_image_files([str(tmp_path)]) == sorted(images)
-    assert find_image_files([images[0], str(tmp_path / 'b')]) == [images[0], images[2], images[0]]
+    assert find_image_files([str(tmp_path)]).files == sorted(images)
+    assert find_image_files([images[0], str(tmp_path / 'b')]).files == [images[0], images[2], images[0]]
 
 
 def test_a_file_named_outright_is_taken_whatever_its_name(tmp_path):
     file = tmp_path / 'photograph'
     file.write_bytes(b'')
-    assert find_image_files([str(file)]) == [str(file)]
+    assert find_image_files([str(file)]).files == [str(file)]
 
 
 def test_what_names_no_image_is_refused_by_its_name(tmp_path):
@@ -114,5 +116,72 @@ def test_what_names_no_image_is_refused_by_its_name(tmp_path):
 def test_signs_that_a_shell_would_have_read_are_read_here(tmp_path, monkeypatch):
     images = [write(tmp_path / name, 'red') for name in ('a.png', 'b.png', 'c[1].png')]
     monkeypatch.setenv('HOME', str(tmp_path))
-    assert find_image_files(['~/[ab].png']) == images[:2]
-    assert find_image_files([images[2]]) == [images[2]]
+    assert find_image_files(['~/[ab].png']).files == images[:2]
+    assert find_image_files([images[2]]).files == [images[2]]
+
+
+def test_what_lies_in_a_folder_and_is_no_image_is_counted_and_what_cannot_be_opened_named(
+    tmp_path, monkeypatch
+):
+    """As prepare has it; links to folders are followed."""
+    images = [write(tmp_path / 'in' / name, 'red') for name in ('a.jpg', 'linked.d/c.png', 'z.webp')]
+    for name in ('b.JPE', 'c.jfif'):
+        images.append(write(tmp_path / 'in' / name, 'red', format='JPEG'))
+    (tmp_path / 'in' / 'linked.d').rename(tmp_path / 'elsewhere')
+    (tmp_path / 'in' / 'linked.d').symlink_to(tmp_path / 'elsewhere')
+    for name in ('1.HEIC', '2.heic', 'scan.tiff', 'README'):
+        (tmp_path / 'in' / name).write_bytes(b'x')
+    (tmp_path / 'in' / 'gone.jpg').symlink_to('nowhere.jpg')
+    os.mkfifo(tmp_path / 'in' / 'pipe.png')
+    (tmp_path / 'in' / 'locked').mkdir()
+    scandir = os.scandir
+
+    def refuse_locked(path):
+        if os.path.basename(path) == 'locked':
+            raise PermissionError(13, 'Permission denied', str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse_locked)  # root may read any folder
+    found = find_image_files([str(tmp_path / 'in')])
+    assert found.files == sorted(images)
+    assert sorted(found.skipped) == ['1.HEIC', '2.heic', 'README', 'scan.tiff']
+    told = ' '.join(found.errors)
+    assert len(found.errors) == 3 and f'{tmp_path}/in/locked cannot be read (Permission denied).' in told
+    assert 'gone.jpg is not a regular file' in told and 'pipe.png is not a regular file' in told
+    (tmp_path / 'scans').mkdir()
+    (tmp_path / 'scans' / 'a.tiff').write_bytes(b'x')
+    with pytest.raises(
+        UserError, match=r'scans has no images\. Skipped, .*: \.tiff 1\. Names of images end in \.jpg'
+    ):
+        find_image_files([str(tmp_path / 'scans')])
+    with pytest.raises(
+        UserError, match=r'locked has no images\. .*locked cannot be read \(Permission denied\)'
+    ):
+        find_image_files([str(tmp_path / 'in' / 'locked')])
+
+
+def test_a_name_that_exists_as_it_stands_is_one_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    for name in ('Paris, France.jpg', ' first.jpg', 'last.jpg ', 'a.jpg', 'b.jpg', 'b.jpg,c', 'June, July,'):
+        (tmp_path / name).write_bytes(b'')
+    for value, paths in {
+        'a.jpg,b.jpg': ['a.jpg', 'b.jpg'],
+        'a.jpg, b.jpg ,': ['a.jpg', 'b.jpg'],
+        'Paris, France.jpg': ['Paris, France.jpg'],
+        'a.jpg,~/Paris, France.jpg,b.jpg': ['a.jpg', '~/Paris, France.jpg', 'b.jpg'],
+        ' first.jpg,last.jpg ': [' first.jpg', 'last.jpg '],
+        'b.jpg,c,a.jpg': ['b.jpg,c', 'a.jpg'],
+        'June, July,,a.jpg': ['June, July,', 'a.jpg'],
+        'nowhere.jpg, *.jpg': ['nowhere.jpg', '*.jpg'],
+        ' , ': [],
+    }.items():
+        assert split_paths(value) == paths, value
+    assert len(split_paths(','.join(f'{number}.jpg' for number in range(9000)))) == 9000
+    assert find_image_files(split_paths('last.jpg , first.jpg')).files == ['last.jpg ', ' first.jpg']
+
+
+def test_a_large_photograph_is_prepared_as_in_a_dataset(tmp_path, evaluator, monkeypatch):
+    file = write(tmp_path / 'large.jpg', 'lime', (1200, 900))
+    monkeypatch.setattr(image_io, 'MAX_PIXELS', 10**6)
+    assert predict(evaluator, [file])[0].classes[0][0] == 'green'

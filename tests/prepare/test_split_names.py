@@ -7,7 +7,7 @@ from alexnet_jax.prepare import split_names, splits
 
 
 def label_paths(*paths):
-    images, has_splits = splits.find_labels({path: () for path in paths}, origin='here')
+    images, has_splits = splits.find_labels(dict.fromkeys(paths, ()), origin='here')
     return {split: {(one.label, one.id) for one in of} for split, of in images.items()}, has_splits
 
 

@@ -12,7 +12,7 @@ import pytest
 from tiny_run import tiny_config
 
 from alexnet_jax import commands
-from alexnet_jax.runtime import environment
+from alexnet_jax.runtime import environment, streams
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -154,6 +154,6 @@ def test_a_long_line_is_wrapped_at_the_terminals_width(monkeypatch):
     monkeypatch.setenv('COLUMNS', '40')
     line = '  a table  of  words and a path /of/more/than/forty/characters/in/one/word.png and more'
     record = logging.makeLogRecord({'msg': f'{line}\nshort'})
-    *lines, last = environment.LogHandler().format(record).splitlines()
+    *lines, last = streams.LogHandler().format(record).splitlines()
     assert lines[0] == '  a table  of  words and a path' and lines[1].startswith('    /of/more')
     assert last == 'short' and ' '.join(' '.join(lines).split()) == ' '.join(line.split())

@@ -1,6 +1,5 @@
 """Say which source reads what lies at a path, where another one was set."""
 
-import collections
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -8,9 +7,9 @@ from pathlib import Path, PurePosixPath
 from alexnet_jax.data import file_format, image_io
 from alexnet_jax.prepare.sources.compression import UNPACK_TOOLS
 from alexnet_jax.prepare.split_names import EXPECTED_LAYOUT
+from alexnet_jax.prepare.splits import count_extensions
 
 MAX_NAMES = 10_000  # of the files of a folder that are looked at
-MAX_EXTENSIONS = 5  # that are named
 _SET = 'set --config.prepare.source='
 _NAME_IT = 'set --config.prepare.path to the archive itself and --config.prepare.source='
 # Pattern of a file's name, the source that reads such files, and what to do; the first that matches holds.
@@ -67,11 +66,8 @@ def advise_on_names(names: Iterable[str], source: str = '') -> str:
 def describe_missing_images(path: Path | str, names: Iterable[str], source: str = '') -> str:
     """Return the message that none of these files, which lie at `path`, is an image, with what to do."""
     names = list(names)
-    counts = collections.Counter(PurePosixPath(name).suffix.lower() or 'no extension' for name in names)
-    seen = ', '.join(f'{extension} {count:,}' for extension, count in counts.most_common(MAX_EXTENSIONS))
-    more = f' and {len(counts) - MAX_EXTENSIONS:,} more endings' if len(counts) > MAX_EXTENSIONS else ''
-    files = f' (its files: {seen}{more})' if seen else ''
-    return f'{path} holds no image{files}; {advise_on_names(names, source) or EXPECTED_LAYOUT}.'
+    seen = f' (its files: {count_extensions(names)})' if names else ''
+    return f'{path} holds no image{seen}; {advise_on_names(names, source) or EXPECTED_LAYOUT}.'
 
 
 def _file_kind(path: Path) -> str:

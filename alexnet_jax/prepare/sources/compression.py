@@ -48,6 +48,14 @@ def detect_compression(path: Path | str) -> str:
     return name if name in UNPACK_TOOLS else ''
 
 
+def check_uncompressed(path: Path | str) -> None:
+    """Raise UserError, naming the tool that unpacks it, if a file is compressed."""
+    if name := detect_compression(path):
+        raise UserError(
+            f'{path} is compressed by {name}, and here it must not be; unpack it by `{UNPACK_TOOLS[name]} {path}`.'
+        )
+
+
 def open_unpacked(path: Path | str) -> IO[bytes]:
     """Open a file's content, unpacked if it is compressed; reading raises UNPACK_ERRORS.
 

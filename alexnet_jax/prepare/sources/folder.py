@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from alexnet_jax.data import image_io
@@ -76,19 +76,29 @@ def read_synonyms(folder: Path) -> dict[str, str]:
     return {wnid: names for text in reversed(lists) for wnid, names in wordnet.parse_synonyms(text).items()}
 
 
-def iter_files(folder: Path, parents: tuple[str, ...]) -> Iterator[tuple[str, os.DirEntry]]:
-    """Yield every file under a folder that is not hidden, with its path from the first folder; links are followed."""
+def iter_files(
+    folder: Path, parents: tuple[str, ...], on_error: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[str, os.DirEntry]]:
+    """Yield every file under a folder that is not hidden, with its path from the first folder; links are followed.
+
+    `on_error` gets the OSError of each folder that cannot be listed; without it the error is raised.
+    """
     parents = (*parents, os.path.realpath(folder))
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if is_hidden(entry.name):
-                continue
-            if not entry.is_dir():
-                yield entry.name, entry
-            # A link to a parent would never end.
-            elif os.path.realpath(entry.path) not in parents:
-                for path, inner in iter_files(Path(entry.path), parents):
-                    yield f'{entry.name}/{path}', inner
+    try:
+        with os.scandir(folder) as listed:
+            entries = [entry for entry in listed if not is_hidden(entry.name)]
+    except OSError as error:
+        if on_error is None:
+            raise
+        on_error(error)
+        return
+    for entry in entries:
+        if not entry.is_dir():
+            yield entry.name, entry
+        # A link to a parent would never end.
+        elif os.path.realpath(entry.path) not in parents:
+            for path, inner in iter_files(Path(entry.path), parents, on_error):
+                yield f'{entry.name}/{path}', inner
 
 
 SPEC = SourceSpec('folder', 'a folder that contains one folder for each class', open_folder)

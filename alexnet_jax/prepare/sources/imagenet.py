@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import wordnet
-from alexnet_jax.prepare.sources import devkit, expected_counts, tar
+from alexnet_jax.prepare.sources import compression, devkit, expected_counts, tar
 from alexnet_jax.prepare.sources.base import Source, SourceOptions, build_source
 from alexnet_jax.prepare.splits import LabeledImage, assign_splits, skipped_files_note
 
@@ -80,6 +80,7 @@ class _ChallengeArchives:
     def _train_images(self, file: str) -> list[LabeledImage]:
         """Return the training images, whose classes are the names of the archives in the archive."""
         path, images = self._folder / file, []
+        compression.check_uncompressed(path)
         for inner in tar.iter_members(path):
             wnid, extension = PurePosixPath(inner.name).stem, PurePosixPath(inner.name).suffix
             if extension != '.tar' or wnid not in self.kit.train_counts:
@@ -126,6 +127,7 @@ class _ChallengeArchives:
         """Return names and locations of the images in an archive, or in the archive that is its member `within`."""
         path = self._folder / file
         origin = f'{path}, {within.name}' if within else path
+        compression.check_uncompressed(path)
         found, skipped = tar.image_members(tar.iter_members(path, within), origin)
         self.skipped += skipped
         version = tar.file_version(path)

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import split_names, wordnet
-from alexnet_jax.prepare.sources import expected_counts, folder
+from alexnet_jax.prepare.sources import advice, expected_counts, folder
 from alexnet_jax.prepare.sources.base import (
     Source,
     SourceOptions,
@@ -89,7 +89,9 @@ def open_parquet(path: Path, options: SourceOptions) -> Source:
         names = (name for name, _ in folder.iter_files(path, ()))
         files = sorted(path / name for name in names if name.endswith('.parquet'))
     if not files:
-        raise UserError(f'{path} holds no .parquet files; expected some like train-00000-of-00294.parquet.')
+        names = (name for name, _ in folder.iter_files(path, ()))
+        remedy = advice.advise_on_names(names, 'parquet') or 'expected some like train-00000-of-00294.parquet'
+        raise UserError(f'{path} holds no .parquet files; {remedy}.')
     root = path if path.is_dir() else path.parent
     relative = [file.relative_to(root) for file in files]
     _check_file_numbers([str(name) for name in relative], str(path))

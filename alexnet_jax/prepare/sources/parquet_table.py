@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.prepare.sources import tar
+from alexnet_jax.prepare.sources import advice, tar
 
 COLUMN_NAMES = ('image', 'img'), ('label', 'labels')  # the names each column may have
 # Types of Arrow, as pyarrow.types calls them: of an image, or of the field `bytes` of a struct; and of a label.
@@ -39,7 +39,12 @@ class Table:
             self._file = pq.ParquetFile(file)
             schema = self._file.schema_arrow
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise UserError(f'{file} is no whole parquet file ({error}); download it again.') from error
+            remedy = (
+                advice.advise_on_file(file)
+                if advice.archive_kind(file) in ('tar', 'zip')
+                else 'download it again'
+            )
+            raise UserError(f'{file} is no whole parquet file ({error}); {remedy}.') from error
         image, label = (next((name for name in names if name in schema.names), '') for names in COLUMN_NAMES)
         if not image or not label:
             expected = ' and '.join(' or '.join(names) for names in COLUMN_NAMES)

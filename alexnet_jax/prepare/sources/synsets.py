@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from alexnet_jax.errors import UserError
-from alexnet_jax.prepare.sources import folder, tar
+from alexnet_jax.prepare.sources import advice, compression, folder, tar
 from alexnet_jax.prepare.sources.base import Source, SourceOptions, SourceSpec, source_from_paths
 
 
@@ -14,6 +14,7 @@ def open_synsets(path: Path, options: SourceOptions) -> Source:
     root = path if path.is_dir() else path.parent
     found, skipped, empty = {}, [], []
     for file, within in _iter_synset_tars(path):
+        compression.check_uncompressed(file)
         name = PurePosixPath(within.name if within else os.path.relpath(file, root)).with_suffix('')
         archive = os.path.relpath(file, root), tar.file_version(file)
         origin = f'{file}, {name}' if within else file
@@ -27,9 +28,10 @@ def open_synsets(path: Path, options: SourceOptions) -> Source:
                 raise UserError(f'{path} holds {key!r} twice; make it again.')
             found[key] = (*archive, member.offset, member.size)
     if not found:
-        raise UserError(
-            f'{path} holds no tars with images; expected one for each class, such as n01440764.tar.'
-        )
+        remedy = 'expected one for each class, such as n01440764.tar'
+        if not empty:
+            remedy = advice.advise_on_names(_list_names(path), 'synsets') or remedy
+        raise UserError(f'{path} holds no tars with images; {remedy}.')
     skipped += [f'{name}.tar' for name in empty]
     synonyms = folder.read_synonyms(root)
     return source_from_paths(path, found, skipped, options, tar.TarReader(str(root)), synonyms=synonyms)
@@ -38,11 +40,19 @@ def open_synsets(path: Path, options: SourceOptions) -> Source:
 def _iter_synset_tars(path: Path) -> Iterator[tuple[Path, tar.Member | None]]:
     """Yield the file of each synset's tar, and the member that it is if one file holds them all."""
     if not path.is_dir():
+        tar.check_archive_kind(path, 'tar')
         inner = sorted(tar.iter_members(path), key=lambda member: member.name)
         yield from ((path, member) for member in inner if member.name.lower().endswith('.tar'))
         return
     names = sorted(name for name, _ in folder.iter_files(path, ()) if name.lower().endswith('.tar'))
     yield from ((path / name, None) for name in names)
+
+
+def _list_names(path: Path) -> Iterator[str]:
+    """Yield the names of files in a folder or tar."""
+    if path.is_dir():
+        return (name for name, _ in folder.iter_files(path, ()))
+    return (member.name for member in tar.iter_members(path))
 
 
 SPEC = SourceSpec('synsets', 'a folder that holds a tar for each class', open_synsets)

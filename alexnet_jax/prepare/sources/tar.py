@@ -31,6 +31,7 @@ MAX_HEADER_BYTES = 2**20  # of a name and the like, which tarfile reads at once
 # An archive may unpack to this many times its size, and to this many bytes in any case.
 MAX_UNPACKED_RATIO, MIN_UNPACKED_LIMIT = 200, 2**30
 MAX_MEMBERS = 20_000_000  # ImageNet's largest release has 14.2 million images
+_READ_ERRORS: tuple[type[Exception], ...] = (tarfile.TarError, ValueError, *UNPACK_ERRORS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def iter_members(path: Path, within: Member | None = None) -> Iterator[Member]:
             yield from _checked_members(archive, file, origin)
     except UserError:
         raise
-    except (tarfile.TarError, ValueError, *UNPACK_ERRORS) as error:
+    except _READ_ERRORS as error:
         raise UserError(f'{origin} is no whole tar archive ({error}); download it again.') from error
 
 
@@ -191,11 +192,10 @@ def _checked_members(archive: tarfile.TarFile, file: '_BoundedFile', origin: str
     if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError(f'damaged or cut off at byte {archive.offset:,}')
     while data := file.read(tarfile.RECORDSIZE):
-        if any(data):
+        if data.strip(b'\0'):
             raise UserError(
-                f'{origin} goes on after its end, as joined archives do, and what follows byte {archive.offset:,} would '
-                'be lost. Unpack it all by `tar --ignore-zeros -xf` and set --config.prepare.source=folder, or make it '
-                'again.'
+                f'{origin} goes on after its end at byte {archive.offset:,}, as joined archives do. Unpack all of it '
+                'by `tar --ignore-zeros -xf` and set --config.prepare.source=folder, or make it again.'
             )
 
 

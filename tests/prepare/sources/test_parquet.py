@@ -151,6 +151,137 @@ def test_a_group_of_rows_that_unpacks_to_too_much_is_refused(tmp_path, monkeypat
     refused(tmp_path, 'bytes; at most 20 are read')
 
 
+@pytest.mark.parametrize(
+    'files',
+    [
+        ('training-00000-of-00001', 'testing-00000-of-00001'),
+        ('default/partial-train/0000', 'default/partial-eval/0000'),
+        ('my_TrainSet', 'TestSet_v2'),
+        ('evaluation/training-0', 'training/evaluation-0'),
+    ],
+)
+def test_a_split_is_any_word_of_a_files_name_or_else_of_its_folders(files, tmp_path):
+    for file in files:
+        written(tmp_path / f'{file}.parquet', PETS)
+    splits = {split: len(items) for split, items in opened(tmp_path).splits.items()}
+    assert splits == {'train': 10, 'test': 10}
+
+
+def test_files_that_tell_no_split_beside_others_that_do_are_refused_by_name(tmp_path):
+    for file in ('train', 'test', 'unlabeled', 'more/extra'):
+        written(tmp_path / f'{file}.parquet', PETS)
+    refused(tmp_path, 'the names of more/extra.parquet, unlabeled.parquet do not say which split')
+
+
+def test_hidden_files_and_folders_of_files_are_no_tables(tmp_path):
+    """As macOS and Spark leave them."""
+    written(tmp_path / 'train.parquet' / 'part-0000.snappy.parquet', PETS)
+    for name in ('._train.parquet', '.cache/test.parquet', '__MACOSX/test.parquet'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b'litter')
+    assert [len(items) for items in opened(tmp_path, test_fraction=0).splits.values()] == [10]
+
+
+FOUR = [row(f'{n}.png', n, b'%d' % n) for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    'label, values, classes',
+    [
+        (pa.float32(), (0, 1, None, float('nan')), ('0000', '0001')),
+        (pa.uint8(), (3, 0, 3, None), ('0000', '0003')),
+        (pa.bool_(), (True, False, True, None), ('0000', '0001')),
+        (pa.large_string(), ('elm', 'ash', '', None), ('ash', 'elm')),
+        (pa.dictionary(pa.int8(), pa.string()), ('elm', 'ash', 'ash', None), ('ash', 'elm')),
+    ],
+)
+def test_labels_may_be_whole_numbers_and_text_of_any_type(label, values, classes, tmp_path):
+    rows = [(image, value) for (image, _), value in zip(FOUR, values, strict=True)]
+    if pa.types.is_dictionary(label):
+        labels = pa.array(list(values)).dictionary_encode()
+        table = pa.table({'image': pa.array([image for image, _ in rows], KIND), 'label': labels})
+        pq.write_table(table, tmp_path / 'train.parquet')
+    else:
+        written(tmp_path / 'train.parquet', rows, label=label)
+    source = opened(tmp_path, test_fraction=0)
+    assert source.class_names == classes and 'without labels are left out' in source.note
+
+
+PATHS = pa.struct([('path', pa.string()), ('height', pa.int32())])
+
+
+@pytest.mark.parametrize(
+    'kind, image, label, value, sentence',
+    [
+        (
+            KIND,
+            {'bytes': b'x'},
+            pa.float64(),
+            0.5,
+            'a column label of the type double with 0.5; expected whole',
+        ),
+        (
+            KIND,
+            {'bytes': b'x'},
+            pa.list_(pa.int8()),
+            [1],
+            'a column label of the type list<element: int8>; expected one',
+        ),
+        (
+            KIND,
+            {'bytes': b'x'},
+            pa.binary(),
+            b'elm',
+            'a column label of the type binary; expected one whole number',
+        ),
+        (KIND, {'bytes': b'x'}, pa.date32(), 9, 'a column label of the type date32'),
+        (
+            KIND,
+            {'bytes': b'x'},
+            pa.struct([('id', pa.int8())]),
+            {'id': 1},
+            'a column label of the type struct<id',
+        ),
+        (KIND, {'path': 'a.jpg'}, pa.int8(), 1, 'all of its column image.bytes is empty; write the bytes'),
+        (pa.string(), 'a.jpg', pa.int8(), 1, "a column image of the type string; expected the files' bytes"),
+        (
+            PATHS,
+            {'path': 'a.jpg'},
+            pa.int8(),
+            1,
+            'a column image of the type struct<path: string, height: int32>',
+        ),
+        (pa.list_(pa.uint8()), [1, 2], pa.int8(), 1, 'a column image of the type list<element: uint8>'),
+        (pa.list_(pa.binary()), [b'x'], pa.int8(), 1, 'a column image of the type list<element: binary>'),
+    ],
+)
+def test_columns_of_other_types_are_refused_before_a_row_is_read(
+    kind, image, label, value, sentence, tmp_path
+):
+    written(tmp_path / 'train.parquet', [(image, value)] * 3, kind=kind, label=label)
+    refused(tmp_path, sentence)
+
+
+def test_files_of_other_labels_or_class_names_are_not_mixed(tmp_path):
+    written(tmp_path / 'a' / 'train.parquet', PETS, ['cat', 'dog'])
+    written(tmp_path / 'a' / 'test.parquet', PETS, ['dog', 'cat'])
+    refused(tmp_path / 'a', 'several kinds, with different class names')
+    written(tmp_path / 'b' / 'train.parquet', PETS)
+    written(tmp_path / 'b' / 'test.parquet', [row('a.jpg', 'cat')], label=pa.string())
+    refused(tmp_path / 'b', 'several kinds, with different columns')
+
+
+@pytest.mark.parametrize(
+    'metadata', [b'null', b'{', b'[]', b'{"info": {"features": {"label": [{"names": []}]}}}']
+)
+def test_metadata_of_another_form_names_no_classes(metadata, tmp_path):
+    table = pa.table({'image': [b'x', b'y'], 'label': [0, 1]}).replace_schema_metadata(
+        {'huggingface': metadata}
+    )
+    pq.write_table(table, tmp_path / 'pets.parquet')
+    assert opened(tmp_path, test_fraction=0).class_names == ('0000', '0001')
+
+
 def test_other_columns_and_no_files_are_refused(tmp_path):
     refused(tmp_path, 'holds no .parquet files')
     written(tmp_path / 'train.parquet', PETS, image='picture', label=None)
