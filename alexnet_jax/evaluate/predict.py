@@ -18,7 +18,7 @@ from alexnet_jax.evaluate.evaluator import Evaluator
 from alexnet_jax.prepare.sources import folder
 from alexnet_jax.prepare.splits import skipped_files_note
 
-MAX_PATH_LENGTH = 4096  # of Linux
+MAX_NAME_LENGTH = 255  # of a file on most systems
 EXAMPLE_FLAG = '--images=cat.jpg,holiday'
 
 
@@ -46,17 +46,19 @@ def split_paths(value: str) -> list[str]:
     """Return the paths in a list with commas; what exists as it stands, with commas and spaces, is one path."""
     paths, parts = [], value.split(',')
     while parts:
-        joined = itertools.accumulate(parts, '{},{}'.format)
-        candidates = list(itertools.takewhile(lambda path: len(path) <= MAX_PATH_LENGTH, joined))
-        existing = [
-            (count, path)
-            for count, path in enumerate(candidates, 1)
-            if os.path.lexists(os.path.expanduser(path))
-        ]
+        joined = itertools.accumulate((os.path.expanduser(parts[0]), *parts[1:]), '{},{}'.format)
+        candidates = enumerate(itertools.takewhile(_is_possible_path, joined), 1)
+        existing = [(count, path) for count, path in candidates if os.path.lexists(path)]
         count, path = max(existing, default=(1, parts[0].strip()))
         paths += [path] if path else []
         parts = parts[count:]
     return paths
+
+
+def _is_possible_path(path: str) -> bool:
+    """Return False if neither this path nor any longer one that begins with it can exist."""
+    parent, name = os.path.split(path)
+    return len(name) <= MAX_NAME_LENGTH and (not parent or os.path.isdir(parent))
 
 
 def find_image_files(paths: Iterable[str]) -> ImageFiles:

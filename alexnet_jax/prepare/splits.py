@@ -223,19 +223,23 @@ def _check_shares(
     origin: str, num_images: int, fractions: Mapping[str, float], counts: Mapping[str, Mapping[str, int]]
 ) -> None:
     """Raise UserError if a split that was asked for would be empty."""
-    for split, fraction in fractions.items():
-        if any(counts[split].values()):
-            continue
-        off = ' '.join(f'--config.prepare.{name}_fraction=0' for name in fractions)
-        if num_images > len(counts[split]) + sum(sum(of_split.values()) for of_split in counts.values()):
-            enough = math.ceil(1000 * 0.5 / num_images) / 1000
-            remedy = f'Set --config.prepare.{split}_fraction to at least {enough}'
-        else:
-            remedy = 'One image of each class stays in training: add images to the classes'
-        raise UserError(
-            f'{origin}: a fraction of {fraction} leaves the {split} split empty, of {num_images:,} training images of '
-            f'{len(counts[split]):,} classes. {remedy}, or do without: {off}.'
-        )
+    empty = [split for split in fractions if not any(counts[split].values())]
+    if not empty:
+        return
+    split, num_classes = empty[0], len(counts[empty[0]])
+    if num_images > num_classes + sum(sum(of_split.values()) for of_split in counts.values()):
+        enough = math.ceil(1000 * 0.5 / num_images) / 1000
+        remedy = f'Set --config.prepare.{split}_fraction to at least {enough}'
+    else:
+        remedy = 'One image of each class stays in training: add images to the classes'
+    without = [f'--config.prepare.{name}_fraction=0' for name in empty]
+    if 'test' in empty:
+        scored = 'validation' if 'validation' in fractions.keys() - set(empty) else 'train'
+        without.append(f'--config.evaluate.split={scored}')
+    raise UserError(
+        f'{origin}: a fraction of {fractions[split]} leaves the {split} split empty, of {num_images:,} training images '
+        f'of {num_classes:,} classes. {remedy}, or do without: {" ".join(without)}.'
+    )
 
 
 def _check_assignment(origin: str, classes: tuple[str, ...], splits: Mapping[str, tuple[Item, ...]]) -> None:

@@ -169,7 +169,7 @@ def test_a_name_that_exists_as_it_stands_is_one_file(tmp_path, monkeypatch):
         'a.jpg,b.jpg': ['a.jpg', 'b.jpg'],
         'a.jpg, b.jpg ,': ['a.jpg', 'b.jpg'],
         'Paris, France.jpg': ['Paris, France.jpg'],
-        'a.jpg,~/Paris, France.jpg,b.jpg': ['a.jpg', '~/Paris, France.jpg', 'b.jpg'],
+        'a.jpg,~/Paris, France.jpg,b.jpg': ['a.jpg', f'{tmp_path}/Paris, France.jpg', 'b.jpg'],
         ' first.jpg,last.jpg ': [' first.jpg', 'last.jpg '],
         'b.jpg,c,a.jpg': ['b.jpg,c', 'a.jpg'],
         'June, July,,a.jpg': ['June, July,', 'a.jpg'],
@@ -177,7 +177,7 @@ def test_a_name_that_exists_as_it_stands_is_one_file(tmp_path, monkeypatch):
         ' , ': [],
     }.items():
         assert split_paths(value) == paths, value
-    assert len(split_paths(','.join(f'{number}.jpg' for number in range(9000)))) == 9000
+    assert len(split_paths(','.join(f'{number}.jpg' for number in range(400)))) == 400
     assert find_image_files(split_paths('last.jpg , first.jpg')).files == ['last.jpg ', ' first.jpg']
 
 

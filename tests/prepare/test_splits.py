@@ -172,7 +172,7 @@ def test_a_split_that_was_asked_for_and_came_out_empty_gets_a_remedy_that_helps(
     ) as info:
         assign(small_folder(*sizes), 0, fraction, fraction)
     assert remedy in str(info.value)
-    off = '--config.prepare.validation_fraction=0 --config.prepare.test_fraction=0.'
+    off = 'validation_fraction=0 --config.prepare.test_fraction=0 --config.evaluate.split=train.'
     assert off in str(info.value) and 'seed' not in str(info.value)
     assert list(assign(small_folder(*sizes)).splits) == ['train']
     if 'at least' in remedy:
