@@ -77,8 +77,8 @@ class CheckpointManager:
     def _read_top1_error(self, step: int) -> float | None:
         """Return the validation error of a checkpoint, None if it was not validated.
 
-        orbax keeps it without a checksum, so it is written twice ('top1_error' and 'again'): a flipped bit then shows and
-        cannot make a checkpoint look like the best. Version 0.1 wrote it once.
+        orbax keeps it without a checksum, so it is written twice ('top1_error' and 'again'): a flipped bit then shows
+        and cannot make a checkpoint look like the best. Version 0.1 wrote it once.
         """
         try:
             content = json.loads((self.directory / str(step) / 'metrics' / 'metrics').read_text())

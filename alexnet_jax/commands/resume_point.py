@@ -43,9 +43,19 @@ class RunContext:
         layers = self.arch.parameter_counts()
         return training_plan.make_loop_schedule(self.config, train_data, layers, self.plateau, step)
 
-    def key(self, number: int) -> jax.Array:
-        """Return the key of the weights (0) or of the dropout masks (1)."""
-        return jax.random.fold_in(jax.random.key(self.config.seed, impl='threefry2x32'), number)
+    @property
+    def weights_key(self) -> jax.Array:
+        """Return the key that the first weights are drawn by."""
+        return jax.random.fold_in(self._key, 0)
+
+    @property
+    def dropout_key(self) -> jax.Array:
+        """Return the key that the dropout masks are drawn by."""
+        return jax.random.fold_in(self._key, 1)
+
+    @property
+    def _key(self) -> jax.Array:
+        return jax.random.key(self.config.seed, impl='threefry2x32')
 
 
 class ResumePoint(NamedTuple):
@@ -74,7 +84,7 @@ class ResumePoint(NamedTuple):
 
 def initial_point(context: RunContext) -> ResumePoint:
     """Return the point before the first step, with weights drawn by the seed."""
-    model = factories.make_model(context.config, context.arch, key=context.key(0))
+    model = factories.make_model(context.config, context.arch, key=context.weights_key)
     state = factories.init_state(context.config, model, context.mesh)
     schedule = context.make_schedule(context.train_data)
     return ResumePoint(0, state, MetricAccumulator(), context.train_data, schedule)

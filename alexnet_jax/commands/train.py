@@ -154,7 +154,7 @@ class Trainer:
             self.model,
             context.mesh,
             mean=context.data.mean,
-            key=context.key(1),
+            key=context.dropout_key,
             cached_images=cache.images if cache else None,
         )
         inputs = train_data.metadata_only(cache.labels) if cache else train_data

@@ -205,6 +205,7 @@ def _training_conflicts(config: ConfigDict) -> list[tuple[bool, str]]:
             config.evaluate.checkpoint == 'best' and lacks_validation,
             f'config.evaluate.checkpoint=best {needs_fraction} config.evaluate.checkpoint=final.',
         ),
+        # With an explicit mesh; `make_mesh` checks what an automatic one gives.
         (
             train.batch_size % data != 0,
             f'A batch of {train.batch_size} images cannot be split evenly over the {data} devices along data of '

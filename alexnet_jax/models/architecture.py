@@ -139,13 +139,13 @@ class Architecture:
             if not isinstance(layer, Convolution | Dense):
                 continue
             inputs = self._shapes[layer.name][0]
-            columns_seen = self.columns if layer.input_from == 'own' else 1
+            input_parts = self.columns if layer.input_from == 'own' else 1
             features = math.ceil(layer.features / self.columns)
             if isinstance(layer, Convolution):
-                size, channels = layer.kernel_size, inputs[-1] // columns_seen // layer.groups
+                size, channels = layer.kernel_size, inputs[-1] // input_parts // layer.groups
                 kernels[layer.name] = (size, size, channels, features)
             else:
-                kernels[layer.name] = (math.prod(inputs) // columns_seen, features)
+                kernels[layer.name] = (math.prod(inputs) // input_parts, features)
         return kernels
 
     def parameter_counts(self) -> dict[str, int]:

@@ -61,6 +61,7 @@ def shard_map_columns(
     """
 
     def varying(parameters: Any, images: jax.Array, masks: Any) -> dict[str, jax.Array]:
+        # The transpose of this cast is the all-reduce of the gradients over `data`.
         parameters = jax.tree.map(lambda x: lax.pcast(x, DATA_AXIS, to='varying'), parameters)
         return body(parameters, images, masks)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from alexnet_jax.report.plots import glyphs
 from alexnet_jax.runtime import atomic_io
 
 if TYPE_CHECKING:
@@ -44,12 +45,20 @@ def style_axes(axes: Axes, *, grid: str) -> None:
 
 
 def truncate_name(name: str, length: int) -> str:
-    """Return a class name of at most `length` characters; of WordNet's lists of synonyms the first."""
-    name = name.split(',')[0]
-    return name if len(name) <= length else name[: length - 1].rstrip() + '\N{HORIZONTAL ELLIPSIS}'
+    """Return a class name that is at most `length` characters wide; of WordNet's lists of synonyms the first."""
+    name = glyphs.drawable_text(name.split(',')[0])
+    if glyphs.display_width(name) <= length:
+        return name
+    while glyphs.display_width(name) >= length:
+        name = name[:-1]
+    return name.rstrip() + '\N{HORIZONTAL ELLIPSIS}'
 
 
 def save_figure(figure: Figure, file: FilePath) -> None:
-    """Write a figure as PNG atomically; the same figure gives the same bytes."""
+    """Write a figure as PNG atomically; the same figure gives the same bytes. No character is drawn as a box."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        glyphs.use_drawable_text(text)
     with atomic_io.write_atomic(file, 'wb') as opened:
         figure.savefig(opened, format='png', metadata={'Software': None})
