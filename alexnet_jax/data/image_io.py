@@ -44,12 +44,13 @@ class DecodedImage:
     anomalies: tuple[str, ...]  # keys of ANOMALIES
 
 
+NEARLY_BLACK = 'nearly black 16-bit'
 # What can be unusual about a file, and what decoding does about it. The keys are in the reports of datasets.
 ANOMALIES = {
     'grey': 'copied to all three channels',
     'CMYK': 'converted to RGB',
     '16-bit': 'reduced to the upper eight bits',
-    'nearly black 16-bit': (
+    NEARLY_BLACK: (
         'left nearly black: no value reaches a sixteenth of white; if they have 12 bits, multiply them by 16'
     ),
     'palette': 'converted to RGB',
@@ -209,8 +210,8 @@ def _decode_with_pillow(data: bytes, format: str, name: str, anomalies: list[str
             pixels = np.array(flat.convert('RGB'))
         else:
             pixels = np.array(image.convert('RGB'))
-        if checks['16-bit'] and pixels.max() < 16:
-            anomalies.append('nearly black 16-bit')
+        if checks['16-bit'] and pixels.max() < 16:  # of 255
+            anomalies.append(NEARLY_BLACK)
         # PNG may have its EXIF after the pixels.
         block = exif.find_exif(data) if format == 'JPEG' else image.info.get('exif')
     return pixels, 1, block

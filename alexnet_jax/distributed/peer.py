@@ -48,7 +48,7 @@ class Peer:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the process ended in a way that leaves nothing to wait for."""
+        """True if the process ended in a way that leaves nothing to wait for."""
         return self.exit_status in IMMEDIATE_EXIT_CODES
 
     @property

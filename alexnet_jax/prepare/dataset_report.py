@@ -125,6 +125,8 @@ def summarize_report(report: Mapping[str, Any]) -> str:
     if odd := report['odd']:
         kinds = ', '.join(f'{kind} {entry["images"]:,}' for kind, entry in odd.items())
         sentences.append(f'Not plain photographs: {kinds}.')
+    if dark := report['odd'].get(image_io.NEARLY_BLACK):
+        sentences.append(f'Of the 16-bit images {dark["images"]:,} were {dark["treatment"]}.')
     if left_out := report['left_out']:
         sentences.append(f'Left out because they are unreadable: {_join_first(list(left_out))}.')
     for key, places, effect in (

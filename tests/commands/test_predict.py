@@ -57,6 +57,21 @@ def test_what_cannot_be_read_is_named_and_counted_when_the_others_are_done(train
     assert lines[-6] == str(tmp_path / 'b.png') and '%' in lines[-5]
 
 
+def test_what_a_folder_holds_beside_images_is_said(trained, tmp_path, log_lines, monkeypatch):
+    _, workdir = trained
+    monkeypatch.chdir(tmp_path)
+    for name in ('scan.tif', 'IMG_1.HEIC', 'IMG_2.heic'):
+        (tmp_path / name).write_bytes(b'x')
+    write_image(tmp_path / 'Rome, in May.png')
+    assert commands.run('predict', with_images(tiny_config(), tmp_path), workdir)['images'] == 1
+    assert 'Skipped, as not named JPEG, PNG or WebP: .heic 2, .tif 1.' in log_lines()
+    (tmp_path / 'gone.jpg').symlink_to('nowhere')
+    with pytest.raises(UserError, match='^1 of 2 files and folders could not be read; they are named above'):
+        commands.run('predict', with_images(tiny_config(), tmp_path), workdir)
+    assert any(line.startswith(f'{tmp_path}/gone.jpg is not a regular file') for line in log_lines())
+    assert commands.run('predict', with_images(tiny_config(), 'Rome, in May.png'), workdir)['images'] == 1
+
+
 def test_classes_of_wordnet_are_called_by_their_words(trained, tmp_path, log_lines):
     shutil.copytree(trained[1], tmp_path / 'run', ignore=shutil.ignore_patterns('dataset'))
     file, descriptions = (

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from alexnet_jax.data import image_io
 from alexnet_jax.prepare import dataset_readme, dataset_report
 from alexnet_jax.prepare.shard_writer import ShardMetadata
 from alexnet_jax.prepare.splits import Item
@@ -75,6 +76,14 @@ def test_the_sentence_says_what_one_should_know():
         'two classes',
     ):
         assert part in summary
+
+
+def test_nearly_black_images_get_a_sentence_with_the_remedy():
+    builder = dataset_report.ReportBuilder(('cat', 'dog'))
+    odd = {'16-bit': ['t0', 't1'], image_io.NEARLY_BLACK: ['t1']}
+    builder.add_shard('train', items(0, 1, 0, split='t'), metadata([1, 2, 3], odd=odd))
+    summary = dataset_report.summarize_report(builder.build())
+    assert 'Of the 16-bit images 1 were left nearly black' in summary and 'multiply them by 16' in summary
 
 
 def test_the_card_has_counts_sizes_and_versions():

@@ -22,17 +22,20 @@ def drawable_text(text: str, family: Sequence[str] | None = None) -> str:
     Korean and Japanese syllables become their sound, other characters their Unicode name in brackets or their number.
     """
     known = _characters_of(_default_font(tuple(family) if family else None))
-    drawable = lambda character: ord(character) in known or find_font(character) is not None  # noqa: E731
     return ''.join(
-        character if character == '\n' or drawable(character) else spell_character(character)
+        character
+        if character == '\n' or ord(character) in known or find_font(character)
+        else spell_character(character)
         for character in unicodedata.normalize('NFC', text)
+        # matplotlib joins nothing and has one variant of each.
+        if unicodedata.category(character) != 'Cf' and not '\ufe00' <= character <= '\ufe0f'
     )
 
 
 def spell_character(character: str) -> str:
-    """Return ASCII for a character; nothing for joiners, variation selectors and accents, which draw nothing alone."""
+    """Return ASCII for a character; nothing for control characters and what only changes the one before it."""
     category, name = unicodedata.category(character), unicodedata.name(character, '')
-    if category in ('Cf', 'Mn', 'Cc'):
+    if category in ('Mn', 'Cc'):
         return ''
     if category == 'Cs':  # a byte of a file name that is not UTF-8
         return f'\\x{ord(character) & 0xFF:02x}'

@@ -19,6 +19,9 @@ def write_all(root):
     archives.write_files(root / 'images', IMAGES)
     archives.write_files(root / 'class_tars', CLASS_TARS)
     archives.write_parquet(root / 'parquet', FOUND)
+    archives.write_parquet(root / 'whole', FOUND, files=1)
+    for split in ('validation', 'test'):
+        (root / 'whole' / 'data' / f'{split}-00000-of-00001.parquet').unlink()
     archives.write_files(root, {
         'images.tar': archives.pack_tar(IMAGES),
         'class_tars.tar': archives.pack_tar(CLASS_TARS),
@@ -28,7 +31,7 @@ def write_all(root):
         'images': 'folder',
         'class_tars': 'synsets',
         'parquet': 'parquet',
-        'parquet/data/train-00000-of-00002.parquet': 'parquet',
+        'whole/data/train-00000-of-00001.parquet': 'parquet',
         'images.tar': 'tar',
         'class_tars.tar': 'synsets',
         'zip/images.zip': 'zip',

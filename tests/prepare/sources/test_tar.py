@@ -36,8 +36,9 @@ def contents(source):
 @pytest.mark.parametrize('name', ['pets.tar.bz2', 'pets.tar.xz', 'pets.tbz2', 'pets'])
 def test_compressed_tars_are_read_by_their_content_in_any_order(name, tmp_path):
     expected = contents(opened(tmp_path / 'pets.tar', TAR))
-    for compress in COMPRESSORS.values():
-        source = opened(tmp_path / name, compress(TAR))
+    for kind, compress in COMPRESSORS.items():
+        (tmp_path / kind).mkdir()
+        source = opened(tmp_path / kind / name, compress(TAR))
         items = [item for split in source.splits.values() for item in split]
         assert source.sequential
         assert contents(source) == expected == {item.id: source.read(item) for item in reversed(items)}
@@ -91,7 +92,7 @@ def test_what_follows_the_end_of_a_tar_within_a_tar_is_not_lost(tmp_path):
     classes = {f'{name}.tar': archives.pack_tar({f'{name}.jpg': b'x'}) for name in ('cat', 'dog', 'emu')}
     large = archives.pack_tar({**classes, 'dog.tar': classes['dog.tar'] + classes['cat.tar']})
     archives.write_files(tmp_path, {'large.tar': large})
-    with pytest.raises(UserError, match='large.tar, dog goes on after its end'):
+    with pytest.raises(UserError, match='large.tar, dog.tar goes on after its end'):
         sources.open_source('synsets', str(tmp_path / 'large.tar'))
 
 
