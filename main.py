@@ -29,20 +29,16 @@ def parse_flags(argv: list[str]) -> flags.FlagValues:
     files.set_gnu_getopt()  # flags count even after a positional argument
     args.set_gnu_getopt()
     try:
-        cli.check_dashes(argv[1:])
-        words, own = cli.resolve_config_flag(files.read_flags_from_files(argv, force_gnu=False))
-        if own is not None:
-            cli.load_config_or_raise(own)
-        cli.check_field_names(words)
+        words = cli.resolve_config_flag(files.read_flags_from_files(argv, force_gnu=False))
+        cli.check_flag_names(words[1:])
         help_text = 'config file such as configs/imagenet.py; fields by name: --config.train.batch_size=64'
         default = str(cli.CONFIG_DIR / 'quickstart.py')
         config_flags.DEFINE_config_file('config', default, help_text, flag_values=args, sys_argv=words)
-        rest = args(words)[1:]
-        args.workdir = cli.expand_home('--workdir', args.workdir)
-        if rest:
+        if rest := args(words)[1:]:
             raise cli.positional_argument_error(rest, args.mode, args.images, commands.MODES)
     except (flags.Error, ValueError) as error:
         raise cli.flag_error(error) from error
+    args.workdir = cli.expand_home('--workdir', args.workdir)
     return args
 
 

@@ -44,15 +44,15 @@ EXIT_CODE_HELP = {
 }
 
 
-def resolve_config_flag(args: list[str]) -> tuple[list[str], str | None]:
-    """Return the arguments with --config=FILE in one word, and the file, None if --config is not given.
+def resolve_config_flag(args: list[str]) -> list[str]:
+    """Return the arguments with --config=FILE in one word.
 
     A file that does not exist here is looked for beside main.py. Raises UserError if --config is given twice or after
-    its fields.
+    its fields, or if the file is wrong.
     """
     indices = [i for i, arg in enumerate(args) if re.fullmatch(r'--?config(=.*)?', arg, re.DOTALL)]
     if not indices:
-        return args, None
+        return args
     if len(indices) > 1:
         raise UserError('--config is given twice; give it once.')
     (index,) = indices
@@ -63,7 +63,8 @@ def resolve_config_flag(args: list[str]) -> tuple[list[str], str | None]:
     file = expand_home('--config', file if equals else ''.join(args[index + 1 : end]))
     if not os.path.isfile(file) and (CONFIG_DIR.parent / file).is_file():
         file = str(CONFIG_DIR.parent / file)
-    return [*args[:index], f'{flag}={file}', *args[end:]], file
+    load_config_or_raise(file)
+    return [*args[:index], f'{flag}={file}', *args[end:]]
 
 
 def expand_home(flag: str, path: str) -> str:
@@ -78,16 +79,6 @@ def expand_home(flag: str, path: str) -> str:
             f'whole path, or ./{path} for a folder of that name.'
         )
     return expanded
-
-
-def check_dashes(args: Iterable[str]) -> None:
-    """Raise UserError if a flag begins with a dash that a word processor or a web page made of two hyphens."""
-    for arg in args:
-        if dashes := re.match(rf'-?[{LONG_DASHES}][{LONG_DASHES}-]*(?=\w)', arg):
-            raise UserError(
-                f'{arg} begins with a long dash ({dashes[0]!r}), as pasted text often does; flags begin with two '
-                f'hyphens: --{arg[dashes.end() :]}.'
-            )
 
 
 def load_config_or_raise(file: str) -> ConfigDict:
@@ -140,9 +131,17 @@ def _old_name_in(line: str) -> str:
     return next(filter(None, (renamed_field_message(name) for pair in names for name in pair)), '')
 
 
-def check_field_names(args: Iterable[str]) -> None:
-    """Raise UserError unless every --config.<field> among the arguments names a field."""
+def check_flag_names(args: Iterable[str]) -> None:
+    """Raise UserError unless all --config.<field> among the arguments name fields, and no flag begins with a long dash.
+
+    Word processors and web pages make one of two hyphens.
+    """
     for arg in args:
+        if dashes := re.match(rf'-?[{LONG_DASHES}][{LONG_DASHES}-]*(?=\w)', arg):
+            raise UserError(
+                f'{arg} begins with a long dash ({dashes[0]!r}), as pasted text often does; flags begin with two '
+                f'hyphens: --{arg[dashes.end() :]}.'
+            )
         name = re.match(r'--?(?:no)?config\.([^=]*)', arg)
         if name and name[1] not in FIELDS:
             raise unknown_field_error(name[1])

@@ -38,7 +38,7 @@ def locate_dataset(config: ConfigDict, workdir: str) -> Path:
     A dataset in an object store is read from a copy in the workdir.
     """
     if config.data.directory and not _remote_url(config):
-        return Path(config.data.directory).expanduser()
+        return Path(os.path.expanduser(config.data.directory))
     if not workdir:
         missing = '--workdir=...' if _remote_url(config) else '--config.data.directory=... or --workdir=...'
         raise UserError(f'No folder is given for the dataset on this machine. Set {missing}.')

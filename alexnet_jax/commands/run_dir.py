@@ -134,12 +134,13 @@ def _fill_new_fields(stored_fields: dict[str, object]) -> dict[str, object]:
 def _absolute_path(directory: str) -> str:
     """Return an absolute path, whatever the working directory of later commands; URLs stay as they are."""
     on_disk = directory and not remote_storage.is_remote_url(directory)
-    return str(Path(directory).expanduser().absolute()) if on_disk else directory
+    return os.path.abspath(os.path.expanduser(directory)) if on_disk else directory
 
 
 def _full_path(path: str) -> str:
     """Return the one spelling of a path that exists; anything else, such as the name of a dataset, as it is."""
-    return os.path.realpath(os.path.expanduser(path)) if path and Path(path).expanduser().exists() else path
+    expanded = os.path.expanduser(path)
+    return os.path.realpath(expanded) if path and os.path.exists(expanded) else path
 
 
 def _source_path(stored_run: Mapping[str, Any] | None) -> str:

@@ -34,7 +34,7 @@ PREPARE = 'python main.py --mode=prepare --config={} --config.prepare.path=FOLDE
 
 def data_dir() -> Path:
     """Return the folder of TFDS's datasets: TFDS_DATA_DIR, or else ~/tensorflow_datasets."""
-    return Path(os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
+    return Path(os.path.expanduser(os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'))
 
 
 def open_local_imagenet(options: SourceOptions) -> Source:
@@ -70,7 +70,7 @@ def open_tfds(name_or_path: str, options: SourceOptions) -> Source:
 
 def _locate_dataset(name_or_path: str) -> Path:
     """Return the folder of one version."""
-    path = Path(name_or_path).expanduser()
+    path = Path(os.path.expanduser(name_or_path))
     if path.is_absolute() and not path.exists():
         raise UserError(f'{path} does not exist; use a folder that TFDS prepared, or a name that TFDS knows.')
     if path.exists() and not (path.is_dir() and _find_versions(path)):

@@ -303,7 +303,7 @@ def test_a_kit_without_its_lists_is_refused(root):
         (hostile_files.make_fake_png(60000, 60000), 'more pixels than the limit of 64,000,000'),
         (gzip.compress(bytes(80 * 2**20)), 'exceed the limit of 67,108,864'),
         (archives.make_jpeg(1)[:300], 'damaged or truncated JPEG'),
-        (b'', 'it is empty'),
+        (b'', 'empty file'),
         (b'GIF89a', 'not a JPEG, PNG or WebP'),
     ],
     ids=['bomb', 'gzip bomb', 'truncated', 'empty', 'GIF'],
