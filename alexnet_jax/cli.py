@@ -84,9 +84,7 @@ def expand_home(flag: str, path: str) -> str:
 def load_config_or_raise(file: str) -> ConfigDict:
     """Return the config of a config file. Raises UserError with file and line, which config_flags would lose."""
     if not os.path.isfile(file):
-        near = difflib.get_close_matches(
-            Path(file).stem, [path.stem for path in CONFIG_DIR.glob('[!_]*.py')], 1
-        )
+        near = difflib.get_close_matches(Path(file).stem, [path.stem for path in CONFIG_DIR.glob('[!_]*.py')], 1)
         hint = f'did you mean configs/{near[0]}.py?' if near else 'choose one such as configs/imagenet.py.'
         raise UserError(f'There is no config file {file!r}; {hint}')
     _check_config_format(file)
@@ -223,9 +221,6 @@ def _table(title: str, rows: Mapping[str, str]) -> list[str]:
     lines = ['', f'{title}:']
     for name, text in rows.items():
         lines += textwrap.wrap(
-            ' '.join(text.split()),
-            100,
-            initial_indent=f'  {name}'.ljust(width),
-            subsequent_indent=' ' * width,
+            ' '.join(text.split()), 100, initial_indent=f'  {name}'.ljust(width), subsequent_indent=' ' * width
         )
     return lines

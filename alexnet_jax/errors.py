@@ -7,9 +7,7 @@ import re
 from alexnet_jax.exit_codes import ExitCode
 
 # JAX's messages for a full device memory: on CPU and GPU, on TPU, and CUDA's own.
-_OUT_OF_MEMORY = re.compile(
-    r'RESOURCE_EXHAUSTED.*(memory|allocat)|CUDA_ERROR_OUT_OF_MEMORY', re.DOTALL | re.IGNORECASE
-)
+_OUT_OF_MEMORY = re.compile(r'RESOURCE_EXHAUSTED.*(memory|allocat)|CUDA_ERROR_OUT_OF_MEMORY', re.DOTALL | re.IGNORECASE)
 
 
 class UserError(ValueError):
@@ -34,9 +32,7 @@ def describe_system_error(error: BaseException | None) -> str:
         if number in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
             return f'No space is left{where}; free some space and run the same command to continue.'
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return (
-                f'{os.strerror(number)}{where}; choose another folder, or grant permission to read and write.'
-            )
+            return f'{os.strerror(number)}{where}; choose another folder, or grant permission to read and write.'
         if isinstance(error, MemoryError) or number == errno.ENOMEM or _OUT_OF_MEMORY.search(str(error)):
             reason = first_line(error).rstrip('.') or 'an allocation failed'
             return (

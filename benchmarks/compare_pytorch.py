@@ -94,22 +94,12 @@ def make_jax_runner(config, what: str, batch: int, use_reference_ops: bool) -> C
 
         views = {'center': 1, 'ten': 10}[what]
         evaluator = Evaluator(
-            forward,
-            mean,
-            ViewOptions(arch.crop_size, views),
-            batch_size=batch,
-            mesh=mesh,
-            compiler_options=options,
+            forward, mean, ViewOptions(arch.crop_size, views), batch_size=batch, mesh=mesh, compiler_options=options
         )
         return lambda: evaluator.probabilities(state.params, images)
 
     one = train_step.make_train_step(
-        network,
-        rule,
-        mesh,
-        mean=mean,
-        key=jax.random.key(1),
-        options=train_step.StepOptions(compiler_options=options),
+        network, rule, mesh, mean=mean, key=jax.random.key(1), options=train_step.StepOptions(compiler_options=options)
     )
     zeros = {name: np.zeros(batch, np.int32) for name in ('id', 'top', 'left')}
     flags = {'mirror': np.zeros(batch, bool), 'valid': np.ones(batch, bool)}
@@ -126,9 +116,7 @@ def make_jax_runner(config, what: str, batch: int, use_reference_ops: bool) -> C
     return run
 
 
-def make_torch_runner(
-    config, what: str, batch: int, memory: str, normalization: str, way: str
-) -> Callable[[], None]:
+def make_torch_runner(config, what: str, batch: int, memory: str, normalization: str, way: str) -> Callable[[], None]:
     """Return a call that does PyTorch's work once."""
     import jax
     import numpy as np
@@ -179,9 +167,7 @@ def make_torch_runner(
     def infer() -> None:
         with torch.inference_mode():
             total = 0
-            for (top, left), mirror in itertools.product(
-                places, (False,) if what == 'center' else (False, True)
-            ):
+            for (top, left), mirror in itertools.product(places, (False,) if what == 'center' else (False, True)):
                 view = pixels[:, :, top : top + crop, left : left + crop].float() - 125
                 view = (view.flip(3) if mirror else view).contiguous(memory_format=memory_format)
                 total = total + compiled(view).softmax(1)
@@ -275,15 +261,12 @@ def main() -> None:
     _, settings = make_config(given.preset)
     print(*(line for line in settings if 'keep_memory' in line))
     rows = [row for row in results_file.read_rows(given.results) if row.get('preset') == given.preset]
-    cases = [
-        (what, int(batch)) for what, _, batch in (each.partition(':') for each in given.cases.split(','))
-    ]
+    cases = [(what, int(batch)) for what, _, batch in (each.partition(':') for each in given.cases.split(','))]
     missing = [each for each in cases if each not in {(row['what'], row['batch']) for row in rows}]
     if missing:
         results_file.append_row(
             given.results,
-            results_file.describe_environment(('jax', 'jaxlib', 'flax', 'torch', 'numpy'))
-            | {'process': settings},
+            results_file.describe_environment(('jax', 'jaxlib', 'flax', 'torch', 'numpy')) | {'process': settings},
         )
     for what, batch in missing:
         rounds = given.rounds or ROUNDS.get(batch, 3)

@@ -32,12 +32,7 @@ from alexnet_jax.models import custom_vjp, presets
 
 SHIPPED = 'as shipped'
 ALL_REFERENCE = 'all reference'
-CHANGES = (
-    'reference max pooling',
-    'reference response normalization',
-    'YNNPACK for convolutions too',
-    ALL_REFERENCE,
-)
+CHANGES = ('reference max pooling', 'reference response normalization', 'YNNPACK for convolutions too', ALL_REFERENCE)
 
 
 @contextmanager
@@ -62,9 +57,7 @@ def make_stepper(preset: str, batch: int, change: str) -> Callable[[int], float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--preset', default='paper', choices=presets.PRESETS)
     parser.add_argument('--batch', type=int, default=32)
     parser.add_argument('--rounds', type=int, default=7)
@@ -77,9 +70,7 @@ def main() -> None:
     for _ in range(given.rounds):
         for name, turn in turns.items():
             seconds[name].append(turn(given.steps))
-    print(
-        f'{given.preset}, batch {given.batch}, {given.rounds} rounds; as shipped: {format_times(seconds[SHIPPED])}'
-    )
+    print(f'{given.preset}, batch {given.batch}, {given.rounds} rounds; as shipped: {format_times(seconds[SHIPPED])}')
     for name in changes:
         ratios = [a / b for a, b in zip(seconds[name], seconds[SHIPPED], strict=True)]
         last = f'{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})'

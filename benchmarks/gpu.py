@@ -53,9 +53,7 @@ ROUNDS = 5
 
 def parse_args() -> argparse.Namespace:
     """Return the command-line arguments."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         '--out',
         type=Path,
@@ -66,9 +64,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batches', default='128,256,1024,4096')
     parser.add_argument('--images', type=int, default=8192, help='in the device cache')
     parser.add_argument('--steps', type=int, default=20, help='in each round; fewer of large batches')
-    parser.add_argument(
-        '--size', type=int, default=8192, help='of the matrices whose product sets the roofline'
-    )
+    parser.add_argument('--size', type=int, default=8192, help='of the matrices whose product sets the roofline')
     parser.add_argument('--trace', type=int, default=1024, help='the batch whose steps are traced')
     parser.add_argument('--records', type=int, default=4096, help='JPEG records for the input; 0: none')
     parser.add_argument('--threads', type=int, default=16)
@@ -101,9 +97,7 @@ def time_batch_size(args: argparse.Namespace, batch: int, images: np.ndarray) ->
             compile_seconds = time_call(lambda time_steps=time_steps: time_steps(1))
         time_steps(2)
         timers[f'{compute} {name}'] = time_steps
-        rows.append(
-            {'batch': batch, 'name': f'{compute} {name}', 'compile_seconds': compile_seconds, 'seconds': []}
-        )
+        rows.append({'batch': batch, 'name': f'{compute} {name}', 'compile_seconds': compile_seconds, 'seconds': []})
     count = max(2, args.steps * 128 // max(batch, 128))
     for _ in range(ROUNDS):
         for row in rows:
@@ -183,15 +177,11 @@ def time_with_input(args: argparse.Namespace, data: dataset.Dataset, batch: int,
     mesh = make_mesh((1, 1), columns=arch.columns)
     images = None
     if cached:
-        cache = device_cache.load_to_devices(
-            data.split('train'), replicated_sharding(mesh), threads=args.threads
-        )
+        cache = device_cache.load_to_devices(data.split('train'), replicated_sharding(mesh), threads=args.threads)
         train_data, images = train_data.metadata_only(cache.labels), cache.images
     with use_formulation('both'):
         step = steps.make_step(args.preset, mesh, images, compute_dtype='bfloat16')
-        with prefetch.prefetch_to_device(
-            train_data.batches(0, count + 3), batch_sharding(mesh), depth=4
-        ) as batches:
+        with prefetch.prefetch_to_device(train_data.batches(0, count + 3), batch_sharding(mesh), depth=4) as batches:
             for number in range(3):
                 jax.block_until_ready(step(next(batches), number))
             waited, began = batches.wait_seconds, time.perf_counter()

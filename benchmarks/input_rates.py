@@ -56,9 +56,7 @@ def open_train_data(directory: str, threads: int = 1) -> pipeline.TrainPipeline:
     """Return the training batches of that dataset, as a run makes them."""
     data = dataset.open_dataset(directory)
     augmentation = Augmentation(CROP_SIZE, True, 'eigenvalues', 0.1, data.pca_basis)
-    return pipeline.TrainPipeline(
-        data.split('train'), augmentation, seed=0, batch_size=BATCH_SIZE, threads=threads
-    )
+    return pipeline.TrainPipeline(data.split('train'), augmentation, seed=0, batch_size=BATCH_SIZE, threads=threads)
 
 
 def measure_rate(work: Callable[[], int]) -> float:
@@ -157,9 +155,7 @@ def measure_medians(directory: str, rounds: int, count: int) -> dict[str, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--workdir', type=Path, required=True)
     parser.add_argument('--path', default='', help='an archive of images; empty: cut-outs')
     parser.add_argument('--images', type=int, default=2000, help='cut-outs to make')
@@ -174,9 +170,7 @@ def main() -> None:
         for name, value in rates.items():
             print(f'{encoding}: {name}: {value:,.0f} images/s')
         share = rates[f'batches, {CORES} threads'] / rates[f'bare, {CORES} threads']
-        figures.append(
-            f'{encoding}: {rates["batches, one thread"]:,.0f} images/s a core, {share:.0%} of bare'
-        )
+        figures.append(f'{encoding}: {rates["batches, one thread"]:,.0f} images/s a core, {share:.0%} of bare')
     print('; '.join(figures))
 
 

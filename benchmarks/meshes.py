@@ -20,9 +20,7 @@ from configs import default
 
 def parse_args() -> argparse.Namespace:
     """Return the command-line arguments."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--preset', default='miniature')
     parser.add_argument('--batch', type=int, default=128, help='over all devices')
     parser.add_argument('--cpu_devices', type=int, default=4, help='fake ones, if there is no accelerator')
@@ -59,9 +57,7 @@ def main() -> None:
         for mesh, time_steps in timers.items():
             seconds[mesh].append(time_steps(args.steps))
     print(f'{args.preset}, {args.batch} images per step, {count} devices ({jax.devices()[0].device_kind})')
-    print(
-        'mesh    step, ms (fastest)   images/s   to (1,1)   MB of activations, of gradients sent by a device'
-    )
+    print('mesh    step, ms (fastest)   images/s   to (1,1)   MB of activations, of gradients sent by a device')
     for mesh, times in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(seconds[1, 1], times, strict=True))
         median = statistics.median(times)

@@ -70,9 +70,7 @@ def measure_decoding(photographs: list[bytes], rounds: int) -> float:
 
 def measure_preparation(file: Path, directory: Path, num_workers: int, image_size: int) -> float:
     """Return the images per second of a whole preparation, start and end included."""
-    source = sources.open_source(
-        'tar', str(file), sources.SourceOptions(validation_fraction=0.01, test_fraction=0)
-    )
+    source = sources.open_source('tar', str(file), sources.SourceOptions(validation_fraction=0.01, test_fraction=0))
     start = time.perf_counter()
     numbers = builder.prepare_dataset(
         source, directory, EncodingSpec(image_size), num_workers=num_workers, progress=False
@@ -81,15 +79,11 @@ def measure_preparation(file: Path, directory: Path, num_workers: int, image_siz
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--photographs', type=Path, required=True)
     parser.add_argument('--workdir', type=Path, required=True)
     parser.add_argument('--pixels', type=float, default=0, help='mean of the images; 0: as they are')
-    parser.add_argument(
-        '--kilobytes', type=float, default=108, help='mean of the files, where --pixels is given'
-    )
+    parser.add_argument('--kilobytes', type=float, default=108, help='mean of the files, where --pixels is given')
     parser.add_argument('--count', type=int, default=8192)
     parser.add_argument('--workers', default='1,2')
     parser.add_argument('--image_size', type=int, default=256)

@@ -21,9 +21,7 @@ def run_seed(seed: int, workdir: Path) -> dict[str, float]:
     record = workdir / 'command.json'
     if not record.exists():
         began = time.perf_counter()
-        subprocess.run(
-            [sys.executable, str(MAIN), f'--workdir={workdir}', f'--config.seed={seed}'], check=True
-        )
+        subprocess.run([sys.executable, str(MAIN), f'--workdir={workdir}', f'--config.seed={seed}'], check=True)
         record.write_text(json.dumps({'seconds': time.perf_counter() - began}))
     result = json.loads((workdir / 'result.json').read_text())
     return {
@@ -34,17 +32,13 @@ def run_seed(seed: int, workdir: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--workdir', type=Path, required=True)
     args = parser.parse_args()
     runs = [run_seed(seed, args.workdir / str(seed)) for seed in range(args.seeds)]
     for seed, run in enumerate(runs):
-        print(
-            f'seed {seed}: {run["accuracy"]:.1%} top-1 in {run["seconds"]:.0f} s (baseline {run["baseline"]:.1%})'
-        )
+        print(f'seed {seed}: {run["accuracy"]:.1%} top-1 in {run["seconds"]:.0f} s (baseline {run["baseline"]:.1%})')
     accuracies = [run['accuracy'] for run in runs]
     print(
         f'mean {statistics.mean(accuracies):.1%} top-1, {min(accuracies):.1%} to {max(accuracies):.1%}, '

@@ -57,9 +57,7 @@ def measure_seconds(work) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--photographs', type=Path, required=True)
     parser.add_argument('--shorter', default='1600,2048,3072')
     parser.add_argument('--image_size', type=int, default=256)
@@ -80,9 +78,7 @@ def main() -> None:
             spent[0] += measure_seconds(
                 lambda data=data: image_io.resize_and_crop(image_io.decode_image(data), args.image_size)
             )
-            spent[1] += measure_seconds(
-                lambda data=data: image_io.decode_center_square(data, args.image_size)
-            )
+            spent[1] += measure_seconds(lambda data=data: image_io.decode_center_square(data, args.image_size))
         all_reduced += reduced
         times = [total + more for total, more in zip(times, spent, strict=True)]
         print(

@@ -36,9 +36,7 @@ def describe_environment(packages: Sequence[str] = ('jax', 'jaxlib', 'flax', 'nu
     """Return the row that precedes the results of this process: date, command, versions and machine."""
     import jax
 
-    commit = subprocess.run(
-        ['git', 'rev-parse', 'HEAD'], capture_output=True, text=True, cwd=Path(__file__).parent
-    )
+    commit = subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True, cwd=Path(__file__).parent)
     return {
         'date': datetime.date.today().isoformat(),
         'command': ' '.join(['python', *sys.argv]),

@@ -86,10 +86,7 @@ def step_seconds(
         )  # by each device, in each direction
         exchanges = 2 * (moved / link.speed + len(arch.numbers_exchanged()) * link.latency)
         return (
-            device.fixed / 2
-            + work
-            + exchanges
-            + (1 - link.hidden) * 2 * link.ring(FLOAT_BYTES * parameters / 2, pairs)
+            device.fixed / 2 + work + exchanges + (1 - link.hidden) * 2 * link.ring(FLOAT_BYTES * parameters / 2, pairs)
         )
     weights = arch.parameter_counts()
     convolutions = sum(weights[each.name] for each in arch.layers if isinstance(each, Convolution))
@@ -112,9 +109,7 @@ def dense_inputs(arch: Architecture) -> dict[str, int]:
     return sizes
 
 
-def seconds_by_strategy(
-    arch: Architecture, devices: int, batch: int, device: Device, link: Link
-) -> dict[str, float]:
+def seconds_by_strategy(arch: Architecture, devices: int, batch: int, device: Device, link: Link) -> dict[str, float]:
     """Return the seconds of a step by each strategy that is possible."""
     found = {strategy: step_seconds(arch, strategy, devices, batch, device, link) for strategy in STRATEGIES}
     return {strategy: seconds for strategy, seconds in found.items() if seconds is not None}
@@ -122,20 +117,14 @@ def seconds_by_strategy(
 
 def parse_args() -> argparse.Namespace:
     """Return the command-line arguments."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--preset', default='paper', choices=presets.PRESETS)
     parser.add_argument('--step', action='append', required=True, metavar='IMAGES:SECONDS')
     parser.add_argument('--link', type=float, required=True, help='GB a second, one strategy')
     parser.add_argument('--latency', type=float, default=20e-6, help='seconds')
-    parser.add_argument(
-        '--hidden', type=float, default=0.0, help='share of the reduction of gradients, 0 to 1'
-    )
+    parser.add_argument('--hidden', type=float, default=0.0, help='share of the reduction of gradients, 0 to 1')
     parser.add_argument('--batch', type=int, default=128, help='images of a step on one device')
-    parser.add_argument(
-        '--grow', action='store_true', help="--batch is each device's, not that of all together"
-    )
+    parser.add_argument('--grow', action='store_true', help="--batch is each device's, not that of all together")
     parser.add_argument('--most', type=int, default=1024, help='devices')
     parser.add_argument('--images', type=int, default=1_281_167)
     parser.add_argument('--epochs', type=float, default=90.0)
@@ -145,9 +134,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     given = parse_args()
     arch = presets.get_architecture(given.preset)
-    steps = [
-        (int(images), float(seconds)) for images, _, seconds in (each.partition(':') for each in given.step)
-    ]
+    steps = [(int(images), float(seconds)) for images, _, seconds in (each.partition(':') for each in given.step)]
     device = fit_device(steps)
     link = Link(given.link * 1e9, given.latency, given.hidden)
     for line in ASSUMPTIONS:
@@ -158,9 +145,7 @@ def main() -> None:
     )
     alone = step_seconds(arch, 'data', 1, given.batch, device, link)
     assert alone is not None
-    print(
-        f'{"devices":>7} {"batch":>7}  ' + '  '.join(f'{strategy:>28}' for strategy in STRATEGIES) + '  best'
-    )
+    print(f'{"devices":>7} {"batch":>7}  ' + '  '.join(f'{strategy:>28}' for strategy in STRATEGIES) + '  best')
     best: list[tuple[int, str]] = []
     for devices in itertools.takewhile(lambda n: n <= given.most, (2**n for n in itertools.count())):
         batch = given.batch * devices if given.grow else given.batch
@@ -175,9 +160,7 @@ def main() -> None:
             rate = batch / found[strategy]
             hours = given.images * given.epochs / rate / 3600
             efficiency = rate / devices / (given.batch / alone)
-            cells.append(
-                f'{1000 * found[strategy]:9.2f} ms {efficiency:4.0%} {hours:8.{2 if hours < 10 else 1}f} h'
-            )
+            cells.append(f'{1000 * found[strategy]:9.2f} ms {efficiency:4.0%} {hours:8.{2 if hours < 10 else 1}f} h')
         winner = min(found, key=lambda strategy: found[strategy])
         best.append((devices, winner))
         print(f'{devices:>7} {batch:>7}  ' + '  '.join(f'{cell:>28}' for cell in cells) + f'  {winner}')

@@ -74,15 +74,11 @@ class Trials:
         self._mesh = factories.make_device_mesh(config, self._arch)
         layers = tuple(self._arch.parameter_counts())
         self._learning_rates = {
-            name: schedule.layer_learning_rates(
-                layers, config.train.learning_rate, LEARNING_RATE_FACTORS.get(name, {})
-            )
+            name: schedule.layer_learning_rates(layers, config.train.learning_rate, LEARNING_RATE_FACTORS.get(name, {}))
             for name in initializers.INITIALIZATIONS
         }
         model = factories.make_model(config, self._arch)
-        self._step = factories.make_step(
-            config, model, self._mesh, mean=self._data.mean, key=self._keys(0)[1]
-        )
+        self._step = factories.make_step(config, model, self._mesh, mean=self._data.mean, key=self._keys(0)[1])
 
     def _keys(self, seed: int):
         """Return the keys of the weights and of the dropout masks."""
@@ -129,8 +125,7 @@ def summarize_seeds(rows: list[dict], initializations: list[str]) -> str:
         when = sorted(step for step in steps if step is not None)
         text = f'{name}: {len(when)} of {len(steps)} start'
         parts.append(
-            text
-            + (f' (after {when[0]} to {when[-1]} steps, median {statistics.median(when):g})' if when else '')
+            text + (f' (after {when[0]} to {when[-1]} steps, median {statistics.median(when):g})' if when else '')
         )
     return '; '.join(parts)
 
@@ -165,9 +160,7 @@ def main() -> None:
         results_file.append_row(args.results, row)
         rows.append(row)
         print(f'{name}, seed {seed}: {row["started"] or "not"} started, loss {row["loss"]}', flush=True)
-    print(
-        f'{summarize_seeds(rows, names)} within {args.steps} steps at rate {args.rate:g}, batch {args.batch}'
-    )
+    print(f'{summarize_seeds(rows, names)} within {args.steps} steps at rate {args.rate:g}, batch {args.batch}')
 
 
 if __name__ == '__main__':

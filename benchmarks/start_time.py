@@ -20,15 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import results_file
 
 ROOT = Path(__file__).resolve().parent.parent
-CUTOUTS = (
-    '--config.prepare.source=cutouts',
-    '--config.prepare.num_cutouts=256,16,16',
-    '--config.prepare.encoding=raw',
-)
-FLAGS_BY_CONFIG = {
-    'quickstart': (),
-    'paper': ('--config=configs/default.py', '--config.train.batch_size=32', *CUTOUTS),
-}
+CUTOUTS = ('--config.prepare.source=cutouts', '--config.prepare.num_cutouts=256,16,16', '--config.prepare.encoding=raw')
+FLAGS_BY_CONFIG = {'quickstart': (), 'paper': ('--config=configs/default.py', '--config.train.batch_size=32', *CUTOUTS)}
 
 
 def parse_args() -> argparse.Namespace:
@@ -97,9 +90,7 @@ def summarize_starts(rows: list[dict]) -> str:
             for name in ('cold', 'warm')
         }
         first = row['prepared'][0]['step']
-        text = ', '.join(
-            f'{name} {step:.1f} s (first output {words:.1f} s)' for name, (step, words) in times.items()
-        )
+        text = ', '.join(f'{name} {step:.1f} s (first output {words:.1f} s)' for name, (step, words) in times.items())
         parts.append(f'{row["card"]}: {text}, with preparation {first:.1f} s')
     return 'from command to the end of the first step: ' + '; '.join(parts)
 

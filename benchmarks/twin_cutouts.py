@@ -36,14 +36,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--sides', default=','.join(SIDES))
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--steps', type=int, default=1000)
-    parser.add_argument(
-        '--rate', type=float, default=0.08, help="the quickstart's, which it falls from by a cosine"
-    )
+    parser.add_argument('--rate', type=float, default=0.08, help="the quickstart's, which it falls from by a cosine")
     parser.add_argument('--batch', type=int, default=128)
     parser.add_argument('--images', default='20000,1000,1000', help='to train on, validate on and test')
-    parser.add_argument(
-        '--prepared', default='', help='the folder of a prepared dataset of ten classes, for cut-outs'
-    )
+    parser.add_argument('--prepared', default='', help='the folder of a prepared dataset of ten classes, for cut-outs')
     parser.add_argument('--threads', type=int, default=0, help="of PyTorch's; 0: one for each core")
     return parser.parse_args()
 
@@ -142,15 +138,11 @@ def train_torch(shared: Comparison, seed: int, threads: int) -> dict:
         other, twin.to_torch_parameters(get_parameters(model), shared.arch.activation_shapes()['pool5'][-1])
     )
     other.keep_prob = next(layer.keep_prob for layer in shared.arch.layers if layer.name == 'drop6')
-    rule = twin.PaperSGD(
-        other, momentum=shared.config.train.momentum, weight_decay=shared.config.train.weight_decay
-    )
+    rule = twin.PaperSGD(other, momentum=shared.config.train.momentum, weight_decay=shared.config.train.weight_decay)
     finish, losses, began = jax.jit(normalize_batch, static_argnames='static'), [], time.perf_counter()
     for number, batch in enumerate(train_data.batches(0, shared.plan.num_steps)):
         images = np.asarray(finish(batch, shared.data.mean, static=False))
-        losses.append(
-            twin.train_step(other, rule, images, batch['label'], learning_rates_by_name(shared, number))
-        )
+        losses.append(twin.train_step(other, rule, images, batch['label'], learning_rates_by_name(shared, number)))
     seconds = time.perf_counter() - began
     other.eval()
     return make_row(torch_test_error(other, shared), losses, seconds)
@@ -184,10 +176,7 @@ def torch_test_error(other, shared: Comparison) -> float:
 def make_row(error: float, losses: list[float], seconds: float) -> dict:
     """Return a run as a line of the results file; losses are means over ten steps, thinned out."""
     every = max(1, len(losses) // 20)
-    means = [
-        round(statistics.fmean(losses[max(0, at - 10) : at]), 4)
-        for at in range(every, len(losses) + 1, every)
-    ]
+    means = [round(statistics.fmean(losses[max(0, at - 10) : at]), 4) for at in range(every, len(losses) + 1, every)]
     return {'error': error, 'losses': means, 'seconds': round(seconds, 1)}
 
 

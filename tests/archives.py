@@ -16,10 +16,7 @@ from PIL import Image
 CLASSES = {'n01440764': 'tench, Tinca tinca', 'n01443537': 'goldfish', 'n02084071': 'dog, domestic dog'}
 NUMBERS = {1: 'n02084071', 2: 'n01440764', 3: 'n01443537'}  # the kit's own, in another order
 SYNSET = np.dtype(
-    [
-        (name, object)
-        for name in ('ID', 'WNID', 'words', 'gloss', 'num_children', 'children', 'wordnet_height')
-    ]
+    [(name, object) for name in ('ID', 'WNID', 'words', 'gloss', 'num_children', 'children', 'wordnet_height')]
     + [('num_train_images', object)]
 )
 
@@ -164,9 +161,7 @@ def write_imagenet2010(root, found, patches=()):
 
 def write_synsets(root, found):
     for split, word in (('train', 'train'), ('validation', 'val')):
-        tars = {
-            f'{word}/{wnid}.tar': pack_tar(files_of_class(found[split], wnid), order=5) for wnid in CLASSES
-        }
+        tars = {f'{word}/{wnid}.tar': pack_tar(files_of_class(found[split], wnid), order=5) for wnid in CLASSES}
         write_files(root, tars)
     return 'synsets', root
 
@@ -216,9 +211,7 @@ def write_class_tgz(root, found):
 def class_folder_paths(found):
     words = {'train': 'train', 'validation': 'val', 'test': 'test'}
     return {
-        f'imagenet/{words[split]}/{path}': data
-        for split in found
-        for path, data in class_paths(found[split]).items()
+        f'imagenet/{words[split]}/{path}': data for split in found for path, data in class_paths(found[split]).items()
     }
 
 
@@ -263,15 +256,11 @@ def write_tfds(root, found):
     import tfds_builders
 
     examples = {
-        split: [
-            (f'{name}.JPEG', sorted(CLASSES).index(wnid), data) for (name, wnid), data in of_split.items()
-        ]
+        split: [(f'{name}.JPEG', sorted(CLASSES).index(wnid), data) for (name, wnid), data in of_split.items()]
         for split, of_split in found.items()
     }
     unlabeled = [('ILSVRC2012_test_00000001.JPEG', -1, make_jpeg(998))]
-    return 'tfds', tfds_builders.build_dataset(
-        root, 'Imagenet2012', sorted(CLASSES), examples | {'test': unlabeled}
-    )
+    return 'tfds', tfds_builders.build_dataset(root, 'Imagenet2012', sorted(CLASSES), examples | {'test': unlabeled})
 
 
 def write_files(root, files):

@@ -17,12 +17,7 @@ FILES = {
     'val/dog/e.jpg': b'five',
     'test/cat/f.jpg': b'six',
 }
-LITTER = {
-    'train/.DS_Store': b'',
-    'train/dog/._b.jpg': b'',
-    '__MACOSX/train/dog/b.jpg': b'',
-    'labels.csv': b'',
-}
+LITTER = {'train/.DS_Store': b'', 'train/dog/._b.jpg': b'', '__MACOSX/train/dog/b.jpg': b'', 'labels.csv': b''}
 
 
 def write_tar(path, files, *others):

@@ -51,10 +51,7 @@ def test_the_comparison_takes_the_median_of_the_rounds_and_pytorchs_best():
     }
     assert compare.fastest_torch(found, 'eager', 'library') == ('torch eager library nchw', 1.5)
     assert compare.fastest_torch(found) == ('torch compiled hand last', 0.9)
-    rows = [
-        {'what': 'train', 'batch': 32, 'seconds': seconds},
-        {'what': 'ten', 'batch': 32, 'seconds': seconds},
-    ]
+    rows = [{'what': 'train', 'batch': 32, 'seconds': seconds}, {'what': 'ten', 'batch': 32, 'seconds': seconds}]
     assert compare.format_figure(rows) == (
         'training at batch 32: 1.50 times the rate of PyTorch as its users write it (torch eager library nchw), '
         '0.90 times its best (torch compiled hand last)'

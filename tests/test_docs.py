@@ -20,28 +20,18 @@ QUOTED = re.findall(r'`([^`]+)`', PAPER)
 
 def test_every_field_is_one_of_the_config():
     sections = {field.partition('.')[0] for field in schema.FIELDS if '.' in field}
-    named = {
-        word.partition('=')[0]
-        for word in QUOTED
-        if re.match(rf'({"|".join(sections)})\.[a-z_]+(=\w+)?$', word)
-    }
+    named = {word.partition('=')[0] for word in QUOTED if re.match(rf'({"|".join(sections)})\.[a-z_]+(=\w+)?$', word)}
     assert len(named) > 20 and named <= set(schema.FIELDS)
 
 
 def test_every_file_is_there():
     files = [word for word in QUOTED if re.match(r'[\w/]+\.(py|md)$', word)]
-    missing = [
-        name
-        for name in files
-        if not any((folder / name).is_file() for folder in (ROOT, ROOT / 'alexnet_jax'))
-    ]
+    missing = [name for name in files if not any((folder / name).is_file() for folder in (ROOT, ROOT / 'alexnet_jax'))]
     assert len(files) > 15 and missing == []
 
 
 def test_every_test_is_one_of_the_suite():
-    known = set(
-        re.findall(r'^def (test_\w+)', ''.join(f.read_text() for f in (ROOT / 'tests').rglob('*.py')), re.M)
-    )
+    known = set(re.findall(r'^def (test_\w+)', ''.join(f.read_text() for f in (ROOT / 'tests').rglob('*.py')), re.M))
     named = {word for word in QUOTED if word.startswith('test_')}
     assert len(named) > 20 and named <= known
 
@@ -49,8 +39,7 @@ def test_every_test_is_one_of_the_suite():
 def test_its_numbers_are_those_of_the_architecture():
     paper = presets.PAPER
     neurons = [
-        paper.activation_shapes()[layer]
-        for layer in ('conv1', 'conv2', 'conv3', 'conv4', 'conv5', 'fc6', 'fc7', 'fc8')
+        paper.activation_shapes()[layer] for layer in ('conv1', 'conv2', 'conv3', 'conv4', 'conv5', 'fc6', 'fc7', 'fc8')
     ]
     products = [1 if len(shape) == 1 else shape[1] * shape[2] for shape in neurons]
     counts = [shape[0] * rest for shape, rest in zip(neurons, products, strict=True)]

@@ -29,10 +29,7 @@ MISTAKES = {
         '--config.batch=64',
         'did you mean config.train.batch_size or config.evaluate.batch_size?',
     ),
-    'a section for a field': (
-        '--config.train=64',
-        'config.train is a section and not a field; its fields are',
-    ),
+    'a section for a field': ('--config.train=64', 'config.train is a section and not a field; its fields are'),
     'a flag that does not exist': ('--workdri=/tmp/x', 'no flag --workdri; did you mean --workdir?'),
     "another trainer's flag": ('--lr=0.1', 'no flag --lr; did you mean --config.train.learning_rate=...?'),
     'a card behind its fields': (
@@ -44,10 +41,7 @@ MISTAKES = {
         '--config is given twice; give it once.',
     ),
     'an image that is no flag': ('--mode=predict --workdir={f}/run cat.jpg', 'use --images=cat.jpg'),
-    'nothing to verify': (
-        '--mode=verify',
-        'Nothing to verify: set --workdir or --config.data.dir',
-    ),
+    'nothing to verify': ('--mode=verify', 'Nothing to verify: set --workdir or --config.data.dir'),
     'a mode that is nearly one': ('--mode=eval', "no mode 'eval'; did you mean evaluate?"),
     'a path for the cut-outs': (
         '--workdir={f}/run --config.prepare.path=~/photos',
@@ -65,10 +59,7 @@ MISTAKES = {
         [*MINE, '--config.prepare.path={f}/halves'],
         "only one class, 'dogs', and a classifier needs two (no images in 'cats');",
     ),
-    'no field as a flag': (
-        '--train.lr=0.1',
-        'no flag --train.lr; did you mean --config.train.learning_rate=...?',
-    ),
+    'no field as a flag': ('--train.lr=0.1', 'no flag --train.lr; did you mean --config.train.learning_rate=...?'),
     'a card that is nearly one': (
         '--config=configs/imagnet.py --workdir={f}/run',
         "no config file 'configs/imagnet.py'; did you mean configs/imagenet.py?",
@@ -78,14 +69,8 @@ MISTAKES = {
         '--mode=predict --workdir={f}/whole --images=https://example.org/cat.jpg',
         'https://example.org/cat.jpg is a URL',
     ),
-    'a device for an image': (
-        '--mode=predict --workdir={f}/whole --images=/dev/zero',
-        '/dev/zero is not a file',
-    ),
-    'a zip for a folder': (
-        [*MINE, '--config.prepare.path={f}/images.zip'],
-        'set --config.prepare.source=zip.',
-    ),
+    'a device for an image': ('--mode=predict --workdir={f}/whole --images=/dev/zero', '/dev/zero is not a file'),
+    'a zip for a folder': ([*MINE, '--config.prepare.path={f}/images.zip'], 'set --config.prepare.source=zip.'),
     'a zip for a tar': (
         [*MINE, '--config.prepare.path={f}/images.zip', '--config.prepare.source=tar'],
         'is a zip archive; set --config.prepare.source=zip.',
@@ -129,10 +114,7 @@ MISTAKES = {
         '--images is for --mode=predict; --mode=train takes none',
     ),
     'no images': ('--mode=predict --workdir={f}/run', 'No images were named'),
-    'images that do not exist': (
-        '--mode=predict --workdir={f}/run --images={f}/no.jpg',
-        'no.jpg does not exist',
-    ),
+    'images that do not exist': ('--mode=predict --workdir={f}/run --images={f}/no.jpg', 'no.jpg does not exist'),
     'a workdir that is a file': ('--workdir={f}/file', 'file is not a folder that you may write to'),
     'a workdir that cannot be made': (
         '--workdir=/proc/alexnet --config.data.directory={f}/whole/dataset',
@@ -140,10 +122,7 @@ MISTAKES = {
     ),
     'nothing to train on': (MINE, 'config.prepare.path is empty. Set --config.prepare.path='),
     'a path that does not exist': ([*MINE, '--config.prepare.path={f}/nowhere'], 'does not exist'),
-    'an empty folder': (
-        [*MINE, '--config.prepare.path={f}/empty'],
-        'holds no image; expected split/class/image',
-    ),
+    'an empty folder': ([*MINE, '--config.prepare.path={f}/empty'], 'holds no image; expected split/class/image'),
     'one class alone': ([*MINE, '--config.prepare.path={f}/alone'], 'holds only one class'),
     'images in no class': ([*MINE, '--config.prepare.path={f}/images/cat'], 'is in no class folder'),
     'a file for a folder': ([*MINE, '--config.prepare.path={f}/file'], 'is no folder; for an archive set'),
@@ -175,10 +154,7 @@ MISTAKES = {
         [*QUICK, '--config.mesh=4,2'],
         'needs 8 devices, but there are 2; choose a smaller',
     ),
-    'a mesh that does not divide the columns': (
-        [*QUICK, '--config.mesh=1,4'],
-        'divides the 2 columns of miniature',
-    ),
+    'a mesh that does not divide the columns': ([*QUICK, '--config.mesh=1,4'], 'divides the 2 columns of miniature'),
     "another run's workdir": (
         [*QUICK, '--workdir={f}/whole', '--config.train.momentum=0.5'],
         'whole holds another run: config.',
@@ -191,10 +167,7 @@ MISTAKES = {
         '--mode=evaluate --workdir={f}/whole --config.evaluate.checkpoint=77',
         'no checkpoint of step 77',
     ),
-    'a folder that was never trained in': (
-        '--mode=evaluate --workdir={f}/empty',
-        'has no trained run. Train first',
-    ),
+    'a folder that was never trained in': ('--mode=evaluate --workdir={f}/empty', 'has no trained run. Train first'),
     'half a dataset': ([*QUICK, '--config.data.directory={f}/half'], 'is missing. 1 of'),
     'no space': ([*QUICK, '--workdir={f}/full'], 'No space is left (run.json); free some space'),
     'plateaus without validation, by the config alone': (
@@ -240,9 +213,7 @@ def furnished(folder, whole):
         shutil.make_archive(str(folder / 'images'), form, folder / 'empty')
     begin = 'from configs import default\n\ndef get_config():\n'
     (folder / 'syntax.py').write_text(begin + '    config = default.get_config(\n    return config\n')
-    (folder / 'stumbles.py').write_text(
-        begin + '    config = default.get_config()\n    config.trian.batch = 3\n'
-    )
+    (folder / 'stumbles.py').write_text(begin + '    config = default.get_config()\n    config.trian.batch = 3\n')
     for name in ('images', 'damaged'):
         pictures(folder / name, *(f'{kind}/{number}.png' for kind in ('cat', 'dog') for number in range(8)))
     pictures(folder / 'halves', 'dogs/1.png', 'dogs/old/2.png')

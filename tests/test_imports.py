@@ -29,17 +29,7 @@ LEVELS = {
     'main': 13,
 }
 BANNED = {'tensorflow', 'torch', 'clu', 'pickle', 'cloudpickle', 'dill'}
-HEAVY = {
-    'tensorflow_datasets',
-    'orbax',
-    'matplotlib',
-    'skimage',
-    'grain',
-    'tensorboardX',
-    'PIL',
-    'simplejpeg',
-    'scipy',
-}
+HEAVY = {'tensorflow_datasets', 'orbax', 'matplotlib', 'skimage', 'grain', 'tensorboardX', 'PIL', 'simplejpeg', 'scipy'}
 FILES = [ROOT / 'main.py', *sorted((ROOT / 'alexnet_jax').rglob('*.py'))]
 
 
@@ -136,11 +126,7 @@ UNNEEDED = {
 
 @pytest.mark.parametrize('mode', UNNEEDED)
 def test_a_mode_imports_what_it_needs_and_no_more(mode, trained):
-    args = [
-        'main.py',
-        '--help' if mode == 'help' else f'--mode={mode}',
-        '--config.machine.compilation_cache=',
-    ]
+    args = ['main.py', '--help' if mode == 'help' else f'--mode={mode}', '--config.machine.compilation_cache=']
     args += [f'--workdir={trained[1]}'] * (mode in ('verify', 'predict'))
     args += [f'--images={ROOT / "docs" / "quickstart.png"}'] * (mode == 'predict')
     loaded = run_python(f"""

@@ -26,10 +26,7 @@ BEGIN = 'from configs import default\n\ndef get_config():\n    config = default.
 def called(monkeypatch):
     """Return the arguments that the stand-ins for the modes were called with; nothing is set for this process."""
     calls = []
-    modes = (
-        Mode('train', '', trains=True, prepares=True),
-        Mode('summary', '', takes_images=True, needs_workdir=False),
-    )
+    modes = (Mode('train', '', trains=True, prepares=True), Mode('summary', '', takes_images=True, needs_workdir=False))
     monkeypatch.setattr(commands, 'MODES', {mode.name: mode for mode in modes})
     monkeypatch.setattr(Mode, 'run', lambda mode, *arguments: calls.append(arguments))
     monkeypatch.setattr(environment, 'configure_environment', lambda **settings: [])
@@ -70,12 +67,7 @@ def test_a_mode_gets_the_config_with_its_overrides_and_the_workdir(called, tmp_p
     ]
     assert run(*words, f'--workdir={tmp_path}') == 0
     ((config, workdir),) = called
-    assert (
-        config.name,
-        config.train.batch_size,
-        config.train.learning_rate,
-        config.augment.horizontal_flip,
-    ) == (
+    assert (config.name, config.train.batch_size, config.train.learning_rate, config.augment.horizontal_flip) == (
         'imagenet',
         64,
         1.0,
@@ -108,8 +100,7 @@ def test_images_set_the_field_of_their_section(called):
 
 
 @pytest.mark.parametrize(
-    'field',
-    ['mesh=3,1', 'train.grad_accumulation=3', 'train.warmup_epochs=99', 'model.preset=paper'],
+    'field', ['mesh=3,1', 'train.grad_accumulation=3', 'train.warmup_epochs=99', 'model.preset=paper']
 )
 def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(called, capsys, field):
     refused(capsys, '--workdir=/tmp', f'--config.{field}')
@@ -136,31 +127,16 @@ def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(ca
         (['--epoch=3'], 'no flag --epoch; did you mean --config.train.num_epochs=...?'),
         (['--model=paper'], 'no flag --model; did you mean --config.model.preset=...?'),
         (['--out=/tmp'], 'no flag --out; did you mean --workdir=...?'),
-        (
-            ['--resume'],
-            'no flag --resume, and none is needed: the same command with the same --workdir resumes',
-        ),
+        (['--resume'], 'no flag --resume, and none is needed: the same command with the same --workdir resumes'),
         (
             ['--version'],
             'fields are given as --config.<section>.<field>=..., such as --config.train.batch_size=64, and --help',
         ),
         (['-e', '3'], 'There is no flag -e; fields are given as'),
-        (
-            ['help'],
-            "'help' is not a flag; every argument is one, such as --mode=train; --help shows the flags.",
-        ),
-        (
-            ['--mode=summary', 'cat.jpg'],
-            "'cat.jpg' is not a flag; use --images=cat.jpg.",
-        ),
-        (
-            ['--mode=summary', '--images=a.jpg', 'b.jpg', 'c.jpg', 'd.jpg'],
-            'use --images=a.jpg,b.jpg,c.jpg,... for',
-        ),
-        (
-            ['--config=configs/imagenet.py', '--config', 'configs/folder.py'],
-            '--config is given twice; give it once.',
-        ),
+        (['help'], "'help' is not a flag; every argument is one, such as --mode=train; --help shows the flags."),
+        (['--mode=summary', 'cat.jpg'], "'cat.jpg' is not a flag; use --images=cat.jpg."),
+        (['--mode=summary', '--images=a.jpg', 'b.jpg', 'c.jpg', 'd.jpg'], 'use --images=a.jpg,b.jpg,c.jpg,... for'),
+        (['--config=configs/imagenet.py', '--config', 'configs/folder.py'], '--config is given twice; give it once.'),
         (['--config.train.bathc=64'], 'no field config.train.bathc; did you mean config.train.batch_size?'),
         (['--mode=fly'], "There is no mode 'fly'; the modes are train, summary"),
         (['train'], "'train' is not a flag; did you mean --mode=train?"),
@@ -171,30 +147,24 @@ def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(ca
         (['--config.train.rate=1'], 'config.train.rate was renamed to config.train.learning_rate.'),
         (['--config.network.preset=paper'], 'config.network.preset was renamed to config.model.preset.'),
         (['--config.augment.mean=centre'], 'augment.mean=centre was renamed to config.augment.mean=center.'),
-        (
-            ['--config.train.batch_size=1.5'],
-            "config.train.batch_size is '1.5'; expected a whole number from 1",
-        ),
+        (['--config.train.batch_size=1.5'], "config.train.batch_size is '1.5'; expected a whole number from 1"),
         (
             ['--config.augment.horizontal_flip=maybe'],
             "config.augment.horizontal_flip is 'maybe'; expected True or False",
         ),
         (['--noconfig.augment.horizontal_flip=1'], 'does not take an argument'),
         (['--config.train.batch_size'], 'Missing value'),
-        (
-            ['--config.train.batch_size=3', f'--config={ROOT}/configs/imagenet.py'],
-            'Give --config before its fields.',
-        ),
+        (['--config.train.batch_size=3', f'--config={ROOT}/configs/imagenet.py'], 'Give --config before its fields.'),
         (['--config.train.batch_size=0'], 'config.train.batch_size is 0; expected a whole number from 1'),
         (['--config.model.preset=papers'], 'one of paper, one_gpu'),
         (['--config.train.num_epochs=1', '--config.train.warmup_epochs=2'], 'shorten the warm-up'),
         (['--config=/nowhere.py'], "There is no config file '/nowhere.py'"),
         (['--config=/nowhere.py', '--config.train.batch_size=3'], "There is no config file '/nowhere.py'"),
-        (
-            ['--images=a.jpg', '--workdir=/tmp'],
-            '--images is for --mode=summary; --mode=train takes none',
-        ),
+        (['--images=a.jpg', '--workdir=/tmp'], '--images is for --mode=summary; --mode=train takes none'),
         (['--flagfile=/nowhere'], 'Unable to open flagfile'),
+        (['\u2014mode=summary'], 'begins with a long dash'),
+        (['-\u2013workdir', '/tmp/a'], 'flags begin with two hyphens: --workdir.'),
+        (['--workdir=~no_such_user/a'], '--workdir=~no_such_user/a begins with ~no_such_user, and no home folder'),
     ],
 )
 def test_a_mistake_of_the_flags_gets_one_sentence_and_no_work_is_done(called, capsys, words, sentence):
@@ -213,19 +183,10 @@ def test_a_mistake_of_the_flags_gets_one_sentence_and_no_work_is_done(called, ca
         (BEGIN + '    config.train.bach = 3\n    return config', 'did you mean config.train.batch_size'),
         (BEGIN + '    config.train.rate = 1.0\n    return config', 'config.train.rate was renamed to'),
         (BEGIN + '    config.train.rate *= 2\n    return config', 'line 5: config.train.rate was renamed to'),
-        (
-            BEGIN + '    config.network.preset = "caffe"\n',
-            'line 5: config.network.preset was renamed to config.model',
-        ),
-        (
-            BEGIN + '    config.network.update(dropout="none")',
-            'line 5: The section config.network was renamed to',
-        ),
+        (BEGIN + '    config.network.preset = "caffe"\n', 'line 5: config.network.preset was renamed to config.model'),
+        (BEGIN + '    config.network.update(dropout="none")', 'line 5: The section config.network was renamed to'),
         (BEGIN + '    raise ValueError("tired")', 'card.py, line 5: ValueError: tired'),
-        (
-            BEGIN,
-            'needs a get_config() that returns the config of configs/default.py, changed; it returned None',
-        ),
+        (BEGIN, 'needs a get_config() that returns the config of configs/default.py, changed; it returned None'),
         ('x = 1', 'needs a get_config()'),
         (
             'from ml_collections import ConfigDict\nget_config = ConfigDict',
@@ -241,6 +202,30 @@ def test_a_mistake_in_a_config_file_is_told_with_file_and_line(called, capsys, t
 
 
 @pytest.mark.parametrize(
+    'name, content, sentence',
+    [
+        ('card.toml', b'[train]', 'card.toml is no Python file'),
+        ('run.YML', b'train: 1', 'run.YML is no Python file'),
+        ('card.py', BEGIN.encode('utf-16'), 'card.py is not in UTF-8'),
+        ('card.py', BEGIN.encode('utf-16-be'), 'card.py is not in UTF-8'),
+    ],
+)
+def test_a_config_file_of_another_kind_is_told_what_it_should_be(called, capsys, tmp_path, name, content, sentence):
+    (tmp_path / name).write_bytes(content)
+    assert sentence in refused(capsys, f'--config={tmp_path / name}', f'--workdir={tmp_path}')
+    assert not called
+
+
+def test_a_tilde_is_the_home_folder_for_workdir_and_config(called, tmp_path, monkeypatch):
+    """A shell leaves it as it is after '='."""
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'my_card.py').write_text(BEGIN + '    config.seed = 41\n    return config')
+    assert run('--config=~/my_card.py', '--workdir=~/my_runs/b') == 0
+    ((config, workdir),) = called
+    assert (config.seed, workdir) == (41, str(tmp_path / 'my_runs/b'))
+
+
+@pytest.mark.parametrize(
     'end, status',
     [
         (lambda: UserError('too few images'), 2),
@@ -248,9 +233,7 @@ def test_a_mistake_in_a_config_file_is_told_with_file_and_line(called, capsys, t
         (lambda: loop.NonFiniteLoss(7, float('nan'), 1.0, 0.1), 4),
     ],
 )
-def test_what_ends_a_run_has_its_exit_status_and_one_sentence(
-    called, capsys, tmp_path, monkeypatch, end, status
-):
+def test_what_ends_a_run_has_its_exit_status_and_one_sentence(called, capsys, tmp_path, monkeypatch, end, status):
     ends_with(monkeypatch, end())
     assert run(f'--workdir={tmp_path}') == status
     assert capsys.readouterr().err == f'{end()}\n'
@@ -265,9 +248,7 @@ def test_what_ends_a_run_has_its_exit_status_and_one_sentence(
         (ValueError('RESOURCE_EXHAUSTED: writing: No space left on device'), 2, '^No space is left;'),
     ],
 )
-def test_what_nobody_did_wrong_gets_its_sentence_too(
-    called, capsys, tmp_path, monkeypatch, end, status, words
-):
+def test_what_nobody_did_wrong_gets_its_sentence_too(called, capsys, tmp_path, monkeypatch, end, status, words):
     error = end
     if isinstance(end, Exception):
         error = RuntimeError('a save failed')
@@ -301,27 +282,16 @@ def test_a_batch_too_large_for_the_memory_gets_a_sentence_that_says_what_to_lowe
     said = capsys.readouterr().err
     assert re.match(r'The memory is full \((RESOURCE_EXHAUSTED: Out of memory|Unable to) alloc', said)
     assert said.count('\n') == 1
-    for field in (
-        'train.batch_size',
-        'train.grad_accumulation',
-        'model.compute_dtype=bfloat16',
-        'evaluate.batch_size',
-    ):
+    for field in ('train.batch_size', 'train.grad_accumulation', 'model.compute_dtype=bfloat16', 'evaluate.batch_size'):
         assert f'config.{field}' in said
 
 
 @pytest.mark.parametrize(
     'error, is_full',
     [
-        (
-            RuntimeError(FULL + 'Out of memory while trying to allocate 83886080 bytes.\nBufferAssignment'),
-            True,
-        ),
+        (RuntimeError(FULL + 'Out of memory while trying to allocate 83886080 bytes.\nBufferAssignment'), True),
         (RuntimeError(FULL + 'Attempting to allocate 1.2G. That was not possible.'), True),
-        (
-            RuntimeError(FULL + 'XLA:TPU compile permanent error. Ran out of memory in memory space hbm.'),
-            True,
-        ),
+        (RuntimeError(FULL + 'XLA:TPU compile permanent error. Ran out of memory in memory space hbm.'), True),
         (RuntimeError('INTERNAL: failed to allocate: CUDA_ERROR_OUT_OF_MEMORY: out of memory'), True),
         (OSError(errno.ENOMEM, 'Cannot allocate memory'), True),
         (RuntimeError('INTERNAL: something else of memory'), False),
@@ -357,12 +327,7 @@ def python(*words, **environment) -> subprocess.CompletedProcess:
     """Run Python from another folder."""
     environment = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT), **environment}
     return subprocess.run(
-        [sys.executable, *map(str, words)],
-        cwd='/',
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
+        [sys.executable, *map(str, words)], cwd='/', env=environment, capture_output=True, text=True, timeout=120
     )
 
 
@@ -422,7 +387,8 @@ print(jax.device_count(), *lines, sep='\\n')
     assert done.returncode == 0, done.stderr
     count, *lines = done.stdout.splitlines()
     assert count == '3'
-    assert [line.split(':')[0] for line in lines] == [f'machine.{name}' for name in environment.SETTINGS]
+    assert 'JAX_NUM_CPU_DEVICES=3' in lines[4] and 'JAX_PLATFORMS=cpu' in lines[5]
+    assert [line.split(':')[0] for line in lines[:4]] == [f'machine.{name}' for name in environment.SETTINGS]
 
 
 @pytest.mark.parametrize(
@@ -432,9 +398,7 @@ def test_the_allocator_is_set_where_there_is_glibc_and_it_is_wanted(monkeypatch,
     options = []
     monkeypatch.setattr(environment.platform, 'libc_ver', lambda: (libc, '2.36'))
     monkeypatch.setattr(
-        environment.ctypes,
-        'CDLL',
-        lambda name: SimpleNamespace(mallopt=lambda *option: options.append(option) or 1),
+        environment.ctypes, 'CDLL', lambda name: SimpleNamespace(mallopt=lambda *option: options.append(option) or 1)
     )
     monkeypatch.setattr(environment.os, 'environ', {})
     settings = {'cpu_devices': 1, 'keep_memory': wanted, 'compilation_cache': '', 'deterministic': False}

@@ -13,9 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = [ROOT / 'main.py', *sorted((ROOT / 'alexnet_jax').rglob('*.py'))]
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 # How a docstring that describes instead of telling what the function does begins.
-NOUN_PHRASES = re.compile(
-    r'(What|Where|Whether|Who|Whose|How|Of)\b|.*\b[Kk]nows? (no|nothing|neither)\b', re.DOTALL
-)
+NOUN_PHRASES = re.compile(r'(What|Where|Whether|Who|Whose|How|Of)\b|.*\b[Kk]nows? (no|nothing|neither)\b', re.DOTALL)
 
 
 def trees():

@@ -12,18 +12,7 @@ FILES = [
     *sorted((ROOT / 'configs').glob('*.py')),
     *sorted((ROOT / 'benchmarks').rglob('*.py')),
 ]
-MODULES = {
-    'pickle',
-    'cPickle',
-    'cloudpickle',
-    'dill',
-    'joblib',
-    'marshal',
-    'shelve',
-    'jsonpickle',
-    'yaml',
-    'code',
-}
+MODULES = {'pickle', 'cPickle', 'cloudpickle', 'dill', 'joblib', 'marshal', 'shelve', 'jsonpickle', 'yaml', 'code'}
 CALLS = {'eval', 'exec', 'compile', '__import__', 'input'}
 # A config file is a program that its owner gives us to run.
 ALLOWED = {
@@ -49,15 +38,9 @@ def unsafe_uses(source: str) -> list[str]:
             found.append(function.id)
         keywords = {word.arg: word.value for word in node.keywords}
         if isinstance(function, ast.Attribute):
-            if function.attr in ('load', 'fromfile') and ast.unparse(function.value) in (
-                'np',
-                'numpy',
-                'jnp',
-            ):
+            if function.attr in ('load', 'fromfile') and ast.unparse(function.value) in ('np', 'numpy', 'jnp'):
                 allowed = keywords.get('allow_pickle')
-                if function.attr == 'load' and not (
-                    isinstance(allowed, ast.Constant) and allowed.value is False
-                ):
+                if function.attr == 'load' and not (isinstance(allowed, ast.Constant) and allowed.value is False):
                     found.append('np.load without allow_pickle=False')
             if ast.unparse(function) == 'Image.open' and 'formats' not in keywords:
                 found.append('Image.open of any format')

@@ -25,9 +25,7 @@ def test_the_line_goes_through_two_measured_steps_and_never_below_nothing():
 @pytest.mark.parametrize('way', ['data', 'dense layers'])
 def test_one_device_takes_what_was_measured(way):
     device = scale.Device(0.07, 0.0275)
-    assert scale.step_seconds(PAPER, way, 1, 128, device, link(1e9, 1e-3)) == pytest.approx(
-        0.07 + 128 * 0.0275
-    )
+    assert scale.step_seconds(PAPER, way, 1, 128, device, link(1e9, 1e-3)) == pytest.approx(0.07 + 128 * 0.0275)
 
 
 def test_without_a_price_of_communication_all_ways_scale_perfectly():

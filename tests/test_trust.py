@@ -17,9 +17,7 @@ def rows():
 
 
 def test_every_test_that_is_named_is_one_of_the_suite():
-    known = set(
-        re.findall(r'^def (test_\w+)', ''.join(f.read_text() for f in (ROOT / 'tests').rglob('*.py')), re.M)
-    )
+    known = set(re.findall(r'^def (test_\w+)', ''.join(f.read_text() for f in (ROOT / 'tests').rglob('*.py')), re.M))
     named = {word for word in QUOTED if word.startswith('test_')}
     assert len(named) > 20 and named - known == set()
 
@@ -31,13 +29,9 @@ def test_every_file_that_is_named_is_there():
 
 def test_every_promise_has_its_proof():
     assert len(rows()) > 20
-    assert [
-        promise for promise, proof in rows() if not re.search(r'`(test_\w+|tests/[\w/]+\.py)`', proof)
-    ] == []
+    assert [promise for promise, proof in rows() if not re.search(r'`(test_\w+|tests/[\w/]+\.py)`', proof)] == []
 
 
 def test_every_exit_status_of_the_program_is_listed():
-    listed = {
-        int(number) for row in re.findall(r'^\| ([\d, ]+) \|', TRUST, re.M) for number in row.split(',')
-    }
+    listed = {int(number) for row in re.findall(r'^\| ([\d, ]+) \|', TRUST, re.M) for number in row.split(',')}
     assert set(ExitCode) <= listed

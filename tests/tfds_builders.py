@@ -19,9 +19,7 @@ def make_builder_class(name, names, examples, file_name='file_name', others=()):
             **({file_name: tfds.features.Text()} if file_name else {}),
         }
         features = {key: feature for key, feature in features.items() if key not in dict(others)}
-        return tfds.core.DatasetInfo(
-            builder=self, features=tfds.features.FeaturesDict(features | dict(others))
-        )
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features | dict(others)))
 
     def _split_generators(self, dl_manager):
         return {split: self._generate_examples(split) for split in examples}
@@ -60,9 +58,7 @@ def convert_to_tfrecords(folder):
             records = [raw[number] for number in range(first, first + length)]
             first += length
             path = folder / path.name.replace('array_record', 'tfrecord')
-            path.write_bytes(
-                b''.join(struct.pack('<QI', len(r), 1) + r + struct.pack('<I', 1) for r in records)
-            )
+            path.write_bytes(b''.join(struct.pack('<QI', len(r), 1) + r + struct.pack('<I', 1) for r in records))
     for path in folder.glob('*array_record*'):
         path.unlink()
     description = folder / 'dataset_info.json'

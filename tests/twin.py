@@ -16,9 +16,7 @@ class Paper(nn.Module):
     def __init__(self, num_classes, *, miniature=False):
         super().__init__()
         self.miniature = miniature
-        maps, units, side = (
-            ((32, 64, 96, 96, 64), 256, 3) if miniature else ((96, 256, 384, 384, 256), 4096, 6)
-        )
+        maps, units, side = ((32, 64, 96, 96, 64), 256, 3) if miniature else ((96, 256, 384, 384, 256), 4096, 6)
         kernel, stride = (7, 2) if miniature else (11, 4)
         self.conv1 = nn.Conv2d(3, maps[0], kernel, stride)
         self.conv2 = nn.Conv2d(maps[0], maps[1], 5, padding=2, groups=2)
@@ -32,9 +30,7 @@ class Paper(nn.Module):
 
     def normalize(self, x):
         """PyTorch divides alpha by n, the paper does not."""
-        return torch.cat(
-            [F.local_response_norm(half, 5, 5e-4, 0.75, 2.0) for half in x.chunk(2, dim=1)], dim=1
-        )
+        return torch.cat([F.local_response_norm(half, 5, 5e-4, 0.75, 2.0) for half in x.chunk(2, dim=1)], dim=1)
 
     def drop(self, x):
         if not self.training:
@@ -77,11 +73,7 @@ class Caffe(nn.Module):
         self.conv3 = nn.Conv2d(256, 384, 3, padding=1)
         self.conv4 = nn.Conv2d(384, 384, 3, padding=1, groups=2)
         self.conv5 = nn.Conv2d(384, 256, 3, padding=1, groups=2)
-        self.fc6, self.fc7, self.fc8 = (
-            nn.Linear(9216, 4096),
-            nn.Linear(4096, 4096),
-            nn.Linear(4096, num_classes),
-        )
+        self.fc6, self.fc7, self.fc8 = (nn.Linear(9216, 4096), nn.Linear(4096, 4096), nn.Linear(4096, num_classes))
         self.normalize = nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0)
 
     def forward(self, x):
@@ -102,11 +94,7 @@ class Torchvision(nn.Module):
         self.conv3 = nn.Conv2d(192, 384, 3, padding=1)
         self.conv4 = nn.Conv2d(384, 256, 3, padding=1)
         self.conv5 = nn.Conv2d(256, 256, 3, padding=1)
-        self.fc6, self.fc7, self.fc8 = (
-            nn.Linear(9216, 4096),
-            nn.Linear(4096, 4096),
-            nn.Linear(4096, num_classes),
-        )
+        self.fc6, self.fc7, self.fc8 = (nn.Linear(9216, 4096), nn.Linear(4096, 4096), nn.Linear(4096, num_classes))
 
     def forward(self, x):
         x = F.max_pool2d(F.relu(self.conv1(x)), 3, 2)
@@ -160,9 +148,7 @@ class PaperSGD:
         """One update from the gradients that lie in the parameters; `rate_of(name)` is each one's rate."""
         for name, weights in self.parameters.items():
             rate, v = rate_of(name), self.velocity[name]
-            v.mul_(self.momentum).add_(weights, alpha=-self.weight_decay * rate).add_(
-                weights.grad, alpha=-rate
-            )
+            v.mul_(self.momentum).add_(weights, alpha=-self.weight_decay * rate).add_(weights.grad, alpha=-rate)
             weights.add_(v)
             weights.grad = None
 

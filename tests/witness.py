@@ -10,9 +10,7 @@ def correlate(x, kernel, bias, stride, before, after):
     """Windows of x (zeros added on the edges) times the kernel (rows, columns, in, out), plus the bias."""
     rows, columns = kernel.shape[:2]
     x = np.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
-    high, wide = (
-        (size - window) // stride + 1 for size, window in zip(x.shape[1:3], (rows, columns), strict=True)
-    )
+    high, wide = ((size - window) // stride + 1 for size, window in zip(x.shape[1:3], (rows, columns), strict=True))
     out = np.zeros((len(x), high, wide, kernel.shape[3]))
     for i in range(rows):
         for j in range(columns):
@@ -38,9 +36,7 @@ def pool(x, window, stride, pad_after=0):
     out = np.empty((len(x), high, wide, x.shape[3]))
     for i in range(high):
         for j in range(wide):
-            out[:, i, j] = x[:, i * stride : i * stride + window, j * stride : j * stride + window].max(
-                (1, 2)
-            )
+            out[:, i, j] = x[:, i * stride : i * stride + window, j * stride : j * stride + window].max((1, 2))
     return out
 
 
@@ -97,26 +93,18 @@ def chain(weights, images, steps):
     """
     x = images
     for word, *settings in map(str.split, steps):
-        number = {'pad': 0, 'stride': 1, 'groups': 1} | {
-            k: int(v) for k, v in (each.split('=') for each in settings)
-        }
+        number = {'pad': 0, 'stride': 1, 'groups': 1} | {k: int(v) for k, v in (each.split('=') for each in settings)}
         if word.startswith('conv'):
             kernel, bias = (array[0] for array in weights[word])
-            groups = zip(
-                *(np.split(array, number['groups'], axis=-1) for array in (x, kernel, bias)), strict=True
-            )
-            x = np.concatenate(
-                [correlate(*group, number['stride'], *2 * [number['pad']]) for group in groups], axis=-1
-            )
+            groups = zip(*(np.split(array, number['groups'], axis=-1) for array in (x, kernel, bias)), strict=True)
+            x = np.concatenate([correlate(*group, number['stride'], *2 * [number['pad']]) for group in groups], axis=-1)
         elif word.startswith('fc'):
             kernel, bias = (array[0] for array in weights[word])
             x = x.reshape(len(x), -1) @ kernel + bias
         else:
-            x = {
-                'relu': relu,
-                'norm': lambda x: normalize(x, 1, 5, 2e-5, 0.75),
-                'pool': lambda x: pool(x, 3, 2),
-            }[word](x)
+            x = {'relu': relu, 'norm': lambda x: normalize(x, 1, 5, 2e-5, 0.75), 'pool': lambda x: pool(x, 3, 2)}[word](
+                x
+            )
     return x
 
 

@@ -46,9 +46,7 @@ class CheckpointManager:
         kept = [
             _policies.LatestN(2),  # two, so that damage to the newest costs one interval and not the run
             # Of equal errors the latest; BestN keeps the last of an ascending order.
-            _policies.BestN(
-                get_metric_fn=lambda m: -m['top1_error'], n=1, keep_checkpoints_without_metrics=False
-            ),
+            _policies.BestN(get_metric_fn=lambda m: -m['top1_error'], n=1, keep_checkpoints_without_metrics=False),
         ]
         if keep_every:
             kept.append(_policies.EveryNSteps(keep_every))
@@ -90,9 +88,7 @@ class CheckpointManager:
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as reason:
             if cause := read_errors.transient_cause(reason):
                 raise read_errors.unreadable_error(step, self.directory, cause) from reason
-            raise CorruptCheckpoint(
-                f'its metrics cannot be read ({type(reason).__name__}: {reason})'
-            ) from reason
+            raise CorruptCheckpoint(f'its metrics cannot be read ({type(reason).__name__}: {reason})') from reason
         return error
 
     def steps(self) -> list[int]:
@@ -205,9 +201,7 @@ class CheckpointManager:
                     raise UserError(
                         f'The checkpoint of step {step} in {self.directory} is damaged: {damage}.'
                     ) from damage
-                log.warning(
-                    'The checkpoint of step %d is damaged: %s. Using the one before it.', candidate, damage
-                )
+                log.warning('The checkpoint of step %d is damaged: %s. Using the one before it.', candidate, damage)
                 if not self._read_only:
                     self._relocate(candidate, quarantine.quarantine_checkpoint)
         raise quarantine.no_valid_checkpoint_error(self.directory)
@@ -247,9 +241,7 @@ class CheckpointManager:
                 f'The checkpoint of step {step} in {self.directory} is of another network: {name} is '
                 f'{saved.get(name, "missing")} there and {expected.get(name, "missing")} here.'
             )
-        state = self._read_item(
-            step, 'state', ocp.args.StandardRestore(jax.tree.map(checksums.abstract_array, like))
-        )
+        state = self._read_item(step, 'state', ocp.args.StandardRestore(jax.tree.map(checksums.abstract_array, like)))
         try:
             digests = checksums.array_digests(state)
         except Exception as error:  # the host may lack the memory for what the device holds

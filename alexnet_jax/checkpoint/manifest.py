@@ -55,9 +55,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 def _list_files(folder: Path) -> list[Path]:
     temp_prefix = f'.{MANIFEST_FILE}'
-    return sorted(
-        path for path in folder.rglob('*') if path.is_file() and not path.name.startswith(temp_prefix)
-    )
+    return sorted(path for path in folder.rglob('*') if path.is_file() and not path.name.startswith(temp_prefix))
 
 
 def _file_entry(path: Path) -> dict[str, Any]:

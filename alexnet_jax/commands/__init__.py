@@ -44,25 +44,10 @@ MODES: Mapping[str, Mode] = {
             prepares=True,
             multi_process=True,
         ),
+        Mode('prepare', 'build a dataset from images', prepares=True, multi_process=True, needs_workdir=False),
+        Mode('evaluate', 'score a checkpoint of the run in --workdir on a split', multi_process=True, writes=False),
         Mode(
-            'prepare',
-            'build a dataset from images',
-            prepares=True,
-            multi_process=True,
-            needs_workdir=False,
-        ),
-        Mode(
-            'evaluate',
-            'score a checkpoint of the run in --workdir on a split',
-            multi_process=True,
-            writes=False,
-        ),
-        Mode(
-            'predict',
-            'classify --images by the run in --workdir',
-            takes_images=True,
-            multi_process=True,
-            writes=False,
+            'predict', 'classify --images by the run in --workdir', takes_images=True, multi_process=True, writes=False
         ),
         Mode('summary', 'show layers, shapes, parameters and exchanged numbers', needs_workdir=False),
         Mode('verify', 'check every file of a run or a dataset', needs_workdir=False, writes=False),

@@ -114,11 +114,7 @@ def _estimate_costs(config: ConfigDict, arch: Architecture, mesh: Mesh) -> dict[
     itemsize, batch_size = jnp.dtype(config.model.compute_dtype).itemsize, config.train.batch_size
     sizes = dict(mesh.shape)
     step = memory.estimate_step_memory(
-        arch,
-        batch_size,
-        mesh=sizes,
-        grad_accumulation=config.train.grad_accumulation,
-        itemsize=itemsize,
+        arch, batch_size, mesh=sizes, grad_accumulation=config.train.grad_accumulation, itemsize=itemsize
     )
     return {
         'exchanged': memory.bytes_communicated(arch, batch_size, sizes, itemsize),
@@ -177,9 +173,7 @@ def time_train_step(
         state, sums = compiled(state, batch, learning_rates, np.uint32(0), *step.constants)
         return sums
 
-    measured['step'] = layer_benchmark.summary_stats(
-        layer_benchmark.time_calls(lambda: run(batch), num_steps)
-    )
+    measured['step'] = layer_benchmark.summary_stats(layer_benchmark.time_calls(lambda: run(batch), num_steps))
     measured['memory'] = {'program': memory.compiled_memory(compiled), 'compiled': process}
     if train_data:
         with prefetch.prefetch_to_device(
@@ -191,10 +185,7 @@ def time_train_step(
                 sums = run(next(batches))
             jax.block_until_ready(sums)
             seconds = time.perf_counter() - start
-            measured['whole'] = {
-                'step': seconds / num_steps,
-                'waiting': (batches.wait_seconds - waited) / seconds,
-            }
+            measured['whole'] = {'step': seconds / num_steps, 'waiting': (batches.wait_seconds - waited) / seconds}
     return measured
 
 
@@ -212,9 +203,7 @@ def random_batch(arch: Architecture, batch_size: int) -> pipeline.Batch:
     }
 
 
-def time_input(
-    config: ConfigDict, train_data: pipeline.TrainPipeline, step_seconds: float
-) -> dict[str, float]:
+def time_input(config: ConfigDict, train_data: pipeline.TrainPipeline, step_seconds: float) -> dict[str, float]:
     """Measure the input alone: images per second, and its time for a batch as a share of a step's."""
     num_steps = config.benchmark.steps
     batches = train_data.batches(0, num_steps + 1)

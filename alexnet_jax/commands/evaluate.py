@@ -201,9 +201,7 @@ def check_report_split(config: ConfigDict, counts: dict[str, int]) -> None:
         )
 
 
-def check_report_step(
-    config: ConfigDict, schedule: LoopSchedule, saved: list[int], *, ended: bool = False
-) -> None:
+def check_report_step(config: ConfigDict, schedule: LoopSchedule, saved: list[int], *, ended: bool = False) -> None:
     """Raise UserError unless the step of config.evaluate.checkpoint will have a checkpoint at the end of the run.
 
     `saved` are the steps of the present checkpoints; if the run has `ended`, none is added or deleted any more.

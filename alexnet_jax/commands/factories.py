@@ -176,9 +176,7 @@ def require_cache_fits(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) ->
         device_cache.require_device_memory(shape, replicated_sharding(mesh))
 
 
-def make_device_cache(
-    config: ConfigDict, data: dataset.Dataset, mesh: Mesh
-) -> device_cache.DeviceCache | None:
+def make_device_cache(config: ConfigDict, data: dataset.Dataset, mesh: Mesh) -> device_cache.DeviceCache | None:
     """Copy the training images to every device and return them, or None if the config does not ask for it."""
     if not config.data.device_cache:
         return None
@@ -195,9 +193,7 @@ def make_device_cache(
     return cache
 
 
-def make_eval_pipeline(
-    config: ConfigDict, data: dataset.Dataset, split: str, mesh: Mesh
-) -> pipeline.EvalPipeline:
+def make_eval_pipeline(config: ConfigDict, data: dataset.Dataset, split: str, mesh: Mesh) -> pipeline.EvalPipeline:
     """Return the batches of a split, every image once, this process's share."""
     process_index, process_count = process_batch_slice(mesh)
     return pipeline.EvalPipeline(
@@ -209,9 +205,7 @@ def make_eval_pipeline(
     )
 
 
-def make_evaluator(
-    config: ConfigDict, info: DatasetInfo, model: AlexNet, mesh: Mesh, *, num_views: int
-) -> Evaluator:
+def make_evaluator(config: ConfigDict, info: DatasetInfo, model: AlexNet, mesh: Mesh, *, num_views: int) -> Evaluator:
     """Return the evaluator of that model, trained on the dataset of `info`, by the center view or by ten."""
 
     def forward(parameters, images):
@@ -233,8 +227,6 @@ def describe_placement(arch: Architecture, mesh: Mesh) -> list[str]:
     exchanged = arch.numbers_exchanged()
     if exchanged:
         by_layer = ', '.join(f'{name} {numbers:,}' for name, numbers in exchanged.items())
-        verb = (
-            'cross between devices' if mesh.shape[COLUMN_AXIS] > 1 else 'stay on one device with both columns'
-        )
+        verb = 'cross between devices' if mesh.shape[COLUMN_AXIS] > 1 else 'stay on one device with both columns'
         lines.append(f'{sum(exchanged.values()):,} numbers per image and direction {verb}: {by_layer}')
     return lines

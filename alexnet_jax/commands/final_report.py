@@ -34,17 +34,12 @@ def draw_examples(train_data: pipeline.TrainPipeline, data: dataset.Dataset, wor
     batch = train_data.batch(0)
     file = Path(workdir) / EXAMPLES_FILE
     run_plots.plot_examples(
-        augment.preview_images(batch)[:NUM_EXAMPLES],
-        batch['label'][:NUM_EXAMPLES],
-        data.short_class_names,
-        file,
+        augment.preview_images(batch)[:NUM_EXAMPLES], batch['label'][:NUM_EXAMPLES], data.short_class_names, file
     )
     log.info('Training examples: %s', file)
 
 
-def write_final_report(
-    run: LoadedRun, data: dataset.Dataset, workdir: str, *, epochs: float
-) -> dict[str, Any]:
+def write_final_report(run: LoadedRun, data: dataset.Dataset, workdir: str, *, epochs: float) -> dict[str, Any]:
     """Evaluate a run on its dataset after `epochs` of training, write result.json and the pictures, print the sentence.
 
     Returns the content of result.json; on processes that are not primary, the error rates alone.

@@ -33,13 +33,7 @@ def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
         log.info('%s', skipped_files_note(found.skipped).strip())
     for error in found.errors:
         log.info('%s', error)
-    log.info(
-        'Predictions of step %d of the run in %s, %d view%s:',
-        run.step,
-        workdir,
-        num_views,
-        's' * (num_views > 1),
-    )
+    log.info('Predictions of step %d of the run in %s, %d view%s:', run.step, workdir, num_views, 's' * (num_views > 1))
     unreadable = len(found.errors)
     for prediction in predict_files(
         evaluator, run.params, found.files, info.class_descriptions, image_size=info.image_size, top_k=TOP_K

@@ -106,9 +106,7 @@ def prepare(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     check_num_classes(config, len(source.class_names), fields.path or f'the source {source.name}')
     check_plateau_split(config, source.splits, f'the source {source.name}')
     log.info('Preparing %s in %s: %s', source.name, dataset_dir, source.note)
-    interruptible = signals.interrupt_immediately(
-        'finished shards are kept; rerun the same command to continue.'
-    )
+    interruptible = signals.interrupt_immediately('finished shards are kept; rerun the same command to continue.')
     with _remove_if_empty_on_error(dataset_dir.parent), interruptible:
         summary = builder.prepare_dataset(
             source,
@@ -197,9 +195,7 @@ def _remove_if_empty_on_error(folder: Path) -> Iterator[None]:
         raise
 
 
-def _draw_contact_sheet(
-    config: ConfigDict, data: Dataset, source: Source, report: dict[str, Any], file: Path
-) -> None:
+def _draw_contact_sheet(config: ConfigDict, data: Dataset, source: Source, report: dict[str, Any], file: Path) -> None:
     """Draw some images of some classes, spread over the training split."""
     from alexnet_jax.report.plots import contact_sheet
 
@@ -218,9 +214,7 @@ def _draw_contact_sheet(
         images = _augmented_samples(config, data, records, crop_size)
         rows.append(contact_sheet.ClassRow(data.class_descriptions[label], counts[label], images))
     title = f'{data.name}: {sum(counts):,} training images of {num_classes:,} classes'
-    subtitle = (
-        f'as the network will see them: {crop_size} of {data.image_size} pixels, randomly mirrored and lit'
-    )
+    subtitle = f'as the network will see them: {crop_size} of {data.image_size} pixels, randomly mirrored and lit'
     if len(labels) < num_classes:
         subtitle += f'; {len(labels)} of the classes, from the smallest to the largest'
     contact_sheet.draw_contact_sheet(rows, data.mean, max(counts), file, title=title, subtitle=subtitle)

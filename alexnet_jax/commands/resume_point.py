@@ -90,9 +90,7 @@ def initial_point(context: RunContext) -> ResumePoint:
     return ResumePoint(0, state, MetricAccumulator(), context.train_data, schedule)
 
 
-def restored_point(
-    context: RunContext, step: int, arrays: dict[str, Any], record: dict[str, Any]
-) -> ResumePoint:
+def restored_point(context: RunContext, step: int, arrays: dict[str, Any], record: dict[str, Any]) -> ResumePoint:
     """Return the point of a checkpoint, whose record `make_record` or an older version made; set the plateau."""
     config = context.config
     if context.plateau:

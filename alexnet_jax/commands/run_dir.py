@@ -37,9 +37,7 @@ def ensure_run_dir(workdir: str) -> Path:
     try:
         Path(workdir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f'{workdir} cannot be created ({error.strerror}); choose another --workdir.'
-        ) from error
+        raise UserError(f'{workdir} cannot be created ({error.strerror}); choose another --workdir.') from error
     return Path(workdir)
 
 
@@ -65,9 +63,7 @@ def init_or_validate(workdir: str, config: ConfigDict, data: dataset.Dataset) ->
     stored_run = read_run(workdir)
     if stored_run is not None:
         # A new batch size is allowed; it is reported when the checkpoint is read.
-        deciding_fields['train.batch_size'] = stored_run['deciding'].get(
-            'train.batch_size', config.train.batch_size
-        )
+        deciding_fields['train.batch_size'] = stored_run['deciding'].get('train.batch_size', config.train.batch_size)
         recorded = _fill_new_fields(stored_run['deciding'])
         if recorded.get('dataset') == data.manifest_checksum:
             recorded['dataset'] = data.checksum
@@ -88,9 +84,7 @@ def init_or_validate(workdir: str, config: ConfigDict, data: dataset.Dataset) ->
             )
         _warn_of_variables(stored_run.get('environment'), variables)
     dataset_info.write_dataset_info(folder / DATASET_INFO_FILE, data)
-    commands = (stored_run or {}).get('commands', []) + [
-        [time.strftime('%Y-%m-%d %H:%M:%S'), shlex.join(sys.argv)]
-    ]
+    commands = (stored_run or {}).get('commands', []) + [[time.strftime('%Y-%m-%d %H:%M:%S'), shlex.join(sys.argv)]]
     atomic_io.write_json(
         folder / RUN_FILE,
         {
@@ -134,7 +128,7 @@ def _fill_new_fields(stored_fields: dict[str, object]) -> dict[str, object]:
 def _absolute_path(directory: str) -> str:
     """Return an absolute path, whatever the working directory of later commands; URLs stay as they are."""
     on_disk = directory and not remote_storage.is_remote_url(directory)
-    return os.path.abspath(os.path.expanduser(directory)) if on_disk else directory
+    return str(Path(os.path.expanduser(directory)).absolute()) if on_disk else directory
 
 
 def _full_path(path: str) -> str:
@@ -191,9 +185,7 @@ def read_run(workdir: str) -> dict[str, Any] | None:
         run = json.loads(file.read_text())
         return run | {'deciding': migration.migrate_fields(run['deciding'])}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(
-            f'{file} is damaged ({error}); restore it from a copy, or choose another --workdir.'
-        ) from error
+        raise UserError(f'{file} is damaged ({error}); restore it from a copy, or choose another --workdir.') from error
 
 
 def restore_config(config: ConfigDict, workdir: str) -> ConfigDict:
@@ -227,12 +219,8 @@ def join_processes(config: ConfigDict, workdir: str, coordinator: str, processes
     if info is None:
         return
     shared = Path(workdir) if workdir else prepare.locate_dataset(config, workdir)
-    timeouts = Timeouts(
-        config.machine.join_timeout, config.machine.peer_timeout, config.machine.stall_timeout
-    )
-    heartbeat.start_heartbeat(
-        shared, info.process, info.num_processes, timeouts, initialize.join_advice(info)
-    )
+    timeouts = Timeouts(config.machine.join_timeout, config.machine.peer_timeout, config.machine.stall_timeout)
+    heartbeat.start_heartbeat(shared, info.process, info.num_processes, timeouts, initialize.join_advice(info))
     if not initialize.join_processes(info, config.machine.join_timeout):
         heartbeat.stop_heartbeat()
         return

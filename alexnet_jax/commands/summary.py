@@ -10,14 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import build
-from alexnet_jax.models.architecture import (
-    Architecture,
-    Convolution,
-    Dense,
-    Dropout,
-    Pooling,
-    ResponseNormalization,
-)
+from alexnet_jax.models.architecture import Architecture, Convolution, Dense, Dropout, Pooling, ResponseNormalization
 from alexnet_jax.report.text import format_table
 
 # Characters of a narrow terminal.
@@ -63,11 +56,7 @@ def format_summary(arch: Architecture) -> list[str]:
         rule,
         table[-1],
         '',
-        *(
-            line
-            for note in _format_notes(arch)
-            for line in textwrap.wrap(note, WIDTH, subsequent_indent='  ')
-        ),
+        *(line for note in _format_notes(arch) for line in textwrap.wrap(note, WIDTH, subsequent_indent='  ')),
     ]
 
 
@@ -102,9 +91,7 @@ def _format_notes(arch: Architecture) -> list[str]:
     for norm, names in _group_by_settings(arch, ResponseNormalization).items():
         over_n = ' divided by n' if norm.alpha_over_n else ''
         within = '' if arch.columns == 1 else ", within each column's maps"
-        notes.append(
-            f'{names}: k {norm.k:g}, n {norm.n}, alpha {norm.alpha:g}{over_n}, beta {norm.beta:g}{within}'
-        )
+        notes.append(f'{names}: k {norm.k:g}, n {norm.n}, alpha {norm.alpha:g}{over_n}, beta {norm.beta:g}{within}')
     for pool, names in _group_by_settings(arch, Pooling).items():
         kind = {'max': 'the largest number', 'average': 'the mean'}[pool.kind]
         notes.append(f'{names}: {kind} of each window')

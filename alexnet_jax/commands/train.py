@@ -13,13 +13,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.checkpoint.manager import CheckpointManager
 from alexnet_jax.commands import evaluate, factories, final_report, run_dir, training_plan
-from alexnet_jax.commands.resume_point import (
-    ResumePoint,
-    RunContext,
-    initial_point,
-    make_record,
-    restored_point,
-)
+from alexnet_jax.commands.resume_point import ResumePoint, RunContext, initial_point, make_record, restored_point
 from alexnet_jax.config import build, parse
 from alexnet_jax.data import prefetch
 from alexnet_jax.distributed import consistency, initialize, sync
@@ -87,9 +81,7 @@ def run_training(context: RunContext, handler: signals.SignalHandler) -> dict[st
         ) as checkpoints,
     ):
         trainer = Trainer(context, handler, writer, profiler, checkpoints)
-        with handler.interruptible(
-            'nothing was done since the last checkpoint; run the same command to resume.'
-        ):
+        with handler.interruptible('nothing was done since the last checkpoint; run the same command to resume.'):
             checkpoints.require_fresh_run(any(row['step'] for row in read_metrics(workdir)))
             start = trainer.restore_or_init()
             if is_primary() and not (Path(workdir) / final_report.EXAMPLES_FILE).exists():

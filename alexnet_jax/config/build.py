@@ -32,9 +32,7 @@ def preset_architecture(config: ConfigDict, num_classes: int | None = None) -> A
         dropout=model.dropout,
         dropout_position=model.dropout_position,
     )
-    return get_architecture(
-        model.preset, num_classes=num_classes or model.num_classes or None, overrides=overrides
-    )
+    return get_architecture(model.preset, num_classes=num_classes or model.num_classes or None, overrides=overrides)
 
 
 def augmentation(config: ConfigDict, dataset_basis: PcaBasis, crop_size: int) -> Augmentation:

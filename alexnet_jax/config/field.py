@@ -72,9 +72,7 @@ class Field:
     def describe(self) -> str:
         """Return what values are expected, as an error and the list of fields say it."""
         if self.choices:
-            own = (
-                " or '' for the preset's own" if isinstance(self.choices, str) and self.default == '' else ''
-            )
+            own = " or '' for the preset's own" if isinstance(self.choices, str) and self.default == '' else ''
             return 'one of ' + ', '.join(str(choice) for choice in self.all_choices() if choice != '') + own
         if self.type in (bool, str):
             return 'True or False' if self.type is bool else self.expected or 'text'

@@ -52,6 +52,4 @@ def unknown_field_error(name: str) -> UserError:
 def invalid_field_error(field: str, value: object, expected: str = '') -> UserError:
     """Return the error about the value of a field; what is expected is the field's own unless given."""
     message = renamed_value_message(field, value)
-    return UserError(
-        message or f'config.{field} is {value!r}; expected {expected or FIELDS[field].describe()}.'
-    )
+    return UserError(message or f'config.{field} is {value!r}; expected {expected or FIELDS[field].describe()}.')

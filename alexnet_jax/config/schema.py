@@ -33,9 +33,7 @@ def _section(name: str, fields: Mapping[str, Field], **common: bool) -> dict[str
 
 # Architecture and precision.
 _MODEL = {
-    'preset': Field(
-        'paper', 'the network; the next fields change it', choices='alexnet_jax.models.presets.PRESETS'
-    ),
+    'preset': Field('paper', 'the network; the next fields change it', choices='alexnet_jax.models.presets.PRESETS'),
     'num_classes': Field(0, '0: as many as the dataset has', 0, MAX_INT),
     'crop_size': Field(0, "pixels; 0: the preset's own (paper: 224, of images of 256)", 0, MAX_INT),
     'exchange_layers': Field(
@@ -61,9 +59,7 @@ _MODEL = {
         "after fc6 and fc7 (paper) or before them (torchvision); empty: the preset's own",
         choices='alexnet_jax.models.overrides.DROPOUT_POSITIONS',
     ),
-    'initialization': Field(
-        'paper', 'initial weights', choices='alexnet_jax.models.initializers.INITIALIZATIONS'
-    ),
+    'initialization': Field('paper', 'initial weights', choices='alexnet_jax.models.initializers.INITIALIZATIONS'),
     'compute_dtype': Field(
         'float32',
         'bfloat16: half the memory and bandwidth; parameters and loss stay float32',
@@ -74,9 +70,7 @@ _MODEL = {
         'of float32 products on GPU and TPU; tensorfloat32: faster, 10 bits of mantissa',
         choices=('float32', 'tensorfloat32', 'bfloat16'),
     ),
-    'use_reference_ops': Field(
-        False, 'plain gradients, for forward-mode and second derivatives', resumable=True
-    ),
+    'use_reference_ops': Field(False, 'plain gradients, for forward-mode and second derivatives', resumable=True),
 }
 _DATA = {
     'directory': Field('', 'prepared dataset; empty: <workdir>/dataset', per_host=True),
@@ -86,9 +80,7 @@ _DATA = {
 }
 # How images become a dataset.
 _PREPARE = {
-    'source': Field(
-        'folder', 'form of the images; docs/data.md', choices='alexnet_jax.prepare.sources.SOURCES'
-    ),
+    'source': Field('folder', 'form of the images; docs/data.md', choices='alexnet_jax.prepare.sources.SOURCES'),
     'path': Field('', 'folder or archive, or the folder that holds the archives', resumable=True),
     'image_size': Field(256, 'pixels of the shorter side, then center square (paper, section 2)', 8, 8192),
     'encoding': Field(
@@ -138,9 +130,7 @@ _AUGMENT = {
 }
 _TRAIN = {
     'batch_size': Field(128, 'images per step, over all devices', 1, MAX_BATCH_SIZE),
-    'grad_accumulation': Field(
-        1, 'parts of a batch, one after another, for less memory', 1, MAX_INT, resumable=True
-    ),
+    'grad_accumulation': Field(1, 'parts of a batch, one after another, for less memory', 1, MAX_INT, resumable=True),
     'num_epochs': Field(90.0, 'passes over the training images', 0, 100_000, exclusive_low=True),
     'learning_rate': Field(0.01, "the paper's epsilon", 0, exclusive_low=True),
     'momentum': _fraction(0.9, 'fraction of the last update that is kept (paper, section 5)'),
@@ -183,9 +173,7 @@ _TRAIN = {
 }
 _EVALUATE = {
     'every_epochs': Field(1.0, 'on the validation split, center view; 0: only at the end', 0),
-    'views': Field(
-        10, "at the end: 10 are the paper's, 1 is the center view", choices=(1, 10), resumable=True
-    ),
+    'views': Field(10, "at the end: 10 are the paper's, 1 is the center view", choices=(1, 10), resumable=True),
     'split': Field(
         'test',
         'that the final figure is measured on, if it exists',
@@ -221,12 +209,8 @@ _MACHINE = {
     'join_timeout': Field(300, 'seconds in which all processes must join', 1, 86400),
     'peer_timeout': Field(60, 'seconds without heartbeat before a run aborts (exit status 5)', 2, 86400),
     'stall_timeout': Field(0, 'seconds without progress before a run aborts; 0: off', 0, 864000),
-    'compilation_cache': Field(
-        'auto', 'folder of compiled programs; auto: in ~/.cache; empty: none', per_host=True
-    ),
-    'keep_memory': Field(
-        True, 'glibc: keep freed pages instead of faulting them in every step', per_host=True
-    ),
+    'compilation_cache': Field('auto', 'folder of compiled programs; auto: in ~/.cache; empty: none', per_host=True),
+    'keep_memory': Field(True, 'glibc: keep freed pages instead of faulting them in every step', per_host=True),
     'deterministic': Field(False, 'GPU: runs equal to the bit, by slower kernels; not measured'),
     'ynnpack_dots_only': Field(True, 'CPU: YNNPACK for matrix products alone, not for convolutions'),
 }

@@ -131,9 +131,7 @@ def _validate_architecture(config: ConfigDict, images: bool) -> None:
     layers = ', '.join(arch.parameter_counts())
     text = config.train.layer_lr_multipliers
     if not parse.layer_multipliers(text).keys() <= arch.parameter_counts().keys():
-        raise invalid_field_error(
-            'train.layer_lr_multipliers', text, f'multipliers of layers with weights: {layers}'
-        )
+        raise invalid_field_error('train.layer_lr_multipliers', text, f'multipliers of layers with weights: {layers}')
     if images and not config.data.directory and arch.crop_size > config.prepare.image_size:
         # An eighth of the side is left for the offsets, as in the paper: 256 for its 224.
         image_size = max(arch.crop_size, round(arch.crop_size * 8 / 7 / 16) * 16)

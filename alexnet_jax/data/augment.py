@@ -59,9 +59,7 @@ def sample_augmentations(
     mirror_N = (words_NW[:, 2] >> np.uint64(63)).astype(bool) & augmentation.horizontal_flip
     if augmentation.lighting == 'none':
         return AugmentParams(top_N, left_N, mirror_N, np.zeros((len(words_NW), 3), np.float32))
-    return AugmentParams(
-        top_N, left_N, mirror_N, _pca_shift(_standard_normal(words_NW[:, 3:]), components_CK)
-    )
+    return AugmentParams(top_N, left_N, mirror_N, _pca_shift(_standard_normal(words_NW[:, 3:]), components_CK))
 
 
 def require_crop_fits(crop_size: int, image_size: int) -> None:
@@ -82,11 +80,9 @@ def pca_components(lighting: str, pca_basis: PcaBasis) -> np.ndarray:
         raise UserError(f'Unknown lighting {lighting!r}; choose one of {", ".join(LIGHTING_KINDS)}.')
     # Rounding can leave -1e-13.
     variances_K = np.maximum(np.asarray(pca_basis.eigenvalues, np.float64), 0.0)
-    size_K = {
-        'eigenvalues': variances_K / 255.0**2 * 255.0,
-        'deviations': np.sqrt(variances_K),
-        'none': np.zeros(3),
-    }[lighting]
+    size_K = {'eigenvalues': variances_K / 255.0**2 * 255.0, 'deviations': np.sqrt(variances_K), 'none': np.zeros(3)}[
+        lighting
+    ]
     return np.asarray(pca_basis.eigenvectors, np.float64) * size_K[None, :]
 
 

@@ -48,16 +48,12 @@ class Dataset(DatasetInfo):
     note: str  # where the images come from and how the splits were made
     counts: dict[str, int]  # split -> images, in the order train, validation, test; those that exist
     pca_basis: PcaBasis
-    manifest_checksum: (
-        str  # SHA-256 over the whole manifest, by which older versions knew the dataset of a run
-    )
+    manifest_checksum: str  # SHA-256 over the whole manifest, by which older versions knew the dataset of a run
 
     def split(self, name: str) -> 'SplitRecords':
         """Return the records of a split. Raises UserError if it does not exist or its files do not open."""
         if name not in self.counts:
-            raise UserError(
-                f'{self.directory} has no split {name!r}; choose one of {", ".join(self.counts)}.'
-            )
+            raise UserError(f'{self.directory} has no split {name!r}; choose one of {", ".join(self.counts)}.')
         return SplitRecords(self.directory, name, self.image_size, self.encoding)
 
 
@@ -74,9 +70,7 @@ class SplitRecords:
         try:
             builder = tfds.builder_from_directory(directory)
             undecoded = {'image': tfds.decode.SkipDecoding()}
-            self._source = builder.as_data_source(
-                split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-            )
+            self._source = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
             # Parsing records here costs a tenth of what it costs TFDS, which has to read them the same way.
             expected = builder.as_data_source(split, decoders=None if self._is_raw else undecoded)[0]
             image, label, name = example_proto.decode_example(self._source[0])
@@ -100,9 +94,7 @@ class SplitRecords:
             if len(data) != self._shape[0] * self._shape[1] * 3:
                 raise self._damaged(record, f'{len(data)} bytes of pixels')
             return np.frombuffer(data, np.uint8).reshape(self._shape), label, name
-        image = image_io.decode_square_jpeg(
-            data, self._shape[0], name=f'{self._name}, record {record} ({name})'
-        )
+        image = image_io.decode_square_jpeg(data, self._shape[0], name=f'{self._name}, record {record} ({name})')
         if image.shape != self._shape:
             raise self._damaged(record, f'an image of {image.shape}')
         return image, label, name
@@ -179,9 +171,7 @@ def read_manifest(directory: str | os.PathLike) -> dict:
     if not intact:
         raise UserError(f'{path} is damaged (its checksum is wrong); {_hint(directory)}')
     if manifest['format'] != FORMAT_VERSION:
-        raise UserError(
-            f'{path} has format {manifest["format"]}, expected {FORMAT_VERSION}; {_hint(directory)}'
-        )
+        raise UserError(f'{path} has format {manifest["format"]}, expected {FORMAT_VERSION}; {_hint(directory)}')
     return manifest
 
 
@@ -207,11 +197,7 @@ def training_checksum(manifest: dict) -> str:
 
 
 def write_tfds_metadata(
-    directory: str | os.PathLike,
-    manifest: dict,
-    *,
-    shard_lengths: dict[str, list[int]],
-    num_bytes: dict[str, int],
+    directory: str | os.PathLike, manifest: dict, *, shard_lengths: dict[str, list[int]], num_bytes: dict[str, int]
 ) -> None:
     """Write TFDS_FILES: features, classes, the number of records in each shard and of bytes in each split.
 

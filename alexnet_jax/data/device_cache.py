@@ -33,9 +33,7 @@ class DeviceCache:
     labels: np.ndarray  # int32 (N,), on the host
 
 
-def load_to_devices(
-    records: RecordSource, sharding: jax.sharding.Sharding, *, threads: int = 1
-) -> DeviceCache:
+def load_to_devices(records: RecordSource, sharding: jax.sharding.Sharding, *, threads: int = 1) -> DeviceCache:
     """Decode all images of a split once and copy them to every device of `sharding`, which must be replicated.
 
     Raises UserError, before anything is read, if they do not fit.
@@ -100,6 +98,4 @@ def gather_crops(
 
     `images` (N, side, side, 3); `records`, `top` and `left` int32 (B,).
     """
-    return jax.vmap(lambda index, top, left: crop_images(images, top, left, crop_size, index=index))(
-        records, top, left
-    )
+    return jax.vmap(lambda index, top, left: crop_images(images, top, left, crop_size, index=index))(records, top, left)

@@ -20,8 +20,7 @@ def encode_example(image: bytes, label: int, name: str) -> bytes:
         (b'label', _encode_field(TAG_3, _encode_field(TAG_1, _encode_varint(label)))),
     )
     features = (
-        _encode_field(TAG_1, _encode_field(TAG_1, key) + _encode_field(TAG_2, feature))
-        for key, feature in entries
+        _encode_field(TAG_1, _encode_field(TAG_1, key) + _encode_field(TAG_2, feature)) for key, feature in entries
     )
     return _encode_field(TAG_1, b''.join(features))
 

@@ -81,9 +81,7 @@ def decode_square_jpeg(data: bytes, image_size: int, *, name: str = 'image') -> 
         return decode_image(data, name=name)
 
 
-def decode_with_info(
-    data: bytes, *, name: str = 'image', upright: bool = False, image_size: int = 0
-) -> DecodedImage:
+def decode_with_info(data: bytes, *, name: str = 'image', upright: bool = False, image_size: int = 0) -> DecodedImage:
     """Decode a JPEG, PNG or WebP, recognized by its content, gzip-compressed or not.
 
     Gray and CMYK become RGB, transparent pixels are composited on white, of an animation the first frame is taken.
@@ -97,9 +95,7 @@ def decode_with_info(
     if data[:2] == GZIP_MAGIC:
         data, anomalies = _decompress_gzip(data, name), ['gzip-compressed']
     if len(data) > MAX_FILE_BYTES:
-        raise UnreadableImage(
-            f'{name}: {len(data):,} bytes exceed the limit of {MAX_FILE_BYTES:,}; save it smaller.'
-        )
+        raise UnreadableImage(f'{name}: {len(data):,} bytes exceed the limit of {MAX_FILE_BYTES:,}; save it smaller.')
     format = file_format.detect_format(data)
     if format not in FORMATS:
         raise UnreadableImage(f'{name}: not a JPEG, PNG or WebP {file_format.describe_non_image(data)}.')
@@ -110,17 +106,11 @@ def decode_with_info(
     except UnreadableImage:
         raise
     except Image.DecompressionBombError:  # Pillow's own check comes first
-        raise UnreadableImage(
-            f'{name}: more pixels than the limit of {MAX_PIXELS:,}; save it smaller.'
-        ) from None
+        raise UnreadableImage(f'{name}: more pixels than the limit of {MAX_PIXELS:,}; save it smaller.') from None
     except UnidentifiedImageError:
-        raise UnreadableImage(
-            f'{name}: a {format} with an unreadable header; replace or remove it.'
-        ) from None
+        raise UnreadableImage(f'{name}: a {format} with an unreadable header; replace or remove it.') from None
     except Exception as error:  # Pillow raises nearly every kind of exception for damaged files
-        raise UnreadableImage(
-            f'{name}: a damaged or truncated {format} ({error}); replace or remove it.'
-        ) from error
+        raise UnreadableImage(f'{name}: a damaged or truncated {format} ({error}); replace or remove it.') from error
     if not intact:
         anomalies.append('broken EXIF')
     if orientation != 1:
@@ -254,9 +244,7 @@ def resize_and_crop(image: np.ndarray, image_size: int, *, downscale: int = 1) -
         return np.ascontiguousarray(crop_image(image, top, left, image_size))
     top, left = top / downscale, left / downscale
     box = (left, top, left + shorter, top + shorter)
-    return np.array(
-        Image.fromarray(image).resize((image_size, image_size), Image.Resampling.BICUBIC, box=box)
-    )
+    return np.array(Image.fromarray(image).resize((image_size, image_size), Image.Resampling.BICUBIC, box=box))
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -87,9 +87,7 @@ class TrainPipeline:
 
         An iterator that is closed, or dropped, leaves no thread behind.
         """
-        return _prefetch(
-            self.batch, first_step, sys.maxsize if last_step is None else last_step, self._threads
-        )
+        return _prefetch(self.batch, first_step, sys.maxsize if last_step is None else last_step, self._threads)
 
     def metadata_only(self, labels: np.ndarray) -> 'TrainPipeline':
         """Return the same stream without 'image', for devices that hold the images: its batches read no record.
@@ -141,9 +139,7 @@ class TrainPipeline:
         return epochs, epoch_order(self.seed, epochs, places, len(self.records))
 
     def _augment(self, epochs: np.ndarray, records: np.ndarray) -> AugmentParams:
-        return sample_augmentations(
-            self.seed, epochs, records, self.augmentation, image_size=self._image_size
-        )
+        return sample_augmentations(self.seed, epochs, records, self.augmentation, image_size=self._image_size)
 
     def _metadata(self, records: np.ndarray, params: AugmentParams) -> Batch:
         return {'id': records, **params._asdict(), 'valid': np.ones(len(records), bool)}

@@ -16,13 +16,7 @@ from typing import IO, Any
 
 from alexnet_jax.data import dataset
 from alexnet_jax.errors import UserError
-from alexnet_jax.runtime.atomic_io import (
-    clean_temp,
-    file_checksum,
-    lock_file,
-    require_free_space,
-    write_atomic,
-)
+from alexnet_jax.runtime.atomic_io import clean_temp, file_checksum, lock_file, require_free_space, write_atomic
 
 SCHEMES = {'gs://': 'gcsfs', 's3://': 's3fs'}  # and the package that fsspec needs to reach it
 CHUNK_BYTES = 2**23  # copied at a time
@@ -49,9 +43,7 @@ def download_dataset(url: str, directory: str | os.PathLike) -> None:
     directory = Path(directory).absolute()
     with _store_errors(url):
         if not remote_dataset_exists(url):
-            raise UserError(
-                f'{url} holds no finished dataset; prepare one with "python main.py --mode=prepare ...".'
-            )
+            raise UserError(f'{url} holds no finished dataset; prepare one with "python main.py --mode=prepare ...".')
         manifest = _remote_path(url, dataset.MANIFEST_FILE).read_bytes()
     files, checksum = _parse_manifest(manifest, url)
     if _is_downloaded(directory, url, checksum):
@@ -110,9 +102,7 @@ def _store_errors(url: str) -> Iterator[None]:
     except UserError:
         raise
     except ImportError as error:
-        raise UserError(
-            f'{url} cannot be reached without {package} ({error}); run: pip install {package}'
-        ) from error
+        raise UserError(f'{url} cannot be reached without {package} ({error}); run: pip install {package}') from error
     except Exception as error:  # each store has its own exceptions
         raise UserError(
             f'{url} cannot be reached ({type(error).__name__}: {error}); check the address and your access rights.'
@@ -149,11 +139,7 @@ def _is_up_to_date(path: Path, file: dict) -> bool:
 
 
 def _download_file(url: str, directory: Path, name: str, file: dict) -> None:
-    with (
-        _store_errors(url),
-        _remote_path(url, name).open('rb') as source,
-        write_atomic(directory / name, 'wb') as out,
-    ):
+    with _store_errors(url), _remote_path(url, name).open('rb') as source, write_atomic(directory / name, 'wb') as out:
         if _copy_with_digest(source, out, file['bytes']) != file['sha256']:
             raise UserError(
                 f'{url}/{name} is damaged: its SHA-256 differs from the manifest; prepare the dataset again.'

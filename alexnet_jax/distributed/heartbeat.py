@@ -166,8 +166,7 @@ class Heartbeat(threading.Thread):
         for _ in range(int(LINGER_SECONDS / self._interval) if self.process == 0 else 0):
             self._poll(self._interval)
             if all(
-                peer.exit_status is not None or peer.silent_for > self._timeouts.peer
-                for peer in self._peers.values()
+                peer.exit_status is not None or peer.silent_for > self._timeouts.peer for peer in self._peers.values()
             ):
                 return
             time.sleep(self._interval)
@@ -269,11 +268,7 @@ class Heartbeat(threading.Thread):
 
 
 def start_heartbeat(
-    folder: Path,
-    process: int | None,
-    num_processes: int | None,
-    timeouts: Timeouts,
-    advice: tuple[str, str] = ('', ''),
+    folder: Path, process: int | None, num_processes: int | None, timeouts: Timeouts, advice: tuple[str, str] = ('', '')
 ) -> None:
     """Begin to exchange heartbeats in `folder`. Raises UserError if it cannot be written.
 

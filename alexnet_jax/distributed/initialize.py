@@ -56,11 +56,7 @@ def detect_process(
 
     Raises UserError if they are incomplete or wrong.
     """
-    flags = {
-        'coordinator': coordinator,
-        'processes': processes or '',
-        'process': process if process >= 0 else '',
-    }
+    flags = {'coordinator': coordinator, 'processes': processes or '', 'process': process if process >= 0 else ''}
     values = {name: str(value) for name, value in flags.items() if value != ''}
     if not values and all(name in environ for name in SLURM_VARIABLES):
         return _slurm_process(environ)
@@ -107,14 +103,8 @@ def join_advice(info: ProcessInfo, *, environ: Mapping[str, str] = os.environ) -
     proxies = [name for name in PROXY_VARIABLES if environ.get(name)]
     host = (info.coordinator or '').rpartition(':')[0] or 'the host of process 0'
     if not proxies:
-        return (
-            origin,
-            f'Check that {info.coordinator or host} can be reached from every host (firewall, name, port).',
-        )
-    return (
-        origin,
-        f'A proxy is set ({", ".join(proxies)}); unset it, or add {host} to no_proxy, on every host.',
-    )
+        return (origin, f'Check that {info.coordinator or host} can be reached from every host (firewall, name, port).')
+    return (origin, f'A proxy is set ({", ".join(proxies)}); unset it, or add {host} to no_proxy, on every host.')
 
 
 def check_own_address(hosts: Collection[str]) -> None:
@@ -145,14 +135,9 @@ def _parse_values(values: Mapping[str, str], source: str) -> ProcessInfo:
             f'Each of several processes needs --coordinator=HOST:PORT, --processes and --process; missing: '
             f'--{", --".join(missing)} (or {", ".join(variables)} in the environment).'
         )
-    count, index = (
-        _parse_count('--processes', values['processes']),
-        _parse_count('--process', values['process']),
-    )
+    count, index = (_parse_count('--processes', values['processes']), _parse_count('--process', values['process']))
     if not 0 <= index < count:
-        raise UserError(
-            f'--process={index} is out of range; expected 0 to {count - 1}, as --processes={count}.'
-        )
+        raise UserError(f'--process={index} is out of range; expected 0 to {count - 1}, as --processes={count}.')
     host, _, port = values['coordinator'].rpartition(':')
     if not host:
         host, port = values['coordinator'], str(DEFAULT_PORT)
@@ -172,9 +157,7 @@ def _parse_count(name: str, value: str) -> int:
 
 def _multi_host_variable(environ: Mapping[str, str]) -> str:
     """Return the variable that says that a TPU spans several hosts; empty if none does."""
-    lists = [
-        name for name in ('TPU_PROCESS_ADDRESSES', 'TPU_WORKER_HOSTNAMES') if ',' in environ.get(name, '')
-    ]
+    lists = [name for name in ('TPU_PROCESS_ADDRESSES', 'TPU_WORKER_HOSTNAMES') if ',' in environ.get(name, '')]
     slices = ['MEGASCALE_COORDINATOR_ADDRESS'] if environ.get('MEGASCALE_COORDINATOR_ADDRESS') else []
     count = ['MEGASCALE_NUM_SLICES'] if environ.get('MEGASCALE_NUM_SLICES', '') not in ('', '0', '1') else []
     return next(iter(lists + slices + count), '')
@@ -201,11 +184,7 @@ def join_processes(info: ProcessInfo, timeout: int, *, environ: Mapping[str, str
 
     # Our own handlers hear SIGTERM, and agree on the step.
     jax.config.update('jax_enable_preemption_service', False)
-    options = {
-        'coordinator_address': info.coordinator,
-        'num_processes': info.num_processes,
-        'process_id': info.process,
-    }
+    options = {'coordinator_address': info.coordinator, 'num_processes': info.num_processes, 'process_id': info.process}
     if info.coordinator:
         options['cluster_detection_method'] = 'deactivate'
     try:

@@ -86,9 +86,7 @@ def _topology_mesh(shape: tuple[int, int]) -> Mesh | None:
     (AssertionError).
     """
     try:
-        return jax.make_mesh(
-            shape, AXES, axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[: math.prod(shape)]
-        )
+        return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[: math.prod(shape)])
     except (NotImplementedError, ValueError, AssertionError) as error:
         log.info('jax.make_mesh failed (%s); using process order.', first_line(error))
         return None
@@ -174,9 +172,7 @@ def _supports_options(options: tuple[tuple[str, str], ...]) -> bool:
         jax.jit(lambda x: x + 1, compiler_options=dict(options)).lower(jnp.zeros(())).compile()
     except (RuntimeError, ValueError) as error:
         log.warning(
-            'machine.ynnpack_dots_only: off, jaxlib %s does not support it (%s)',
-            jaxlib.__version__,
-            first_line(error),
+            'machine.ynnpack_dots_only: off, jaxlib %s does not support it (%s)', jaxlib.__version__, first_line(error)
         )
         return False
     return True

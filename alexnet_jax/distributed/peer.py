@@ -10,12 +10,7 @@ from typing import Any, NamedTuple
 from alexnet_jax.exit_codes import ExitCode
 
 # If a peer exited with one of these, there is nothing to wait for.
-IMMEDIATE_EXIT_CODES = (
-    ExitCode.INTERNAL_ERROR,
-    ExitCode.USER_ERROR,
-    ExitCode.INTERRUPTED,
-    ExitCode.TERMINATED,
-)
+IMMEDIATE_EXIT_CODES = (ExitCode.INTERNAL_ERROR, ExitCode.USER_ERROR, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 # Size of a heartbeat file, written in one piece; holds the longest record with every character escaped.
 RECORD_BYTES = 4096
 

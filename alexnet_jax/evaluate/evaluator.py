@@ -84,9 +84,7 @@ class Evaluator:
         sums, _ = self._run(params, batches, with_predictions=False)
         return metrics.error_rates(sums)
 
-    def evaluate_and_predict(
-        self, params: Any, batches: EvalPipeline
-    ) -> tuple[dict[str, float], Predictions]:
+    def evaluate_and_predict(self, params: Any, batches: EvalPipeline) -> tuple[dict[str, float], Predictions]:
         """Return what `evaluate` does, and the prediction for each image; the same on all processes."""
         sums, parts = self._run(params, batches, with_predictions=True)
         columns = zip(*parts, strict=True)
@@ -102,9 +100,7 @@ class Evaluator:
         if self._data_sharding is None:
             placed = jax.device_put(padded)
         else:  # every process has all of them
-            placed = jax.make_array_from_callback(
-                padded.shape, self._data_sharding, lambda index: padded[index]
-            )
+            placed = jax.make_array_from_callback(padded.shape, self._data_sharding, lambda index: padded[index])
         return jax.device_get(self._probabilities(params, placed, self._mean))[: len(images)]
 
     def _run(
@@ -113,9 +109,7 @@ class Evaluator:
         """Return sums and predictions over all batches; the numbers of each are fetched while the next one runs."""
         sums, parts, pending = {'loss': 0.0, 'top1': 0, 'top5': 0, 'images': 0}, [], None
         for batch in batches.batches():
-            numbers = self._score(
-                params, self._to_device(batch), self._mean, with_predictions=with_predictions
-            )
+            numbers = self._score(params, self._to_device(batch), self._mean, with_predictions=with_predictions)
             if pending is not None:
                 _accumulate(sums, parts, *jax.device_get(pending))
             pending = numbers
@@ -127,10 +121,7 @@ class Evaluator:
         """Return this process's arrays as its share of global ones."""
         if self._data_sharding is None:
             return jax.device_put(dict(batch))
-        return {
-            name: jax.make_array_from_process_local_data(self._data_sharding, part)
-            for name, part in batch.items()
-        }
+        return {name: jax.make_array_from_process_local_data(self._data_sharding, part) for name, part in batch.items()}
 
     def _score_step(self, params, batch, mean, *, with_predictions: bool):
         """Return a batch's sums and, if asked for, its predictions and which of them are valid."""
@@ -146,17 +137,13 @@ class Evaluator:
 
         def view_logits(view):
             pixels = ten_crop.crop_view(images, view, self._crop_size).astype(jnp.float32)
-            view_mean = (
-                mean[None] if self._static_mean else ten_crop.crop_view(mean[None], view, self._crop_size)
-            )
+            view_mean = mean[None] if self._static_mean else ten_crop.crop_view(mean[None], view, self._crop_size)
             return self._forward(params, pixels - view_mean)
 
         return ten_crop.average_views(jax.lax.map(view_logits, self._views))
 
 
-def _accumulate(
-    sums: dict[str, Any], parts: list[Predictions], numbers: dict[str, np.ndarray], answers: Any
-) -> None:
+def _accumulate(sums: dict[str, Any], parts: list[Predictions], numbers: dict[str, np.ndarray], answers: Any) -> None:
     """Add one batch: counts as integers, the loss in float64."""
     for name in ('top1', 'top5', 'images'):
         sums[name] += int(numbers[name])

@@ -56,9 +56,7 @@ def baseline_errors(
     train_features, train_labels = _compute_features(train, records, threads)
     test_features, test_labels = _compute_features(test, np.arange(len(test)), threads)
     rows = {
-        'statistics': nearest_rows(
-            *standardize_features(train_features['statistics'], test_features['statistics'])
-        ),
+        'statistics': nearest_rows(*standardize_features(train_features['statistics'], test_features['statistics'])),
         'pixels': nearest_rows(train_features['pixels'], test_features['pixels']),
     }
     errors = {kind: float(np.mean(train_labels[row] != test_labels)) for kind, row in rows.items()}

@@ -37,9 +37,7 @@ class ImageFiles:
 
     files: list[str] = dataclasses.field(default_factory=list)
     skipped: list[str] = dataclasses.field(default_factory=list)  # files whose names are not images'
-    errors: list[str] = dataclasses.field(
-        default_factory=list
-    )  # for each folder or image that cannot be opened
+    errors: list[str] = dataclasses.field(default_factory=list)  # for each folder or image that cannot be opened
 
 
 def split_paths(value: str) -> list[str]:
@@ -149,9 +147,7 @@ def _load_image(file: str, image_size: int) -> np.ndarray | str:
         return f'{file} cannot be read ({error.strerror}).'
 
 
-def _most_probable(
-    probabilities: np.ndarray, class_names: Sequence[str], top_k: int
-) -> tuple[tuple[str, float], ...]:
+def _most_probable(probabilities: np.ndarray, class_names: Sequence[str], top_k: int) -> tuple[tuple[str, float], ...]:
     """Return classes with their probabilities, most probable first."""
     order = np.argsort(-probabilities, kind='stable')[:top_k]
     return tuple((class_names[number], float(probabilities[number])) for number in order)

@@ -105,15 +105,11 @@ class AlexNet(nnx.Module):
             mesh is not None and mesh.shape[COLUMN_AXIS] > 1,
         )
         if mesh is not None:
-            ranks = {
-                name: len(shape) + 1 for name, shape in arch.activation_shapes().items() if name != 'prob'
-            }
+            ranks = {name: len(shape) + 1 for name, shape in arch.activation_shapes().items() if name != 'prob'}
             body = shard_map_columns(body, mesh, ranks)
         # On CPUs float32 is float32, and XLA need not look for more.
         precision = (
-            contextlib.nullcontext()
-            if platform == 'cpu'
-            else jax.default_matmul_precision(self.matmul_precision)
+            contextlib.nullcontext() if platform == 'cpu' else jax.default_matmul_precision(self.matmul_precision)
         )
         with precision:
             activations = body(get_parameters(self), images, dict(masks or {}))
@@ -126,9 +122,7 @@ class AlexNet(nnx.Module):
 
 def get_parameters(model: AlexNet) -> Parameters:
     """Return the model's parameters as plain arrays by layer."""
-    return {
-        name: {'kernel': layer.kernel[...], 'bias': layer.bias[...]} for name, layer in model.layers.items()
-    }
+    return {name: {'kernel': layer.kernel[...], 'bias': layer.bias[...]} for name, layer in model.layers.items()}
 
 
 def with_parameters(model: AlexNet, parameters: Parameters) -> AlexNet:
@@ -204,9 +198,7 @@ def apply_layer(
             if layer.input_from == 'all':
                 seen = (all_gather_columns(x, columns_sharded=columns_sharded),) * len(kernel)
             is_last = layer is arch.layers[-1]
-            return tuple(
-                layers.dense(seen[c], kernel[c], bias[c], keep_float32=is_last) for c in range(len(kernel))
-            )
+            return tuple(layers.dense(seen[c], kernel[c], bias[c], keep_float32=is_last) for c in range(len(kernel)))
         case Dropout():
             masks = (None,) * len(x) if mask is None else mask
             return tuple(
@@ -217,26 +209,16 @@ def apply_layer(
             op = layers.ACTIVATIONS[layer.function]
         case Pooling():
             op = functools.partial(
-                ops[f'{layer.kind}_pooling'],
-                window=layer.window,
-                stride=layer.stride,
-                padding=arch.padding(layer),
+                ops[f'{layer.kind}_pooling'], window=layer.window, stride=layer.stride, padding=arch.padding(layer)
             )
         case ResponseNormalization():
             alpha = layer.alpha / layer.n if layer.alpha_over_n else layer.alpha
-            op = functools.partial(
-                ops['response_normalization'], k=layer.k, n=layer.n, alpha=alpha, beta=layer.beta
-            )
+            op = functools.partial(ops['response_normalization'], k=layer.k, n=layer.n, alpha=alpha, beta=layer.beta)
     return tuple(op(column) for column in x)
 
 
 def _apply_conv(
-    layer: Convolution,
-    arch: Architecture,
-    x: Columns,
-    kernel: jax.Array,
-    bias: jax.Array,
-    columns_sharded: bool,
+    layer: Convolution, arch: Architecture, x: Columns, kernel: jax.Array, bias: jax.Array, columns_sharded: bool
 ) -> Columns:
     """Apply one convolution per column and group; a single one if all columns of this device see the same input."""
     columns = range(len(kernel))

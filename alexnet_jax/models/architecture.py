@@ -212,9 +212,7 @@ def _output_shape(layer: Layer, shape: Shape) -> Shape:
         return (layer.features,)
     if isinstance(layer, Convolution | Pooling):
         if len(shape) != 3:
-            raise UserError(
-                f'{layer.name} needs an input of height, width and channels; its input is {shape}.'
-            )
+            raise UserError(f'{layer.name} needs an input of height, width and channels; its input is {shape}.')
         height, width = (_count_windows(layer, size)[0] for size in shape[:2])
         return height, width, layer.features if isinstance(layer, Convolution) else shape[2]
     return shape

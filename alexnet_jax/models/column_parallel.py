@@ -14,14 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh
 
-from alexnet_jax.distributed.sharding import (
-    BATCH_SPEC,
-    COLUMN_AXIS,
-    DATA_AXIS,
-    MASK_SPEC,
-    PARAM_SPEC,
-    activation_spec,
-)
+from alexnet_jax.distributed.sharding import BATCH_SPEC, COLUMN_AXIS, DATA_AXIS, MASK_SPEC, PARAM_SPEC, activation_spec
 
 # One array (B, ..., features of a column) for each column of this device.
 Columns = tuple[jax.Array, ...]

@@ -38,8 +38,7 @@ def _paper(name: str, fan_in: int) -> InitSpec:
 def _source2012(name: str, fan_in: int) -> InitSpec:
     """layers/layers-145.cfg: as in the paper but for 0.03 in conv3 to conv5 (and conv6)."""
     return InitSpec(
-        0.03 if name in {'conv3', 'conv4', 'conv5', 'conv6'} else 0.01,
-        float(name in _BIAS_ONE_LAYERS | {'conv6'}),
+        0.03 if name in {'conv3', 'conv4', 'conv5', 'conv6'} else 0.01, float(name in _BIAS_ONE_LAYERS | {'conv6'})
     )
 
 

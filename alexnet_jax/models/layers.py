@@ -33,9 +33,7 @@ def promote_to_float32(dtype: jnp.dtype) -> jnp.dtype:
 
 def conv(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, stride: int, padding: Padding) -> jax.Array:
     """Cross-correlate (B, H, W, C) with the kernel to (B, H', W', out); `padding` counts zeros."""
-    out = lax.conv_general_dilated(
-        x, kernel, (stride, stride), padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-    )
+    out = lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
     return (out + bias.reshape(1, 1, 1, -1)).astype(x.dtype)
 
 
@@ -45,9 +43,7 @@ def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, keep_float32: boo
     `keep_float32` returns the sums of bfloat16 products in float32.
     """
     sums = jnp.matmul(
-        x.reshape(x.shape[0], -1),
-        kernel,
-        preferred_element_type=promote_to_float32(x.dtype) if keep_float32 else None,
+        x.reshape(x.shape[0], -1), kernel, preferred_element_type=promote_to_float32(x.dtype) if keep_float32 else None
     )
     out = sums + bias.reshape(1, -1)
     return out if keep_float32 else out.astype(x.dtype)

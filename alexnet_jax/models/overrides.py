@@ -66,16 +66,12 @@ def insert_after(layers: Layers, name: str, *new: Layer) -> Layers:
 def _with_exchange(arch: Architecture, names: Collection[str]) -> Architecture:
     """Return the architecture whose layers of these names see all columns, and all others their own."""
     able = [
-        layer.name
-        for layer in arch.layers
-        if isinstance(layer, Convolution | Dense) and layer.input_from != 'image'
+        layer.name for layer in arch.layers if isinstance(layer, Convolution | Dense) and layer.input_from != 'image'
     ]
     if arch.columns == 1:
         raise UserError(f'{arch.name} has one column, so no layer can exchange. Leave exchange_layers empty.')
     if unable := [name for name in names if name not in able]:
-        raise UserError(
-            f'{" and ".join(unable)} cannot exchange in {arch.name}. Choose among {", ".join(able)}.'
-        )
+        raise UserError(f'{" and ".join(unable)} cannot exchange in {arch.name}. Choose among {", ".join(able)}.')
     return dataclasses.replace(
         arch,
         layers=tuple(
@@ -89,18 +85,14 @@ def _with_exchange(arch: Architecture, names: Collection[str]) -> Architecture:
 
 def _with_activation(layers: Layers, function: str) -> Layers:
     return tuple(
-        Activation(layer.name.replace(layer.function, function), function)
-        if isinstance(layer, Activation)
-        else layer
+        Activation(layer.name.replace(layer.function, function), function) if isinstance(layer, Activation) else layer
         for layer in layers
     )
 
 
 def _replace_fields(layers: Layers, layer_type: type, **values: object) -> Layers:
     """Return the layers with these values in every layer of that type."""
-    return tuple(
-        dataclasses.replace(layer, **values) if isinstance(layer, layer_type) else layer for layer in layers
-    )
+    return tuple(dataclasses.replace(layer, **values) if isinstance(layer, layer_type) else layer for layer in layers)
 
 
 def _without_dropout(layers: Layers) -> Layers:

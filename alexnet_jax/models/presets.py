@@ -181,8 +181,7 @@ MINIATURE = Architecture(
 )
 
 PRESETS: Mapping[str, Architecture] = {
-    arch.name: arch
-    for arch in (PAPER, ONE_GPU, SIX_CONVOLUTIONS, MERGED, CAFFE, CAFFENET, TORCHVISION, MINIATURE)
+    arch.name: arch for arch in (PAPER, ONE_GPU, SIX_CONVOLUTIONS, MERGED, CAFFE, CAFFENET, TORCHVISION, MINIATURE)
 }
 
 

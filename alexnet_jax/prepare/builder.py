@@ -119,9 +119,7 @@ def _existing_manifest(directory: Path, identity: dict[str, Any]) -> dict | None
     return manifest
 
 
-def _plan_shards(
-    source: Source, directory: Path, spec: EncodingSpec, *, read_order: bool = False
-) -> ShardJobs:
+def _plan_shards(source: Source, directory: Path, spec: EncodingSpec, *, read_order: bool = False) -> ShardJobs:
     """Return the shards of each split: in the order of ids in `directory`, or in `read_order` in the staging folder."""
     reader = dataclasses.replace(source, splits={}, class_descriptions=())
     jobs = {}
@@ -133,9 +131,7 @@ def _plan_shards(
         staging = directory / STAGING_DIR
         folder = staging if read_order else directory
         jobs[split] = [
-            shard_writer.ShardJob(
-                str(folder / name), str(staging / f'{name}.npz'), reader, tuple(chunk), spec
-            )
+            shard_writer.ShardJob(str(folder / name), str(staging / f'{name}.npz'), reader, tuple(chunk), spec)
             for name, chunk in zip(names, chunks, strict=True)
         ]
     return jobs

@@ -13,10 +13,7 @@ def format_readme(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> str
     for name, file in manifest['files'].items():
         for split in sizes:
             sizes[split] += file['bytes'] if f'-{split}.array_record-' in name else 0
-    rows = [
-        f'| {split} | {number:,} | {sizes[split] / 1e6:,.1f} MB |'
-        for split, number in manifest['counts'].items()
-    ]
+    rows = [f'| {split} | {number:,} | {sizes[split] / 1e6:,.1f} MB |' for split, number in manifest['counts'].items()]
     stored = 'uint8 pixels' if manifest['encoding'] == RAW else f'JPEG of quality {manifest["quality"]}'
     versions = ', '.join(f'{package} {version}' for package, version in manifest['versions'].items())
     odd = [f'- {kind}: {entry["images"]:,}, {entry["treatment"]}' for kind, entry in report['odd'].items()]

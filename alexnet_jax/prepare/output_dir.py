@@ -17,9 +17,7 @@ from alexnet_jax.data.encoding import RAW, EncodingSpec
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import atomic_io
 
-STAGING_DIR = (
-    '.preparing'  # holds the lock and the metadata of finished shards; deleted with the end of the build
-)
+STAGING_DIR = '.preparing'  # holds the lock and the metadata of finished shards; deleted with the end of the build
 LOCK_FILE = 'lock'
 REPORT_FILE, README_FILE, CONTACT_SHEET_FILE = 'report.json', 'README.md', 'contact.png'
 METADATA_FILES = (*dataset.TFDS_FILES, dataset.STATISTICS_FILE, REPORT_FILE, README_FILE)

@@ -41,9 +41,7 @@ class ShardJob:
         Its text is a format: a build that was killed continues with the shards that have the fingerprint it expects.
         """
         spec = self.spec
-        items = [
-            f'Item(id={item.id!r}, label={item.label!r}, where={item.location!r})' for item in self.items
-        ]
+        items = [f'Item(id={item.id!r}, label={item.label!r}, where={item.location!r})' for item in self.items]
         listing = f'({items[0]},)' if len(items) == 1 else f'({", ".join(items)})'
         text = (
             f'({dataset.FORMAT_VERSION}, {WRITER_OPTIONS!r}, {self.source.reader.identity}, {self.source.upright}, '
@@ -75,9 +73,7 @@ class ShardMetadata:
     digests: np.ndarray = dataclasses.field(default_factory=_no_numbers)
     forms: dict[str, int] = dataclasses.field(default_factory=dict)  # JPEG, PNG or WEBP -> images
     odd: dict[str, list[str]] = dataclasses.field(default_factory=dict)  # an anomaly of image_io -> ids
-    left_out: dict[str, str] = dataclasses.field(
-        default_factory=dict
-    )  # id of an unreadable image -> a sentence
+    left_out: dict[str, str] = dataclasses.field(default_factory=dict)  # id of an unreadable image -> a sentence
 
 
 def write_shard(job: ShardJob, report_progress: Callable[[int], None]) -> list[str]:
@@ -136,9 +132,7 @@ def open_record_writer(path: str) -> Iterator[Callable[[bytes], object]]:
             # A full disk is often noticed only here.
             writer.close()
         except (OSError, RuntimeError) as error:
-            raise UserError(
-                f'{path} cannot be written ({error}). Free some disk space and run it again.'
-            ) from error
+            raise UserError(f'{path} cannot be written ({error}). Free some disk space and run it again.') from error
 
 
 def _encode_image(job: ShardJob, item: Item) -> tuple[bytes, np.ndarray, image_io.DecodedImage | None]:

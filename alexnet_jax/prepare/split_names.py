@@ -59,9 +59,7 @@ def find_split_folders(origin: str, folders: Mapping[str, Mapping[str, str]]) ->
     return {}
 
 
-def _check_split_folders(
-    origin: str, folders: Mapping[str, Mapping[str, str]], named: Mapping[str, str]
-) -> None:
+def _check_split_folders(origin: str, folders: Mapping[str, Mapping[str, str]], named: Mapping[str, str]) -> None:
     """Raise UserError unless all folders are splits, one for each split, with the classes in them."""
     names = ', '.join(sorted(named))
     if unnamed := sorted(folders.keys() - named.keys()):

@@ -58,9 +58,7 @@ def find_labels(found: Mapping[str, tuple], *, origin: str) -> tuple[dict[str, l
         parts = {path: (part[0], *part[2:]) for path, part in parts.items()}
     ids = {path: _image_id(origin, part) for path, part in parts.items()}
     if wordnet.are_wordnet_ids({part[depth] for part in parts.values()}):
-        stems = {
-            path: wordnet.imagenet_image_id(path, part[depth], origin=origin) for path, part in parts.items()
-        }
+        stems = {path: wordnet.imagenet_image_id(path, part[depth], origin=origin) for path, part in parts.items()}
         ids = stems if len(set(stems.values())) == len(stems) else ids
     images = collections.defaultdict(list)
     for path, part in parts.items():
@@ -88,9 +86,7 @@ def assign_splits(
     `siblings` are folders that would be classes if they held images. Raises UserError, naming `origin`, if a split
     or class has nothing to train or test on, and if two images have the same id.
     """
-    by_split = {
-        split: sorted(images[split], key=lambda image: image.id) for split in SPLITS if images.get(split)
-    }
+    by_split = {split: sorted(images[split], key=lambda image: image.id) for split in SPLITS if images.get(split)}
     classes = _class_names(origin, {image.label for split in by_split.values() for image in split}, siblings)
     labels = {name: label for label, name in enumerate(classes)}
     seen: set[str] = set()
@@ -127,9 +123,7 @@ def _inner_folders(origin: str, parts: _Parts) -> dict[str, dict[str, str]]:
 
 def _has_common_class(parts: _Parts, num_splits: int) -> bool:
     """Return True if each split has all its images in folders of one folder: seg_train/seg_train/glacier/1.jpg."""
-    return len({part[:2] for part in parts.values()}) == num_splits and all(
-        len(part) > 3 for part in parts.values()
-    )
+    return len({part[:2] for part in parts.values()}) == num_splits and all(len(part) > 3 for part in parts.values())
 
 
 def _class_names(origin: str, names: Iterable[str], siblings: Iterable[str]) -> tuple[str, ...]:
@@ -173,9 +167,7 @@ def _add_missing_splits(
         by_class = collections.defaultdict(list)
         for item in splits['train']:
             by_class[classes[item.label]].append(item)
-        counts = _apportion_images(
-            {name: len(of_class) for name, of_class in by_class.items()}, missing, seed
-        )
+        counts = _apportion_images({name: len(of_class) for name, of_class in by_class.items()}, missing, seed)
         _check_shares(origin, len(splits['train']), missing, counts)
         taken: dict[str, str] = {}
         for name, of_class in by_class.items():
@@ -190,16 +182,13 @@ def _add_missing_splits(
     return {split: splits[split] for split in SPLITS if split in splits}, note
 
 
-def _apportion_images(
-    sizes: Mapping[str, int], fractions: Mapping[str, float], seed: int
-) -> dict[str, dict[str, int]]:
+def _apportion_images(sizes: Mapping[str, int], fractions: Mapping[str, float], seed: int) -> dict[str, dict[str, int]]:
     """Return split -> class -> images: each class's share rounded down or up, so that the sums are the shares of all.
 
     Those with the largest remainders are rounded up, equal ones by a hash; one image of each class is left over.
     """
     counts = {
-        split: {name: int(size * fraction) for name, size in sizes.items()}
-        for split, fraction in fractions.items()
+        split: {name: int(size * fraction) for name, size in sizes.items()} for split, fraction in fractions.items()
     }
     for split, fraction in fractions.items():
         lacking = int(sum(sizes.values()) * fraction + 0.5) - sum(counts[split].values())

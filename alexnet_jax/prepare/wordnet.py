@@ -8,9 +8,7 @@ from alexnet_jax.errors import UserError
 
 WORDNET_ID = re.compile(r'n\d{8}')
 TRAINING_IMAGE = re.compile(r'(n\d{8})_.*')  # n01440764_10026.JPEG
-CLASS_SUFFIX = re.compile(
-    r'_(n\d{8})$'
-)  # Hugging Face adds the class: ILSVRC2012_val_00000293_n01440764.JPEG
+CLASS_SUFFIX = re.compile(r'_(n\d{8})$')  # Hugging Face adds the class: ILSVRC2012_val_00000293_n01440764.JPEG
 
 
 def are_wordnet_ids(names: Iterable[str]) -> bool:

@@ -62,8 +62,7 @@ def _can_share_memory() -> bool:
         context.Value('q', 0), context.Event()
     except (OSError, ImportError) as error:
         log.warning(
-            'Preparing in one process: several need shared memory (/dev/shm), which this machine lacks (%s).',
-            error,
+            'Preparing in one process: several need shared memory (/dev/shm), which this machine lacks (%s).', error
         )
         return False
     return True
@@ -77,9 +76,7 @@ def _run_pool(num_workers: int, work: Work, jobs: Sequence[Any], update: Callabl
     # Spawned, as a fork would copy threads in the middle of what they do.
     context = multiprocessing.get_context('spawn')
     num_done, cancelled = context.Value('q', 0), context.Event()
-    pool = futures.ProcessPoolExecutor(
-        min(num_workers, len(jobs)), context, _init_worker, (num_done, cancelled)
-    )
+    pool = futures.ProcessPoolExecutor(min(num_workers, len(jobs)), context, _init_worker, (num_done, cancelled))
     try:
         pending, shown = {pool.submit(_run_job, work, job) for job in jobs}, 0
         while pending:

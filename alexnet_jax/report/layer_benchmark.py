@@ -143,9 +143,7 @@ def time_layers(
         forward_seconds = median_seconds(forward, inputs, parameters)
         both_seconds = median_seconds(forward_and_backward, inputs, parameters, gradients)
         floors = roofline_seconds(layer, arch, input_shape, shapes[layer.name], peak, batch_size, itemsize)
-        timings.append(
-            LayerTiming(layer.name, forward_seconds, max(0.0, both_seconds - forward_seconds), *floors)
-        )
+        timings.append(LayerTiming(layer.name, forward_seconds, max(0.0, both_seconds - forward_seconds), *floors))
         input_shape = shapes[layer.name]
     return timings
 
@@ -167,9 +165,7 @@ def roofline_seconds(
     forward = peak.min_seconds(flop, inputs + outputs + weights)
     # The gradients written, and the outputs' read.
     gradients = outputs + weights if sees_image else inputs + outputs + weights
-    backward = peak.min_seconds(
-        flop if sees_image else 2 * flop, gradients + inputs + (0 if sees_image else weights)
-    )
+    backward = peak.min_seconds(flop if sees_image else 2 * flop, gradients + inputs + (0 if sees_image else weights))
     return forward, backward
 
 

@@ -42,9 +42,7 @@ def estimate_step_memory(
     images = batch_size // mesh[DATA_AXIS]
     kept = sum(sizes.values())
     kept += sum(sizes[layer.name] for layer in arch.layers if isinstance(layer, ResponseNormalization))
-    gradients = sum(
-        sorted(sizes[layer.name] for layer in arch.layers if isinstance(layer, Convolution | Pooling))[-2:]
-    )
+    gradients = sum(sorted(sizes[layer.name] for layer in arch.layers if isinstance(layer, Convolution | Pooling))[-2:])
     pixels = arch.crop_size**2 * arch.channels
     by_part = {
         'state': 2 * FLOAT_BYTES * parameters,
@@ -118,9 +116,7 @@ def min_accumulation_steps(
     for steps in range(1, batch_size // data + 1):
         if batch_size % (steps * data):
             continue
-        step = estimate_step_memory(arch, batch_size, mesh=mesh, grad_accumulation=steps, itemsize=itemsize)[
-            'all'
-        ]
+        step = estimate_step_memory(arch, batch_size, mesh=mesh, grad_accumulation=steps, itemsize=itemsize)['all']
         if step * devices_sharing_memory + base <= available:
             return steps
     return None

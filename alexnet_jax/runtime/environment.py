@@ -57,9 +57,7 @@ def configure_environment(
     heeded = [
         f'{name}={value}'
         for name, value in os.environ.items()
-        if before.get(name) == value
-        and name not in jax_variables.PINNED
-        and jax_variables.is_read_by_jax(name)
+        if before.get(name) == value and name not in jax_variables.PINNED and jax_variables.is_read_by_jax(name)
     ]
     return [
         *settings,

@@ -64,9 +64,7 @@ _MACHINE = re.compile(
 )
 _OTHER_VARIABLES = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS', 'NVIDIA_TF32_OVERRIDE')
 _MACHINE_FLAGS = ('--xla_force_host_platform_device_count', '--xla_dump_', '--xla_gpu_deterministic_ops')
-_TRUTH = dict.fromkeys(('y', 'yes', 't', 'true', 'on'), '1') | dict.fromkeys(
-    ('n', 'no', 'f', 'false', 'off'), '0'
-)
+_TRUTH = dict.fromkeys(('y', 'yes', 't', 'true', 'on'), '1') | dict.fromkeys(('n', 'no', 'f', 'false', 'off'), '0')
 # What XLA says of flags before it aborts the process.
 _FLAG_ERRORS = re.compile(
     r"(Unknown flags? in XLA_FLAGS: .*|Couldn't interpret value .* for flag \w+|Could not open file \S+)"
@@ -124,11 +122,7 @@ def check_xla_flags() -> None:
         return
     code = 'from jaxlib import xla_client; xla_client.CompileOptions()'
     tried = subprocess.run(
-        [sys.executable, '-c', code],
-        capture_output=True,
-        env=os.environ,
-        stdin=subprocess.DEVNULL,
-        check=False,
+        [sys.executable, '-c', code], capture_output=True, env=os.environ, stdin=subprocess.DEVNULL, check=False
     )
     if tried.returncode and (reason := _FLAG_ERRORS.search(tried.stderr.decode(errors='replace'))):
         raise UserError(

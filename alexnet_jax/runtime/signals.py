@@ -76,11 +76,7 @@ class SignalHandler:
 
     def _interrupt(self) -> None:
         message, self._message = self._message, None  # once
-        raise (
-            StoppedGracefully(f'Received {self._received}; {message}')
-            if message
-            else InterruptNow(self._received)
-        )
+        raise (StoppedGracefully(f'Received {self._received}; {message}') if message else InterruptNow(self._received))
 
     def __enter__(self) -> 'SignalHandler':
         self._installed = threading.current_thread() is threading.main_thread()

@@ -31,9 +31,7 @@ class Optimizer(NamedTuple):
     update: Callable[[Params, OptState, Params, jax.Array], tuple[Params, OptState]]
 
 
-def paper_sgd(
-    layers: tuple[str, ...], *, momentum: float, weight_decay: float, decay_biases: bool = True
-) -> Optimizer:
+def paper_sgd(layers: tuple[str, ...], *, momentum: float, weight_decay: float, decay_biases: bool = True) -> Optimizer:
     """Return the rule above; its state is the velocity v.
 
     The paper's rule speaks of weights and is taken for all parameters; without `decay_biases` as the 2012 source does.

@@ -37,11 +37,7 @@ class Profiler:
             self._folder.mkdir(parents=True, exist_ok=True)
             jax.profiler.start_trace(str(self._folder))
             self._tracing = True
-        return (
-            jax.profiler.StepTraceAnnotation('step', step_num=number)
-            if self._tracing
-            else contextlib.nullcontext()
-        )
+        return jax.profiler.StepTraceAnnotation('step', step_num=number) if self._tracing else contextlib.nullcontext()
 
     def after_step(self, number: int, result: Any) -> str:
         """After the last traced step, wait for its `result`, write the trace and return a line about it; else ''."""

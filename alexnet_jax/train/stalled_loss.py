@@ -11,9 +11,7 @@ _PAPER = (
     "the paper's initialization, which stands on such a plateau before it starts, so that it is no bug "
     '(wait, or give --config.model.initialization=source2012 or he)'
 )
-_OTHER = (
-    'the initialization {}, if the signal dies out in it (--config.model.initialization=he keeps it alive)'
-)
+_OTHER = 'the initialization {}, if the signal dies out in it (--config.model.initialization=he keeps it alive)'
 _CAUSES = (
     'a --config.train.learning_rate too small to move, or so large that all units have died',
     'labels that do not belong to their images',
@@ -43,9 +41,7 @@ class StalledLossDetector:
 
     def __str__(self) -> str:
         """Describe what is seen, and the likely causes, the likeliest first."""
-        causes = '; '.join(
-            f'{number}. {cause}' for number, cause in enumerate([*self._first_cause, *_CAUSES], 1)
-        )
+        causes = '; '.join(f'{number}. {cause}' for number, cause in enumerate([*self._first_cause, *_CAUSES], 1))
         return (
             f'warning: for {self._steps:,} steps the loss has stayed within half a percent of {self._level:.4f}, the '
             f'logarithm of the number of classes, which guessing gives. Likely causes, in this order: {causes}.'

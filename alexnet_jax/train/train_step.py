@@ -94,10 +94,7 @@ def abstract_train_state(arch: Architecture, optimizer: Optimizer, mesh: Mesh) -
     def leaf(*sizes: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((arch.columns, *sizes), np.float32, sharding=sharding)
 
-    params = {
-        name: {'kernel': leaf(*sizes), 'bias': leaf(sizes[-1])}
-        for name, sizes in arch.kernel_shapes().items()
-    }
+    params = {name: {'kernel': leaf(*sizes), 'bias': leaf(sizes[-1])} for name, sizes in arch.kernel_shapes().items()}
     opt_state = jax.tree.map(lambda x: leaf(*x.shape[1:]), jax.eval_shape(optimizer.init, params))
     return TrainState(params, opt_state)
 
@@ -127,8 +124,7 @@ def make_train_step(
 
     def train_step(state, batch, learning_rates, step, mean, key, *cached_images):
         masks = lax.with_sharding_constraint(
-            sample_dropout_masks(arch, jax.random.fold_in(key, step), len(batch['label'])),
-            mask_sharding(mesh),
+            sample_dropout_masks(arch, jax.random.fold_in(key, step), len(batch['label'])), mask_sharding(mesh)
         )
         num_valid = jnp.sum(batch['valid'])
 
@@ -153,21 +149,13 @@ def make_train_step(
     return CompiledStep(jax.jit(train_step, donate_argnums=0, compiler_options=compiler_options), constants)
 
 
-def accumulate_gradients(
-    function: Callable[..., Any], num_microbatches: int, mesh: Mesh
-) -> Callable[..., Any]:
+def accumulate_gradients(function: Callable[..., Any], num_microbatches: int, mesh: Mesh) -> Callable[..., Any]:
     """Return `function(params, batch, masks)`, whose result is a sum over images, summed over equal parts in turn."""
 
     def accumulated(params: Parameters, batch: Batch, masks: DropoutMasks) -> Any:
         split = (
-            {
-                name: _split_batch(array, 0, num_microbatches, mesh, BATCH_SPEC)
-                for name, array in batch.items()
-            },
-            {
-                name: _split_batch(array, 1, num_microbatches, mesh, MASK_SPEC)
-                for name, array in masks.items()
-            },
+            {name: _split_batch(array, 0, num_microbatches, mesh, BATCH_SPEC) for name, array in batch.items()},
+            {name: _split_batch(array, 1, num_microbatches, mesh, MASK_SPEC) for name, array in masks.items()},
         )
 
         def add(total: Any, part: Any) -> tuple[Any, None]:

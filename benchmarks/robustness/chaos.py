@@ -138,11 +138,7 @@ class Runs:
                         statuses[child] = os.waitstatus_to_exitcode(status)
             now = time.monotonic()
             # By the processor's time, so that a busy machine does not move the instant.
-            if (
-                at_random
-                and children[victim] not in statuses
-                and cpu_seconds(children[victim]) > plan['seconds']
-            ):
+            if at_random and children[victim] not in statuses and cpu_seconds(children[victim]) > plan['seconds']:
                 os.kill(children[victim], signal.SIGKILL)
                 at_random = False
             if killed is None and -signal.SIGKILL in statuses.values():
@@ -253,9 +249,7 @@ def find_differences(workdir: Path, whole: Path) -> list[str]:
 def newest_checkpoint(workdir: Path) -> Any:
     """Return the step, digests and record of the last checkpoint."""
     steps = [int(path.name) for path in (workdir / 'checkpoints').iterdir() if path.name.isdigit()]
-    return max(steps), json.loads(
-        (workdir / 'checkpoints' / str(max(steps)) / 'record' / 'metadata').read_text()
-    )
+    return max(steps), json.loads((workdir / 'checkpoints' / str(max(steps)) / 'record' / 'metadata').read_text())
 
 
 def run_life(runs: Runs, life: int, results: Path, killed: int) -> dict[str, Any]:

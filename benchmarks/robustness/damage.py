@@ -146,9 +146,7 @@ class Run:
         if found[0] == newest:
             return 'identical' if best in (self.best, before) else f'identical, but the best is {best}'
         named = any(f'step {newest} is damaged' in line for line in listener.messages)
-        return (
-            'detected' if named and found[0] == before else 'the one before is not used, or it is not named'
-        )
+        return 'detected' if named and found[0] == before else 'the one before is not used, or it is not named'
 
     def _read_dataset(self) -> str:
         """Open the dataset and read all of it; return the verdict."""
@@ -176,9 +174,7 @@ class Run:
         if of_dataset:
             manifest_gone = path.name == dataset.MANIFEST_FILE
             return any(
-                str(path) in fault or manifest_gone
-                for fault in dataset.find_problems(self.dataset).values()
-                if fault
+                str(path) in fault or manifest_gone for fault in dataset.find_problems(self.dataset).values() if fault
             )
         of_step = self.checkpoints / str(self.steps[-1])
         aside = of_step.with_name(f'{of_step.name}.damaged')
@@ -211,9 +207,7 @@ def trees_equal(one: Any, other: Any) -> bool:
     return all(np.array_equal(a, b) for a, b in pairs)
 
 
-def run_through_main(
-    runs: chaos.Runs, whole: Path, case: Path, path: Path, kind: str, chance: random.Random
-) -> str:
+def run_through_main(runs: chaos.Runs, whole: Path, case: Path, path: Path, kind: str, chance: random.Random) -> str:
     """Return how that damage in a copy of the run is handled when the same command is run again."""
     shutil.rmtree(case, ignore_errors=True)
     shutil.copytree(whole, case)
@@ -231,22 +225,14 @@ def run_through_main(
     results = [json.loads((each / 'result.json').read_text()) for each in (case, whole)]
     kept = [{k: v for k, v in result.items() if k not in chaos.TIMINGS} for result in results]
     rows = [(each / 'metrics.jsonl').read_bytes() for each in (case, whole)]
-    if (
-        kept[0] != kept[1]
-        or rows[0] != rows[1]
-        or chaos.newest_checkpoint(case) != chaos.newest_checkpoint(whole)
-    ):
+    if kept[0] != kept[1] or rows[0] != rows[1] or chaos.newest_checkpoint(case) != chaos.newest_checkpoint(whole):
         return 'silently wrong'
     return 'detected' if ' is damaged: ' in output else 'identical'
 
 
 def draw_case(files: list[Path], seed: int, number: int) -> tuple[Path, str, random.Random]:
     """Return the file, kind and random generator of a case: every file by every kind in turn."""
-    return (
-        files[number % len(files)],
-        KINDS[number // len(files) % len(KINDS)],
-        random.Random(f'{seed} {number}'),
-    )
+    return (files[number % len(files)], KINDS[number // len(files) % len(KINDS)], random.Random(f'{seed} {number}'))
 
 
 def main() -> int:

@@ -62,9 +62,7 @@ MAX_GROWTH_BYTES = 3 * 2**30  # of address space, from the start of a chunk
 Reader = Callable[[bytes], Any]
 
 
-def make_image(
-    image_format: str, mode: str = 'RGB', size: tuple[int, int] = (21, 17), **options: Any
-) -> bytes:
+def make_image(image_format: str, mode: str = 'RGB', size: tuple[int, int] = (21, 17), **options: Any) -> bytes:
     """Return a small image of noise as a file of a Pillow format."""
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), np.uint8)
     image = Image.fromarray(noise, 'RGBA').convert('RGB')
@@ -98,8 +96,7 @@ def make_corpus(folder: Path) -> dict[str, list[bytes]]:
         gzip.compress(make_image('JPEG'), mtime=0),
     ]
     record = [
-        example_proto.encode_example(each, label, f'n{label:08d}_{label}.JPEG')
-        for label, each in enumerate(images[:3])
+        example_proto.encode_example(each, label, f'n{label:08d}_{label}.JPEG') for label, each in enumerate(images[:3])
     ]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'shard').write_bytes(b'1234')
@@ -114,11 +111,7 @@ def make_corpus(folder: Path) -> dict[str, list[bytes]]:
     (folder / 'listed').mkdir(exist_ok=True)
     (folder / 'listed' / 'file').write_bytes(b'1234')
     manifest.write_manifest(folder / 'listed')
-    listing = {
-        'format': dataset.FORMAT_VERSION,
-        'files': {'a': {'bytes': 1, 'sha256': 'b'}},
-        'counts': {'train': 3},
-    }
+    listing = {'format': dataset.FORMAT_VERSION, 'files': {'a': {'bytes': 1, 'sha256': 'b'}}, 'counts': {'train': 3}}
     listing['checksum'] = dataset.manifest_checksum(listing)
     rows = b'{"step": 2, "loss": 2.5}\n{"step": 4, "loss": "NaN"}\n{"step": 6, "loss": 1e-3, "rate": 0.01}\n'
     words = b'30,60,80 conv1=0.1,fc8=2 8000,1000,1000 4,2 10:15 conv3,fc6 auto paper'.split()
@@ -157,9 +150,7 @@ def make_readers(folder: Path) -> dict[str, Reader]:
         'image': image_io.decode_image,
         'record': example_proto.decode_example,
         'exif': lambda data: (exif.parse_orientation(data), exif.find_exif(data)),
-        'shard metadata': file_reader(
-            'shard metadata', lambda: shard_writer.is_shard_complete(shard_job(folder))
-        ),
+        'shard metadata': file_reader('shard metadata', lambda: shard_writer.is_shard_complete(shard_job(folder))),
         'dataset manifest': file_reader(
             f'made/{dataset.MANIFEST_FILE}', lambda: dataset.find_problems(folder / 'made')
         ),
@@ -220,9 +211,7 @@ def mutate(seeds: list[bytes], rng: random.Random) -> bytes:
         elif way == 4:
             data[at:at] = rng.randbytes(size)
         elif way == 5:
-            data[at : at + 4] = rng.choice(
-                (b'\0\0\0\0', b'\xff\xff\xff\xff', b'\x7f\xff\xff\xff', b'\x80\0\0\0')
-            )
+            data[at : at + 4] = rng.choice((b'\0\0\0\0', b'\xff\xff\xff\xff', b'\x7f\xff\xff\xff', b'\x80\0\0\0'))
         elif way == 6:
             del data[at:]
         else:

@@ -42,9 +42,7 @@ Names = set[
 ]  # of the files in a dataset's folder; a file that is being written has the name it will get + '.partial'
 
 
-def preparation_command(
-    path: Path, directory: Path, *, image_size: int, shard_size: int, workers: int
-) -> list[str]:
+def preparation_command(path: Path, directory: Path, *, image_size: int, shard_size: int, workers: int) -> list[str]:
     """Return the command of a preparation with shards of so few images that there are many."""
     script = directory.with_suffix('.py')
     script.parent.mkdir(parents=True, exist_ok=True)
@@ -115,9 +113,7 @@ def run_and_kill(
     return list_files(directory) if process.wait() == -signal.SIGKILL else None
 
 
-def run_trial(
-    path: Path, folder: Path, phase: str, seed: int, expected: dict[str, str], **options: int
-) -> dict:
+def run_trial(path: Path, folder: Path, phase: str, seed: int, expected: dict[str, str], **options: int) -> dict:
     """Kill one preparation in a phase, run it again, and return the row of the results."""
     rng, directory = random.Random(f'{seed} {phase} {options}'), folder / 'd'
     command = preparation_command(path, directory, **options)
@@ -141,9 +137,7 @@ def run_trial(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--path', type=Path, required=True)
     parser.add_argument('--workdir', type=Path, required=True)
     parser.add_argument('--kills', type=int, default=20)

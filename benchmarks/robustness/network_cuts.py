@@ -89,9 +89,7 @@ def wait_for_exit(processes: list[subprocess.Popen]) -> tuple[list[int], list[fl
     began, seconds = time.monotonic(), [0.0 for _ in processes]
     while any(process.poll() is None for process in processes):
         now = time.monotonic() - began
-        seconds = [
-            now if process.poll() is None else s for process, s in zip(processes, seconds, strict=True)
-        ]
+        seconds = [now if process.poll() is None else s for process, s in zip(processes, seconds, strict=True)]
         if now > MAX_SECONDS:
             for process in processes:
                 process.kill()
@@ -109,9 +107,7 @@ def wait_for_step(processes: list[subprocess.Popen], workdir: Path, step: int) -
         time.sleep(0.01)
 
 
-def run_trial(
-    hosts: two_hosts.TwoHosts, workdir: Path, plan: dict[str, Any], peer_timeout: int
-) -> dict[str, Any]:
+def run_trial(hosts: two_hosts.TwoHosts, workdir: Path, plan: dict[str, Any], peer_timeout: int) -> dict[str, Any]:
     """Disturb a run as planned and continue it to its end; return its row."""
     processes = start_run(hosts, workdir, peer_timeout)
     wait_for_step(processes, workdir, plan['step'])
@@ -135,9 +131,7 @@ def run_trial(
     if plan['kind'] in ('delayed', 'lossy') and statuses != [0, 0]:
         faults.append('a slow network ended the run')
     faults += ['a traceback'] * any('Traceback' in text for text in texts)
-    resumed, _ = (
-        ([0, 0], None) if statuses == [0, 0] else wait_for_exit(start_run(hosts, workdir, peer_timeout))
-    )
+    resumed, _ = ([0, 0], None) if statuses == [0, 0] else wait_for_exit(start_run(hosts, workdir, peer_timeout))
     if resumed != [0, 0]:
         faults.append(f'the run that resumes ended with {resumed}')
     else:
@@ -153,9 +147,7 @@ def summarize(rows: list[dict[str, Any]]) -> str:
         ends = sorted({tuple(row['statuses']) for row in each})
         seconds = [second for row in each if row['statuses'] == [5, 5] for second in row['seconds']]
         said = f', {min(seconds)} to {max(seconds)} s to the sentence' if seconds else ''
-        counts = ', '.join(
-            f'{sum(tuple(r["statuses"]) == end for r in each)} with statuses {end}' for end in ends
-        )
+        counts = ', '.join(f'{sum(tuple(r["statuses"]) == end for r in each)} with statuses {end}' for end in ends)
         parts.append(f'{len(each)} {kind} ({counts}{said})')
     bad = sum(bool(row['faults']) for row in rows)
     return f'{len(rows)} disturbed runs: {"; ".join(parts)}; {bad} with another end than the undisturbed run'

@@ -82,19 +82,7 @@ class TwoHosts:
             (NETNS_DIR / name).mkdir(parents=True)
             (NETNS_DIR / name / 'hosts').write_text('\n'.join(hosts) + '\n')
         first, second = self._links
-        ip(
-            'link',
-            'add',
-            first,
-            'netns',
-            self.names[0],
-            'type',
-            'veth',
-            'peer',
-            second,
-            'netns',
-            self.names[1],
-        )
+        ip('link', 'add', first, 'netns', self.names[0], 'type', 'veth', 'peer', second, 'netns', self.names[1])
         self.emulator = 'netem' if self._netem('delay', '1ms') else 'relay'
         self._netem()
         if self.emulator == 'relay':
@@ -113,14 +101,7 @@ class TwoHosts:
     def _netem(self, *words: str) -> bool:
         """Set netem's parameters on both ends, none: remove it; return whether the kernel knows them."""
         for name, link in zip(self.names, self._links, strict=True):
-            change = [
-                'replace' if words else 'delete',
-                'dev',
-                link,
-                'root',
-                *(['netem'] if words else []),
-                *words,
-            ]
+            change = ['replace' if words else 'delete', 'dev', link, 'root', *(['netem'] if words else []), *words]
             if subprocess.run(['tc', '-n', name, 'qdisc', *change], capture_output=True).returncode and words:
                 return False
         return True

@@ -35,16 +35,10 @@ def state(seed=0, width=300):
     rng = np.random.default_rng(seed)
     return {
         'parameters': {
-            'conv1': {
-                'kernel': rng.normal(size=(2, 9, width)).astype(np.float32),
-                'bias': np.ones((2, 4), np.float32),
-            }
+            'conv1': {'kernel': rng.normal(size=(2, 9, width)).astype(np.float32), 'bias': np.ones((2, 4), np.float32)}
         },
         'velocity': {
-            'conv1': {
-                'kernel': rng.normal(size=(2, 9, width)).astype(np.float32),
-                'bias': np.zeros((2, 4), np.float32),
-            }
+            'conv1': {'kernel': rng.normal(size=(2, 9, width)).astype(np.float32), 'bias': np.zeros((2, 4), np.float32)}
         },
     }
 
@@ -68,10 +62,7 @@ def test_a_checkpoint_comes_back_to_the_bit_on_any_mesh(tmp_path, shape):
     step, restored, record = checkpoints.restore(placed(state(99), shape))
     assert (step, record) == (7, {'seen': 7 / 3})
     same(restored, state(7))
-    assert restored['velocity']['conv1']['kernel'].sharding.mesh.shape == {
-        'data': shape[0],
-        'column': shape[1],
-    }
+    assert restored['velocity']['conv1']['kernel'].sharding.mesh.shape == {'data': shape[0], 'column': shape[1]}
 
 
 def test_a_save_is_of_the_moment_even_when_the_next_step_donates_its_arrays(tmp_path):
@@ -94,9 +85,7 @@ def test_a_record_is_of_the_moment_too(tmp_path):
 
 
 def test_the_newest_two_the_best_and_every_fifth_are_kept(tmp_path):
-    checkpoints = saved(
-        tmp_path, *range(1, 10), keep_every=5, errors=(0.9, 0.5, 0.3, 0.4, 0.6, 0.7, 0.5, 0.5, 0.8)
-    )
+    checkpoints = saved(tmp_path, *range(1, 10), keep_every=5, errors=(0.9, 0.5, 0.3, 0.4, 0.6, 0.7, 0.5, 0.5, 0.8))
     assert checkpoints.steps() == [3, 5, 8, 9]
     assert checkpoints.best() == 3
     checkpoints.close()
@@ -297,9 +286,7 @@ def test_what_keeps_a_sound_checkpoint_from_being_read_is_told_and_sets_nothing_
     assert checkpoints.restore(placed(state(0)))[0] == 2
 
 
-def test_an_error_of_any_kind_convicts_no_checkpoint_whose_files_are_those_of_its_manifest(
-    tmp_path, monkeypatch
-):
+def test_an_error_of_any_kind_convicts_no_checkpoint_whose_files_are_those_of_its_manifest(tmp_path, monkeypatch):
     saved(tmp_path, 1, 2).close()
     checkpoints = CheckpointManager(tmp_path)
 
@@ -344,8 +331,7 @@ def test_without_open_files_left_nothing_is_set_aside(tmp_path):
     """)
     done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=120)
     assert (
-        done.stdout.startswith('2 Could not read the checkpoint of step 2')
-        and 'Too many open files' in done.stdout
+        done.stdout.startswith('2 Could not read the checkpoint of step 2') and 'Too many open files' in done.stdout
     ), done.stderr[-2000:]
 
 
@@ -436,9 +422,7 @@ def dies(monkeypatch, owner, name, place):
         (shutil, 'rmtree', '-old'),  # the old one is being deleted
     ],
 )
-def test_while_a_step_is_saved_again_a_whole_checkpoint_of_it_is_there(
-    owner, name, place, tmp_path, monkeypatch
-):
+def test_while_a_step_is_saved_again_a_whole_checkpoint_of_it_is_there(owner, name, place, tmp_path, monkeypatch):
     saved(tmp_path, 1).close()
     checkpoints = CheckpointManager(tmp_path)
     checkpoints.restore(placed(state(0)))

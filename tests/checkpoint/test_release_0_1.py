@@ -11,19 +11,13 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSha
 from alexnet_jax.checkpoint.manager import CheckpointManager
 
 WRITTEN = Path(__file__).with_name('release_0_1')  # on a mesh (1, 2)
-SHAPES = {
-    'conv1': {'kernel': (2, 3, 3, 3, 4), 'bias': (2, 4)},
-    'fc8': {'kernel': (2, 8, 5), 'bias': (2, 5)},
-}
+SHAPES = {'conv1': {'kernel': (2, 3, 3, 3, 4), 'bias': (2, 4)}, 'fc8': {'kernel': (2, 8, 5), 'bias': (2, 5)}}
 
 
 def tree(make):
     """`make(shape, number)` for every array, the number being 1 for parameters and 2 for velocity."""
     return {
-        name: {
-            layer: {part: make(shape, number) for part, shape in parts.items()}
-            for layer, parts in SHAPES.items()
-        }
+        name: {layer: {part: make(shape, number) for part, shape in parts.items()} for layer, parts in SHAPES.items()}
         for number, name in ((1, 'parameters'), (2, 'velocity'))
     }
 
@@ -41,12 +35,7 @@ def over(*shape):
 
 @pytest.mark.parametrize(
     'sharding',
-    [
-        lambda: over(1, 1),
-        lambda: over(1, 2),
-        lambda: over(4, 2),
-        lambda: SingleDeviceSharding(jax.devices()[0]),
-    ],
+    [lambda: over(1, 1), lambda: over(1, 2), lambda: over(4, 2), lambda: SingleDeviceSharding(jax.devices()[0])],
     ids=['1,1', '1,2', '4,2', 'no mesh'],
 )
 def test_its_checkpoint_restores_with_every_value(sharding, tmp_path):

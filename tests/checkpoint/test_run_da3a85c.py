@@ -55,12 +55,7 @@ def resumed(tmp_path_factory):
     workdir = tmp_path_factory.mktemp('run_da3a85c')
     with tarfile.open(WRITTEN / 'run.tar.gz') as archive:
         archive.extractall(workdir, filter='data')
-    flags = [
-        f'--workdir={workdir}',
-        '--config.mesh=1,2',
-        '--config.evaluate.views=1',
-        '--config.evaluate.batch_size=8',
-    ]
+    flags = [f'--workdir={workdir}', '--config.mesh=1,2', '--config.evaluate.views=1', '--config.evaluate.batch_size=8']
     commands = [
         [f'--workdir={workdir}', *TRAIN],
         ['--mode=evaluate', *flags],
@@ -122,6 +117,4 @@ def test_it_is_small_and_names_no_machine():
     assert sum(file.stat().st_size for file in WRITTEN.iterdir()) < 400_000
     with tarfile.open(WRITTEN / 'run.tar.gz') as archive:
         contents = [archive.extractfile(member).read() for member in archive if member.isfile()]
-    assert not any(
-        word in content for content in contents for word in (b'/tmp', b'/root', b'/home', b'/work')
-    )
+    assert not any(word in content for content in contents for word in (b'/tmp', b'/root', b'/home', b'/work'))

@@ -48,10 +48,7 @@ def test_a_run_goes_on_with_another_batch_and_says_so_once(trained, tmp_path, mo
     with caplog.at_level('WARNING'):
         result = commands.run('train', config, workdir)
     assert 'config.train.batch_size was 8 and is now 12: the run resumes after the 24 examples' in caplog.text
-    assert (result['checkpoint_step'], result['epochs']) == (
-        5,
-        1.0,
-    )  # three of eight, two of twelve: 48 images
+    assert (result['checkpoint_step'], result['epochs']) == (5, 1.0)  # three of eight, two of twelve: 48 images
     assert run_dir.read_run(workdir)['deciding']['train.batch_size'] == 8
 
     caplog.clear()

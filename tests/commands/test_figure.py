@@ -65,16 +65,12 @@ def test_the_training_images_are_scored_where_that_is_asked_for():
     assert evaluate.report_split(config, {'train': 16}) == 'train'
 
 
-def test_the_reported_figure_may_be_another_on_resuming_and_the_training_is_the_same(
-    trained, tmp_path, monkeypatch
-):
+def test_the_reported_figure_may_be_another_on_resuming_and_the_training_is_the_same(trained, tmp_path, monkeypatch):
     """Six steps, validated after the third; the report's fields change after a signal, and after the end."""
     dataset, asked = f'{trained[1]}/dataset', []
 
     def run(name, **fields):
-        result = commands.run(
-            'train', make_config(dataset, evaluate__every_epochs=0.5, **fields), str(tmp_path / name)
-        )
+        result = commands.run('train', make_config(dataset, evaluate__every_epochs=0.5, **fields), str(tmp_path / name))
         return result['checkpoint_step'], result['split'], result['views']
 
     assert run('whole') == (6, 'test', 1)

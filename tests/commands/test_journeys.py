@@ -76,11 +76,7 @@ FAST = ('ILSVRC-2010', 'folders', 'tfds')
 
 @pytest.mark.parametrize(
     'form',
-    [
-        pytest.param(form, marks=[] if form in FAST else [pytest.mark.slow])
-        for form in FORMS
-        if form != 'ILSVRC-2012'
-    ],
+    [pytest.param(form, marks=[] if form in FAST else [pytest.mark.slow]) for form in FORMS if form != 'ILSVRC-2012'],
 )
 def test_every_form_is_prepared_trained_on_and_evaluated_to_the_same_figures(form, first, tmp_path):
     summary, figures, rows = run_journey(form, tmp_path)

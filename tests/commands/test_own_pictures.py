@@ -66,9 +66,7 @@ def test_every_picture_is_taken_by_whatever_name_and_however_deep(home, tmp_path
     words = {'train': 'train', 'val': 'validation', 'test': 'test'}
     taken = [path for path in PICTURES if '.trashed' not in path]
     assert sorted(ids) == sorted(taken) and data.class_names == ('Katzen & Mäuse', 'dog', 'emu')
-    assert data.counts == {
-        word: sum(path.startswith(f'{split}/') for path in taken) for split, word in words.items()
-    }
+    assert data.counts == {word: sum(path.startswith(f'{split}/') for path in taken) for split, word in words.items()}
     assert report['forms'] == {'JPEG': 8, 'PNG': 4, 'WEBP': 2} and report['left_out'] == {}
     for split in data.counts:
         for number in range(data.counts[split]):
@@ -77,15 +75,11 @@ def test_every_picture_is_taken_by_whatever_name_and_however_deep(home, tmp_path
     assert '.db 1, .mov 1, no extension 1' in data.note
 
 
-def test_pictures_that_are_in_two_splits_or_two_classes_are_found_by_content_and_named(
-    home, tmp_path, caplog
-):
+def test_pictures_that_are_in_two_splits_or_two_classes_are_found_by_content_and_named(home, tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger='alexnet_jax'):
         _, report = prepared(home, tmp_path / 'run')
     cat = "train: train/Katzen & Mäuse/it's 100% #1 [final].png"
-    assert report['identical']['in_two_splits']['first'] == [
-        [cat, 'validation: val/Katzen & Mäuse/another name.png']
-    ]
+    assert report['identical']['in_two_splits']['first'] == [[cat, 'validation: val/Katzen & Mäuse/another name.png']]
     assert report['identical']['in_two_classes']['first'] == [
         ['train: train/Katzen & Mäuse/same as a dog.jpg', 'train: train/dog/nested/deeper/a.jpeg']
     ]
@@ -96,9 +90,7 @@ def test_pictures_that_are_in_two_splits_or_two_classes_are_found_by_content_and
 def test_uneven_and_near_empty_classes_are_said_and_shown(home, tmp_path, caplog, monkeypatch):
     shown = {}
     monkeypatch.setattr(
-        contact_sheet,
-        'draw_contact_sheet',
-        lambda rows, mean, most, file, **texts: shown.update(rows=rows, most=most),
+        contact_sheet, 'draw_contact_sheet', lambda rows, mean, most, file, **texts: shown.update(rows=rows, most=most)
     )
     with caplog.at_level(logging.INFO, logger='alexnet_jax'):
         _, report = prepared(home, tmp_path / 'run')

@@ -34,10 +34,7 @@ def with_images(config, *images):
 def test_each_image_gets_five_classes_with_their_probabilities(trained, tmp_path, log_lines):
     _, workdir = trained
     files = [write_image(tmp_path / f'{color}.png', color) for color in ('red', 'blue')]
-    assert commands.run('predict', with_images(tiny_config(), *files), workdir) == {
-        'images': 2,
-        'unreadable': 0,
-    }
+    assert commands.run('predict', with_images(tiny_config(), *files), workdir) == {'images': 2, 'unreadable': 0}
     lines = log_lines()[-12:]
     for first, file in zip((0, 6), files, strict=True):
         assert lines[first] == file
@@ -74,18 +71,13 @@ def test_what_a_folder_holds_beside_images_is_said(trained, tmp_path, log_lines,
 
 def test_classes_of_wordnet_are_called_by_their_words(trained, tmp_path, log_lines):
     shutil.copytree(trained[1], tmp_path / 'run', ignore=shutil.ignore_patterns('dataset'))
-    file, descriptions = (
-        tmp_path / 'run' / run_dir.DATASET_INFO_FILE,
-        [f'fish {n}, Piscis' for n in range(10)],
-    )
+    file, descriptions = (tmp_path / 'run' / run_dir.DATASET_INFO_FILE, [f'fish {n}, Piscis' for n in range(10)])
     info = dataset_info.read_dataset_info(file)
     assert info.short_class_names == info.class_names
     info = dataclasses.replace(info, class_descriptions=tuple(descriptions))
     assert info.short_class_names[3] == 'fish 3'  # on pictures
     dataset_info.write_dataset_info(file, info)
-    commands.run(
-        'predict', with_images(tiny_config(), write_image(tmp_path / 'a.png')), str(tmp_path / 'run')
-    )
+    commands.run('predict', with_images(tiny_config(), write_image(tmp_path / 'a.png')), str(tmp_path / 'run'))
     assert {line.split(maxsplit=1)[1] for line in log_lines()[-5:]} <= set(descriptions)
 
 

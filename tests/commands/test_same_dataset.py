@@ -33,9 +33,7 @@ def begun(tmp_path):
 
 def config_at(path):
     config = tiny_config()
-    config.update_from_flattened_dict(
-        {'prepare.source': 'folder', 'prepare.image_size': 16, 'prepare.path': path}
-    )
+    config.update_from_flattened_dict({'prepare.source': 'folder', 'prepare.image_size': 16, 'prepare.path': path})
     return config
 
 

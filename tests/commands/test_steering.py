@@ -51,20 +51,13 @@ def state_of(workdir, config, step):
     return jax.tree.map(np.asarray, state), record
 
 
-def test_a_run_is_steered_by_its_plateaus_and_an_interrupted_one_is_the_same(
-    prepared, tmp_path, monkeypatch, capsys
-):
+def test_a_run_is_steered_by_its_plateaus_and_an_interrupted_one_is_the_same(prepared, tmp_path, monkeypatch, capsys):
     config = stalling(prepared)
     whole, broken = str(tmp_path / 'whole'), str(tmp_path / 'broken')
     result = commands.run('train', config, whole)
-    assert (
-        result['checkpoint_step'] == 15
-    )  # of 36: evaluated every 3 steps, the first sets the mark, four stall
+    assert result['checkpoint_step'] == 15  # of 36: evaluated every 3 steps, the first sets the mark, four stall
     said = capsys.readouterr().out
-    assert (
-        said.count('the learning rate is divided by ten') == 3
-        and said.count('this is the end of the run') == 1
-    )
+    assert said.count('the learning rate is divided by ten') == 3 and said.count('this is the end of the run') == 1
     rows = metrics_writer.read_metrics(whole)
     decisions = [row for row in rows if 'plateaus' in row]
     assert [(row['step'], row['plateaus']) for row in decisions] == [(6, 1), (9, 2), (12, 3), (15, 4)]
@@ -112,9 +105,7 @@ def test_steering_by_validation_without_a_validation_split_is_refused_before_the
     config.prepare.source, config.prepare.path = 'folder', str(photographs)
     config.prepare.validation_fraction = 0.0
     config.prepare.test_fraction = 0.0
-    with pytest.raises(
-        UserError, match='needs a validation split, but the source photographs has only train'
-    ):
+    with pytest.raises(UserError, match='needs a validation split, but the source photographs has only train'):
         commands.run('train', config, str(tmp_path / 'run'))
     assert not (tmp_path / 'dataset').exists()  # nothing was prepared for it
     config.train.schedule = 'step'
@@ -142,13 +133,9 @@ def test_the_options_of_the_biases_reach_the_rule(prepared, monkeypatch):
     assert rates[1, 0] == np.float32(config.train.learning_rate)
 
 
-def test_a_network_that_guesses_is_told_so_once_with_what_may_be_behind_it(
-    prepared, tmp_path, capsys, monkeypatch
-):
+def test_a_network_that_guesses_is_told_so_once_with_what_may_be_behind_it(prepared, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(stalled_loss, 'TOLERANCE', 0.2)  # batches of eight scatter
-    config = stalling(
-        prepared, **{'train.schedule': 'step', 'train.num_epochs': 2.0, 'train.learning_rate': 1e-9}
-    )
+    config = stalling(prepared, **{'train.schedule': 'step', 'train.num_epochs': 2.0, 'train.learning_rate': 1e-9})
     config.model.initialization = 'paper'
     config.log.stalled_loss_steps = 8
     commands.run('train', config, str(tmp_path / 'run'))
@@ -169,9 +156,7 @@ def test_a_run_is_trained_and_scored_with_the_mean_it_asks_for(prepared, tmp_pat
 
 
 def test_the_steps_that_are_asked_for_are_traced_into_the_workdir(prepared, tmp_path, capsys):
-    config = stalling(
-        prepared, **{'train.schedule': 'step', 'train.num_epochs': 0.5, 'train.profile_steps': '2:3'}
-    )
+    config = stalling(prepared, **{'train.schedule': 'step', 'train.num_epochs': 0.5, 'train.profile_steps': '2:3'})
     commands.run('train', config, str(tmp_path))
     (trace,) = tmp_path.glob('profile/plugins/profile/*/*.xplane.pb')
     assert trace.stat().st_size > 0 and 'traced steps 2 to 3' in capsys.readouterr().out

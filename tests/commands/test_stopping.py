@@ -118,23 +118,17 @@ def test_a_signal_in_any_phase_stops_with_all_saved_and_the_run_goes_on_to_the_s
     ask = asks()
     with monkeypatch.context() as hooks:
         hook(hooks, ask)
-        with pytest.raises(
-            signals.StoppedGracefully, match='Received SIGTERM; .*[Rr]un the same command'
-        ) as end:
+        with pytest.raises(signals.StoppedGracefully, match='Received SIGTERM; .*[Rr]un the same command') as end:
             commands.run('train', steered(directory), str(tmp_path))
     assert time.monotonic() - ask.times[0] < SECONDS
-    late = (
-        3 if phase == 'reading back' else 0
-    )  # which comes when the save is whole, so many steps later at most
+    late = 3 if phase == 'reading back' else 0  # which comes when the save is whole, so many steps later at most
     assert step_number <= newest(tmp_path) <= step_number + late
     assert phase not in ('a step', 'saving') or f'up to step {newest(tmp_path)} is saved' in str(end.value)
     commands.run('train', steered(directory), str(tmp_path))
     assert end_of(tmp_path) == end_of(whole)
 
 
-def test_a_signal_while_data_do_not_come_saves_what_is_there_and_leaves(
-    directory, whole, tmp_path, monkeypatch
-):
+def test_a_signal_while_data_do_not_come_saves_what_is_there_and_leaves(directory, whole, tmp_path, monkeypatch):
     """The disk hangs, in the middle of the fourth batch and for ever."""
     batch, ask, hangs = pipeline.TrainPipeline.batch, asks(), threading.Event()
 

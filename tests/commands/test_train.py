@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -89,16 +90,7 @@ def same(workdir, whole):
 
 def test_a_run_leaves_its_figure_its_pictures_and_how_it_came_about(whole):
     result = json.loads((whole / 'result.json').read_text())
-    assert {
-        'top1_error',
-        'top5_error',
-        'loss',
-        'split',
-        'views',
-        'images',
-        'interval',
-        'baseline',
-    } <= result.keys()
+    assert {'top1_error', 'top5_error', 'loss', 'split', 'views', 'images', 'interval', 'baseline'} <= result.keys()
     assert {'epochs', 'seconds', 'images_per_second', 'checkpoint_step'} <= result.keys()
     assert (result['split'], result['images'], result['checkpoint_step']) == ('test', 20, 10)
     for name in ('curves', 'kernels', 'examples', 'answers'):
@@ -107,6 +99,27 @@ def test_a_run_leaves_its_figure_its_pictures_and_how_it_came_about(whole):
     run = json.loads((whole / 'run.json').read_text())
     assert run['versions']['jax'] == jax.__version__
     assert json.loads((whole / 'config.json').read_text())['train.batch_size'] == 16
+
+
+def test_a_run_records_its_environment_and_commands_that_a_shell_takes(
+    trained, tmp_path, monkeypatch, caplog, without_plots
+):
+    config, begun = trained
+    folder = shutil.copytree(begun, tmp_path / 'my run')
+    words = ['main.py', '--workdir=/my run', "--config.prepare.path=it's"]
+    monkeypatch.setattr(sys, 'argv', words)
+    monkeypatch.setenv('NVIDIA_TF32_OVERRIDE', '0')
+    commands.run('train', config, str(folder))
+    run = json.loads((folder / 'run.json').read_text())
+    assert shlex.split(run['commands'][-1][1]) == words
+    assert 'NVIDIA_TF32_OVERRIDE' not in run['environment']
+    assert 'NVIDIA_TF32_OVERRIDE was not set and is 0' in caplog.text
+    caplog.clear()
+    # A run of a version that did not record them.
+    (folder / 'run.json').write_text(json.dumps({key: run[key] for key in run if key != 'environment'}))
+    commands.run('train', config, str(folder))
+    assert 'NVIDIA_TF32_OVERRIDE' not in caplog.text
+    assert json.loads((folder / 'run.json').read_text())['commands'][:-1] == run['commands']
 
 
 def test_the_rows_of_a_run_are_those_of_its_steps(whole):
@@ -122,18 +135,14 @@ def test_a_run_from_the_device_cache_is_the_run_from_the_host(images, whole, tmp
     commands.run('train', tiny(data__directory=images, data__device_cache=True), str(tmp_path))
     (step, state), (expected_step, expected) = held(tmp_path), held(whole)
     assert step == expected_step
-    for found, wanted in zip(
-        *map(jax.tree.leaves, (state['parameters'], expected['parameters'])), strict=True
-    ):
+    for found, wanted in zip(*map(jax.tree.leaves, (state['parameters'], expected['parameters'])), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
     rows = (metrics_writer.read_metrics(each) for each in (tmp_path, whole))
     for row, wanted in zip(*rows, strict=True):
         assert row == pytest.approx(wanted, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    'at', [1, 4, 7]
-)  # before the first checkpoint, between two, between validation and row
+@pytest.mark.parametrize('at', [1, 4, 7])  # before the first checkpoint, between two, between validation and row
 def test_a_run_that_was_stopped_and_went_on_is_the_run_that_was_not(at, images, whole, tmp_path, monkeypatch):
     config, asked = tiny(data__directory=images), []
 
@@ -155,9 +164,7 @@ def test_a_finished_run_started_again_says_the_same(images, whole):
     assert (whole / 'metrics.jsonl').read_bytes() == before
 
 
-def test_a_run_without_a_whole_checkpoint_is_refused_however_often_and_keeps_its_rows(
-    images, whole, tmp_path
-):
+def test_a_run_without_a_whole_checkpoint_is_refused_however_often_and_keeps_its_rows(images, whole, tmp_path):
     shutil.copytree(whole, tmp_path / 'run')
     rows = (tmp_path / 'run' / 'metrics.jsonl').read_bytes()
     for record in (tmp_path / 'run' / run_dir.CHECKPOINTS_DIR).glob('*/record/metadata'):
@@ -175,9 +182,7 @@ def test_another_mesh_gives_the_same_losses(images, whole, tmp_path):
     config = tiny(data__directory=images)
     config.mesh = '4,1'
     commands.run('train', config, str(tmp_path))
-    for row, expected in zip(
-        metrics_writer.read_metrics(tmp_path), metrics_writer.read_metrics(whole), strict=True
-    ):
+    for row, expected in zip(metrics_writer.read_metrics(tmp_path), metrics_writer.read_metrics(whole), strict=True):
         if 'loss' in row:
             assert row['loss'] == pytest.approx(expected['loss'], rel=1e-5)
 
@@ -200,27 +205,20 @@ def test_a_run_that_began_before_a_field_was_there_goes_on(images, whole, tmp_pa
 
 
 def test_a_field_of_the_machine_may_change(images, whole):
-    result = commands.run(
-        'train', tiny(data__directory=images, data__num_threads=0, log__every_steps=5), str(whole)
-    )
+    result = commands.run('train', tiny(data__directory=images, data__num_threads=0, log__every_steps=5), str(whole))
     assert result['checkpoint_step'] == 10
 
 
 def test_a_loss_that_explodes_stops_the_run_before_anything_of_it_is_saved(images, tmp_path):
     with pytest.raises(loop.NonFiniteLoss, match='smaller train.learning_rate'):
         commands.run(
-            'train',
-            tiny(data__directory=images, train__learning_rate=1e30, train__warmup_epochs=0.0),
-            str(tmp_path),
+            'train', tiny(data__directory=images, train__learning_rate=1e30, train__warmup_epochs=0.0), str(tmp_path)
         )
     assert not CheckpointManager(tmp_path / run_dir.CHECKPOINTS_DIR).steps()
 
 
 def test_two_processes_do_not_train_in_one_folder(images, tmp_path):
-    with (
-        run_dir.lock_run_dir(str(tmp_path)),
-        pytest.raises(UserError, match='Another process is training in'),
-    ):
+    with run_dir.lock_run_dir(str(tmp_path)), pytest.raises(UserError, match='Another process is training in'):
         commands.run('train', tiny(data__directory=images), str(tmp_path))
 
 
@@ -258,18 +256,12 @@ def started(workdir, images):
         '--config.prepare.num_cutouts=80,20,20',
         '--config.train.batch_size=16',
     ]
-    fields += [
-        '--config.train.num_epochs=2',
-        '--config.evaluate.every_epochs=1',
-        '--config.evaluate.batch_size=20',
-    ]
+    fields += ['--config.train.num_epochs=2', '--config.evaluate.every_epochs=1', '--config.evaluate.batch_size=20']
     fields += ['--config.evaluate.views=1', '--config.checkpoint.every_steps=3', '--config.log.every_steps=4']
     fields += ['--config.log.tensorboard=false']
     command = [sys.executable, str(ROOT / 'main.py'), f'--workdir={workdir}', *fields]
     environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def test_killed_at_any_moment_and_started_again_ends_in_the_same_figures(images, tmp_path):

@@ -53,9 +53,7 @@ def test_a_run_predicts_without_its_dataset(trained, light, tmp_path, caplog):
 
 def test_a_prediction_with_a_dataset_of_other_classes_is_refused(trained, light, tmp_path):
     other = edited_dataset(trained, tmp_path / 'other', classes=[f'bird {number}' for number in range(10)])
-    with pytest.raises(
-        UserError, match='other has other classes .*: the network has no class bird 0, bird 1'
-    ):
+    with pytest.raises(UserError, match='other has other classes .*: the network has no class bird 0, bird 1'):
         commands.run('predict', config_for(tmp_path, other), str(light))
 
 
@@ -77,9 +75,7 @@ def test_an_evaluation_on_other_classes_is_refused_with_the_difference(trained, 
             commands.run('evaluate', config_for(tmp_path, directory), trained[1])
 
 
-def test_other_images_of_the_same_classes_are_scored_with_the_runs_mean(
-    trained, light, tmp_path, caplog, monkeypatch
-):
+def test_other_images_of_the_same_classes_are_scored_with_the_runs_mean(trained, light, tmp_path, caplog, monkeypatch):
     config = config_for(tmp_path, str(tmp_path / 'other'))
     config.prepare.seed = 7
     commands.run('prepare', config)

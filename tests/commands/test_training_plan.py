@@ -43,9 +43,7 @@ def check(images, batch_size, mesh=(1, 1), accumulation=1, stored_run=None):
 
 def test_a_batch_of_more_images_than_there_are_is_refused_with_one_that_fits():
     check(29, 29)
-    with pytest.raises(
-        UserError, match='is 30, but trees has only 29 training images. Set .*batch_size=29 or less'
-    ):
+    with pytest.raises(UserError, match='is 30, but trees has only 29 training images. Set .*batch_size=29 or less'):
         check(29, 30)
     with pytest.raises(UserError, match='batch_size=24 or less'):
         check(29, 64, mesh=(4, 1), accumulation=2)
@@ -75,13 +73,7 @@ def schedule_of(images, **train):
 
 @pytest.mark.parametrize('kind', ['step', 'cosine'])
 def test_an_only_step_has_the_learning_rate_of_the_run(kind):
-    fields = {
-        'batch_size': 10,
-        'num_epochs': 1.0,
-        'warmup_epochs': 0.5,
-        'schedule': kind,
-        'learning_rate': 0.03,
-    }
+    fields = {'batch_size': 10, 'num_epochs': 1.0, 'warmup_epochs': 0.5, 'schedule': kind, 'learning_rate': 0.03}
     only = schedule_of(12, **fields)
     assert (only.num_steps, only.learning_rate(0)) == (1, 0.03)
     assert (only.learning_rates(0) > 0).all()

@@ -56,10 +56,7 @@ def test_a_sound_run_is_read_whole_and_left_as_it_is(run, capsys, caplog):
 def test_a_damaged_file_is_named(run, pattern, words, caplog):
     victim = sorted(run.glob(pattern))[-1]
     flipped(victim, 0 if victim.name in ('metrics.jsonl', 'run.json') else -20)
-    with (
-        caplog.at_level('INFO', 'alexnet_jax'),
-        pytest.raises(UserError, match=r'1 of \d+ files are damaged'),
-    ):
+    with caplog.at_level('INFO', 'alexnet_jax'), pytest.raises(UserError, match=r'1 of \d+ files are damaged'):
         commands.run('verify', tiny_config(), str(run))
     (told,) = (line for line in caplog.messages if line.startswith('DAMAGED'))
     assert str(victim) in told and words in told

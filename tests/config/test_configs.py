@@ -40,9 +40,7 @@ def test_a_card_is_accepted_at_the_door(name):
 def test_a_card_opens_with_its_command_its_cost_and_the_expected_figure(name):
     docstring = load_module(name).__doc__
     command = (
-        'python main.py --workdir='
-        if name == 'quickstart'
-        else f'python main.py --config=configs/{name}.py --workdir='
+        'python main.py --workdir=' if name == 'quickstart' else f'python main.py --config=configs/{name}.py --workdir='
     )
     assert command in docstring and '\nCost: ' in docstring and '\nExpected: ' in docstring
 
@@ -65,19 +63,12 @@ def test_a_card_says_only_how_it_differs(name):
 
 def test_imagenet_is_trained_as_in_the_paper():
     train = imagenet.get_config().train
-    assert (train.batch_size, train.learning_rate, train.momentum, train.weight_decay) == (
-        128,
-        0.01,
-        0.9,
-        0.0005,
-    )
+    assert (train.batch_size, train.learning_rate, train.momentum, train.weight_decay) == (128, 0.01, 0.9, 0.0005)
     assert 85 <= train.num_epochs <= 95 and train.schedule == 'plateau' and schedule.MAX_REDUCTIONS == 3
 
 
 def test_every_network_has_a_card():
-    networks = {
-        name: load_module(name).get_config().model.preset for name in CONFIG_NAMES if name != 'default'
-    }
+    networks = {name: load_module(name).get_config().model.preset for name in CONFIG_NAMES if name != 'default'}
     assert set(networks.values()) == set(presets.PRESETS)
     own = set(presets.PRESETS) - {'paper', 'miniature'}  # which imagenet and quickstart are about
     assert all(networks[name] == name for name in own)
@@ -85,6 +76,4 @@ def test_every_network_has_a_card():
 
 def test_cards_whose_command_names_imagenets_archives_take_them():
     takers = [name for name in CONFIG_NAMES if 'prepare.path=/data/ilsvrc2012' in load_module(name).__doc__]
-    assert len(takers) > 5 and {load_module(name).get_config().prepare.source for name in takers} == {
-        'imagenet2012'
-    }
+    assert len(takers) > 5 and {load_module(name).get_config().prepare.source for name in takers} == {'imagenet2012'}

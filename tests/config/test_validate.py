@@ -102,10 +102,7 @@ def test_a_value_outside_its_range_is_refused_with_its_field_and_itself(field, v
 @pytest.mark.parametrize(
     'field, choices',
     [
-        (
-            'model.preset',
-            'paper, one_gpu, six_convolutions, merged, caffe, caffenet, torchvision, miniature',
-        ),
+        ('model.preset', 'paper, one_gpu, six_convolutions, merged, caffe, caffenet, torchvision, miniature'),
         ('model.activation', 'relu, tanh, abs_tanh, sigmoid'),
         ('model.pooling', 'max, average'),
         ('model.lrn_alpha_over_n', 'false, true'),
@@ -143,9 +140,7 @@ def test_true_is_no_number_and_one_is_not_true():
 
 
 @few
-@hypothesis.given(
-    st.integers(-20, 20), st.integers(-20, 20), st.integers(-20, 20), st.booleans(), st.booleans()
-)
+@hypothesis.given(st.integers(-20, 20), st.integers(-20, 20), st.integers(-20, 20), st.booleans(), st.booleans())
 def test_a_range_admits_what_lies_in_it(low, high, value, above, below):
     admitted = Field(0, '', low, high, exclusive_low=above, exclusive_high=below).accepts(value)
     assert admitted == (value in range(low + above, high + 1 - below))
@@ -162,11 +157,7 @@ def test_a_range_admits_what_lies_in_it(low, high, value, above, below):
         ({'train__num_epochs': 1.0, 'train__warmup_epochs': 1.0}, 'shorten the warm-up'),
         ({'train__schedule': 'plateau', 'evaluate__every_epochs': 0.0}, 'every_epochs=0 never measures it'),
         (
-            {
-                'prepare__source': 'cifar10',
-                'prepare__validation_fraction': 0.0,
-                'evaluate__checkpoint': 'best',
-            },
+            {'prepare__source': 'cifar10', 'prepare__validation_fraction': 0.0, 'evaluate__checkpoint': 'best'},
             'checkpoint=best needs a validation split, and cifar10 has none .* config.evaluate.checkpoint=final',
         ),
         ({'mesh': '3,2'}, 'batch of 128 images cannot be split evenly over the 3 devices'),
@@ -240,9 +231,7 @@ def test_lists_are_read_with_or_without_spaces():
     assert parse.mesh_shape('4, 2') == (4, 2)
     assert parse.layer_names(' conv3, fc6 ') == ('conv3', 'fc6')
     assert parse.increasing_epochs('') == () and parse.layer_multipliers('') == {}
-    assert (
-        parse.mesh_shape('auto') is None and parse.layer_names('') is None and parse.layer_names('none') == ()
-    )
+    assert parse.mesh_shape('auto') is None and parse.layer_names('') is None and parse.layer_names('none') == ()
     assert parse.step_range('10:15') == (10, 15) and parse.step_range('') is None
 
 
@@ -258,10 +247,7 @@ def test_fields_of_the_machine_do_not_decide():
 
 
 def test_differences_are_told_field_by_field_with_both_values():
-    old, new = (
-        validate.result_fields(default.get_config()),
-        validate.result_fields(changed(quickstart.get_config)),
-    )
+    old, new = (validate.result_fields(default.get_config()), validate.result_fields(changed(quickstart.get_config)))
     sentences = validate.describe_differences(old, new)
     assert "config.model.preset was 'paper' and is now 'miniature'." in sentences
     assert len(sentences) == sum(old[field] != new[field] for field in old)
@@ -269,9 +255,7 @@ def test_differences_are_told_field_by_field_with_both_values():
         'config.seed was not set and is now 0.',
         'config.train.learning_rate was 1 and no longer exists.',
     ]
-    assert validate.describe_differences({'dataset': 'a'}, {'dataset': 'b'}) == [
-        "dataset was 'a' and is now 'b'."
-    ]
+    assert validate.describe_differences({'dataset': 'a'}, {'dataset': 'b'}) == ["dataset was 'a' and is now 'b'."]
 
 
 def test_a_folder_that_cannot_be_written_is_refused_and_none_is_made(tmp_path):
@@ -306,12 +290,7 @@ def test_old_names_lead_to_fields_and_values_of_today():
 
 
 def test_fields_under_old_names_are_read_as_those_of_today():
-    old = {
-        'train.rate': 0.1,
-        'train.schedule': 'drops',
-        'network.alpha': 'divided',
-        'network.dropout_place': 'behind',
-    }
+    old = {'train.rate': 0.1, 'train.schedule': 'drops', 'network.alpha': 'divided', 'network.dropout_place': 'behind'}
     new = {'train.learning_rate': 0.1, 'train.schedule': 'step'}
     new |= {'model.lrn_alpha_over_n': 'true', 'model.dropout_position': 'after'}
     assert migration.migrate_fields(old) == new
@@ -339,3 +318,26 @@ def test_an_old_value_gets_the_new_one(field, old, message):
 )
 def test_an_old_field_gets_the_new_one(name, message):
     assert str(unknown_field_error(name)) == message
+
+
+@pytest.mark.parametrize('name', ['my [old] runs', 'what?', 'a*', 'left\\right', 'caf\udce9'])
+def test_a_workdir_that_checkpoints_cannot_be_saved_in_is_refused(tmp_path, name, monkeypatch):
+    with pytest.raises(UserError, match='cannot hold checkpoints: its full path .* contains .* Rename that folder'):
+        validate.validate_workdir(str(tmp_path / name / 'run'), needed=True, saves=True)
+    assert not list(tmp_path.iterdir())
+    try:
+        (tmp_path / name).mkdir()
+    except UnicodeEncodeError:
+        return
+    monkeypatch.chdir(tmp_path / name)
+    with pytest.raises(UserError, match='its full path'):
+        validate.validate_workdir('run', needed=True, saves=True)
+
+
+def test_a_workdir_with_other_odd_characters_is_taken(tmp_path):
+    for name in ('a b', 'r\u00e9sum\u00e9', '\u732b', '{x}#%41,;:&$~!@(=+^`\'"'):
+        validate.validate_workdir(str(tmp_path / name), needed=True, saves=True)
+    # Whole checkpoints can be read in such a folder; they cannot be written there.
+    validate.validate_workdir(str(tmp_path / 'moved [here]'), needed=True, writes=False)
+    with pytest.raises(UserError, match='cannot hold checkpoints'):
+        validate.validate_workdir(str(tmp_path / 'moved\\here'), needed=True, writes=False)

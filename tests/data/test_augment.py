@@ -13,9 +13,7 @@ from alexnet_jax.errors import UserError
 
 # The 2012 source's own figures, in units of 0..255: standard deviations, and eigenvectors as columns.
 DEVIATIONS = np.array([19.721, 37.094, 121.780])
-EIGENVECTORS = np.array(
-    [[0.41796, -0.71258, -0.56351], [-0.81698, -0.02354, -0.57618], [0.39731, 0.70120, -0.59200]]
-)
+EIGENVECTORS = np.array([[0.41796, -0.71258, -0.56351], [-0.81698, -0.02354, -0.57618], [0.39731, 0.70120, -0.59200]])
 BASIS = PcaBasis(DEVIATIONS**2, EIGENVECTORS)
 PAPER = augment.Augmentation(224, True, 'eigenvalues', 0.1, BASIS)
 few = hypothesis.settings(deadline=None, max_examples=25)
@@ -28,18 +26,14 @@ def many(count, seed=5, image_size=256, **changes):
 
 
 def one(seed, epoch, record, augmentation=PAPER):
-    params = augment.sample_augmentations(
-        seed, np.array([epoch]), np.array([record]), augmentation, image_size=256
-    )
+    params = augment.sample_augmentations(seed, np.array([epoch]), np.array([record]), augmentation, image_size=256)
     return augment.AugmentParams(*(field[0] for field in params))
 
 
 @few
 @hypothesis.given(
     seed=st.integers(0, 2**64 - 1),
-    presentations=st.lists(
-        st.tuples(st.integers(0, 10**6), st.integers(0, 2**31 - 1)), min_size=1, max_size=9
-    ),
+    presentations=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 2**31 - 1)), min_size=1, max_size=9),
     lighting=st.sampled_from(augment.LIGHTING_KINDS),
 )
 def test_a_draw_in_a_batch_equals_the_draw_alone(seed, presentations, lighting):
@@ -90,10 +84,7 @@ def test_switching_the_mirror_or_the_lighting_off_leaves_the_other_draws_as_they
     np.testing.assert_array_equal(whole.left, plain.left)
 
 
-@pytest.mark.parametrize(
-    'lighting, size',
-    [('eigenvalues', 255 * DEVIATIONS**2 / 255**2), ('deviations', DEVIATIONS)],
-)
+@pytest.mark.parametrize('lighting, size', [('eigenvalues', 255 * DEVIATIONS**2 / 255**2), ('deviations', DEVIATIONS)])
 def test_lighting_has_the_covariance_of_its_formula(lighting, size):
     shifts = many(40_000, lighting=lighting).lighting.astype(np.float64)
     assert shifts.shape == (40_000, 3)
@@ -173,9 +164,7 @@ def test_the_means_center_and_its_colors_are_the_same_for_every_crop(side, cut, 
     for row in range(crop):
         for column in range(crop):
             np.testing.assert_allclose(
-                center[row, column],
-                pixels[row, column] - mean[edge + row, edge + column],
-                atol=1e-4,
+                center[row, column], pixels[row, column] - mean[edge + row, edge + column], atol=1e-4
             )
     colors = [np.mean([mean[y, x, c] for y in range(side) for x in range(side)]) for c in range(3)]
     freed = normalized(image, *draw, mean, crop, 'channel')

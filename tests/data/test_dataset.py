@@ -25,9 +25,7 @@ SHARD = 'cutouts-train.array_record-00001-of-00003'
 
 
 def prepared(directory, encoding):
-    source = sources.open_source(
-        'cutouts', options=sources.SourceOptions(image_size=SIDE, num_cutouts=(30, 0, 20))
-    )
+    source = sources.open_source('cutouts', options=sources.SourceOptions(image_size=SIDE, num_cutouts=(30, 0, 20)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builder, 'MIN_SHARD_SIZE', 10)
         builder.prepare_dataset(source, directory, EncodingSpec(SIDE, encoding), progress=False)
@@ -87,8 +85,7 @@ def test_the_checksum_is_that_of_what_decides_a_training(made):
     wording = {'note': 'otherwise told', 'words': [], 'versions': {}, 'files': files, 'checksum': 'another'}
     assert dataset.training_checksum(manifest | wording) == checksum
     decides = [{'classes': ['a', 'b']}, {'side': 17}, {'encoding': 'jpeg'}, {'counts': {'train': 30}}] + [
-        {'files': manifest['files'] | {name: {'bytes': 1, 'sha256': '0'}}}
-        for name in (SHARD, 'statistics.npz')
+        {'files': manifest['files'] | {name: {'bytes': 1, 'sha256': '0'}}} for name in (SHARD, 'statistics.npz')
     ]
     assert checksum not in [dataset.training_checksum(manifest | change) for change in decides]
 
@@ -116,10 +113,7 @@ def test_any_tfds_reader_opens_it_and_sees_the_same(made, encoding):
 
     builder = tfds.builder_from_directory(made[encoding])
     assert builder.info.features['label'].names == list(cutouts.CLASSES)
-    assert {name: split.num_examples for name, split in builder.info.splits.items()} == {
-        'train': 30,
-        'test': 20,
-    }
+    assert {name: split.num_examples for name, split in builder.info.splits.items()} == {'train': 30, 'test': 20}
     assert builder.info.splits['train'].shard_lengths == [10, 10, 10]
     decoders = {'image': tfds.decode.SkipDecoding()} if encoding == 'jpeg' else None
     theirs = builder.as_data_source('train', decoders=decoders)
@@ -141,9 +135,7 @@ assert opened.split('train')[3][1] == 3
 assert not any(dataset.find_problems({str(made['jpeg'])!r}).values())
 print({{'tensorflow', 'jax'}} & set(sys.modules))
 """
-    ended = subprocess.run(
-        [sys.executable, '-c', script], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    ended = subprocess.run([sys.executable, '-c', script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == 'set()'
 
 

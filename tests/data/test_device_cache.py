@@ -38,9 +38,7 @@ class Made:
 
 
 def mesh_of(shape):
-    return jax.make_mesh(
-        shape, ('data', 'column'), (AxisType.Auto,) * 2, devices=jax.devices()[: shape[0] * shape[1]]
-    )
+    return jax.make_mesh(shape, ('data', 'column'), (AxisType.Auto,) * 2, devices=jax.devices()[: shape[0] * shape[1]])
 
 
 def everywhere(mesh):
@@ -51,10 +49,7 @@ def train_data_of(records):
     eigenvectors = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
     basis = PcaBasis(np.array([200.0, 900.0, 4000.0]), eigenvectors)
     return pipeline.TrainPipeline(
-        records,
-        augment.Augmentation(CROP, True, 'eigenvalues', 0.1, basis),
-        seed=3,
-        batch_size=BATCH,
+        records, augment.Augmentation(CROP, True, 'eigenvalues', 0.1, basis), seed=3, batch_size=BATCH
     )
 
 
@@ -139,9 +134,7 @@ def test_memory_that_nobody_knows_refuses_nothing(monkeypatch):
 
 
 def test_cpu_devices_share_the_hosts_memory():
-    alone, shared = (
-        device_cache.free_device_memory(jax.devices()[0], devices_sharing_memory=n) for n in (1, 7)
-    )
+    alone, shared = (device_cache.free_device_memory(jax.devices()[0], devices_sharing_memory=n) for n in (1, 7))
     assert 3 < alone / shared < 5
 
 

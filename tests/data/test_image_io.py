@@ -68,9 +68,7 @@ def test_sixteen_bits_of_gray_become_their_upper_eight():
 
 def test_transparent_pixels_lie_on_white():
     picture = Image.fromarray(pixels()).convert('RGBA')
-    picture.putalpha(
-        Image.fromarray(np.where(np.arange(56) < 20, 0, 255).astype(np.uint8)[None].repeat(40, 0))
-    )
+    picture.putalpha(Image.fromarray(np.where(np.arange(56) < 20, 0, 255).astype(np.uint8)[None].repeat(40, 0)))
     image = image_io.decode_image(encoded(picture, 'PNG'))
     assert (image[:, :20] == 255).all()
     np.testing.assert_array_equal(image[:, 20:], pixels()[:, 20:])
@@ -105,10 +103,7 @@ def test_what_is_cut_off_is_refused_unless_no_pixel_is_missing(data, share):
 
 
 @few
-@given(
-    st.sampled_from([JPEG, PNG, WEBP]),
-    st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=8),
-)
+@given(st.sampled_from([JPEG, PNG, WEBP]), st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=8))
 def test_damage_gives_an_image_or_a_sentence_and_nothing_else(data, changes):
     damaged = bytearray(data)
     for place, value in changes:
@@ -126,10 +121,7 @@ def test_damage_gives_an_image_or_a_sentence_and_nothing_else(data, changes):
         (b'', r'\(empty file\); download it again or remove it'),
         (bytes(3000), r'\(file of zeros\); download it again'),
         (b'\xef\xbb\xbf\n<!-- 404 --><HTML><body>', r'\(web page\); download it again'),
-        (
-            b'version https://git-lfs.github.com/spec/v1\noid',
-            r'\(Git LFS pointer\); fetch the image itself by `git',
-        ),
+        (b'version https://git-lfs.github.com/spec/v1\noid', r'\(Git LFS pointer\); fetch the image itself by `git'),
         (b'\0\0\0\x24ftypmif1\0\0', r'\(HEIC\); convert it'),
         (b'\0\0\0\x20ftypavis\0\0', r'\(AVIF\); convert it'),
         (encoded(FLAT, 'GIF'), r'\(GIF\); convert it'),
@@ -195,10 +187,7 @@ ANOMALOUS = {
     'a gray PNG': (encoded(GREY, 'PNG'), ('grey',)),
     'inks': (encoded(INKS, 'JPEG'), ('CMYK',)),
     '16 bits': (encoded(np.full((9, 9), 4200, np.uint16), 'PNG'), ('grey', '16-bit')),
-    '12 bits in 16': (
-        encoded(np.full((9, 9), 4095, np.uint16), 'PNG'),
-        ('grey', '16-bit', 'nearly black 16-bit'),
-    ),
+    '12 bits in 16': (encoded(np.full((9, 9), 4095, np.uint16), 'PNG'), ('grey', '16-bit', 'nearly black 16-bit')),
     'colors of 16 bits': (png_of(2, 1, 16, b'\0' + b'\x10\0' * 6), ('16-bit',)),
     'colors of 12 bits in 16': (png_of(2, 1, 16, b'\0' + b'\x0f\xff' * 6), ('16-bit', 'nearly black 16-bit')),
     'a palette': (encoded(FEW, 'PNG'), ('palette',)),
@@ -295,10 +284,7 @@ def test_pixels_count_at_the_scale_of_decoding(monkeypatch, recwarn):
         assert decoded.downscale == reduced
         whole = np.asarray(Image.open(io.BytesIO(rough(*size))))
         assert np.abs(found.astype(int) - image_io.resize_and_crop(whole, 32)).mean() < 4
-    for data, limit in (
-        (encoded(np.zeros((807, 612, 3), np.uint8), 'JPEG'), '492,660'),
-        (png_of(612, 400), '213,199'),
-    ):
+    for data, limit in ((encoded(np.zeros((807, 612, 3), np.uint8), 'JPEG'), '492,660'), (png_of(612, 400), '213,199')):
         with pytest.raises(
             image_io.UnreadableImage, match=f'612 x .* exceed the limit of {limit} pixels; save it smaller'
         ):
@@ -328,9 +314,7 @@ def test_an_image_whose_shorter_side_fits_is_only_cropped(shape):
     image = pixels(*shape)
     height, width = shape
     top, left = (height - 40) // 2, (width - 40) // 2
-    np.testing.assert_array_equal(
-        image_io.resize_and_crop(image, 40), image[top : top + 40, left : left + 40]
-    )
+    np.testing.assert_array_equal(image_io.resize_and_crop(image, 40), image[top : top + 40, left : left + 40])
 
 
 def test_a_wide_image_becomes_what_pillow_makes_of_the_whole_before_it_is_cropped():

@@ -15,9 +15,7 @@ from alexnet_jax.data.statistics import PcaBasis
 from alexnet_jax.errors import UserError
 
 few = hypothesis.settings(deadline=None, max_examples=15)
-BASIS = PcaBasis(
-    np.array([389.0, 1376.0, 14830.0]), np.array([[0.8, 0.6, 0.0], [-0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
-)
+BASIS = PcaBasis(np.array([389.0, 1376.0, 14830.0]), np.array([[0.8, 0.6, 0.0], [-0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]))
 AUGMENTATION = augment.Augmentation(7, True, 'eigenvalues', 0.1, BASIS)
 SMALL = {'augmentation': AUGMENTATION, 'seed': 3, 'batch_size': 8}
 
@@ -108,13 +106,9 @@ def test_each_epoch_is_a_permutation(length, seed, epoch):
     assert sorted(records) == list(range(length))
 
 
-@pytest.mark.parametrize(
-    'length', [pipeline.SMALL_EPOCH - 1, pipeline.SMALL_EPOCH, pipeline.SMALL_EPOCH + 1, 9000]
-)
+@pytest.mark.parametrize('length', [pipeline.SMALL_EPOCH - 1, pipeline.SMALL_EPOCH, pipeline.SMALL_EPOCH + 1, 9000])
 def test_each_epoch_is_a_permutation_on_both_sides_of_few(length):
-    orders = [
-        pipeline.epoch_order(5, np.full(length, epoch), np.arange(length), length) for epoch in range(2)
-    ]
+    orders = [pipeline.epoch_order(5, np.full(length, epoch), np.arange(length), length) for epoch in range(2)]
     for records in orders:
         assert np.array_equal(np.sort(records), np.arange(length))
         assert abs(np.corrcoef(records, np.arange(length))[0, 1]) < 0.06
@@ -220,9 +214,7 @@ def test_the_first_batches_are_those_they_have_always_been():
         5525,
         3941,
     ]
-    np.testing.assert_allclose(
-        train_data.batch(5)['lighting'][0], [0.56564623, 0.42220482, 1.7077459], rtol=1e-6
-    )
+    np.testing.assert_allclose(train_data.batch(5)['lighting'][0], [0.56564623, 0.42220482, 1.7077459], rtol=1e-6)
 
 
 def test_a_closed_iterator_leaves_no_threads():

@@ -11,10 +11,7 @@ from alexnet_jax.data.prefetch import Prefetcher, prefetch_to_device
 
 def sharding(data=4, column=2):
     mesh = jax.make_mesh(
-        (data, column),
-        ('data', 'column'),
-        axis_types=(AxisType.Auto,) * 2,
-        devices=jax.devices()[: data * column],
+        (data, column), ('data', 'column'), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[: data * column]
     )
     return NamedSharding(mesh, PartitionSpec('data'))
 

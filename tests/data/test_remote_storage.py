@@ -48,9 +48,7 @@ def bucket(tmp_path, monkeypatch):
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
     directory = tmp_path_factory.mktemp('whole') / 'dataset'
-    source = sources.open_source(
-        'cutouts', options=sources.SourceOptions(image_size=16, num_cutouts=(30, 10, 10))
-    )
+    source = sources.open_source('cutouts', options=sources.SourceOptions(image_size=16, num_cutouts=(30, 10, 10)))
     builder.prepare_dataset(source, directory, EncodingSpec(16, RAW), progress=False)
     return directory
 
@@ -63,14 +61,10 @@ def content(directory):
 def test_a_dataset_goes_to_the_store_and_comes_back_the_same(url, whole, bucket, tmp_path):
     assert not remote_storage.remote_dataset_exists(url)
     remote_storage.upload_dataset(whole, url)
-    assert content(bucket / url.partition('://')[2]) == content(
-        whole
-    ) and remote_storage.remote_dataset_exists(url)
+    assert content(bucket / url.partition('://')[2]) == content(whole) and remote_storage.remote_dataset_exists(url)
     remote_storage.download_dataset(url, tmp_path / 'copy')
     (tmp_path / 'copy' / remote_storage.LOCK_FILE).unlink()
-    assert content(tmp_path / 'copy') == content(whole) and not any(
-        dataset.find_problems(tmp_path / 'copy').values()
-    )
+    assert content(tmp_path / 'copy') == content(whole) and not any(dataset.find_problems(tmp_path / 'copy').values())
     assert dataset.open_dataset(tmp_path / 'copy').checksum == dataset.open_dataset(whole).checksum
 
 
@@ -134,9 +128,7 @@ def test_a_manifest_that_cannot_be_right_is_refused(change, whole, bucket, tmp_p
 
 def test_another_dataset_is_left_alone_here_and_there(whole, bucket, tmp_path):
     other = tmp_path / 'other'
-    source = sources.open_source(
-        'cutouts', options=sources.SourceOptions(image_size=16, num_cutouts=(31, 10, 10))
-    )
+    source = sources.open_source('cutouts', options=sources.SourceOptions(image_size=16, num_cutouts=(31, 10, 10)))
     builder.prepare_dataset(source, other, EncodingSpec(16, RAW), progress=False)
     remote_storage.upload_dataset(whole, URL)
     before = content(bucket / 'bucket/pets/dataset'), content(other)
@@ -207,14 +199,10 @@ def test_a_store_that_cannot_be_reached_is_said_before_any_work(tmp_path, monkey
 
     backend.fsspec_backend._get_filesystem.cache_clear()
     monkeypatch.setattr(fsspec, 'filesystem', missing)
-    with pytest.raises(
-        UserError, match='gs://bucket.* cannot be reached without gcsfs .*; run: pip install gcsfs'
-    ):
+    with pytest.raises(UserError, match='gs://bucket.* cannot be reached without gcsfs .*; run: pip install gcsfs'):
         commands.run('prepare', config_of(), str(tmp_path / 'run'))
     with pytest.raises(UserError, match='without s3fs'):
-        remote_storage.upload_dataset(tmp_path, 's3://b') if remote_storage.remote_dataset_exists(
-            's3://b'
-        ) else None
+        remote_storage.upload_dataset(tmp_path, 's3://b') if remote_storage.remote_dataset_exists('s3://b') else None
     with pytest.raises(UserError, match='not in a supported store; choose one of gs://, s3://'):
         commands.run('prepare', config_of(**{'data.directory': 'ftp://x/y'}), str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
@@ -222,8 +210,6 @@ def test_a_store_that_cannot_be_reached_is_said_before_any_work(tmp_path, monkey
 
 def test_what_has_to_lie_on_a_disk_is_refused_in_a_store():
     with pytest.raises(UserError, match='images are read from a disk'):
-        validate.validate_config(
-            config_of(**{'prepare.source': 'tar', 'prepare.path': 'gs://bucket/images.tar'})
-        )
+        validate.validate_config(config_of(**{'prepare.source': 'tar', 'prepare.path': 'gs://bucket/images.tar'}))
     with pytest.raises(UserError, match='is not a folder on a disk'):
         validate.validate_workdir('gs://bucket/run', needed=True)

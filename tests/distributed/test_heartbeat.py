@@ -99,6 +99,19 @@ def test_one_that_never_comes_is_named_with_those_who_did(tmp_path):
         )
 
 
+def test_where_all_are_here_and_cannot_join_that_is_said(monkeypatch, tmp_path):
+    beat = heartbeat.Heartbeat(tmp_path / heartbeat.HEARTBEAT_DIR, 0, 2, Timeouts(7, LIMIT))
+    beat.advice = 'Start the others.', 'A proxy is set.'
+    for count in (1, 2):
+        record = {'run': 'new', 'count': count, 'host': 'node2', 'exit_status': None}
+        (tmp_path / heartbeat.HEARTBEAT_DIR / '1').write_text(json.dumps(record))
+        beat._poll(1.0)
+        said = beat._missing_message()
+        assert ('waiting for process 1 of 2' in said) == said.endswith('Start the others.') == (count == 1)
+    assert 'all 2 processes are here' in said and said.endswith('A proxy is set.')
+    assert beat.hosts() == {'node2'}
+
+
 def test_one_that_ends_with_a_mistake_ends_the_others_with_its_sentence(tmp_path):
     first = started(tmp_path, 0, 2)
     second = started(tmp_path, 1, 2, then="heartbeat.announce_exit(2, 'This disk is full.')")
@@ -144,12 +157,8 @@ def test_a_cut_connection_is_named_by_both_although_both_write_their_heartbeats(
         began = time.monotonic()
         children = [started(tmp_path, process, 2, address=f'127.0.0.1:{address[1]}') for process in (0, 1)]
         for child in children:
-            sentence = ends(
-                child, 5, f'127.0.0.1:{address[1]} does not answer', 'was at: step 7 of process 1'
-            )
-            assert re.match(
-                r'The connection between process 1 \(.*\) and process 0 \(.*\) was lost: ', sentence
-            )
+            sentence = ends(child, 5, f'127.0.0.1:{address[1]} does not answer', 'was at: step 7 of process 1')
+            assert re.match(r'The connection between process 1 \(.*\) and process 0 \(.*\) was lost: ', sentence)
     assert time.monotonic() - began < 60
 
 
@@ -290,16 +299,8 @@ def test_a_folder_that_another_host_does_not_see_is_said(monkeypatch, tmp_path):
             ('/data', False),
             r'0 \(.*\) has its dataset in /data, and process 1 \(b\) has none in /data',
         ),
-        (
-            ('/data', True),
-            ('/scratch', False),
-            r'and process 1 \(b\) has none in /scratch; prepare or copy it there',
-        ),
-        (
-            ('/data', False),
-            ('/scratch', False),
-            r'would prepare .* /data, and process 1 \(b\) has none in /scratch',
-        ),
+        (('/data', True), ('/scratch', False), r'and process 1 \(b\) has none in /scratch; prepare or copy it there'),
+        (('/data', False), ('/scratch', False), r'would prepare .* /data, and process 1 \(b\) has none in /scratch'),
     ],
 )
 def test_a_dataset_that_one_host_would_wait_for_in_vain_is_said(monkeypatch, first, second, said):
@@ -334,10 +335,7 @@ def test_a_dataset_that_process_0_has_prepared_and_another_does_not_see_is_said(
 
 def test_what_the_first_process_says_is_heard(tmp_path):
     child = started(
-        tmp_path,
-        1,
-        2,
-        then='time.sleep(2.5)\nprint(heartbeat.primary_phase(), flush=True)\nheartbeat.announce_exit(0)',
+        tmp_path, 1, 2, then='time.sleep(2.5)\nprint(heartbeat.primary_phase(), flush=True)\nheartbeat.announce_exit(0)'
     )
     first = started(tmp_path, 0, 2, then='time.sleep(2.5); heartbeat.announce_exit(0)')
     assert child.stdout.readline().strip() == 'ready'

@@ -65,8 +65,7 @@ def started(count, workdir, each=None, slurm=False, **fields):
     children = []
     for index in range(count):
         words = [
-            f'--config.{name}={value}'
-            for name, value in (FIELDS | fields | (each[index] if each else {})).items()
+            f'--config.{name}={value}' for name, value in (FIELDS | fields | (each[index] if each else {})).items()
         ]
         if not slurm:
             words += [f'--coordinator=localhost:{port}', f'--processes={count}', f'--process={index}']
@@ -105,9 +104,7 @@ def check(workdir, alone, shape):
     """Check that losses and scores are those of one process."""
     assert len(losses(workdir)) == 20 and losses(workdir) == pytest.approx(losses(alone), rel=1e-5)
     result = json.loads((workdir / 'result.json').read_text())
-    again = commands.run(
-        'evaluate', config_of(mesh=shape, **{'data.directory': str(alone / 'dataset')}), str(workdir)
-    )
+    again = commands.run('evaluate', config_of(mesh=shape, **{'data.directory': str(alone / 'dataset')}), str(workdir))
     assert (result['images'], result['top1_error'], result['top5_error']) == (
         again['images'],
         again['top1_error'],
@@ -168,13 +165,9 @@ def test_a_process_that_stands_still_is_lost(alone, tmp_path):
 
 
 def test_processes_that_slurm_joins_and_were_not_given_the_same_say_who_differs_in_what(tmp_path):
-    for status, _, complaint in ended(
-        started(2, tmp_path, each=[{}, {'train.learning_rate': 0.5}], slurm=True)
-    ):
+    for status, _, complaint in ended(started(2, tmp_path, each=[{}, {'train.learning_rate': 0.5}], slurm=True)):
         assert status == 2, complaint
-        assert re.search(
-            r'config.train.learning_rate is 0.5 for process 1 \(.*\) and 1e-06 for process 0', complaint
-        )
+        assert re.search(r'config.train.learning_rate is 0.5 for process 1 \(.*\) and 1e-06 for process 0', complaint)
     assert not (tmp_path / 'run.json').exists()
 
 
@@ -196,9 +189,7 @@ def test_several_processes_give_the_losses_and_the_counts_of_one(processes, devi
     check(tmp_path, alone, '1,1')
     for name in ('curves.png', 'kernels.png', 'examples.png', 'answers.png', 'metrics.jsonl'):
         assert (tmp_path / name).exists()
-    assert len(metrics_writer.read_metrics(tmp_path)) == len(
-        metrics_writer.read_metrics(alone)
-    )  # written by one alone
+    assert len(metrics_writer.read_metrics(tmp_path)) == len(metrics_writer.read_metrics(alone))  # written by one alone
 
 
 RESTORES = """

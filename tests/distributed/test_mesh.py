@@ -22,9 +22,7 @@ from alexnet_jax.errors import UserError
 @pytest.mark.parametrize(
     'columns, count, shape', [(2, 8, (4, 2)), (1, 8, (8, 1)), (2, 1, (1, 1)), (2, 3, (3, 1)), (4, 2, (1, 2))]
 )
-def test_the_automatic_mesh_has_two_along_column_where_columns_and_devices_are_even(
-    monkeypatch, columns, count, shape
-):
+def test_the_automatic_mesh_has_two_along_column_where_columns_and_devices_are_even(monkeypatch, columns, count, shape):
     monkeypatch.setattr(jax, 'device_count', lambda: count)
     mesh = make_mesh(None, columns=columns)
     assert tuple(mesh.shape.items()) == (('data', shape[0]), ('column', shape[1]))

@@ -62,9 +62,7 @@ JOBSET = {
         'suspend': bool,
         'failurePolicy': {
             'maxRestarts': int,
-            'rules': [
-                {'name': str, 'action': str, 'onJobFailureReasons': [str], 'targetReplicatedJobs': [str]}
-            ],
+            'rules': [{'name': str, 'action': str, 'onJobFailureReasons': [str], 'targetReplicatedJobs': [str]}],
         },
         'successPolicy': ANY,
         'startupPolicy': ANY,
@@ -85,9 +83,7 @@ def faults(content, schema, where=''):
             return [f'{where} is no mapping']
         unknown = [f'{where}.{name} is unknown' for name in content if name not in schema]
         known = content.keys() & schema.keys()
-        return unknown + [
-            fault for name in known for fault in faults(content[name], schema[name], f'{where}.{name}')
-        ]
+        return unknown + [fault for name in known for fault in faults(content[name], schema[name], f'{where}.{name}')]
     if isinstance(schema, list):
         if not isinstance(content, list):
             return [f'{where} is no list']
@@ -109,10 +105,7 @@ def test_a_field_that_there_is_not_would_be_found(jobset):
     assert faults(jobset | {'specs': {}}, JOBSET) == ['.specs is unknown']
     assert (
         faults({'spec': {'suspend': 'no', 'replicatedJobs': [{'replica': 1}]}}, JOBSET)
-        == [
-            ".spec.suspend is 'no'",
-            '.spec.replicatedJobs[0].replica is unknown',
-        ]
+        == [".spec.suspend is 'no'", '.spec.replicatedJobs[0].replica is unknown']
         or len(faults({'spec': {'suspend': 'no'}}, JOBSET)) == 1
     )
 
@@ -130,9 +123,7 @@ def test_the_pods_of_the_jobset_find_one_another(jobset):
         }
         place = initialize.detect_process(environ=variables)
         assert (place.process, place.num_processes) == (index, spec['completions'])
-        assert (
-            place.coordinator == f'{name}-{job["name"]}-0-0.{name}:{container["ports"][0]["containerPort"]}'
-        )
+        assert place.coordinator == f'{name}-{job["name"]}-0-0.{name}:{container["ports"][0]["containerPort"]}'
     assert spec['podFailurePolicy']['rules'][0]['onExitCodes']['values'] == [2]
     assert spec['backoffLimit'] == 0
 
@@ -157,9 +148,7 @@ def stand_ins(folder, **lines):
 
 
 @pytest.mark.parametrize('status, again', [(0, False), (2, False), (3, False), (5, True)])
-def test_the_slurm_script_gives_main_its_flags_and_goes_back_into_the_queue_where_it_should(
-    tmp_path, status, again
-):
+def test_the_slurm_script_gives_main_its_flags_and_goes_back_into_the_queue_where_it_should(tmp_path, status, again):
     """Status 3 without a signal to the script: a person has stopped the tasks."""
     environment = stand_ins(tmp_path, srun=f'exit {status}', scontrol='')
     script = ['bash', str(DOCS / 'pods' / 'slurm.sh'), '--workdir=/a b']
@@ -169,9 +158,7 @@ def test_the_slurm_script_gives_main_its_flags_and_goes_back_into_the_queue_wher
 
 
 @pytest.mark.parametrize('number, again', [(signal.SIGUSR1, True), (signal.SIGTERM, False)])
-def test_the_end_of_its_time_sends_the_slurm_script_back_into_the_queue_and_a_person_does_not(
-    tmp_path, number, again
-):
+def test_the_end_of_its_time_sends_the_slurm_script_back_into_the_queue_and_a_person_does_not(tmp_path, number, again):
     """The tasks get their signal from Slurm or scancel and save for a while; srun, given TERM, would kill them."""
     tasks = 'trap "exit 137" TERM\nuntil [ -e ~/signalled ]; do sleep 0.05; done\nsleep 0.3\nexit 3'
     environment = stand_ins(tmp_path, srun=tasks, scontrol='', scancel='touch ~/signalled')

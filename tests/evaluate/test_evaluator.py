@@ -102,9 +102,7 @@ def test_every_image_is_scored_once_on_any_number_of_devices(shape, images, view
 def test_outcomes_tell_of_each_image_once_in_order(shape):
     records = Records(21)
     batches = pipeline.EvalPipeline(records, batch_size=8)
-    rates, predictions = make_evaluator(records, mesh=make_mesh(shape)).evaluate_and_predict(
-        weights(), batches
-    )
+    rates, predictions = make_evaluator(records, mesh=make_mesh(shape)).evaluate_and_predict(weights(), batches)
     probabilities = expected_probabilities(records, 10)
     np.testing.assert_array_equal(predictions.id, np.arange(21))
     np.testing.assert_array_equal(predictions.label, records.labels)
@@ -116,9 +114,7 @@ def test_outcomes_tell_of_each_image_once_in_order(shape):
 def test_the_hosts_shares_together_are_the_whole():
     records = Records(21)
     whole = make_evaluator(records).evaluate(weights(), pipeline.EvalPipeline(records, batch_size=8))
-    shares = [
-        pipeline.EvalPipeline(records, batch_size=8, process_index=host, process_count=2) for host in (0, 1)
-    ]
+    shares = [pipeline.EvalPipeline(records, batch_size=8, process_index=host, process_count=2) for host in (0, 1)]
     each = [make_evaluator(records, batch_size=4).evaluate(weights(), share) for share in shares]
     assert sum(rates['images'] for rates in each) == 21
     errors = sum(rates['images'] * rates['top1_error'] for rates in each)

@@ -23,9 +23,7 @@ class Records:
 
 def random_records(images, side=16, classes=4, seed=0):
     chance = np.random.default_rng(seed)
-    return Records(
-        chance.integers(0, 256, (images, side, side, 3), np.uint8), chance.integers(0, classes, images)
-    )
+    return Records(chance.integers(0, 256, (images, side, side, 3), np.uint8), chance.integers(0, classes, images))
 
 
 def expected_statistics(image):
@@ -100,9 +98,7 @@ def test_form_is_told_by_pixels_and_not_by_statistics():
     images = chance.integers(0, 40, (120, 16, 16, 3)).astype(np.uint8)
     for image, label in zip(images, labels, strict=True):
         image[:, 8 * label : 8 * label + 8] += 150
-    found = nearest_neighbor.baseline_errors(
-        Records(images[:80], labels[:80]), Records(images[80:], labels[80:])
-    )
+    found = nearest_neighbor.baseline_errors(Records(images[:80], labels[:80]), Records(images[80:], labels[80:]))
     assert found['pixels'] == 0.0
     assert found['statistics'] > 0.2
     assert (found['best'], found['kind']) == (0.0, 'pixels')
@@ -116,9 +112,7 @@ def test_color_is_told_by_statistics_wherever_it_stands():
     for image, label in zip(images, labels, strict=True):
         top, left = chance.integers(0, 13, 2)
         image[top : top + 3, left : left + 3] = (255, 0, 0) if label else (0, 0, 255)
-    found = nearest_neighbor.baseline_errors(
-        Records(images[:80], labels[:80]), Records(images[80:], labels[80:])
-    )
+    found = nearest_neighbor.baseline_errors(Records(images[:80], labels[:80]), Records(images[80:], labels[80:]))
     assert found['best'] == found['statistics'] < 0.1
     assert found['kind'] == 'statistics'
 

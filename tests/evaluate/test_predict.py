@@ -120,9 +120,7 @@ def test_signs_that_a_shell_would_have_read_are_read_here(tmp_path, monkeypatch)
     assert find_image_files([images[2]]).files == [images[2]]
 
 
-def test_what_lies_in_a_folder_and_is_no_image_is_counted_and_what_cannot_be_opened_named(
-    tmp_path, monkeypatch
-):
+def test_what_lies_in_a_folder_and_is_no_image_is_counted_and_what_cannot_be_opened_named(tmp_path, monkeypatch):
     """As prepare has it; links to folders are followed."""
     images = [write(tmp_path / 'in' / name, 'red') for name in ('a.jpg', 'linked.d/c.png', 'z.webp')]
     for name in ('b.JPE', 'c.jfif'):
@@ -150,13 +148,9 @@ def test_what_lies_in_a_folder_and_is_no_image_is_counted_and_what_cannot_be_ope
     assert 'gone.jpg is not a regular file' in told and 'pipe.png is not a regular file' in told
     (tmp_path / 'scans').mkdir()
     (tmp_path / 'scans' / 'a.tiff').write_bytes(b'x')
-    with pytest.raises(
-        UserError, match=r'scans has no images\. Skipped, .*: \.tiff 1\. Names of images end in \.jpg'
-    ):
+    with pytest.raises(UserError, match=r'scans has no images\. Skipped, .*: \.tiff 1\. Names of images end in \.jpg'):
         find_image_files([str(tmp_path / 'scans')])
-    with pytest.raises(
-        UserError, match=r'locked has no images\. .*locked cannot be read \(Permission denied\)'
-    ):
+    with pytest.raises(UserError, match=r'locked has no images\. .*locked cannot be read \(Permission denied\)'):
         find_image_files([str(tmp_path / 'in' / 'locked')])
 
 

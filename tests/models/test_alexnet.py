@@ -56,15 +56,10 @@ def test_the_miniature_and_its_gradient_equal_plain_numpy(plain, training):
 
     def plainly(weights):
         kept = {name: np.asarray(mask, np.float64) for name, mask in masks.items()} if training else None
-        logits = witness.alexnet(
-            weights, images, stride=2, pad_after=1, ceil=(1, 0, 1), keep_prob=0.9, masks=kept
-        )
+        logits = witness.alexnet(weights, images, stride=2, pad_after=1, ceil=(1, 0, 1), keep_prob=0.9, masks=kept)
         return witness.cross_entropy(logits, labels)
 
-    weights = {
-        name: (np.asarray(p['kernel']), np.asarray(p['bias']))
-        for name, p in jax.device_get(parameters).items()
-    }
+    weights = {name: (np.asarray(p['kernel']), np.asarray(p['bias'])) for name, p in jax.device_get(parameters).items()}
     assert value == pytest.approx(plainly(weights), rel=1e-9)
     for layer, (kernel, bias) in weights.items():
         towards = RNG.normal(size=kernel.shape), RNG.normal(size=bias.shape)
@@ -75,9 +70,7 @@ def test_the_miniature_and_its_gradient_equal_plain_numpy(plain, training):
         # In the weights' own measure and so short that hardly a ReLU or a pooling window changes its mind.
         step = 1e-8 * np.abs(kernel).max()
         expected = (moved(step) - moved(-step)) / (2 * step)
-        found = np.sum(gradients[layer]['kernel'] * towards[0]) + np.sum(
-            gradients[layer]['bias'] * towards[1]
-        )
+        found = np.sum(gradients[layer]['kernel'] * towards[0]) + np.sum(gradients[layer]['bias'] * towards[1])
         assert found == pytest.approx(expected, rel=2e-4, abs=1e-6), layer
 
 
@@ -85,9 +78,7 @@ def test_two_columns_equal_one_with_grouped_convolutions():
     arch = presets.get_architecture('miniature')
     net = AlexNet(arch, key=jax.random.key(4), initialization='he')
     images = jnp.asarray(30 * RNG.normal(size=(2, 56, 56, 3)), jnp.float32)
-    np.testing.assert_allclose(
-        jax.jit(lambda x: net(x)[0])(images), grouped(net, images), rtol=1e-4, atol=1e-4
-    )
+    np.testing.assert_allclose(jax.jit(lambda x: net(x)[0])(images), grouped(net, images), rtol=1e-4, atol=1e-4)
 
 
 def grouped(net, x):
@@ -160,8 +151,7 @@ def drawn(initialization):
         ),
         (
             'source2012',
-            dict.fromkeys(presets.PAPER.parameter_counts(), 0.01)
-            | dict.fromkeys(('conv3', 'conv4', 'conv5'), 0.03),
+            dict.fromkeys(presets.PAPER.parameter_counts(), 0.01) | dict.fromkeys(('conv3', 'conv4', 'conv5'), 0.03),
             dict.fromkeys(('conv2', 'conv4', 'conv5', 'fc6', 'fc7'), 1.0),
         ),
         (
@@ -191,10 +181,7 @@ def test_torchs_first_weights_and_biases_are_uniform_within_one_over_the_root_of
     parameters = drawn('torch')
     for layer, fan_in, pixels in (('conv1', 363, 60), ('conv4', 1728, 1), ('fc6', 9216, 1), ('fc8', 4096, 1)):
         bound = 1 / np.sqrt(fan_in)
-        for array, most in (
-            (parameters[layer]['kernel'], bound / pixels),
-            (parameters[layer]['bias'], bound),
-        ):
+        for array, most in ((parameters[layer]['kernel'], bound / pixels), (parameters[layer]['bias'], bound)):
             array = np.asarray(array, np.float64)
             assert most * (1 - 20 / array.size) < np.abs(array).max() <= most * (1 + 1e-6)
             assert array.std() == pytest.approx(most / np.sqrt(3), rel=5 / np.sqrt(array.size))

@@ -34,11 +34,7 @@ MINIATURE_PARAMETERS = 371_146
 def test_the_miniature_has_the_parts_of_the_paper():
     names = [layer.name for layer in presets.MINIATURE.layers]
     assert names == [layer.name for layer in presets.PAPER.layers]
-    maps = [
-        layer.features // 2
-        for layer in presets.MINIATURE.layers
-        if isinstance(layer, architecture.Convolution)
-    ]
+    maps = [layer.features // 2 for layer in presets.MINIATURE.layers if isinstance(layer, architecture.Convolution)]
     assert all(mine >= least for mine, least in zip(maps, (16, 32, 48, 48, 32), strict=True))
 
 
@@ -54,9 +50,7 @@ def test_the_paper_multiplies_724_million_times():
 
 @pytest.mark.parametrize('crop', [224, 227])
 def test_crops_of_224_and_227_give_55_by_55(crop):
-    shapes = presets.get_architecture(
-        'paper', overrides=ArchitectureOverrides(crop_size=crop)
-    ).activation_shapes()
+    shapes = presets.get_architecture('paper', overrides=ArchitectureOverrides(crop_size=crop)).activation_shapes()
     assert shapes['conv1'] == (55, 55, 96)
     assert shapes['pool1'] == (27, 27, 96)
     assert shapes['pool2'] == (13, 13, 256)
@@ -67,12 +61,14 @@ def test_crops_of_224_and_227_give_55_by_55(crop):
 
 def test_224_pixels_get_three_zeros_below_and_to_the_right_and_227_none():
     conv1 = presets.PAPER.layers[0]
-    assert presets.get_architecture('paper', overrides=ArchitectureOverrides(crop_size=224)).padding(
-        conv1
-    ) == ((0, 3), (0, 3))
-    assert presets.get_architecture('paper', overrides=ArchitectureOverrides(crop_size=227)).padding(
-        conv1
-    ) == ((0, 0), (0, 0))
+    assert presets.get_architecture('paper', overrides=ArchitectureOverrides(crop_size=224)).padding(conv1) == (
+        (0, 3),
+        (0, 3),
+    )
+    assert presets.get_architecture('paper', overrides=ArchitectureOverrides(crop_size=227)).padding(conv1) == (
+        (0, 0),
+        (0, 0),
+    )
 
 
 @pytest.mark.parametrize(

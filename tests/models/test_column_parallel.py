@@ -20,9 +20,7 @@ BATCH = 16
 
 
 def mesh_of(shape):
-    return jax.make_mesh(
-        shape, ('data', 'column'), (AxisType.Auto,) * 2, devices=jax.devices()[: shape[0] * shape[1]]
-    )
+    return jax.make_mesh(shape, ('data', 'column'), (AxisType.Auto,) * 2, devices=jax.devices()[: shape[0] * shape[1]])
 
 
 @functools.cache
@@ -139,9 +137,7 @@ def axes_crossed(line, shape):
         sizes = [int(size) for size in re.findall(r'=(\d+)', named[1])]
         members = arranged(named[2] or ','.join(map(str, sizes)), named[3]).reshape(sizes)
         crossed = [int(axis) for axis in re.findall(r'axis_(\d+)', named[4])]
-        rows = np.moveaxis(members, crossed, range(-len(crossed), 0)).reshape(
-            -1, np.prod([sizes[a] for a in crossed])
-        )
+        rows = np.moveaxis(members, crossed, range(-len(crossed), 0)).reshape(-1, np.prod([sizes[a] for a in crossed]))
     elif iota := re.search(r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?', line):
         rows = arranged(iota[2], iota[3]).reshape([int(n) for n in iota[1].split(',')])
     else:
@@ -149,16 +145,12 @@ def axes_crossed(line, shape):
         rows = [[int(n) for n in group.split(',')] for group in re.findall(r'\{([\d,]+)\}', groups)]
     places = [np.unravel_index(list(row), shape) for row in rows]
     data, column = (any(len(set(place[axis])) > 1 for place in places) for axis in (0, 1))
-    return {(False, False): None, (True, False): 'data', (False, True): 'column', (True, True): 'both'}[
-        data, column
-    ]
+    return {(False, False): None, (True, False): 'data', (False, True): 'column', (True, True): 'both'}[data, column]
 
 
 def arranged(sizes, order):
     """Devices in their order, as an array of these sizes, its axes in that order: XLA's iota notation."""
-    members = np.arange(np.prod([int(n) for n in sizes.split(',')])).reshape(
-        [int(n) for n in sizes.split(',')]
-    )
+    members = np.arange(np.prod([int(n) for n in sizes.split(',')])).reshape([int(n) for n in sizes.split(',')])
     return members.transpose([int(n) for n in order.split(',')]) if order else members
 
 
@@ -193,19 +185,12 @@ def test_the_papers_forward_pass_moves_30336_numbers_per_image_and_direction_and
 
 @pytest.mark.parametrize(
     ('preset', 'exchange'),
-    [
-        ('six_convolutions', None),
-        ('miniature', ('conv4', 'fc6', 'fc8')),
-        ('miniature', ('conv2',)),
-        ('miniature', ()),
-    ],
+    [('six_convolutions', None), ('miniature', ('conv4', 'fc6', 'fc8')), ('miniature', ('conv2',)), ('miniature', ())],
 )
 def test_another_architecture_moves_what_its_layers_say(preset, exchange):
     crop = 56 if preset == 'miniature' else 67
     net = AlexNet(
-        presets.get_architecture(
-            preset, overrides=ArchitectureOverrides(crop_size=crop, exchange_layers=exchange)
-        ),
+        presets.get_architecture(preset, overrides=ArchitectureOverrides(crop_size=crop, exchange_layers=exchange)),
         key=jax.random.key(0),
     )
     found = crossings(forward_program(net, mesh_of((2, 2)), 4), (2, 2))

@@ -24,9 +24,7 @@ def check(function, reference, *arrays, seed=0):
     with jax.enable_x64(True):
         given = [jnp.asarray(array) for array in arrays]
         np.testing.assert_allclose(function(*given), expected, rtol=1e-10, atol=1e-12)
-        gradients = jax.grad(lambda *xs: jnp.sum(function(*xs) * weights), argnums=tuple(range(len(arrays))))(
-            *given
-        )
+        gradients = jax.grad(lambda *xs: jnp.sum(function(*xs) * weights), argnums=tuple(range(len(arrays))))(*given)
     for place, gradient in enumerate(gradients):
         direction = rng.normal(size=arrays[place].shape)
 
@@ -75,9 +73,7 @@ def test_response_normalization(platform, maps, n, k, alpha, beta):
     x = np.random.default_rng(maps).normal(size=(2, 3, 2, maps))
     normalize = PLATFORMS[platform]['response_normalization']
     check(
-        lambda x: normalize(x, k=k, n=n, alpha=alpha, beta=beta),
-        lambda x: witness.normalize(x, k, n, alpha, beta),
-        x,
+        lambda x: normalize(x, k=k, n=n, alpha=alpha, beta=beta), lambda x: witness.normalize(x, k, n, alpha, beta), x
     )
 
 
@@ -99,18 +95,14 @@ def test_max_pooling(platform, size, window, skip):
 
 
 @few
-@hypothesis.given(
-    size=st.integers(3, 9), window=st.integers(1, 3), skip=st.integers(0, 2), ceil=st.booleans()
-)
+@hypothesis.given(size=st.integers(3, 9), window=st.integers(1, 3), skip=st.integers(0, 2), ceil=st.booleans())
 def test_average_pooling_counts_what_lies_inside(size, window, skip, ceil):
     stride = max(1, window - skip)  # windows touch or overlap
     x = np.random.default_rng(size).normal(size=(2, size, size + 1, 3))
     padding = tuple((0, -(each - window) % stride if ceil else 0) for each in x.shape[1:3])
 
     def reference(x):
-        high, wide = (
-            (each + edge[1] - window) // stride + 1 for each, edge in zip(x.shape[1:3], padding, strict=True)
-        )
+        high, wide = ((each + edge[1] - window) // stride + 1 for each, edge in zip(x.shape[1:3], padding, strict=True))
         starts = [(i * stride, j * stride) for i in range(high) for j in range(wide)]
         means = [x[:, i : i + window, j : j + window].mean((1, 2)) for i, j in starts]
         return np.stack(means, axis=1).reshape(len(x), high, wide, -1)
@@ -149,11 +141,7 @@ def test_max_pooling_may_leave_out_pixels_that_no_window_reaches(platform):
 
 def test_dropout_keeps_the_papers_scaling():
     x, mask = jnp.arange(6.0).reshape(2, 3), jnp.array([[True, False, True], [False, True, True]])
-    np.testing.assert_array_equal(
-        layers.dropout(x, mask, keep_prob=0.5, inverted=False), [[0, 0, 2], [0, 4, 5]]
-    )
+    np.testing.assert_array_equal(layers.dropout(x, mask, keep_prob=0.5, inverted=False), [[0, 0, 2], [0, 4, 5]])
     np.testing.assert_array_equal(layers.dropout(x, None, keep_prob=0.5, inverted=False), x / 2)
-    np.testing.assert_array_equal(
-        layers.dropout(x, mask, keep_prob=0.5, inverted=True), [[0, 0, 4], [0, 8, 10]]
-    )
+    np.testing.assert_array_equal(layers.dropout(x, mask, keep_prob=0.5, inverted=True), [[0, 0, 4], [0, 8, 10]])
     np.testing.assert_array_equal(layers.dropout(x, None, keep_prob=0.5, inverted=True), x)

@@ -65,9 +65,7 @@ def test_it_states_its_crops_and_they_give_the_same_shapes(name):
     assert (network.crop_size, *network.equivalent_crops) == CROPS.get(name, (224, 227))
     for crop in network.equivalent_crops:
         assert (
-            presets.get_architecture(
-                name, overrides=ArchitectureOverrides(crop_size=crop)
-            ).activation_shapes()
+            presets.get_architecture(name, overrides=ArchitectureOverrides(crop_size=crop)).activation_shapes()
             == network.activation_shapes()
         )
 
@@ -117,11 +115,7 @@ def test_the_order_of_the_layers_is_that_of_each_source():
 
 def test_caffe_normalizes_with_k_1_and_a_divided_alpha_and_the_paper_with_k_2_and_a_whole_one():
     for name, k, divided in (('caffe', 1.0, True), ('caffenet', 1.0, True), ('paper', 2.0, False)):
-        norms = [
-            layer
-            for layer in presets.get_architecture(name).layers
-            if isinstance(layer, ResponseNormalization)
-        ]
+        norms = [layer for layer in presets.get_architecture(name).layers if isinstance(layer, ResponseNormalization)]
         assert [(norm.k, norm.n, norm.alpha, norm.beta, norm.alpha_over_n) for norm in norms] == [
             (k, 5, 1e-4, 0.75, divided)
         ] * 2
@@ -137,9 +131,7 @@ CHAINS = {
     'caffenet': ['conv1 stride=4', 'relu', 'pool', 'norm', 'conv2 pad=2 groups=2', 'relu', 'pool', 'norm']
     + GROUPED
     + DENSE,
-    'torchvision': ['conv1 stride=4 pad=2', 'relu', 'pool', 'conv2 pad=2', 'relu', 'pool']
-    + CONVOLUTIONS
-    + DENSE,
+    'torchvision': ['conv1 stride=4 pad=2', 'relu', 'pool', 'conv2 pad=2', 'relu', 'pool'] + CONVOLUTIONS + DENSE,
     'merged': ['conv1 stride=4', 'relu', 'pool', 'conv2 pad=2', 'relu', 'pool'] + CONVOLUTIONS + DENSE,
 }
 
@@ -150,8 +142,7 @@ def test_networks_of_one_column_equal_plain_numpy(name):
     overrides = ArchitectureOverrides(crop_size=67, dropout='none')
     arch = presets.get_architecture(name, num_classes=20, overrides=overrides)
     layers = tuple(
-        dataclasses.replace(layer, features=64) if layer.name in ('fc6', 'fc7') else layer
-        for layer in arch.layers
+        dataclasses.replace(layer, features=64) if layer.name in ('fc6', 'fc7') else layer for layer in arch.layers
     )
     network = AlexNet(dataclasses.replace(arch, layers=layers), key=jax.random.key(0), initialization='he')
     images = 50 * np.random.default_rng(0).normal(size=(2, 67, 67, 3))
@@ -167,9 +158,7 @@ def test_networks_of_one_column_equal_plain_numpy(name):
 # Departures.
 
 
-@pytest.mark.parametrize(
-    'exchange', [(), ('fc8',), ('conv4', 'fc6', 'fc7', 'fc8'), ('conv2', 'conv3', 'conv5')]
-)
+@pytest.mark.parametrize('exchange', [(), ('fc8',), ('conv4', 'fc6', 'fc7', 'fc8'), ('conv2', 'conv3', 'conv5')])
 def test_the_layers_that_exchange_may_be_chosen_and_their_numbers_follow(exchange):
     network = presets.get_architecture('paper', overrides=ArchitectureOverrides(exchange_layers=exchange))
     inputs = {
@@ -194,8 +183,7 @@ def test_run_150_of_the_2012_source_speaks_between_columns_at_the_last_layer_alo
     kept = presets.get_architecture('paper', overrides=ArchitectureOverrides(exchange_layers=('fc8',)))
     sizes = {'conv2': {'features': 320}, 'fc6': {'features': 8192}}
     wide = tuple(
-        dataclasses.replace(layer, **sizes[layer.name]) if layer.name in sizes else layer
-        for layer in kept.layers
+        dataclasses.replace(layer, **sizes[layer.name]) if layer.name in sizes else layer for layer in kept.layers
     )
     assert sum(dataclasses.replace(kept, layers=wide).parameter_counts().values()) == RUN_150
 
@@ -218,9 +206,7 @@ def test_an_exchange_that_cannot_be_is_refused(preset, exchange, sentence):
 
 @pytest.mark.parametrize('function', overrides.ACTIVATIONS)
 def test_another_function_replaces_every_relu_and_is_named_for_itself(function):
-    network = presets.get_architecture(
-        'six_convolutions', overrides=ArchitectureOverrides(activation=function)
-    )
+    network = presets.get_architecture('six_convolutions', overrides=ArchitectureOverrides(activation=function))
     found = [layer for layer in network.layers if isinstance(layer, Activation)]
     assert {layer.function for layer in found} == {function} and len(found) == 8
     assert [layer.name for layer in found][0] == f'{function}1'
@@ -251,18 +237,13 @@ def test_pooling_alpha_and_dropout_change_where_they_are_asked_to():
 def test_dropout_moves_before_its_layers_and_back():
     before = presets.get_architecture('paper', overrides=ArchitectureOverrides(dropout_position='before'))
     assert names(before).endswith('pool5 drop5 fc6 relu6 drop6 fc7 relu7 fc8')
-    behind = presets.get_architecture(
-        'torchvision', overrides=ArchitectureOverrides(dropout_position='after')
-    )
+    behind = presets.get_architecture('torchvision', overrides=ArchitectureOverrides(dropout_position='after'))
     assert names(behind).endswith('pool5 fc6 relu6 drop6 fc7 relu7 drop7 fc8')
     assert (
         presets.get_architecture('torchvision', overrides=ArchitectureOverrides(dropout_position='before'))
         == presets.TORCHVISION
     )
-    assert (
-        presets.get_architecture('paper', overrides=ArchitectureOverrides(dropout_position='after'))
-        == presets.PAPER
-    )
+    assert presets.get_architecture('paper', overrides=ArchitectureOverrides(dropout_position='after')) == presets.PAPER
     assert presets.get_architecture(
         'paper', overrides=ArchitectureOverrides(dropout='none', dropout_position='before')
     ) == presets.get_architecture('paper', overrides=ArchitectureOverrides(dropout='none'))
@@ -271,10 +252,7 @@ def test_dropout_moves_before_its_layers_and_back():
 def test_dropout_before_fc6_falls_on_maps():
     arch = presets.get_architecture('torchvision')
     masks = jax.eval_shape(functools.partial(sample_dropout_masks, arch, batch_size=4), jax.random.key(0))
-    assert {name: mask.shape for name, mask in masks.items()} == {
-        'drop5': (1, 4, 6, 6, 256),
-        'drop6': (1, 4, 4096),
-    }
+    assert {name: mask.shape for name, mask in masks.items()} == {'drop5': (1, 4, 6, 6, 256), 'drop6': (1, 4, 4096)}
 
 
 def test_a_crop_that_does_not_fit_is_told_the_networks_own():
@@ -299,14 +277,10 @@ def test_departures_compute():
     )
     network = AlexNet(arch, key=jax.random.key(0), initialization='he')
     images = jnp.asarray(40 * np.random.default_rng(1).normal(size=(2, 56, 56, 3)), jnp.float32)
-    logits, activations = jax.jit(lambda x: network(x, sample_dropout_masks(arch, jax.random.key(1), 2)))(
-        images
-    )
+    logits, activations = jax.jit(lambda x: network(x, sample_dropout_masks(arch, jax.random.key(1), 2)))(images)
     assert {name: array.shape[1:] for name, array in activations.items()} == arch.activation_shapes()
     assert (
-        np.all(np.isfinite(logits))
-        and np.all(activations['abs_tanh7'] >= 0)
-        and np.all(activations['abs_tanh7'] <= 1)
+        np.all(np.isfinite(logits)) and np.all(activations['abs_tanh7'] >= 0) and np.all(activations['abs_tanh7'] <= 1)
     )
     dropped = np.asarray(activations['drop5'])
     assert np.all((dropped == 0) | np.isclose(dropped, np.asarray(activations['pool5']) / 0.9, rtol=1e-6))

@@ -50,9 +50,7 @@ class Ours:
         self.first = self._weights(get_parameters(network))
 
     def _weights(self, parameters):
-        return twin.to_torch_parameters(
-            jax.device_get(parameters), self.arch.activation_shapes()['pool5'][-1]
-        )
+        return twin.to_torch_parameters(jax.device_get(parameters), self.arch.activation_shapes()['pool5'][-1])
 
     def weights(self):
         """As PyTorch names and lays them out."""
@@ -99,9 +97,7 @@ def both(preset, *, initialization, rate, classes, steps):
 
 def furthest(found, expected):
     """Largest difference over the largest absolute entry, of the worst array."""
-    differences = {
-        name: np.abs(found[name] - array).max() / np.abs(array).max() for name, array in expected.items()
-    }
+    differences = {name: np.abs(found[name] - array).max() / np.abs(array).max() for name, array in expected.items()}
     return max(differences.items(), key=lambda pair: pair[1])
 
 

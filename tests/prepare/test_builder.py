@@ -36,8 +36,7 @@ def small_shards(monkeypatch):
 
 def cutouts(**changes):
     return sources.open_source(
-        'cutouts',
-        options=sources.SourceOptions(**{'image_size': SIDE, 'num_cutouts': (45, 15, 10), **changes}),
+        'cutouts', options=sources.SourceOptions(**{'image_size': SIDE, 'num_cutouts': (45, 15, 10), **changes})
     )
 
 
@@ -63,9 +62,7 @@ def in_folder(root, count=12):
 
 
 def folder(root):
-    return sources.open_source(
-        'folder', str(root), sources.SourceOptions(validation_fraction=0, test_fraction=0)
-    )
+    return sources.open_source('folder', str(root), sources.SourceOptions(validation_fraction=0, test_fraction=0))
 
 
 # What a dataset holds
@@ -74,10 +71,7 @@ def folder(root):
 def test_every_image_of_the_source_is_a_record_in_its_place(tmp_path):
     numbers = prepare(tmp_path / 'd')
     seconds = numbers.pop('seconds')
-    assert (
-        numbers == {'train': 45, 'validation': 15, 'test': 10, 'classes': 10, 'image_size': SIDE}
-        and seconds > 0
-    )
+    assert numbers == {'train': 45, 'validation': 15, 'test': 10, 'classes': 10, 'image_size': SIDE} and seconds > 0
     opened, source = dataset.open_dataset(tmp_path / 'd'), cutouts()
     assert opened.class_names == source.class_names and opened.note == source.note
     for split, items in source.splits.items():
@@ -266,11 +260,7 @@ def test_killed_by_the_system_it_leaves_no_orphans_and_goes_on_to_the_same_bytes
     assert 2 <= len(whole) < 8
     with pytest.raises(UserError, match='holds no finished dataset'):
         dataset.open_dataset(directory)
-    kept = {
-        path.name: path.stat().st_ino
-        for path in whole
-        if (directory / '.preparing' / f'{path.name}.npz').exists()
-    }
+    kept = {path.name: path.stat().st_ino for path in whole if (directory / '.preparing' / f'{path.name}.npz').exists()}
     prepare(directory)
     assert content(directory) == unbroken
     assert {name: (directory / name).stat().st_ino for name in kept} == kept  # not written again
@@ -429,9 +419,7 @@ builder.prepare_dataset(source, {str(tmp_path / 'd')!r}, EncodingSpec(64, 'raw')
 """
     ended = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
     assert (
-        'UserError' in ended.stderr
-        and 'cannot be written' in ended.stderr
-        and 'Free some disk space' in ended.stderr
+        'UserError' in ended.stderr and 'cannot be written' in ended.stderr and 'Free some disk space' in ended.stderr
     )
     assert os.listdir(tmp_path / 'd') == ['.preparing']
 

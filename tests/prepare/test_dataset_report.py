@@ -36,9 +36,7 @@ def test_identical_images_are_named_by_split_and_id():
 
 
 def test_more_than_two_of_a_kind_are_one_group():
-    assert dataset_report._group_equal_digests(
-        [np.array([5, 1, 5], np.uint64), np.array([5, 1, 2], np.uint64)]
-    ) == [
+    assert dataset_report._group_equal_digests([np.array([5, 1, 5], np.uint64), np.array([5, 1, 2], np.uint64)]) == [
         [0, 2, 3],
         [1, 4],
     ]
@@ -49,18 +47,13 @@ def test_a_sentence_stays_short_where_many_images_are_the_same():
     builder.add_shard('train', items(*[0, 1] * 50, split='t'), metadata([7] * 100))
     builder.add_shard('test', items(0, 1, split='v'), metadata([7, 7]))
     summary = dataset_report.summarize_report(builder.build())
-    assert (
-        'inflates accuracy: train: t0 = train: t1 = train: t2 = 99 more (' in summary and len(summary) < 500
-    )
+    assert 'inflates accuracy: train: t0 = train: t1 = train: t2 = 99 more (' in summary and len(summary) < 500
 
 
 def test_counts_are_those_of_the_records():
     found = report()
     assert found['images'] == {'train': 3, 'validation': 2}
-    assert found['images_by_class'] == {
-        'cat': {'train': 2, 'validation': 1},
-        'dog': {'train': 1, 'validation': 1},
-    }
+    assert found['images_by_class'] == {'cat': {'train': 2, 'validation': 1}, 'dog': {'train': 1, 'validation': 1}}
     assert found['left_out'] == {'t3': 't3: no image'} and found['odd']['grey']['first'] == ['t0']
 
 

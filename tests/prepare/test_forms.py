@@ -46,9 +46,7 @@ def prepared(source, directory, **options):
 
 def shards(directory):
     """Split and number -> bytes, whatever the source is called."""
-    return {
-        path.name.partition('-')[2]: path.read_bytes() for path in sorted(directory.glob('*.array_record-*'))
-    }
+    return {path.name.partition('-')[2]: path.read_bytes() for path in sorted(directory.glob('*.array_record-*'))}
 
 
 @pytest.fixture(scope='module')
@@ -72,9 +70,7 @@ def test_the_records_are_the_images_by_their_stems_in_the_order_of_the_ids(expec
         label_names = dict(list(of_split))
         for image, label, name in (record for split in ours for record in records[split]):
             assert data.class_names[label] == label_names[name]
-            square = image_io.resize_and_crop(
-                image_io.decode_image(of_split[name, label_names[name]], name=name), SIDE
-            )
+            square = image_io.resize_and_crop(image_io.decode_image(of_split[name, label_names[name]], name=name), SIDE)
             np.testing.assert_array_equal(image, image_io.decode_image(image_io.encode_jpeg(square, 95)))
     for of_split in records.values():
         assert [name for *_, name in of_split] == sorted(name for *_, name in of_split)
@@ -89,9 +85,7 @@ def test_every_form_gives_the_same_bytes(form, workers, expected, tmp_path):
     reference, bytes_of_shards = expected
     assert shards(tmp_path / 'dataset') == bytes_of_shards
     assert data.class_names == reference.class_names and data.counts == reference.counts
-    for found, wanted in zip(
-        (data.mean, *data.pca_basis), (reference.mean, *reference.pca_basis), strict=True
-    ):
+    for found, wanted in zip((data.mean, *data.pca_basis), (reference.mean, *reference.pca_basis), strict=True):
         np.testing.assert_array_equal(found, wanted)
     assert not any(dataset.find_problems(tmp_path / 'dataset').values())
     report = json.loads((tmp_path / 'dataset' / 'report.json').read_text())

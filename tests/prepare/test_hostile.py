@@ -142,23 +142,14 @@ NAME = f'train/{WNID}/{WNID}_1.JPEG'
 BAD_MEMBERS = {
     'a way out': (hostile_files.tar_member(f'../{NAME}', b'x'), 'leads out of it'),
     'an absolute path': (hostile_files.tar_member(f'/{NAME}', b'x'), 'leads out of it'),
-    'a symbolic link': (
-        hostile_files.tar_member(NAME, type=tarfile.SYMTYPE, linkname='/etc/passwd'),
-        'is a link',
-    ),
+    'a symbolic link': (hostile_files.tar_member(NAME, type=tarfile.SYMTYPE, linkname='/etc/passwd'), 'is a link'),
     'a hard link': (hostile_files.tar_member(NAME, type=tarfile.LNKTYPE, linkname='x'), 'is a link'),
     'a device': (hostile_files.tar_member(NAME, type=tarfile.CHRTYPE), 'a device'),
     'a pipe': (hostile_files.tar_member(NAME, type=tarfile.FIFOTYPE), 'a device'),
-    'a header that would fill the memory': (
-        hostile_files.tar_member('x', type=tarfile.XHDTYPE),
-        'no whole tar',
-    ),
+    'a header that would fill the memory': (hostile_files.tar_member('x', type=tarfile.XHDTYPE), 'no whole tar'),
 }
 BAD = {
-    **{
-        name: (functools.partial(append_member, member), message)
-        for name, (member, message) in BAD_MEMBERS.items()
-    },
+    **{name: (functools.partial(append_member, member), message) for name, (member, message) in BAD_MEMBERS.items()},
     'a name that comes twice': (repeat_first, 'twice'),
     'half of it': (cut_in_half, 'no whole tar'),
 }
@@ -184,9 +175,7 @@ def test_a_hostile_archive_in_an_archive_is_refused(form, bad, tmp_path):
     file, inner = NESTED[form]
     with tarfile.open(tmp_path / 'images' / file) as archive:
         files = {info.name: archive.extractfile(info).read() for info in archive}
-    archives.write_files(
-        tmp_path / 'images', {file: archives.pack_tar(files | {inner: change(files[inner])})}
-    )
+    archives.write_files(tmp_path / 'images', {file: archives.pack_tar(files | {inner: change(files[inner])})})
     refused(kind, path, sentence)
 
 
@@ -196,8 +185,7 @@ def test_a_packed_archive_that_would_fill_the_disk_is_refused(form, tmp_path, mo
     kind, path = write_form(form, tmp_path / 'images')
     file = next(file for file in ARCHIVES[form] if 'gz' in file)
     bomb = hostile_files.append_to_tar(
-        gzip.decompress((tmp_path / 'images' / file).read_bytes()),
-        hostile_files.tar_member('zeros', bytes(2**24)),
+        gzip.decompress((tmp_path / 'images' / file).read_bytes()), hostile_files.tar_member('zeros', bytes(2**24))
     )
     archives.write_files(tmp_path / 'images', {file: gzip.compress(bomb, 9)})
     refused(kind, path, 'unpacks to more than 200 times its size')
@@ -219,10 +207,7 @@ def test_a_folder_with_what_is_no_file_is_refused(form, place, what, tmp_path):
     else:
         name.symlink_to({'nothing': '/nowhere', 'device': '/dev/zero', 'circle': name.name}[what.split()[-1]])
     refused(
-        kind,
-        path,
-        rf'holds .*{WNID}_7.JPEG.*, which is not a regular file|Too many levels of symbolic links',
-        'any',
+        kind, path, rf'holds .*{WNID}_7.JPEG.*, which is not a regular file|Too many levels of symbolic links', 'any'
     )
 
 
@@ -243,9 +228,7 @@ def test_an_image_that_cannot_be_read_is_named(form, data, sentence, tmp_path):
     found = images_of(form)
     name = list(found['train'])[5]
     found['train'][name] = data
-    refused(
-        *write_form(form, tmp_path / 'images', found), f'(?s)1 image cannot be read.*{name[0]}: .*{sentence}'
-    )
+    refused(*write_form(form, tmp_path / 'images', found), f'(?s)1 image cannot be read.*{name[0]}: .*{sentence}')
 
 
 @pytest.mark.parametrize('split', ['train', 'validation'])
@@ -284,8 +267,6 @@ def test_counts_that_are_off_by_one_are_refused(form, split, change, tmp_path):
     if change == 'one less':
         found[split].pop(list(found[split])[-1])
     else:
-        name = (
-            f'{WNID}_77777' if split == 'train' else f'ILSVRC{2010 if form == "2010" else 2012}_val_00000007'
-        )
+        name = f'{WNID}_77777' if split == 'train' else f'ILSVRC{2010 if form == "2010" else 2012}_val_00000007'
         found[split][name, WNID] = archives.make_jpeg(77)
     refused(*write_form(form, tmp_path / 'images', found), 'instead of|not list the same images')

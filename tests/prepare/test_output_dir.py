@@ -34,9 +34,7 @@ def test_what_lies_there_already_counts(tmp_path, monkeypatch):
 
 def test_a_disk_without_room_is_refused_and_nothing_is_written(tmp_path, monkeypatch):
     with_free(monkeypatch, 1000)
-    source = sources.open_source(
-        'cutouts', options=sources.SourceOptions(image_size=16, num_cutouts=(10, 0, 0))
-    )
+    source = sources.open_source('cutouts', options=sources.SourceOptions(image_size=16, num_cutouts=(10, 0, 0)))
     with pytest.raises(UserError, match='free some space'):
         builder.prepare_dataset(source, tmp_path / 'd', EncodingSpec(16), progress=False)
     assert not (tmp_path / 'd').exists()

@@ -44,12 +44,7 @@ def test_a_name_tells_a_split_by_one_of_its_words(name, split):
 
 @pytest.mark.parametrize(
     'train, test',
-    [
-        ('Training', 'Evaluation'),
-        ('leaf_train', 'leaf_test'),
-        ('Train Set', 'eval'),
-        ('train2014', 'dev2014'),
-    ],
+    [('Training', 'Evaluation'), ('leaf_train', 'leaf_test'), ('Train Set', 'eval'), ('train2014', 'dev2014')],
 )
 def test_folders_that_differ_in_a_split_word_are_splits(train, test):
     found, has_splits = label_paths(*paths_in(f'leaves/{train}', f'leaves/{test}'))
@@ -84,22 +79,13 @@ def test_classes_may_have_such_words_and_folders_in_their_names(paths, classes):
 @pytest.mark.parametrize(
     'paths, sentence',
     [
-        (
-            paths_in('Treino', 'Teste'),
-            r'Teste, Treino hold the same folders \(ash, oak\)\. If they are splits, rename',
-        ),
+        (paths_in('Treino', 'Teste'), r'Teste, Treino hold the same folders \(ash, oak\)\. If they are splits, rename'),
         (
             [*paths_in('fold1', 'fold2', classes=('ash', 'elm', 'oak')), *paths_in('fold3')],
             r'fold1, fold2, fold3 hold the same folders \(ash, elm, oak\).* if they are the classes, put',
         ),
-        (
-            [*paths_in('seg_train', 'seg_test'), 'seg_pred/1.jpg'],
-            'seg_pred/1.jpg is in none of the splits next to it',
-        ),
-        (
-            [*paths_in('Train', 'Test', 'Evaluation')],
-            'Evaluation and Test all name the test split. Merge them',
-        ),
+        ([*paths_in('seg_train', 'seg_test'), 'seg_pred/1.jpg'], 'seg_pred/1.jpg is in none of the splits next to it'),
+        ([*paths_in('Train', 'Test', 'Evaluation')], 'Evaluation and Test all name the test split. Merge them'),
         (['my_train/1.jpg', 'my_test/2.jpg'], 'my_test/2.jpg is in no class folder of its split'),
     ],
 )

@@ -109,11 +109,7 @@ def test_each_class_and_the_whole_are_divided_as_exactly_as_whole_images_allow(s
 @pytest.mark.parametrize('sizes', [(13, 12), (9, 8, 8), (7, 6, 6, 6), (3,) * 8 + (1,)])
 def test_small_folders_get_the_shares_that_were_asked_for(sizes):
     counts = number_by_class(assign(small_folder(*sizes), 0, 0.12, 0.12))
-    assert {split: sum(of_split) for split, of_split in counts.items()} == {
-        'train': 19,
-        'validation': 3,
-        'test': 3,
-    }
+    assert {split: sum(of_split) for split, of_split in counts.items()} == {'train': 19, 'validation': 3, 'test': 3}
 
 
 @few
@@ -122,9 +118,7 @@ def test_an_image_that_is_added_moves_at_most_a_few_others(seed, sizes, label):
     paths = small_folder(*sizes, 30)
     before = assign(paths, seed, 0.2, 0.2)
     after = assign([*paths, f'{label % len(sizes):02d}/new.jpg'], seed, 0.2, 0.2)
-    old, new = (
-        {item.id: split for split, items in one.splits.items() for item in items} for one in (before, after)
-    )
+    old, new = ({item.id: split for split, items in one.splits.items() for item in items} for one in (before, after))
     moved = [{split, new[path]} for path, split in old.items() if new[path] != split]
     assert len(moved) <= 6 and {'validation', 'test'} not in moved
 
@@ -167,9 +161,7 @@ def test_what_gives_nothing_to_learn_gets_a_sentence(paths, sentence):
     ],
 )
 def test_a_split_that_was_asked_for_and_came_out_empty_gets_a_remedy_that_helps(sizes, fraction, remedy):
-    with pytest.raises(
-        UserError, match=f'a fraction of {fraction} leaves the validation split empty'
-    ) as info:
+    with pytest.raises(UserError, match=f'a fraction of {fraction} leaves the validation split empty') as info:
         assign(small_folder(*sizes), 0, fraction, fraction)
     assert remedy in str(info.value)
     off = 'validation_fraction=0 --config.prepare.test_fraction=0 --config.evaluate.split=train.'

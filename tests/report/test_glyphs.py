@@ -46,9 +46,7 @@ def test_every_picture_of_a_run_is_drawn_without_a_warning(tmp_path):
         warnings.simplefilter('error')
         run.plot_examples(images, labels, NAMES, tmp_path / 'a.png', title='犬と猫')
         run.plot_predictions(images, predictions, NAMES, tmp_path / 'b.png')
-        contact_sheet.draw_contact_sheet(
-            rows, images[0], 3, tmp_path / 'c.png', title='🐱', subtitle='한국어'
-        )
+        contact_sheet.draw_contact_sheet(rows, images[0], 3, tmp_path / 'c.png', title='🐱', subtitle='한국어')
     assert all((tmp_path / f'{name}.png').stat().st_size > 1000 for name in 'abc')
 
 

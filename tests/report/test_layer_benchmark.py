@@ -59,9 +59,7 @@ def test_a_convolution_needs_its_products_once_forward_and_twice_backward_but_no
 
 
 def test_a_layer_without_products_needs_its_input_read_and_its_output_written():
-    forward, backward = layer_benchmark.roofline_seconds(
-        TINY.layers[1], TINY, (7, 7, 8), (7, 7, 8), SLOW, 2, 4
-    )
+    forward, backward = layer_benchmark.roofline_seconds(TINY.layers[1], TINY, (7, 7, 8), (7, 7, 8), SLOW, 2, 4)
     numbers = 2 * 7 * 7 * 8
     assert forward == 2 * 4 * numbers / 1e3
     assert backward == 3 * 4 * numbers / 1e3  # what it saw, the gradient that came and the one that goes

@@ -31,9 +31,7 @@ def test_parts_of_a_batch_need_less_for_activations_and_one_more_gradient():
 
 def test_two_devices_share_columns_or_images():
     alone = memory.estimate_step_memory(PAPER, 128)
-    assert (
-        memory.estimate_step_memory(PAPER, 128, mesh={'data': 1, 'column': 2})['state'] == alone['state'] // 2
-    )
+    assert memory.estimate_step_memory(PAPER, 128, mesh={'data': 1, 'column': 2})['state'] == alone['state'] // 2
     over_data = memory.estimate_step_memory(PAPER, 128, mesh={'data': 2, 'column': 1})
     assert over_data['state'] == alone['state'] and 2 * over_data['activations'] == alone['activations']
 
@@ -55,9 +53,7 @@ def test_the_prediction_is_near_what_the_compiler_sets_aside(accumulate):
     )
     batch = benchmark.random_batch(arch, 64)
     rates = schedule.layer_learning_rates(layers, 0.1)
-    compiled = one.lower(
-        train_step.abstract_train_state(arch, rule, mesh), batch, rates, np.uint32(0)
-    ).compile()
+    compiled = one.lower(train_step.abstract_train_state(arch, rule, mesh), batch, rates, np.uint32(0)).compile()
     predicted = memory.estimate_step_memory(arch, 64, grad_accumulation=accumulate)['all']
     assert 0.7 < predicted / memory.compiled_memory(compiled)['all'] < 1.5
 
@@ -75,9 +71,7 @@ def test_the_parts_that_fit_are_those_of_a_device_of_the_mesh():
     alone = memory.estimate_step_memory(PAPER, 128, itemsize=2, mesh=mesh)['all']
     assert memory.min_accumulation_steps(PAPER, 128, available=alone, base=0, itemsize=2, mesh=mesh) == 1
     assert memory.min_accumulation_steps(PAPER, 128, available=alone, base=0, mesh=mesh) > 1  # float32
-    assert (
-        memory.min_accumulation_steps(PAPER, 128, available=alone, base=0, itemsize=2) is None
-    )  # all of it on one
+    assert memory.min_accumulation_steps(PAPER, 128, available=alone, base=0, itemsize=2) is None  # all of it on one
     assert (
         memory.min_accumulation_steps(
             PAPER, 128, available=4 * alone, base=0, itemsize=2, devices_sharing_memory=4, mesh=mesh

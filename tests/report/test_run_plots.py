@@ -59,11 +59,7 @@ def metric_rows(steps, validation=True):
             }
         )
         if validation and number % 10 == 0:
-            measured = {
-                'validation_loss': 2.4 * error,
-                'validation_top1_error': error,
-                'validation_images': 100,
-            }
+            measured = {'validation_loss': 2.4 * error, 'validation_top1_error': error, 'validation_images': 100}
             found.append({'step': 10 * number, **measured})
     return found
 
@@ -87,10 +83,7 @@ def test_rows_without_epoch_get_it_from_the_steps_around_them():
 def test_curves_of_runs_hardly_begun_or_no_longer_finite(tmp_path):
     run.plot_curves([], tmp_path / 'none.png', num_classes=10)
     run.plot_curves(metric_rows(1), tmp_path / 'one.png', num_classes=2)
-    broken = [
-        *metric_rows(3),
-        {'step': 40, 'epoch': 2.0, 'rate': 0.0, 'loss': 'NaN', 'top1_error': 'Infinity'},
-    ]
+    broken = [*metric_rows(3), {'step': 40, 'epoch': 2.0, 'rate': 0.0, 'loss': 'NaN', 'top1_error': 'Infinity'}]
     run.plot_curves(broken, tmp_path / 'broken.png', num_classes=10)
     for name in ('none', 'one', 'broken'):
         assert read_pixels(tmp_path / f'{name}.png').shape[1] > 1200
@@ -147,14 +140,7 @@ def test_answers_are_framed_green_where_right_and_red_where_wrong(tmp_path):
 
 @pytest.mark.parametrize(
     ('right', 'wrong', 'shown'),
-    [
-        (80, 20, (12, 12)),
-        (98, 2, (22, 2)),
-        (3, 97, (3, 21)),
-        (5, 5, (5, 5)),
-        (40, 0, (24, 0)),
-        (0, 9, (0, 9)),
-    ],
+    [(80, 20, (12, 12)), (98, 2, (22, 2)), (3, 97, (3, 21)), (5, 5, (5, 5)), (40, 0, (24, 0)), (0, 9, (0, 9))],
 )
 def test_some_of_both_are_chosen_where_there_are_both(right, wrong, shown):
     labels = np.zeros(right + wrong, np.int32)

@@ -60,9 +60,7 @@ def test_a_note_on_the_splits_stands_in_both():
     note = 'The source has two splits: its test images also steered.'
     result = make_result(note=note)
     assert result['note'] == note
-    assert run_result.summarize_result(result).endswith(
-        '(The source has two splits: its test images also steered).'
-    )
+    assert run_result.summarize_result(result).endswith('(The source has two splits: its test images also steered).')
 
 
 def test_the_file_is_sorted_and_read_back_as_it_was(tmp_path):

@@ -29,12 +29,8 @@ def chaos(folder, *words):
 def test_killed_ten_times_and_more_a_run_ends_in_the_same_bits(tmp_path):
     done = chaos(tmp_path, '--kills=10', '--seed=5')
     last = done.stdout.splitlines()[-1]
-    kills = re.match(
-        r'(\d+) kills at (\d+) points in \d+ runs .*: 0 differ from the uninterrupted run$', last
-    )
-    assert done.returncode == 0 and kills and int(kills[1]) >= 10 and int(kills[2]) >= 5, (
-        done.stdout + done.stderr
-    )
+    kills = re.match(r'(\d+) kills at (\d+) points in \d+ runs .*: 0 differ from the uninterrupted run$', last)
+    assert done.returncode == 0 and kills and int(kills[1]) >= 10 and int(kills[2]) >= 5, done.stdout + done.stderr
     rows = [json.loads(line) for line in (tmp_path / 'results.jsonl').read_text().splitlines()]
     assert sum('point' in row for row in rows) == int(kills[1])
 

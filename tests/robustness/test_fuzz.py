@@ -50,10 +50,7 @@ def test_any_bytes_are_refused_by_name(name, corpus_and_readers):
     _, readers = corpus_and_readers
 
     @settings(max_examples=60, deadline=None)
-    @given(
-        st.binary(max_size=200),
-        st.sampled_from(HEADS),
-    )
+    @given(st.binary(max_size=200), st.sampled_from(HEADS))
     def holds(rest, head):
         assert fuzz.run_reader(readers[name], fuzz.EXPECTED_ERRORS[name], head + rest) in ('read', 'refused')
 

@@ -19,21 +19,13 @@ import two_hosts  # noqa: E402
 def test_a_cut_network_is_named_by_both_hosts_and_the_run_resumes_to_the_same_bits(tmp_path):
     if reason := two_hosts.missing_requirement():
         pytest.skip(reason)
-    command = [
-        sys.executable,
-        ROBUSTNESS / 'network_cuts.py',
-        f'--workdir={tmp_path}',
-        '--trials=1',
-        '--seed=3',
-    ]
+    command = [sys.executable, ROBUSTNESS / 'network_cuts.py', f'--workdir={tmp_path}', '--trials=1', '--seed=3']
     done = subprocess.run([*command, '--kind=cut'], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     (row,) = map(json.loads, (tmp_path / 'results.jsonl').read_text().splitlines())
     assert row['statuses'] == [5, 5] and row['faults'] == [] and max(row['seconds']) < row['peer_timeout']
     last = done.stdout.splitlines()[-1]
-    assert re.match(
-        r'1 disturbed runs: 1 cut \(1 with statuses \(5, 5\), .* s to the sentence\); 0 with', last
-    )
+    assert re.match(r'1 disturbed runs: 1 cut \(1 with statuses \(5, 5\), .* s to the sentence\); 0 with', last)
 
 
 def test_without_root_or_iproute2_it_is_skipped_with_a_sentence(monkeypatch, capsys):

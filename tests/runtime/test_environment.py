@@ -65,6 +65,14 @@ def test_a_folder_that_cannot_be_written_is_left_out_and_told(environ, tmp_path)
     assert 'JAX_COMPILATION_CACHE_DIR' not in environ
 
 
+def test_without_a_home_folder_nothing_is_kept(environ, monkeypatch):
+    def fail():
+        raise RuntimeError('Could not determine home directory.')
+
+    monkeypatch.setattr(Path, 'home', fail)
+    assert kept('auto').startswith('off, this user has no home folder')
+
+
 def test_deterministic_adds_its_flag_once_to_those_that_there_are(environ):
     environ['XLA_FLAGS'] = '--xla_dump_to=/theirs'
     for _ in range(2):
@@ -143,9 +151,7 @@ print('went on')
     ],
 )
 def test_an_interrupt_that_a_callback_would_swallow_ends_the_process(what, status, out, err):
-    done = subprocess.run(
-        [sys.executable, '-c', LOST, what], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, '-c', LOST, what], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (status, out)
     assert re.search(err, done.stderr)
 

@@ -33,9 +33,7 @@ def test_a_signal_is_noted_and_the_run_goes_on(number):
     assert stop.received == number.name
 
 
-@pytest.mark.parametrize(
-    'first, second', [('SIGTERM', 'SIGTERM'), ('SIGINT', 'SIGINT'), ('SIGTERM', 'SIGINT')]
-)
+@pytest.mark.parametrize('first, second', [('SIGTERM', 'SIGTERM'), ('SIGINT', 'SIGINT'), ('SIGTERM', 'SIGINT')])
 def test_a_second_signal_ends_the_process_with_its_own_status(first, second):
     child = start('time.sleep(60)')
     child.send_signal(signal.Signals[first])

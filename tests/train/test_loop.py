@@ -44,10 +44,7 @@ def test_reading_a_save_back_is_time_of_checkpoints_and_not_of_steps(tmp_path, m
     def check():
         now[0] += 10.0
 
-    with (
-        metrics_writer.MetricsWriter(tmp_path, tensorboard=False) as written,
-        signals.SignalHandler() as stop,
-    ):
+    with metrics_writer.MetricsWriter(tmp_path, tensorboard=False) as written, signals.SignalHandler() as stop:
         run = loop.TrainLoop(
             step,
             Feed(),

@@ -75,10 +75,7 @@ def test_metrics_and_timings_go_to_files_of_their_own_and_are_there_at_once(tmp_
 
 
 def test_two_runs_that_write_the_same_numbers_leave_the_same_bytes(tmp_path):
-    for name, parts in (
-        ('a', [range(9)]),
-        ('b', [range(6), range(4, 9)]),
-    ):  # b was killed after its checkpoint at 3
+    for name, parts in (('a', [range(9)]), ('b', [range(6), range(4, 9)])):  # b was killed after its checkpoint at 3
         for part in parts:
             with MetricsWriter(tmp_path / name, tensorboard=False) as writer:
                 writer.truncate_after(part[0] - 1)
@@ -232,10 +229,7 @@ def test_on_a_terminal_bar_and_lines_do_not_tear_each_other(tmp_path):
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     child = subprocess.Popen(
-        [sys.executable, '-c', TERMINAL],
-        stdout=theirs,
-        stderr=theirs,
-        cwd=Path(__file__).resolve().parents[2],
+        [sys.executable, '-c', TERMINAL], stdout=theirs, stderr=theirs, cwd=Path(__file__).resolve().parents[2]
     )
     os.close(theirs)
     shown = b''

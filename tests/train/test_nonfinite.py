@@ -61,8 +61,7 @@ def arrays_of(workdir):
 def test_it_stops_with_steps_rate_norm_and_the_examples_of_those_batches(directory, tmp_path, poisoned):
     config = config_of(directory)
     with pytest.raises(
-        loop.NonFiniteLoss,
-        match=r'At step 8 .*rate 0\.\d+.*The batches of steps 6 to 8 hold .* more examples',
+        loop.NonFiniteLoss, match=r'At step 8 .*rate 0\.\d+.*The batches of steps 6 to 8 hold .* more examples'
     ):
         commands.run('train', config, str(tmp_path))
     (event,) = nonfinite.read_events(str(tmp_path))
@@ -82,9 +81,7 @@ def test_it_stops_with_steps_rate_norm_and_the_examples_of_those_batches(directo
     held.close()
 
 
-def test_on_request_the_run_goes_on_without_those_batches_and_again_just_so(
-    directory, tmp_path, poisoned, monkeypatch
-):
+def test_on_request_the_run_goes_on_without_those_batches_and_again_just_so(directory, tmp_path, poisoned, monkeypatch):
     config = config_of(directory, **{'train.on_nonfinite': 'skip'})
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'
     assert commands.run('train', config, str(whole))['checkpoint_step'] == 12
@@ -108,9 +105,7 @@ def test_on_request_the_run_goes_on_without_those_batches_and_again_just_so(
     with pytest.raises(signals.StoppedGracefully):
         commands.run('train', config, str(broken))
     commands.run('train', config, str(broken))
-    assert (broken / metrics_writer.METRICS_FILE).read_text() == (
-        whole / metrics_writer.METRICS_FILE
-    ).read_text()
+    assert (broken / metrics_writer.METRICS_FILE).read_text() == (whole / metrics_writer.METRICS_FILE).read_text()
     assert arrays_of(broken)['leaves'] == arrays_of(whole)['leaves']
 
 
@@ -118,11 +113,7 @@ def test_behind_a_change_of_the_batch_it_goes_back_to_what_that_checkpoint_had_s
     directory, tmp_path, poisoned, monkeypatch
 ):
     fields = {'train.on_nonfinite': 'skip', 'checkpoint.every_steps': 1, 'checkpoint.keep_every_steps': 2}
-    config, asked, save = (
-        config_of(directory, **fields, **{'train.batch_size': 16}),
-        [],
-        CheckpointManager.save,
-    )
+    config, asked, save = (config_of(directory, **fields, **{'train.batch_size': 16}), [], CheckpointManager.save)
 
     def interrupted(self, step, *given, **named):
         save(self, step, *given, **named)

@@ -27,9 +27,7 @@ def test_ten_steps_with_changing_rates_equal_the_rule_written_by_hand(decay_bias
     rule = optimizer.paper_sgd(LAYERS, momentum=momentum, weight_decay=0.0005, decay_biases=decay_biases)
     parameters = random_tree(rng)
     state = rule.init(jax.tree.map(jnp.asarray, parameters))
-    w = {
-        (layer, part): np.float64(parameters[layer][part]) for layer in LAYERS for part in ('kernel', 'bias')
-    }
+    w = {(layer, part): np.float64(parameters[layer][part]) for layer in LAYERS for part in ('kernel', 'bias')}
     v = {name: np.zeros_like(each) for name, each in w.items()}
     held = jax.tree.map(jnp.asarray, parameters)
     for number in range(10):

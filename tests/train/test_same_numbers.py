@@ -35,13 +35,7 @@ def run(trained):
         network = factories.make_model(config, arch, key=jax.random.fold_in(key, 0))
         layers = tuple(arch.parameter_counts())
         rule = optimizer.paper_sgd(layers, momentum=0.9, weight_decay=0.0005)
-        made = train_step.make_train_step(
-            network,
-            rule,
-            mesh,
-            mean=data.mean,
-            key=jax.random.fold_in(key, 1),
-        )
+        made = train_step.make_train_step(network, rule, mesh, mean=data.mean, key=jax.random.fold_in(key, 1))
         state = train_step.init_train_state(network, rule, mesh)
         rates = np.full((len(layers), 2), RATE, np.float32)
         read = []
@@ -55,8 +49,7 @@ def run(trained):
 
 
 @pytest.mark.parametrize(
-    'shape',
-    [each if each in IN_THE_SUITE else pytest.param(each, marks=pytest.mark.slow) for each in MESHES[1:]],
+    'shape', [each if each in IN_THE_SUITE else pytest.param(each, marks=pytest.mark.slow) for each in MESHES[1:]]
 )
 def test_twenty_steps_have_the_same_losses_on_any_mesh(shape, run):
     losses, _ = run(shape)

@@ -19,9 +19,7 @@ def test_the_papers_three_drops_divide_by_ten():
 
 def test_a_cosine_goes_from_the_rate_to_zero_behind_its_warm_up():
     schedule = LearningRateSchedule('cosine', 0.2, 10, warmup=2)
-    assert [schedule.learning_rate(epoch) for epoch in (0, 1, 2, 6, 10, 11)] == pytest.approx(
-        [0, 0.1, 0.2, 0.1, 0, 0]
-    )
+    assert [schedule.learning_rate(epoch) for epoch in (0, 1, 2, 6, 10, 11)] == pytest.approx([0, 0.1, 0.2, 0.1, 0, 0])
 
 
 def test_factors_by_layer_and_a_frozen_layer():
@@ -59,9 +57,7 @@ def test_an_equal_error_is_no_improvement_even_where_any_improvement_counts():
 
 
 @hypothesis.settings(deadline=None, max_examples=50)
-@hypothesis.given(
-    st.lists(st.integers(0, 20), max_size=30), st.integers(0, 30), st.integers(1, 4), st.integers(0, 3)
-)
+@hypothesis.given(st.lists(st.integers(0, 20), max_size=30), st.integers(0, 30), st.integers(1, 4), st.integers(0, 3))
 def test_a_plateau_goes_on_from_its_state_as_if_nothing_had_been(errors, cut, patience, delta):
     unbroken = ReduceOnPlateau(patience, delta / 20)
     made = [unbroken.step(error / 20) for error in errors]

@@ -44,12 +44,8 @@ def test_a_loss_that_leaves_the_level_makes_it_count_anew():
 
 def test_the_causes_come_in_order_and_the_papers_initialization_first_where_it_is_used():
     message = str(StalledLossDetector(1000, 2000))
-    places = [
-        message.index(word) for word in ('2,000 steps', '6.9078', '1. the paper', 'wait', 'source2012 or he')
-    ]
-    places += [
-        message.index(word) for word in ('2. a --config.train.learning_rate', '3. labels', '4. pixels')
-    ]
+    places = [message.index(word) for word in ('2,000 steps', '6.9078', '1. the paper', 'wait', 'source2012 or he')]
+    places += [message.index(word) for word in ('2. a --config.train.learning_rate', '3. labels', '4. pixels')]
     assert places == sorted(places)
     assert '1. the initialization source2012' in str(StalledLossDetector(10, 1, initialization='source2012'))
     assert '1. a --config.train.learning_rate' in str(StalledLossDetector(10, 1, initialization='he'))

@@ -26,10 +26,7 @@ def test_shares_are_of_all_the_time_of_all_starts():
 
 
 def test_rows_of_the_first_version_count():
-    assert timing.sum_phases([{'step': 4, 'seconds': 4.0, 'waiting': 0.25, 'images': 64}]) == {
-        'wait': 1.0,
-        'step': 3.0,
-    }
+    assert timing.sum_phases([{'step': 4, 'seconds': 4.0, 'waiting': 0.25, 'images': 64}]) == {'wait': 1.0, 'step': 3.0}
 
 
 def test_time_is_taken_once():

@@ -18,16 +18,12 @@ BATCH, SIDE = 16, 64
 
 
 def mesh_of(shape):
-    return jax.make_mesh(
-        shape, ('data', 'column'), (AxisType.Auto,) * 2, devices=jax.devices()[: shape[0] * shape[1]]
-    )
+    return jax.make_mesh(shape, ('data', 'column'), (AxisType.Auto,) * 2, devices=jax.devices()[: shape[0] * shape[1]])
 
 
 @functools.cache
 def network(compute='float32', smooth=False):
-    overrides = (
-        ArchitectureOverrides(activation='tanh', pooling='average') if smooth else ArchitectureOverrides()
-    )
+    overrides = ArchitectureOverrides(activation='tanh', pooling='average') if smooth else ArchitectureOverrides()
     arch = presets.get_architecture('miniature', overrides=overrides)
     return AlexNet(arch, key=jax.random.key(3), initialization='he', compute_dtype=compute)
 
@@ -128,9 +124,7 @@ def test_normalization_in_bfloat16_is_the_float32_one_rounded(platform):
         assert value.dtype == dtype
         return value.astype(jnp.float32), transpose(g.astype(dtype))[0].astype(jnp.float32)
 
-    for found, expected in zip(
-        value_and_gradient(jnp.bfloat16), value_and_gradient(jnp.float32), strict=True
-    ):
+    for found, expected in zip(value_and_gradient(jnp.bfloat16), value_and_gradient(jnp.float32), strict=True):
         np.testing.assert_allclose(found, expected, rtol=2.0**-8, atol=1e-6)
 
 
@@ -142,9 +136,7 @@ def test_bfloat16_computes_in_bfloat16_and_leaves_logits_and_parameters_float32(
         jnp.dtype('bfloat16')
     }
     velocity, sums, parameters = gradients_and_sums(mesh_of((2, 2)), net)
-    assert {each.dtype for each in jax.tree.leaves((velocity, parameters, sums['loss']))} == {
-        np.dtype('float32')
-    }
+    assert {each.dtype for each in jax.tree.leaves((velocity, parameters, sums['loss']))} == {np.dtype('float32')}
 
 
 def test_bfloat16_gradients_are_those_of_float32_to_its_eight_bits():
@@ -172,6 +164,4 @@ def test_bfloat16_gradients_are_reduced_over_data_in_float32():
 
     text = jax.jit(jax.grad(loss)).lower(get_parameters(net), jnp.zeros((4, 56, 56, 3))).as_text()
     reduced = re.findall(r'stablehlo.all_reduce.*?\) : \(tensor<(.*?)>\)', text, re.DOTALL)
-    assert len(reduced) == 2 * len(net.arch.parameter_counts()) and all(
-        each.endswith('xf32') for each in reduced
-    )
+    assert len(reduced) == 2 * len(net.arch.parameter_counts()) and all(each.endswith('xf32') for each in reduced)

@@ -27,7 +27,7 @@ FAST_OPS: Mapping[str, Ops] = {
         'response_normalization': response_normalization.response_normalization,
         # 1.06 in paper, 1.33 in miniature.
         'max_pooling': max_pooling.max_pooling,
-    },
+    }
 }
 
 

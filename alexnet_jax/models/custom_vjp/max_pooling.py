@@ -33,9 +33,7 @@ def _output_size(size: int, pads: tuple[int, int], window: int, stride: int) -> 
 def _forward(x, window, stride, padding):
     lowest = jnp.array(-jnp.inf, x.dtype)
     padded = lax.pad(x, lowest, ((0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)))
-    height, width = (
-        _output_size(size, pads, window, stride) for size, pads in zip(x.shape[1:3], padding, strict=True)
-    )
+    height, width = (_output_size(size, pads, window, stride) for size, pads in zip(x.shape[1:3], padding, strict=True))
     best, winner = None, None
     for offset in range(window * window):
         top, left = divmod(offset, window)
@@ -62,9 +60,7 @@ def _backward(window, stride, padding, residuals, g):
     winner = lax.optimization_barrier(lax.pad(winner, jnp.array(-1, jnp.int8), spread))
     total = None
     for offset in range(window * window):
-        top, left = (
-            window - 1 - start + low for start, (low, _) in zip(divmod(offset, window), padding, strict=True)
-        )
+        top, left = (window - 1 - start + low for start, (low, _) in zip(divmod(offset, window), padding, strict=True))
         begin, end = (0, top, left, 0), (g.shape[0], top + sizes[0], left + sizes[1], g.shape[3])
         won = lax.slice(winner, begin, end) == offset
         share = jnp.where(won, lax.slice(g, begin, end), jnp.zeros((), g.dtype))

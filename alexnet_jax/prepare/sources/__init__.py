@@ -19,9 +19,7 @@ __all__ = ['COUNT_CHECKS', 'SOURCES', 'SPLITS', 'Item', 'Source', 'SourceOptions
 
 _MODULES = [importlib.import_module(f'{__name__}.{module.name}') for module in pkgutil.iter_modules(__path__)]
 # By name: every file of this folder that has a SPEC.
-SOURCES: Mapping[str, SourceSpec] = {
-    module.SPEC.name: module.SPEC for module in _MODULES if hasattr(module, 'SPEC')
-}
+SOURCES: Mapping[str, SourceSpec] = {module.SPEC.name: module.SPEC for module in _MODULES if hasattr(module, 'SPEC')}
 _DEFAULTS = SourceOptions()
 
 

@@ -20,11 +20,7 @@ _RULES = (
     (r'.*\.parquet', 'parquet', f'{_SET}parquet'),
     (r'.*\.(tfrecord|array_record).*', 'tfds', f'{_SET}tfds'),
     (r'.*\.tar', 'synsets', f'{_SET}synsets for a tar of each class; for one of all classes {_NAME_IT}tar'),
-    (
-        r'.*\.(tar\.\w+|tgz|tbz2?|txz)',
-        'tar',
-        f'{_NAME_IT}tar; if each archive holds one class, unpack them first',
-    ),
+    (r'.*\.(tar\.\w+|tgz|tbz2?|txz)', 'tar', f'{_NAME_IT}tar; if each archive holds one class, unpack them first'),
     (r'.*\.zip', 'zip', f'{_NAME_IT}zip'),
     (rf'.*({"|".join(map(re.escape, image_io.IMAGE_EXTENSIONS))})', 'folder', f'{_SET}folder'),
 )

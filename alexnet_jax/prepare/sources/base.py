@@ -23,11 +23,7 @@ from alexnet_jax.prepare.splits import (
 
 COUNT_CHECKS = ('official', 'listed', 'any')
 # Two files by which the folder of a run, a benchmark and a dataset of this program is known.
-RESULT_FILES = {
-    'run.json': 'config.json',
-    'benchmark.json': 'benchmark.png',
-    'manifest.json': 'statistics.npz',
-}
+RESULT_FILES = {'run.json': 'config.json', 'benchmark.json': 'benchmark.png', 'manifest.json': 'statistics.npz'}
 
 
 class Reader(Protocol):
@@ -67,9 +63,7 @@ class Source:
         try:
             return self.reader(item)
         except compression.UNPACK_ERRORS as error:
-            raise image_io.UnreadableImage(
-                f'{item.id}: cannot be read ({error}); repair or remove it.'
-            ) from error
+            raise image_io.UnreadableImage(f'{item.id}: cannot be read ({error}); repair or remove it.') from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,9 +151,7 @@ def source_from_paths(
     return dataclasses.replace(source, note=note, sequential=sequential)
 
 
-def _without_results(
-    found: Mapping[str, tuple], skipped: list[str]
-) -> tuple[dict[str, tuple], list[str], str]:
+def _without_results(found: Mapping[str, tuple], skipped: list[str]) -> tuple[dict[str, tuple], list[str], str]:
     """Return images and other files without those that this program wrote among them, and a note of its folders."""
     found, others = dict(found), set(skipped)
     prefixes = set()
@@ -201,9 +193,7 @@ def build_source(
         seed=options.seed,
         reader=reader,
         upright=not assignment.is_imagenet,
-        class_descriptions=tuple(synonyms.get(name, name) for name in assignment.class_names)
-        if synonyms
-        else (),
+        class_descriptions=tuple(synonyms.get(name, name) for name in assignment.class_names) if synonyms else (),
     )
 
 

@@ -119,8 +119,7 @@ def _scaled_photographs(name: str, image_size: int) -> tuple[np.ndarray, ...]:
     # Upscaling adds no detail: only if the photograph is smaller than the image it is needed.
     scales = [scale for scale in SCALES if scale * image_size <= shorter] or [1.25]
     sizes = [
-        [max(image_size, round(edge * scale * image_size / shorter)) for edge in pixels.shape[:2]]
-        for scale in scales
+        [max(image_size, round(edge * scale * image_size / shorter)) for edge in pixels.shape[:2]] for scale in scales
     ]
     return tuple(image_io.resize_image(pixels, *size) for size in sizes)
 
@@ -137,9 +136,7 @@ def _composite(ground: np.ndarray, figure: np.ndarray, coverage: np.ndarray) -> 
     return (below + (((figure - below) * coverage + ALPHA_MAX // 2) // ALPHA_MAX)).astype(np.uint8)
 
 
-def _coverage(
-    label: int, image_size: int, center: tuple[float, float], radius: float, tangent: float
-) -> np.ndarray:
+def _coverage(label: int, image_size: int, center: tuple[float, float], radius: float, tangent: float) -> np.ndarray:
     """Return how much of each pixel the shape covers, 0 to ALPHA_MAX, int16 (image_size, image_size, 1).
 
     A pixel's center half a pixel inside the edge is covered, half a pixel outside it is not: the distance is the

@@ -36,9 +36,7 @@ def read_devkit(archive: Path, year: int) -> Devkit:
     try:
         classes, synonyms, train_counts = _parse_synsets(meta, year)
     except Exception as error:  # SciPy raises nearly every kind of exception for what is no MATLAB file
-        raise UserError(
-            f'{archive}: meta.mat is not that of ILSVRC-{year} ({error}); download it again.'
-        ) from error
+        raise UserError(f'{archive}: meta.mat is not that of ILSVRC-{year} ({error}); download it again.') from error
     labels = parse_ground_truth(truth, classes, f'{archive}, {names[0]}')
     return Devkit(classes, synonyms, train_counts, labels)
 

@@ -23,9 +23,7 @@ class ExpectedCounts:
 
 OFFICIAL = {
     'ILSVRC-2012': ExpectedCounts({'train': 1_281_167, 'validation': 50_000}, 1000, 732, 1300),
-    'ILSVRC-2010': ExpectedCounts(
-        {'train': 1_261_406, 'validation': 50_000, 'test': 150_000}, 1000, 668, 3047
-    ),
+    'ILSVRC-2010': ExpectedCounts({'train': 1_261_406, 'validation': 50_000, 'test': 150_000}, 1000, 668, 3047),
 }
 
 

@@ -9,13 +9,7 @@ from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import wordnet
 from alexnet_jax.prepare.sources import advice
-from alexnet_jax.prepare.sources.base import (
-    Source,
-    SourceOptions,
-    SourceSpec,
-    is_hidden,
-    source_from_paths,
-)
+from alexnet_jax.prepare.sources.base import Source, SourceOptions, SourceSpec, is_hidden, source_from_paths
 from alexnet_jax.prepare.sources.tiny_imagenet import VALIDATION_LIST
 from alexnet_jax.prepare.splits import Item
 
@@ -70,9 +64,7 @@ def list_images(root: Path, also: str = '') -> tuple[dict[str, tuple], list[str]
 
 def read_synonyms(folder: Path) -> dict[str, str]:
     """Return WordNet id -> synonyms from the lists in a folder (SYNONYM_LISTS, the first ones win)."""
-    lists = [
-        (folder / name).read_text(errors='replace') for name in SYNONYM_LISTS if (folder / name).is_file()
-    ]
+    lists = [(folder / name).read_text(errors='replace') for name in SYNONYM_LISTS if (folder / name).is_file()]
     return {wnid: names for text in reversed(lists) for wnid, names in wordnet.parse_synonyms(text).items()}
 
 

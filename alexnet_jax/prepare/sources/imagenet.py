@@ -73,9 +73,7 @@ class _ChallengeArchives:
             truth = devkit.parse_ground_truth(labels.read_bytes(), kit.classes, str(labels))
             images['test'] = self._unsorted_images(challenge.test, truth)
         known = {image.label for image in images['train']}
-        return {
-            split: [image for image in of_split if image.label in known] for split, of_split in images.items()
-        }
+        return {split: [image for image in of_split if image.label in known] for split, of_split in images.items()}
 
     def _train_images(self, file: str) -> list[LabeledImage]:
         """Return the training images, whose classes are the names of the archives in the archive."""
@@ -94,9 +92,7 @@ class _ChallengeArchives:
             ]
         if self._strict:
             counts = collections.Counter(image.label for image in images)
-            expected_counts.check_listed_counts(
-                counts, self.kit.train_counts, 'the training images', str(path)
-            )
+            expected_counts.check_listed_counts(counts, self.kit.train_counts, 'the training images', str(path))
         return images
 
     def _unsorted_images(self, file: str, truth: Sequence[str]) -> list[LabeledImage]:
@@ -104,9 +100,7 @@ class _ChallengeArchives:
         origin = str(self._folder / file)
         found = sorted((PurePosixPath(name).name, location) for name, location in self._find_images(file))
         if self._strict:
-            expected_counts.check_listed_counts(
-                {'all': len(found)}, {'all': len(truth)}, 'the images', origin
-            )
+            expected_counts.check_listed_counts({'all': len(found)}, {'all': len(truth)}, 'the images', origin)
         labels = [self._label_by_number(name, truth, origin) for name, _ in found]
         return [
             LabeledImage(wordnet.imagenet_image_id(name, wnid, origin=origin), wnid, location)
@@ -133,9 +127,7 @@ class _ChallengeArchives:
         version = tar.file_version(path)
         return [(member.name, (file, version, member.offset, member.size)) for member in found]
 
-    def apply_patches(
-        self, images: dict[str, list[LabeledImage]]
-    ) -> tuple[dict[str, list[LabeledImage]], str]:
+    def apply_patches(self, images: dict[str, list[LabeledImage]]) -> tuple[dict[str, list[LabeledImage]], str]:
         """Return the images, some replaced by their patches, and a sentence that says how many."""
         file = self._challenge.patches
         patches = {PurePosixPath(name).stem: location for name, location in self._find_images(file)}

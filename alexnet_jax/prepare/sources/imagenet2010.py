@@ -14,6 +14,4 @@ CHALLENGE = Challenge(
     test_labels='ILSVRC2010_test_ground_truth.txt',
     patches='patch_images.tar',
 )
-SPEC = SourceSpec(
-    'imagenet2010', 'the folder that holds its archives', functools.partial(open_challenge, CHALLENGE)
-)
+SPEC = SourceSpec('imagenet2010', 'the folder that holds its archives', functools.partial(open_challenge, CHALLENGE))

@@ -7,10 +7,7 @@ from alexnet_jax.prepare.sources.base import Source, SourceOptions, SourceSpec
 from alexnet_jax.prepare.sources.imagenet import Challenge, open_challenge
 
 CHALLENGE = Challenge(
-    year=2012,
-    train='ILSVRC2012_img_train.tar',
-    validation='ILSVRC2012_img_val.tar',
-    kit='ILSVRC2012_devkit_t12.tar.gz',
+    year=2012, train='ILSVRC2012_img_train.tar', validation='ILSVRC2012_img_val.tar', kit='ILSVRC2012_devkit_t12.tar.gz'
 )
 
 

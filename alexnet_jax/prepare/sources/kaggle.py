@@ -73,8 +73,7 @@ def _unsorted_validation(found: Mapping[str, tuple], solution: Path, strict: boo
             f'{solution} does not list the same images as are next to it, such as {example}; download what is missing.'
         )
     return [
-        LabeledImage(stem, labels[stem], (f'val/{found[name][0]}', *found[name][1:]))
-        for stem, name in stems.items()
+        LabeledImage(stem, labels[stem], (f'val/{found[name][0]}', *found[name][1:])) for stem, name in stems.items()
     ]
 
 
@@ -93,11 +92,7 @@ def _find_file(path: Path, name: str) -> Path:
     for directory in (path, path.parent):
         if (directory / name).is_file():
             return directory / name
-    raise UserError(
-        f'{path} holds no {name}, which has the labels of the validation images; download it from Kaggle.'
-    )
+    raise UserError(f'{path} holds no {name}, which has the labels of the validation images; download it from Kaggle.')
 
 
-SPEC = SourceSpec(
-    'kaggle', "the folder where Kaggle's archive was unpacked", open_kaggle, lacks_validation=True
-)
+SPEC = SourceSpec('kaggle', "the folder where Kaggle's archive was unpacked", open_kaggle, lacks_validation=True)

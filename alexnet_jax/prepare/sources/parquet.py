@@ -13,13 +13,7 @@ from pathlib import Path, PurePosixPath
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare import split_names, wordnet
 from alexnet_jax.prepare.sources import advice, expected_counts, folder
-from alexnet_jax.prepare.sources.base import (
-    Source,
-    SourceOptions,
-    SourceSpec,
-    source_from_paths,
-    unique_class_names,
-)
+from alexnet_jax.prepare.sources.base import Source, SourceOptions, SourceSpec, source_from_paths, unique_class_names
 from alexnet_jax.prepare.sources.parquet_table import Row, Table
 from alexnet_jax.prepare.splits import Item, LabeledImage
 
@@ -128,9 +122,7 @@ def _common_names(tables: Sequence[Table], origin: str) -> list[str]:
     names = {tuple(table.names) for table in tables if table.names}
     if len(names) > 1 or len({(table.column, table.has_text_labels) for table in tables}) > 1:
         different = 'class names' if len(names) > 1 else 'columns'
-        raise UserError(
-            f'{origin} holds files of several kinds, with different {different}; use a folder of one kind.'
-        )
+        raise UserError(f'{origin} holds files of several kinds, with different {different}; use a folder of one kind.')
     return list(names.pop()) if names else []
 
 
@@ -189,9 +181,7 @@ def _classes_by_name(rows: Iterable[Row], names: Sequence[str], origin: str) -> 
     """Return label -> the class's name, preceded by the label if two are equal."""
     labels, unique = sorted({row.label for row in rows}), unique_class_names(names)
     if not names:
-        return {
-            label: f'{label:04d}' if isinstance(label, int) else label.replace('/', '-') for label in labels
-        }
+        return {label: f'{label:04d}' if isinstance(label, int) else label.replace('/', '-') for label in labels}
     for label in labels:
         if not (isinstance(label, int) and 0 <= label < len(names)):
             raise UserError(f'{origin} has an image of label {label!r}, but names for {len(names)} classes.')

@@ -39,11 +39,7 @@ class Table:
             self._file = pq.ParquetFile(file)
             schema = self._file.schema_arrow
         except (pa.ArrowException, OSError, ValueError) as error:
-            remedy = (
-                advice.advise_on_file(file)
-                if advice.archive_kind(file) in ('tar', 'zip')
-                else 'download it again'
-            )
+            remedy = advice.advise_on_file(file) if advice.archive_kind(file) in ('tar', 'zip') else 'download it again'
             raise UserError(f'{file} is no whole parquet file ({error}); {remedy}.') from error
         image, label = (next((name for name in names if name in schema.names), '') for names in COLUMN_NAMES)
         if not image or not label:

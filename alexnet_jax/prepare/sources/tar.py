@@ -15,13 +15,7 @@ from typing import IO, cast
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.prepare.sources import advice
-from alexnet_jax.prepare.sources.base import (
-    Source,
-    SourceOptions,
-    SourceSpec,
-    is_hidden,
-    source_from_paths,
-)
+from alexnet_jax.prepare.sources.base import Source, SourceOptions, SourceSpec, is_hidden, source_from_paths
 from alexnet_jax.prepare.sources.compression import UNPACK_ERRORS, detect_compression, open_unpacked
 from alexnet_jax.prepare.sources.folder import iter_files, read_synonyms
 from alexnet_jax.prepare.sources.tiny_imagenet import VALIDATION_LIST
@@ -118,9 +112,7 @@ def check_archive_kind(path: Path, kind: str) -> None:
         raise UserError(f'{path} is no {kind} archive; {advice.advise_on_file(path)}.')
 
 
-def image_members(
-    found: Iterable[Member], origin: str | Path, also: str = ''
-) -> tuple[list[Member], list[str]]:
+def image_members(found: Iterable[Member], origin: str | Path, also: str = '') -> tuple[list[Member], list[str]]:
     """Return the members with an image's extension or named `also`, and the others' names.
 
     Raises UserError if one is too large.
@@ -148,10 +140,7 @@ def iter_members(path: Path, within: Member | None = None) -> Iterator[Member]:
     """
     origin = f'{path}, {within.name}' if within else str(path)
     try:
-        with (
-            _BoundedFile(path, within) as file,
-            tarfile.open(fileobj=cast(IO[bytes], file), mode='r:') as archive,
-        ):
+        with _BoundedFile(path, within) as file, tarfile.open(fileobj=cast(IO[bytes], file), mode='r:') as archive:
             yield from _checked_members(archive, file, origin)
     except UserError:
         raise

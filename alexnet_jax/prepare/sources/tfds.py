@@ -16,13 +16,7 @@ import numpy as np
 
 from alexnet_jax.errors import UserError, first_line
 from alexnet_jax.prepare.sources import tar
-from alexnet_jax.prepare.sources.base import (
-    Source,
-    SourceOptions,
-    SourceSpec,
-    source_from_paths,
-    unique_class_names,
-)
+from alexnet_jax.prepare.sources.base import Source, SourceOptions, SourceSpec, source_from_paths, unique_class_names
 from alexnet_jax.prepare.sources.tfrecords import TFRecordFiles
 from alexnet_jax.prepare.split_names import SPLIT_NAMES
 from alexnet_jax.prepare.splits import Item
@@ -104,9 +98,7 @@ def _download_dataset(name: str) -> Path:
     """Let TFDS download and prepare a dataset; return its folder. Raises UserError if TFDS cannot."""
     import tensorflow_datasets as tfds
 
-    missing = (
-        f'{name} is not in {data_dir()} (TFDS_DATA_DIR in the environment names another folder), and TFDS'
-    )
+    missing = f'{name} is not in {data_dir()} (TFDS_DATA_DIR in the environment names another folder), and TFDS'
     hint = f'to prepare images in another form: {PREPARE.format("configs/folder.py")}'
     try:
         builder = tfds.builder(name, data_dir=str(data_dir()))
@@ -121,9 +113,7 @@ def _download_dataset(name: str) -> Path:
     # No network, no TensorFlow if the builder needs it, no space.
     except Exception as error:
         reason = first_line(error)
-        raise UserError(
-            f'{missing} could not download it ({type(error).__name__}: {reason}); {hint}'
-        ) from error
+        raise UserError(f'{missing} could not download it ({type(error).__name__}: {reason}); {hint}') from error
     return Path(builder.data_dir)
 
 
@@ -135,9 +125,7 @@ class TfdsReader:
     """Reads records, fast in their order: `location` is the split's name and the record's number."""
 
     folder: str
-    version: tuple[
-        int, int
-    ]  # of its description: shows if it changed before an interrupted preparation continues
+    version: tuple[int, int]  # of its description: shows if it changed before an interrupted preparation continues
 
     @property
     def identity(self) -> str:
@@ -173,9 +161,7 @@ def _open_builder(folder: str, version: tuple[int, int]) -> Any:
     try:
         return tfds.builder_from_directory(folder)
     except Exception as error:  # TFDS raises many kinds of exceptions for damage
-        raise UserError(
-            f'{folder} is no whole dataset of TFDS ({error}); prepare or download it again.'
-        ) from error
+        raise UserError(f'{folder} is no whole dataset of TFDS ({error}); prepare or download it again.') from error
 
 
 @functools.lru_cache(maxsize=1)
@@ -195,9 +181,7 @@ def _feature_names(reader: TfdsReader) -> tuple[str, str, str]:
         image = next((name for name in pixels if features[name].np_dtype == np.uint8), '')
     label = first_of(tfds.features.ClassLabel, 'label')
     if not image or not label:
-        raise UserError(
-            f'{reader.folder} has the features {", ".join(features)}; expected an Image and a ClassLabel.'
-        )
+        raise UserError(f'{reader.folder} has the features {", ".join(features)}; expected an Image and a ClassLabel.')
     file_name = next((name for name in ('file_name', 'image/filename', 'id') if name in features), '')
     return image, label, file_name
 
@@ -254,13 +238,9 @@ def _open_records(folder: str, version: tuple[int, int], split: str) -> Any:
     except UserError:
         raise
     except Exception as error:  # another format, or damaged or missing files
-        raise UserError(
-            f'{folder}, split {split}, of the format {file_format}, cannot be read ({error}).'
-        ) from error
+        raise UserError(f'{folder}, split {split}, of the format {file_format}, cannot be read ({error}).') from error
     if count != (expected := info.splits[split].num_examples):
-        raise UserError(
-            f'{folder} has {count:,} records in {split} instead of {expected:,}; prepare it again.'
-        )
+        raise UserError(f'{folder} has {count:,} records in {split} instead of {expected:,}; prepare it again.')
     return records
 
 

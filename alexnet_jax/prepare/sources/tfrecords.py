@@ -38,8 +38,6 @@ def _iter_records(file: str) -> Iterator[tuple[int, int]]:
             header = stream.read(HEADER_BYTES)
             length = struct.unpack('<Q', header[:8])[0] if len(header) == HEADER_BYTES else size
             if offset + HEADER_BYTES + length + FOOTER_BYTES > size:
-                raise UserError(
-                    f'{file} is damaged or cut off at byte {offset:,}; prepare or download it again.'
-                )
+                raise UserError(f'{file} is damaged or cut off at byte {offset:,}; prepare or download it again.')
             yield offset + HEADER_BYTES, length
             offset += HEADER_BYTES + length + FOOTER_BYTES

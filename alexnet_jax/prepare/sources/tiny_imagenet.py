@@ -9,9 +9,7 @@ from alexnet_jax.errors import UserError
 VALIDATION_LIST = 'val_annotations.txt'  # its lines begin with the name of an image and its class
 
 
-def sort_validation(
-    found: Mapping[str, tuple], list_file: str, text: str, origin: str
-) -> tuple[dict[str, tuple], str]:
+def sort_validation(found: Mapping[str, tuple], list_file: str, text: str, origin: str) -> tuple[dict[str, tuple], str]:
     """Return the images with val/images/ sorted into class folders and test/images/ left out, and a note of these.
 
     `found` is path -> location; `text` is the content of val/val_annotations.txt, whose path is `list_file`.

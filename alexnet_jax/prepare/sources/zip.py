@@ -10,13 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
-from alexnet_jax.prepare.sources.base import (
-    Source,
-    SourceOptions,
-    SourceSpec,
-    is_hidden,
-    source_from_paths,
-)
+from alexnet_jax.prepare.sources.base import Source, SourceOptions, SourceSpec, is_hidden, source_from_paths
 from alexnet_jax.prepare.sources.folder import read_synonyms
 from alexnet_jax.prepare.sources.tar import (
     MAX_MEMBERS,

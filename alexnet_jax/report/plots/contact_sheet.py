@@ -43,13 +43,7 @@ def select_classes(counts: Sequence[int], max_classes: int = MAX_CLASSES) -> lis
 
 
 def draw_contact_sheet(
-    rows: Sequence[ClassRow],
-    mean: np.ndarray,
-    max_count: int,
-    file: style.FilePath,
-    *,
-    title: str,
-    subtitle: str,
+    rows: Sequence[ClassRow], mean: np.ndarray, max_count: int, file: style.FilePath, *, title: str, subtitle: str
 ) -> None:
     """Draw a row for each class, its bar as long as its share of `max_count`; the mean image at the right."""
     across = max((len(row.images) for row in rows), default=1)

@@ -10,9 +10,7 @@ from alexnet_jax.report.plots import style
 ROW_HEIGHT = 0.3  # inches
 
 
-def plot_layer_times(
-    layers: Sequence[LayerTiming], file: style.FilePath, *, title: str, subtitle: str
-) -> None:
+def plot_layer_times(layers: Sequence[LayerTiming], file: style.FilePath, *, title: str, subtitle: str) -> None:
     """Plot the milliseconds of each layer alone, the first at the top; a dark mark shows the machine's floor."""
     height = 1.7 + ROW_HEIGHT * len(layers)
     figure = style.make_figure(10, height, title, subtitle)

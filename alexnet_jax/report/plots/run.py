@@ -42,10 +42,7 @@ def plot_curves(
         2, 2, height_ratios=(4, 1), left=0.06, right=0.98, top=0.82, bottom=0.1, hspace=0.3, wspace=0.17
     )
     loss, rate, error = (figure.add_subplot(place) for place in (grid[0, 0], grid[1, 0], grid[:, 1]))
-    for prefix, color, name in (
-        ('', style.TRAIN, 'training'),
-        ('validation_', style.VALIDATION, 'validation'),
-    ):
+    for prefix, color, name in (('', style.TRAIN, 'training'), ('validation_', style.VALIDATION, 'validation')):
         epochs, losses = _series(rows, f'{prefix}loss')
         _plot_series(loss, epochs, losses, color, f'{name} {losses[-1]:.2f}' if len(losses) else name)
         epochs, errors = _series(rows, f'{prefix}top1_error')
@@ -94,9 +91,7 @@ def plot_filters(kernel: np.ndarray, file: style.FilePath, *, title: str = 'The 
     figure = style.make_figure(figure_width, figure_height, title, subtitle)
     for column, mosaic in enumerate(mosaics):
         low = MARGIN + (columns - 1 - column) * (high + between)
-        axes = figure.add_axes(
-            (MARGIN / figure_width, low / figure_height, wide / figure_width, high / figure_height)
-        )
+        axes = figure.add_axes((MARGIN / figure_width, low / figure_height, wide / figure_width, high / figure_height))
         axes.imshow(mosaic, interpolation='nearest', aspect='auto')
         axes.set_axis_off()
         label = f'column {string.ascii_lowercase[column]}: ' if columns > 1 else ''
@@ -139,9 +134,7 @@ def plot_predictions(
     correct = np.asarray(predictions.label) == np.asarray(predictions.predicted)
     captions, frames = [], []
     for _, label, predicted, probability in zip(*predictions, strict=True):
-        color, mark = (
-            (style.CORRECT, '\N{CHECK MARK}') if label == predicted else (style.WRONG, '\N{BALLOT X}')
-        )
+        color, mark = (style.CORRECT, '\N{CHECK MARK}') if label == predicted else (style.WRONG, '\N{BALLOT X}')
         answer = f'{mark} {style.truncate_name(class_names[predicted], 14)}  {format_percent(probability, 0)}'
         truth = '' if label == predicted else f'label: {style.truncate_name(class_names[label], 15)}'
         captions.append([(answer, color), (truth, style.MUTED)])

@@ -61,22 +61,14 @@ def test_each_source_leads_to_the_right_one(name, tmp_path):
 @pytest.mark.parametrize(
     'files, name, sentence',
     [
-        (
-            {'a.HEIC': b'', 'b.heic': b'', 'README': b''},
-            'folder',
-            r'no image \(its files: \.heic 2, no extension 1\)',
-        ),
+        ({'a.HEIC': b'', 'b.heic': b'', 'README': b''}, 'folder', r'no image \(its files: \.heic 2, no extension 1\)'),
         ({}, 'folder', r'holds no image; expected split/class/image'),
         ({'ILSVRC2012_img_train.tar': b''}, 'tar', 'source=imagenet2012'),
         ({'deep/ILSVRC2010_images_train.tar': b''}, 'folder', 'source=imagenet2010'),
         ({'LOC_val_solution.csv': b''}, 'folder', 'source=kaggle'),
         ({'cats-train.tfrecord-00000-of-00001': b''}, 'zip', 'source=tfds'),
         ({'cats-train.array_record-00000-of-00001': b''}, 'parquet', 'source=tfds'),
-        (
-            {'cat.tar.xz': b'', 'dog.tar.xz': b''},
-            'synsets',
-            'the archive itself and .*source=tar; .* unpack them',
-        ),
+        ({'cat.tar.xz': b'', 'dog.tar.xz': b''}, 'synsets', 'the archive itself and .*source=tar; .* unpack them'),
         ({'pets.zip': b''}, 'folder', 'path to the archive itself and --config.prepare.source=zip'),
     ],
 )
@@ -92,15 +84,11 @@ def test_what_a_folder_holds_is_said_with_what_to_do(files, name, sentence, tmp_
 def test_archives_that_nothing_reads_are_to_be_unpacked(name, start, kind, tmp_path):
     path = Path(tmp_path / 'pets')
     path.write_bytes(start + bytes(500))
-    with pytest.raises(
-        UserError, match=f'a {kind} archive cannot be read: unpack it and set .*source=folder'
-    ):
+    with pytest.raises(UserError, match=f'a {kind} archive cannot be read: unpack it and set .*source=folder'):
         sources.open_source(name, str(path))
 
 
 def test_archives_in_an_archive_are_to_be_unpacked_first(tmp_path):
     archives.write_files(tmp_path, {'a.tar': archives.pack_tar({'pets.zip': b'', 'more.zip': b''})})
-    with pytest.raises(
-        UserError, match=r'a.tar holds no image \(its files: .zip 2\); unpack it and set .*source=zip'
-    ):
+    with pytest.raises(UserError, match=r'a.tar holds no image \(its files: .zip 2\); unpack it and set .*source=zip'):
         sources.open_source('tar', str(tmp_path / 'a.tar'))

@@ -24,8 +24,7 @@ def pixels(file, number):
 def records(file, count, first=0):
     """Return records as the authors describe them: <1 x label><3072 x pixel>, channel by channel, row by row."""
     return b''.join(
-        bytes([(number + first) % 10]) + pixels(file, number).transpose(2, 0, 1).tobytes()
-        for number in range(count)
+        bytes([(number + first) % 10]) + pixels(file, number).transpose(2, 0, 1).tobytes() for number in range(count)
     )
 
 
@@ -45,9 +44,7 @@ def archive(path, each=20, **changes):
 
 def opened(path, **options):
     return sources.open_source(
-        'cifar10',
-        str(path),
-        sources.SourceOptions(**{'expected_counts': 'any', 'test_fraction': 0.0, **options}),
+        'cifar10', str(path), sources.SourceOptions(**{'expected_counts': 'any', 'test_fraction': 0.0, **options})
     )
 
 
@@ -55,9 +52,7 @@ def test_records_are_images_with_their_labels_in_the_authors_splits(tmp_path):
     source = opened(archive(tmp_path / 'cifar-10-binary.tar.gz'))
     assert source.name == 'cifar10' and source.class_names == tuple(NAMES)
     assert len(source.splits['test']) == 20
-    assert (
-        len(source.splits['train']) + len(source.splits['validation']) == 100 and source.splits['validation']
-    )
+    assert len(source.splits['train']) + len(source.splits['validation']) == 100 and source.splits['validation']
     for item in (*source.splits['train'], *source.splits['validation'], *source.splits['test']):
         name, number = item.id.split('/')
         file = 6 if name == 'test_batch' else int(name[-1])
@@ -68,9 +63,7 @@ def test_records_are_images_with_their_labels_in_the_authors_splits(tmp_path):
 def test_the_archive_is_held_against_its_sum_unless_another_one_is_wanted(tmp_path, monkeypatch):
     path = archive(tmp_path / 'cifar-10-binary.tar.gz')
     assert cifar10.MD5 == 'c32a1d4ab5d03f1284b67883e8d87530'
-    with pytest.raises(
-        UserError, match=r'MD5 sum [0-9a-f]{32}, expected c32a1d4ab5.*cifar-10-binary.tar.gz, or use'
-    ):
+    with pytest.raises(UserError, match=r'MD5 sum [0-9a-f]{32}, expected c32a1d4ab5.*cifar-10-binary.tar.gz, or use'):
         opened(path, expected_counts='official')
     monkeypatch.setattr(cifar10, 'MD5', hashlib.md5(path.read_bytes()).hexdigest())
     assert len(opened(path, expected_counts='official').splits['test']) == 20
@@ -80,10 +73,7 @@ def test_the_archive_is_held_against_its_sum_unless_another_one_is_wanted(tmp_pa
     'changes, sentence',
     [
         ({'data_batch_3_bin': None}, 'lacks data_batch_3.bin; download it from https'),
-        (
-            {'test_batch_bin': records(6, 20)[:-1]},
-            'test_batch.bin does not consist of records of 3,073 bytes',
-        ),
+        ({'test_batch_bin': records(6, 20)[:-1]}, 'test_batch.bin does not consist of records of 3,073 bytes'),
         ({'data_batch_1_bin': bytes([10]) + bytes(3072)}, 'data_batch_1.bin does not consist of records'),
     ],
 )

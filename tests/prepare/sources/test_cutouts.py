@@ -57,9 +57,7 @@ def test_the_bytes_are_those_of_every_other_machine():
 def test_another_process_makes_the_same_bytes():
     script = 'import sys; sys.path[:0] = ["tests/prepare/sources"]; import test_cutouts; print(test_cutouts.digest(2))'
     root = Path(__file__).parents[3]
-    other = subprocess.run(
-        [sys.executable, '-c', script], cwd=root, capture_output=True, text=True, check=True
-    )
+    other = subprocess.run([sys.executable, '-c', script], cwd=root, capture_output=True, text=True, check=True)
     assert other.stdout.split()[-1] == digest(2)
 
 
@@ -78,9 +76,7 @@ def test_every_split_has_color_and_gray(split):
 def test_pieces_come_from_the_photographs_of_their_split(split, monkeypatch):
     used = set()
     scales = cutouts._scaled_photographs
-    monkeypatch.setattr(
-        cutouts, '_scaled_photographs', lambda name, side: used.add(name) or scales(name, side)
-    )
+    monkeypatch.setattr(cutouts, '_scaled_photographs', lambda name, side: used.add(name) or scales(name, side))
     made(split, 60)
     assert used == set(cutouts.PHOTOGRAPHS[split])
 
@@ -150,10 +146,7 @@ def test_shapes_are_antialiased_and_of_ten_forms():
     assert (between > 20).all()
     for first in range(10):
         for second in range(first):
-            assert (
-                np.abs(masks[first] - masks[second]).sum()
-                > 0.15 * masks[[first, second]].sum(axis=(1, 2)).max()
-            )
+            assert np.abs(masks[first] - masks[second]).sum() > 0.15 * masks[[first, second]].sum(axis=(1, 2)).max()
 
 
 def test_a_turn_goes_as_far_as_asked():

@@ -75,9 +75,7 @@ def test_links_in_a_folder_are_followed_but_not_round_in_circles(tmp_path):
     write_files(root, {'cat/1.jpg': b'cat', 'dog/1.jpg': b'dog'})
     os.symlink(elsewhere, root / 'emu')
     os.symlink(root, root / 'cat' / 'again')
-    source = sources.open_source(
-        'folder', str(root), sources.SourceOptions(validation_fraction=0, test_fraction=0)
-    )
+    source = sources.open_source('folder', str(root), sources.SourceOptions(validation_fraction=0, test_fraction=0))
     assert [item.id for item in source.splits['train']] == ['cat/1.jpg', 'dog/1.jpg', 'emu/1.jpg']
     assert source.read(source.splits['train'][2]) == b'emu'
 

@@ -29,9 +29,7 @@ def root(tmp_path):
 
 def opened(root, kind='imagenet2012', expect='listed', **options):
     return sources.open_source(
-        kind,
-        str(root),
-        sources.SourceOptions(**{'expected_counts': expect, 'validation_fraction': 0, **options}),
+        kind, str(root), sources.SourceOptions(**{'expected_counts': expect, 'validation_fraction': 0, **options})
     )
 
 
@@ -78,13 +76,11 @@ def test_a_patch_for_no_image_is_refused_unless_any_will_do(tmp_path):
 
 def test_the_kit_is_read_as_matlab_wrote_it():
     numbers = {7: 'n00000007', 3: 'n00000003'}
-    classes, words, counts = devkit._parse_synsets(
-        archives.pack_meta_mat(2012, numbers, {'n00000007': 70}), 2012
-    )
+    classes, words, counts = devkit._parse_synsets(archives.pack_meta_mat(2012, numbers, {'n00000007': 70}), 2012)
     assert classes == numbers and counts == {'n00000007': 70, 'n00000003': 4} and words['n00000003'] == 'x'
-    assert devkit._parse_synsets(archives.pack_meta_mat(2010, {1: 'n00000001'}, leaves_only=True), 2010)[
-        0
-    ] == {1: 'n00000001'}
+    assert devkit._parse_synsets(archives.pack_meta_mat(2010, {1: 'n00000001'}, leaves_only=True), 2010)[0] == {
+        1: 'n00000001'
+    }
 
 
 # Counts
@@ -92,19 +88,14 @@ def test_the_kit_is_read_as_matlab_wrote_it():
 
 def test_the_challenges_own_counts_are_those_that_are_published():
     assert expected_counts.OFFICIAL['ILSVRC-2012'].images == {'train': 1281167, 'validation': 50000}
-    assert (
-        expected_counts.OFFICIAL['ILSVRC-2012'].smallest,
-        expected_counts.OFFICIAL['ILSVRC-2012'].largest,
-    ) == (
+    assert (expected_counts.OFFICIAL['ILSVRC-2012'].smallest, expected_counts.OFFICIAL['ILSVRC-2012'].largest) == (
         732,
         1300,
     )
 
 
 def test_a_part_is_not_taken_for_the_whole(root):
-    refused(
-        root, r'not the whole of ILSVRC-2012: train 12 instead of 1,281,167, validation 6', expect='official'
-    )
+    refused(root, r'not the whole of ILSVRC-2012: train 12 instead of 1,281,167, validation 6', expect='official')
 
 
 def without(split, place=0):
@@ -135,8 +126,7 @@ def test_counts_that_are_off_by_one_are_refused(found, sentence, root):
 def test_a_part_of_the_classes_is_a_part_of_the_validation_images_too(root):
     train = {key: data for key, data in FOUND['train'].items() if key[1] != 'n01443537'}
     inner = {
-        f'{wnid}.tar': archives.pack_tar(archives.files_of_class(train, wnid))
-        for wnid in ('n01440764', 'n02084071')
+        f'{wnid}.tar': archives.pack_tar(archives.files_of_class(train, wnid)) for wnid in ('n01440764', 'n02084071')
     }
     archives.write_files(root, {TRAIN: archives.pack_tar(inner)})
     refused(root, r'n01443537 0 instead of 4')
@@ -161,9 +151,7 @@ def test_a_part_of_the_validation_images_is_labeled_by_its_numbers(root):
 
 def in_inner(root, change):
     """Write the training archive with one of its inner ones changed."""
-    inner = {
-        f'{wnid}.tar': archives.pack_tar(archives.files_of_class(FOUND['train'], wnid)) for wnid in CLASSES
-    }
+    inner = {f'{wnid}.tar': archives.pack_tar(archives.files_of_class(FOUND['train'], wnid)) for wnid in CLASSES}
     inner['n02084071.tar'] = change(inner['n02084071.tar'])
     archives.write_files(root, {TRAIN: archives.pack_tar(inner)})
 
@@ -172,10 +160,7 @@ def test_names_that_come_twice_are_refused(root):
     again = next(iter(archives.files_of_class(FOUND['train'], 'n02084071')))
     in_inner(root, lambda data: hostile_files.append_to_tar(data, hostile_files.tar_member(again, b'again')))
     refused(root, f"n02084071.tar holds '{again}' twice")
-    in_inner(
-        root,
-        lambda data: hostile_files.append_to_tar(data, hostile_files.tar_member(f'below/{again}', b'again')),
-    )
+    in_inner(root, lambda data: hostile_files.append_to_tar(data, hostile_files.tar_member(f'below/{again}', b'again')))
     refused(root, f"holds the image '{again[:-5]}' twice", expect='any')
     archives.write_imagenet2012(root, FOUND)
     val = root / VAL
@@ -186,29 +171,18 @@ def test_names_that_come_twice_are_refused(root):
     )
     refused(root, "'ILSVRC2012_val_00000001' twice", expect='any')
     outer = root / TRAIN
-    outer.write_bytes(
-        hostile_files.append_to_tar(outer.read_bytes(), hostile_files.tar_member('n02084071.tar', b'x'))
-    )
+    outer.write_bytes(hostile_files.append_to_tar(outer.read_bytes(), hostile_files.tar_member('n02084071.tar', b'x')))
     refused(root, "'n02084071.tar' twice")
 
 
 def test_what_is_of_the_wrong_class_is_refused(root):
-    in_inner(
-        root,
-        lambda data: hostile_files.append_to_tar(data, hostile_files.tar_member('n01440764_4.JPEG', b'x')),
-    )
+    in_inner(root, lambda data: hostile_files.append_to_tar(data, hostile_files.tar_member('n01440764_4.JPEG', b'x')))
     refused(root, 'n01440764_4.JPEG is of class n02084071, but its name says n01440764')
     outer = root / TRAIN
-    for name in (
-        'n99999999.tar',
-        'n00001740.tar',
-        'readme.txt',
-    ):  # no class, an inner node of the tree, no archive
+    for name in ('n99999999.tar', 'n00001740.tar', 'readme.txt'):  # no class, an inner node of the tree, no archive
         archives.write_imagenet2012(root, FOUND)
         outer.write_bytes(
-            hostile_files.append_to_tar(
-                outer.read_bytes(), hostile_files.tar_member(name, archives.pack_tar({}))
-            )
+            hostile_files.append_to_tar(outer.read_bytes(), hostile_files.tar_member(name, archives.pack_tar({})))
         )
         refused(root, f'holds {name!r}; expected archives named by the WordNet ids of the 3 classes')
 
@@ -231,10 +205,7 @@ def test_half_an_archive_in_an_archive_is_refused(root):
 def test_members_too_large_for_images_are_refused_before_they_are_read(root, monkeypatch):
     monkeypatch.setattr(image_io, 'MAX_FILE_BYTES', 5000)
     in_inner(
-        root,
-        lambda data: hostile_files.append_to_tar(
-            data, hostile_files.tar_member('n02084071_4.JPEG', bytes(5001))
-        ),
+        root, lambda data: hostile_files.append_to_tar(data, hostile_files.tar_member('n02084071_4.JPEG', bytes(5001)))
     )
     refused(root, r"'n02084071_4.JPEG' of 5,001 bytes, more than the 5,000")
 
@@ -275,14 +246,8 @@ def kit(found=FOUND, **changes):
         ({'meta.mat': b'MATLAB 5.0 MAT-file' + bytes(200)}, 'meta.mat is not that of ILSVRC-2012'),
         ({'meta.mat': archives.pack_meta_mat(2010)}, 'meta.mat is not that of ILSVRC-2012'),
         ({'meta.mat': archives.pack_meta_mat(2012, {1: 'dog'})}, 'WordNet ids are not one for each class'),
-        (
-            {'meta.mat': archives.pack_meta_mat(2012, {1: 'n00000001', 2: 'n00000001'})},
-            'not one for each class',
-        ),
-        (
-            {'ILSVRC2012_validation_ground_truth.txt': b'1\n2\n1001\n'},
-            '1001; expected numbers of classes from 1 to 3',
-        ),
+        ({'meta.mat': archives.pack_meta_mat(2012, {1: 'n00000001', 2: 'n00000001'})}, 'not one for each class'),
+        ({'ILSVRC2012_validation_ground_truth.txt': b'1\n2\n1001\n'}, '1001; expected numbers of classes from 1 to 3'),
         ({'ILSVRC2012_validation_ground_truth.txt': b'1\nx\n'}, 'expected numbers of classes'),
         ({'ILSVRC2012_validation_ground_truth.txt': b'1\n2\n'}, 'all 6 instead of 2'),
     ],

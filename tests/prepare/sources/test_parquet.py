@@ -19,9 +19,7 @@ KIND = pa.struct([('bytes', pa.binary()), ('path', pa.string())])
 
 def opened(root, expect='listed', **options):
     return sources.open_source(
-        'parquet',
-        str(root),
-        sources.SourceOptions(**{'expected_counts': expect, 'validation_fraction': 0, **options}),
+        'parquet', str(root), sources.SourceOptions(**{'expected_counts': expect, 'validation_fraction': 0, **options})
     )
 
 
@@ -99,15 +97,9 @@ def test_a_part_of_imagenet_is_not_taken_for_the_whole(tmp_path):
 @pytest.mark.parametrize(
     'rows, sentence',
     [
-        (
-            [row('n00000001_1.JPEG', 0), row('n00000002_1.JPEG', 0)],
-            'n00000002_1.JPEG has label 0, which other',
-        ),
+        ([row('n00000001_1.JPEG', 0), row('n00000002_1.JPEG', 0)], 'n00000002_1.JPEG has label 0, which other'),
         ([row('n00000001_1.JPEG', 1), row('n00000002_1.JPEG', 0)], 'not in the order of the WordNet ids'),
-        (
-            [row('n00000001_1.JPEG', 0), row('n00000001_1.JPEG', 0), row('n00000002_1.JPEG', 1)],
-            'JPEG.* twice',
-        ),
+        ([row('n00000001_1.JPEG', 0), row('n00000001_1.JPEG', 0), row('n00000002_1.JPEG', 1)], 'JPEG.* twice'),
         ([row('a.jpg', 0), row('b.jpg', 7)], 'an image of label 7, but names for 2 classes'),
         ([row('a.jpg', -1)], 'holds no rows with labels'),
     ],
@@ -213,13 +205,7 @@ PATHS = pa.struct([('path', pa.string()), ('height', pa.int32())])
 @pytest.mark.parametrize(
     'kind, image, label, value, sentence',
     [
-        (
-            KIND,
-            {'bytes': b'x'},
-            pa.float64(),
-            0.5,
-            'a column label of the type double with 0.5; expected whole',
-        ),
+        (KIND, {'bytes': b'x'}, pa.float64(), 0.5, 'a column label of the type double with 0.5; expected whole'),
         (
             KIND,
             {'bytes': b'x'},
@@ -227,37 +213,17 @@ PATHS = pa.struct([('path', pa.string()), ('height', pa.int32())])
             [1],
             'a column label of the type list<element: int8>; expected one',
         ),
-        (
-            KIND,
-            {'bytes': b'x'},
-            pa.binary(),
-            b'elm',
-            'a column label of the type binary; expected one whole number',
-        ),
+        (KIND, {'bytes': b'x'}, pa.binary(), b'elm', 'a column label of the type binary; expected one whole number'),
         (KIND, {'bytes': b'x'}, pa.date32(), 9, 'a column label of the type date32'),
-        (
-            KIND,
-            {'bytes': b'x'},
-            pa.struct([('id', pa.int8())]),
-            {'id': 1},
-            'a column label of the type struct<id',
-        ),
+        (KIND, {'bytes': b'x'}, pa.struct([('id', pa.int8())]), {'id': 1}, 'a column label of the type struct<id'),
         (KIND, {'path': 'a.jpg'}, pa.int8(), 1, 'all of its column image.bytes is empty; write the bytes'),
         (pa.string(), 'a.jpg', pa.int8(), 1, "a column image of the type string; expected the files' bytes"),
-        (
-            PATHS,
-            {'path': 'a.jpg'},
-            pa.int8(),
-            1,
-            'a column image of the type struct<path: string, height: int32>',
-        ),
+        (PATHS, {'path': 'a.jpg'}, pa.int8(), 1, 'a column image of the type struct<path: string, height: int32>'),
         (pa.list_(pa.uint8()), [1, 2], pa.int8(), 1, 'a column image of the type list<element: uint8>'),
         (pa.list_(pa.binary()), [b'x'], pa.int8(), 1, 'a column image of the type list<element: binary>'),
     ],
 )
-def test_columns_of_other_types_are_refused_before_a_row_is_read(
-    kind, image, label, value, sentence, tmp_path
-):
+def test_columns_of_other_types_are_refused_before_a_row_is_read(kind, image, label, value, sentence, tmp_path):
     written(tmp_path / 'train.parquet', [(image, value)] * 3, kind=kind, label=label)
     refused(tmp_path, sentence)
 
@@ -271,13 +237,9 @@ def test_files_of_other_labels_or_class_names_are_not_mixed(tmp_path):
     refused(tmp_path / 'b', 'several kinds, with different columns')
 
 
-@pytest.mark.parametrize(
-    'metadata', [b'null', b'{', b'[]', b'{"info": {"features": {"label": [{"names": []}]}}}']
-)
+@pytest.mark.parametrize('metadata', [b'null', b'{', b'[]', b'{"info": {"features": {"label": [{"names": []}]}}}'])
 def test_metadata_of_another_form_names_no_classes(metadata, tmp_path):
-    table = pa.table({'image': [b'x', b'y'], 'label': [0, 1]}).replace_schema_metadata(
-        {'huggingface': metadata}
-    )
+    table = pa.table({'image': [b'x', b'y'], 'label': [0, 1]}).replace_schema_metadata({'huggingface': metadata})
     pq.write_table(table, tmp_path / 'pets.parquet')
     assert opened(tmp_path, test_fraction=0).class_names == ('0000', '0001')
 

@@ -11,9 +11,7 @@ FOUND = archives.make_images()
 
 def opened(path, **options):
     return sources.open_source(
-        'synsets',
-        str(path),
-        sources.SourceOptions(**{'validation_fraction': 0, 'test_fraction': 0, **options}),
+        'synsets', str(path), sources.SourceOptions(**{'validation_fraction': 0, 'test_fraction': 0, **options})
     )
 
 
@@ -24,8 +22,7 @@ def refused(path, sentence):
 
 def releases(root, more=()):
     tars = {
-        f'{wnid}.tar': archives.pack_tar(archives.files_of_class(FOUND['train'], wnid))
-        for wnid in archives.CLASSES
+        f'{wnid}.tar': archives.pack_tar(archives.files_of_class(FOUND['train'], wnid)) for wnid in archives.CLASSES
     }
     archives.write_files(root, tars | dict(more))
     return root
@@ -37,16 +34,11 @@ def test_without_splits_all_images_are_split_by_chance(tmp_path):
     told = {item.id: (source.class_names[item.label], source.read(item)) for item in source.splits['train']}
     assert told == {name: (wnid, data) for (name, wnid), data in FOUND['train'].items()}
     assert source.class_descriptions == ('tench, Tinca tinca', 'n01443537', 'n02084071')  # one has no words
-    assert source.name == 'fall11' and set(opened(tmp_path / 'fall11', test_fraction=0.3).splits) == {
-        'train',
-        'test',
-    }
+    assert source.name == 'fall11' and set(opened(tmp_path / 'fall11', test_fraction=0.3).splits) == {'train', 'test'}
 
 
 def test_many_classes_are_as_good_as_few(tmp_path):
-    many = {
-        f'n{number:08d}.tar': archives.pack_tar({f'n{number:08d}_1.JPEG': b'x'}) for number in range(1500)
-    }
+    many = {f'n{number:08d}.tar': archives.pack_tar({f'n{number:08d}_1.JPEG': b'x'}) for number in range(1500)}
     archives.write_files(tmp_path / 'fall11', many)
     assert len(opened(tmp_path / 'fall11').class_names) == 1500
 

@@ -47,9 +47,7 @@ def test_compressed_tars_are_read_by_their_content_in_any_order(name, tmp_path):
 @pytest.mark.parametrize('kind', COMPRESSORS)
 def test_a_damaged_compressed_tar_is_refused_and_an_image_that_was_damaged_later_named(kind, tmp_path):
     packed = COMPRESSORS[kind](TAR)
-    refused(
-        tmp_path / 'half', packed[: len(packed) // 2], 'half is no whole tar archive .*; download it again'
-    )
+    refused(tmp_path / 'half', packed[: len(packed) // 2], 'half is no whole tar archive .*; download it again')
     source = opened(tmp_path / 'pets', packed)
     (tmp_path / 'pets').write_bytes(packed[:200] + bytes(len(packed) - 400) + packed[-200:])
     with pytest.raises(image_io.UnreadableImage, match='cannot be read'):
@@ -68,22 +66,14 @@ def test_a_damaged_compressed_tar_is_refused_and_an_image_that_was_damaged_later
 def test_a_tool_is_named_for_what_this_python_cannot_unpack(start, name, tool, tmp_path, monkeypatch):
     monkeypatch.setattr(compression, 'MODULES', {'gzip': 'gzip', 'xz': 'module_not_built'})
     path = tmp_path / 'pets.tar.x'
-    refused(
-        path,
-        start + TAR,
-        f'is compressed by {name}, which this Python cannot read; unpack it by `{tool} {path}`',
-    )
+    refused(path, start + TAR, f'is compressed by {name}, which this Python cannot read; unpack it by `{tool} {path}`')
 
 
 @pytest.mark.parametrize('kind', ['', *COMPRESSORS])
 def test_what_follows_the_end_of_a_tar_is_not_lost(kind, tmp_path):
     """As `cat 1.tar 2.tar` leaves it; compressed ones as members of one file, or joined before."""
     compress = COMPRESSORS.get(kind, bytes)
-    for joined in (
-        compress(TAR) + compress(OTHER),
-        compress(TAR + OTHER),
-        compress(TAR + bytes(2**20) + b'x'),
-    ):
+    for joined in (compress(TAR) + compress(OTHER), compress(TAR + OTHER), compress(TAR + bytes(2**20) + b'x')):
         refused(tmp_path / 'both', joined, 'both goes on after its end at byte .*as joined archives do')
     assert contents(opened(tmp_path / 'padded', compress(TAR + bytes(2**20)))).keys() == FILES.keys()
 
@@ -101,7 +91,5 @@ def test_tars_of_classes_must_not_be_compressed(tmp_path):
     archives.write_files(tmp_path / 'tars', {name: bz2.compress(data) for name, data in classes.items()})
     archives.write_files(tmp_path, {'large.tar.gz': archives.pack_tar(classes, 'w:gz')})
     for path, file, tool in (('tars', 'tars/cat.tar', 'bunzip2'), ('large.tar.gz', 'large.tar.gz', 'gunzip')):
-        with pytest.raises(
-            UserError, match=f'{file} is compressed by .*; unpack it by `{tool} {tmp_path}/{file}`'
-        ):
+        with pytest.raises(UserError, match=f'{file} is compressed by .*; unpack it by `{tool} {tmp_path}/{file}`'):
             sources.open_source('synsets', str(tmp_path / path))

@@ -23,8 +23,7 @@ def examples(train=12, test=6, **more):
     counts = {'train': train, 'test': test, **more}
     return {
         split: [
-            (f'{split}_{number}.jpg', number % 3, archives.make_jpeg(100 * place + number))
-            for number in range(count)
+            (f'{split}_{number}.jpg', number % 3, archives.make_jpeg(100 * place + number)) for number in range(count)
         ]
         for place, (split, count) in enumerate(counts.items())
     }
@@ -51,9 +50,7 @@ def test_a_dataset_is_found_by_name_by_version_and_by_folder_with_all_its_images
         assert 'as TFDS prepared it in' in source.note
         for split, of_split in wanted.items():
             read = [(item.id, item.label, source.read(item)) for item in source.splits[split]]
-            assert read == sorted(
-                (f'{split}/{NAMES[label]}/{own}', label, data) for own, label, data in of_split
-            )
+            assert read == sorted((f'{split}/{NAMES[label]}/{own}', label, data) for own, label, data in of_split)
 
 
 def test_tfrecords_give_the_same_images_as_arrayrecords(home):
@@ -139,9 +136,7 @@ def test_what_is_not_there_and_cannot_be_fetched_gets_a_sentence(path, sentence,
 
 
 def test_a_folder_that_tfds_did_not_prepare_is_refused(tmp_path, home):
-    with pytest.raises(
-        UserError, match='is no dataset that TFDS prepared; .* --config.prepare.source=folder'
-    ):
+    with pytest.raises(UserError, match='is no dataset that TFDS prepared; .* --config.prepare.source=folder'):
         opened(tmp_path)
 
 
@@ -191,11 +186,7 @@ def test_the_imagenet_card_trains_on_what_tfds_keeps_with_no_path_given_and_no_t
     ]
     held = [(f'ILSVRC2012_val_{n + 1:08d}.JPEG', n, small[n % 10]) for n in range(100)]
     tfds_builders.build_dataset(home, 'Imagenet2012', wnids, {'train': train, 'validation': held})
-    done = run(
-        '--config=configs/imagenet.py',
-        f'--workdir={tmp_path / "run"}',
-        *(f'--config.{word}' for word in QUICK),
-    )
+    done = run('--config=configs/imagenet.py', f'--workdir={tmp_path / "run"}', *(f'--config.{word}' for word in QUICK))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == 'tensorflow: False'
     result = json.loads((tmp_path / 'run/result.json').read_text())

@@ -16,9 +16,7 @@ def opened(path):
     return sources.open_source('zip', str(path))
 
 
-@pytest.mark.parametrize(
-    'compression', [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
-)
+@pytest.mark.parametrize('compression', [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_images_are_read_however_they_are_packed(compression, tmp_path):
     source = opened(write_zip(tmp_path / 'pets.zip', FILES, compression))
     assert {item.id: source.read(item) for items in source.splits.values() for item in items} == FILES
