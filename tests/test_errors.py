@@ -73,11 +73,11 @@ MISTAKES = {
     'a zip for a folder': ([*MINE, '--config.prepare.path={f}/images.zip'], 'set --config.prepare.source=zip.'),
     'a zip for a tar': (
         [*MINE, '--config.prepare.path={f}/images.zip', '--config.prepare.source=tar'],
-        'is a zip archive; set --config.prepare.source=zip.',
+        'for a zip file set --config.prepare.source=zip.',
     ),
     'a tar for a zip': (
         [*MINE, '--config.prepare.path={f}/images.tar', '--config.prepare.source=zip'],
-        'is a tar archive; set --config.prepare.source=tar.',
+        'for a tar file set --config.prepare.source=tar.',
     ),
     'no archive': (
         '--config=configs/cifar10.py --workdir={f}/run',
@@ -117,7 +117,7 @@ MISTAKES = {
     'images that do not exist': ('--mode=predict --workdir={f}/run --images={f}/no.jpg', 'no.jpg does not exist'),
     'a workdir that is a file': ('--workdir={f}/file', 'file is not a folder that you may write to'),
     'a workdir that cannot be made': (
-        '--workdir=/proc/alexnet --config.data.directory={f}/whole/dataset',
+        '--workdir=/proc/alexnet --config.data.directory={f}/whole/dataset --config.train.batch_size=8',
         'cannot be created',
     ),
     'nothing to train on': (MINE, 'config.prepare.path is empty. Set --config.prepare.path='),
@@ -125,7 +125,7 @@ MISTAKES = {
     'an empty folder': ([*MINE, '--config.prepare.path={f}/empty'], 'holds no image; expected split/class/image'),
     'one class alone': ([*MINE, '--config.prepare.path={f}/alone'], 'holds only one class'),
     'images in no class': ([*MINE, '--config.prepare.path={f}/images/cat'], 'is in no class folder'),
-    'a file for a folder': ([*MINE, '--config.prepare.path={f}/file'], 'is no folder; for an archive set'),
+    'a file for a folder': ([*MINE, '--config.prepare.path={f}/file'], 'is no folder; set --config.prepare.path to a folder or an archive.'),
     'another number of classes': (
         [*MINE, IMAGES, '--config.model.num_classes=10'],
         'images has 2 classes. Set --config.model.num_classes=0',
@@ -158,10 +158,6 @@ MISTAKES = {
     "another run's workdir": (
         [*QUICK, '--workdir={f}/whole', '--config.train.momentum=0.5'],
         'whole holds another run: config.',
-    ),
-    'checkpoints of another network': (
-        '--mode=evaluate --workdir={f}/mixed',
-        'is of another network: parameters/fc8/bias is',
     ),
     'a checkpoint that is not there': (
         '--mode=evaluate --workdir={f}/whole --config.evaluate.checkpoint=77',
