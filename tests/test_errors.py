@@ -125,7 +125,10 @@ MISTAKES = {
     'an empty folder': ([*MINE, '--config.prepare.path={f}/empty'], 'holds no image; expected split/class/image'),
     'one class alone': ([*MINE, '--config.prepare.path={f}/alone'], 'holds only one class'),
     'images in no class': ([*MINE, '--config.prepare.path={f}/images/cat'], 'is in no class folder'),
-    'a file for a folder': ([*MINE, '--config.prepare.path={f}/file'], 'is no folder; set --config.prepare.path to a folder or an archive.'),
+    'a file for a folder': (
+        [*MINE, '--config.prepare.path={f}/file'],
+        'is no folder; set --config.prepare.path to a folder or an archive.',
+    ),
     'another number of classes': (
         [*MINE, IMAGES, '--config.model.num_classes=10'],
         'images has 2 classes. Set --config.model.num_classes=0',
