@@ -70,10 +70,11 @@ def make_jax_runner(config, what: str, batch: int, use_reference_ops: bool) -> C
     import numpy as np
 
     from alexnet_jax.commands import factories
-    from alexnet_jax.distributed.mesh import compiler_options, make_mesh
+    from alexnet_jax.distributed.mesh import make_mesh
     from alexnet_jax.evaluate.evaluator import Evaluator, ViewOptions
     from alexnet_jax.models import presets
     from alexnet_jax.models.alexnet import with_parameters
+    from alexnet_jax.runtime.xla_options import compiler_options
     from alexnet_jax.train import optimizer, schedule, train_step
 
     arch = presets.get_architecture(config.model.preset)

@@ -8,10 +8,11 @@ import jax
 import numpy as np
 
 from alexnet_jax.commands.benchmark import random_batch
-from alexnet_jax.distributed.mesh import compiler_options, make_mesh
+from alexnet_jax.distributed.mesh import make_mesh
 from alexnet_jax.distributed.sharding import batch_sharding, replicated_sharding
 from alexnet_jax.models import presets
 from alexnet_jax.models.alexnet import AlexNet
+from alexnet_jax.runtime.xla_options import compiler_options
 from alexnet_jax.train import optimizer, train_step
 
 

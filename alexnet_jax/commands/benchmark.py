@@ -17,13 +17,13 @@ from alexnet_jax.commands import factories, prepare
 from alexnet_jax.config import build
 from alexnet_jax.data import dataset, pipeline, prefetch
 from alexnet_jax.distributed.initialize import is_primary
-from alexnet_jax.distributed.mesh import compiler_options
 from alexnet_jax.distributed.sharding import DATA_AXIS, batch_sharding
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.models.presets import PRESETS, get_architecture
 from alexnet_jax.report import benchmark_report, layer_benchmark, memory
 from alexnet_jax.report.plots import layer_time
 from alexnet_jax.runtime import atomic_io
+from alexnet_jax.runtime.xla_options import compiler_options
 from alexnet_jax.train import schedule
 
 REPORT_FILE, PLOT_FILE = 'benchmark.json', 'benchmark.png'

@@ -16,19 +16,14 @@ from alexnet_jax.commands import prepare
 from alexnet_jax.config import build, parse
 from alexnet_jax.data import dataset, device_cache, pipeline
 from alexnet_jax.data.dataset_info import DatasetInfo
-from alexnet_jax.distributed.mesh import (
-    compiler_options,
-    describe_mesh,
-    make_mesh,
-    per_device_batch,
-    process_batch_slice,
-)
+from alexnet_jax.distributed.mesh import describe_mesh, make_mesh, per_device_batch, process_batch_slice
 from alexnet_jax.distributed.sharding import COLUMN_AXIS, replicated_sharding
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.evaluator import Evaluator, ViewOptions
 from alexnet_jax.models.alexnet import AlexNet, with_parameters
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.prepare import sources
+from alexnet_jax.runtime.xla_options import compiler_options
 from alexnet_jax.train import train_step
 from alexnet_jax.train.optimizer import Optimizer, paper_sgd
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 
 import jax
-import jax.numpy as jnp
-import jaxlib
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
@@ -17,7 +14,6 @@ from alexnet_jax.errors import UserError, first_line
 
 # Devices of a column that `describe_mesh` lists by name.
 MAX_LISTED_DEVICES = 4
-_DOTS_ONLY_OPTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'}
 
 log = logging.getLogger(__name__)
 
@@ -153,29 +149,6 @@ def describe_mesh(mesh: Mesh, *, columns: int) -> str:
             f'column{"s" * (each > 1)} {" and ".join(columns_here)} on {", ".join(holders[:MAX_LISTED_DEVICES])}{more}'
         )
     return '; '.join(parts)
-
-
-def compiler_options(dots_only: bool) -> dict[str, str]:
-    """Return the argument of jax.jit(compiler_options=...): on CPU, YNNPACK for matrix products but not convolutions.
-
-    Empty on other devices, without `dots_only`, and, with a warning, if this jaxlib does not know the option, which is
-    experimental. Rounding may differ, the mathematics does not.
-    """
-    wanted = dots_only and jax.default_backend() == 'cpu'
-    return dict(_DOTS_ONLY_OPTIONS) if wanted and _supports_options(tuple(_DOTS_ONLY_OPTIONS.items())) else {}
-
-
-@functools.cache
-def _supports_options(options: tuple[tuple[str, str], ...]) -> bool:
-    """Return whether this jaxlib compiles with the options; tried once on a trivial function."""
-    try:
-        jax.jit(lambda x: x + 1, compiler_options=dict(options)).lower(jnp.zeros(())).compile()
-    except (RuntimeError, ValueError) as error:
-        log.warning(
-            'machine.ynnpack_dots_only: off, jaxlib %s does not support it (%s)', jaxlib.__version__, first_line(error)
-        )
-        return False
-    return True
 
 
 def _mesh_hint() -> str:

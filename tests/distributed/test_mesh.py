@@ -1,20 +1,12 @@
 import itertools
-import logging
 import types
 
 import jax
 import numpy as np
 import pytest
 
-from alexnet_jax.distributed import mesh as mesh_module
 from alexnet_jax.distributed.initialize import is_primary
-from alexnet_jax.distributed.mesh import (
-    compiler_options,
-    describe_mesh,
-    make_mesh,
-    per_device_batch,
-    process_batch_slice,
-)
+from alexnet_jax.distributed.mesh import describe_mesh, make_mesh, per_device_batch, process_batch_slice
 from alexnet_jax.distributed.sharding import batch_sharding, replicated_sharding
 from alexnet_jax.errors import UserError
 
@@ -177,22 +169,3 @@ def test_one_process_alone_writes(monkeypatch):
     monkeypatch.setattr(jax.distributed, 'is_initialized', lambda: True)
     monkeypatch.setattr(jax, 'process_index', lambda: 1)
     assert not is_primary()
-
-
-def test_compiler_options_are_taken_by_jit_and_change_no_value():
-    x = np.linspace(-1, 1, 24, dtype=np.float32).reshape(4, 6)
-    product = jax.jit(lambda x: x @ x.T, compiler_options=compiler_options(True))
-    np.testing.assert_allclose(product(x), x @ x.T, rtol=1e-6, atol=1e-6)
-    assert compiler_options(False) == {}
-
-
-def test_compiler_options_are_dropped_with_a_word_where_jaxlib_does_not_know_them(monkeypatch, caplog):
-    monkeypatch.setattr(mesh_module, '_DOTS_ONLY_OPTIONS', {'xla_no_such_option': 'yes'})
-    with caplog.at_level(logging.WARNING):
-        assert compiler_options(True) == {}
-    assert 'machine.ynnpack_dots_only: off' in caplog.text and 'xla_no_such_option' in caplog.text
-
-
-def test_compiler_options_are_for_cpus_alone(monkeypatch):
-    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
-    assert compiler_options(True) == {}

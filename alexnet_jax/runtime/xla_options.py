@@ -1,0 +1,39 @@
+"""Options that XLA compiles with, where this jaxlib knows them."""
+
+from __future__ import annotations
+
+import functools
+import logging
+
+import jax
+import jax.numpy as jnp
+import jaxlib
+
+from alexnet_jax.errors import first_line
+
+_DOTS_ONLY_OPTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'}
+
+log = logging.getLogger(__name__)
+
+
+def compiler_options(dots_only: bool) -> dict[str, str]:
+    """Return the argument of jax.jit(compiler_options=...): on CPU, YNNPACK for matrix products but not convolutions.
+
+    Empty on other devices, without `dots_only`, and, with a warning, if this jaxlib does not know the option, which is
+    experimental. Rounding may differ, the mathematics does not.
+    """
+    wanted = dots_only and jax.default_backend() == 'cpu'
+    return dict(_DOTS_ONLY_OPTIONS) if wanted and _supports_options(tuple(_DOTS_ONLY_OPTIONS.items())) else {}
+
+
+@functools.cache
+def _supports_options(options: tuple[tuple[str, str], ...]) -> bool:
+    """Return whether this jaxlib compiles with the options; tried once on a trivial function."""
+    try:
+        jax.jit(lambda x: x + 1, compiler_options=dict(options)).lower(jnp.zeros(())).compile()
+    except (RuntimeError, ValueError) as error:
+        log.warning(
+            'machine.ynnpack_dots_only: off, jaxlib %s does not support it (%s)', jaxlib.__version__, first_line(error)
+        )
+        return False
+    return True
