@@ -3,6 +3,7 @@
 All are made in one process, which calls `main.main`.
 """
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from alexnet_jax.data import dataset_info
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -162,6 +165,15 @@ MISTAKES = {
         [*QUICK, '--workdir={f}/whole', '--config.train.momentum=0.5'],
         'whole holds another run: config.',
     ),
+    'checkpoints of another network': (
+        '--mode=predict --workdir={f}/mixed --images={f}/images/cat/0.png',
+        'is of another network: parameters/fc8/bias is float32 (2, 10) there and float32 (2, 2) here. Put the',
+    ),
+    'the dataset of a run, removed': (
+        '--mode=evaluate --workdir={f}/mixed',
+        'mixed/dataset does not exist; prepare one with "python main.py --mode=prepare ...", which also continues an '
+        'unfinished one, or set --config.data.directory to one.',
+    ),
     'a checkpoint that is not there': (
         '--mode=evaluate --workdir={f}/whole --config.evaluate.checkpoint=77',
         'no checkpoint of step 77',
@@ -225,9 +237,11 @@ def furnished(folder, whole):
         shutil.copytree(whole, folder / name)
     shutil.copytree(folder / 'whole/dataset', folder / 'half')
     next((folder / 'half').glob('*train*array_record*')).unlink()
-    run = json.loads((folder / 'mixed/run.json').read_text())
-    run['deciding']['prepare.path'], run['deciding']['prepare.source'] = str(folder / 'images'), 'folder'
-    (folder / 'mixed/run.json').write_text(json.dumps(run))
+    # A run of two classes with the checkpoints of one of ten, and without its dataset.
+    file = folder / 'mixed/dataset_info.npz'
+    info = dataset_info.read_dataset_info(file)
+    two = {'class_names': ('cat', 'dog'), 'class_descriptions': ('cat', 'dog')}
+    dataset_info.write_dataset_info(file, dataclasses.replace(info, **two))
     shutil.rmtree(folder / 'mixed/dataset')
 
 

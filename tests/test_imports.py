@@ -20,13 +20,15 @@ LEVELS = {
     'prepare': 5,
     'evaluate': 6,
     'checkpoint': 6,
+    'weights': 6,
     'train': 7,
     'report': 8,
     'config': 9,
     'cli': 10,
     'commands': 11,  # reads the config
-    '': 12,  # alexnet_jax/__init__.py
-    'main': 13,
+    'network': 12,  # alexnet_jax.load: a run directory, a file or a preset
+    '': 13,  # alexnet_jax/__init__.py
+    'main': 14,
 }
 BANNED = {'tensorflow', 'torch', 'clu', 'pickle', 'cloudpickle', 'dill'}
 HEAVY = {'tensorflow_datasets', 'orbax', 'matplotlib', 'skimage', 'grain', 'tensorboardX', 'PIL', 'simplejpeg', 'scipy'}

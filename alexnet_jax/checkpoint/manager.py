@@ -33,6 +33,10 @@ class CorruptCheckpoint(Exception):
     """A checkpoint is not what was saved; the message names the part."""
 
 
+def _format_spec(spec: tuple[list[int], str] | None) -> str:
+    return f'{spec[1]} {tuple(spec[0])}' if spec else 'missing'
+
+
 class CheckpointManager:
     """The checkpoints of one run, in `directory`: the two newest, the best, and every `keep_every`-th step.
 
@@ -237,9 +241,10 @@ class CheckpointManager:
         saved = {name: (leaf.get('shape'), leaf.get('dtype')) for name, leaf in leaves.items()}
         if expected != saved:
             name = min(n for n in expected.keys() | saved.keys() if expected.get(n) != saved.get(n))
+            there, here = (_format_spec(spec.get(name)) for spec in (saved, expected))
             raise UserError(
-                f'The checkpoint of step {step} in {self.directory} is of another network: {name} is '
-                f'{saved.get(name, "missing")} there and {expected.get(name, "missing")} here.'
+                f'The checkpoint of step {step} in {self.directory} is of another network: {name} is {there} there and '
+                f'{here} here. Put the checkpoints of this run back, or choose the --workdir that these come from.'
             )
         state = self._read_item(step, 'state', ocp.args.StandardRestore(jax.tree.map(checksums.abstract_array, like)))
         try:

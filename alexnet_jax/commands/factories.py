@@ -114,16 +114,18 @@ def make_step(
     mesh: Mesh,
     *,
     mean: np.ndarray,
+    std: Std = NO_STD,
     key: jax.Array,
     cached_images: jax.Array | None = None,
 ) -> train_step.CompiledStep:
     """Return the config's training step, for training and for the benchmark.
 
-    `mean` is the mean image (side, side, 3), `key` decides the dropout masks, and `cached_images` are the training
+    `mean` is the mean image (side, side, 3), `std` what divides the colors, `key` decides the dropout masks, and `cached_images` are the training
     images if the devices hold them.
     """
     options = train_step.StepOptions(
         mean_kind=config.augment.mean,
+        std=std,
         grad_accumulation=config.train.grad_accumulation,
         compiler_options=compiler_options(config.machine.ynnpack_dots_only),
     )
@@ -209,7 +211,7 @@ def make_evaluator(config: ConfigDict, info: DatasetInfo, model: AlexNet, mesh: 
     return Evaluator(
         forward,
         info.mean,
-        ViewOptions(model.arch.crop_size, num_views, config.augment.mean),
+        ViewOptions(model.arch.crop_size, num_views, config.augment.mean, info.rgb_std),
         batch_size=config.evaluate.batch_size,
         mesh=mesh,
         compiler_options=compiler_options(config.machine.ynnpack_dots_only),

@@ -146,6 +146,7 @@ class Trainer:
             self.model,
             context.mesh,
             mean=context.data.mean,
+            std=context.data.rgb_std,
             key=context.dropout_key,
             cached_images=cache.images if cache else None,
         )

@@ -161,7 +161,7 @@ def read_manifest(directory: str | os.PathLike) -> dict:
         state = 'holds no finished dataset' if path.parent.exists() else 'does not exist'
         raise UserError(
             f'{directory} {state}; prepare one with "python main.py --mode=prepare ...", which also continues an '
-            'unfinished one.'
+            'unfinished one, or set --config.data.directory to one.'
         )
     try:
         manifest = json.loads(path.read_text())

@@ -20,6 +20,14 @@ class DatasetInfo:
     image_size: int  # pixels; images are (image_size, image_size, 3)
     mean: np.ndarray  # float32 (image_size, image_size, 3)
     checksum: str  # the dataset's identity: SHA-256 over what decides a training (dataset.training_checksum)
+    # float32 (3,), in 0..255: what red, green and blue are divided by after the mean; ones but for imported weights.
+    std: np.ndarray = dataclasses.field(default_factory=lambda: np.ones(3, np.float32), kw_only=True)
+
+    @property
+    def rgb_std(self) -> tuple[float, float, float]:
+        """Return the standard deviation as numbers."""
+        red, green, blue = map(float, self.std)
+        return red, green, blue
 
     @property
     def short_class_names(self) -> tuple[str, ...]:
@@ -36,7 +44,7 @@ def write_dataset_info(path: str | os.PathLike[str], info: DatasetInfo) -> None:
     """Write what `read_dataset_info` reads, atomically. The zip's CRC-32 guards every byte of it."""
     text = json.dumps({field: getattr(info, field) for field in _JSON_FIELDS})
     with atomic_io.write_atomic(path, 'wb') as file:
-        np.savez(file, info=np.array(text), mean=info.mean)
+        np.savez(file, info=np.array(text), mean=info.mean, std=info.std)
 
 
 def read_dataset_info(path: str | os.PathLike[str]) -> DatasetInfo | None:
@@ -44,7 +52,9 @@ def read_dataset_info(path: str | os.PathLike[str]) -> DatasetInfo | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             fields, mean = json.loads(str(file['info'])), file['mean']
-        info = DatasetInfo(mean=mean, **{field: fields[field] for field in _JSON_FIELDS})
+            # Version 0.3 and older ones divided by nothing and wrote none.
+            std = file['std'] if 'std' in file else np.ones(3, np.float32)
+        info = DatasetInfo(mean=mean, std=std, **{field: fields[field] for field in _JSON_FIELDS})
         if mean.shape != (info.image_size, info.image_size, 3):
             raise ValueError(f'its mean image is {mean.shape}')
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Crops on the devices, and the network's input made of them: lighting added, mean subtracted, flipped."""
+"""Crops on the devices, and the network's input made of them: lighting added, mean subtracted, flipped, divided."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax.data.augment import add_lighting, mirror_images
+
+
+# What red, green and blue are divided by after the mean, in gray levels.
+Std = tuple[float, float, float]
+NO_STD: Std = (1.0, 1.0, 1.0)
 
 
 def crop_images(
@@ -37,3 +42,8 @@ def normalize_batch(batch: Mapping[str, jax.Array], mean: jax.Array, *, static: 
     size = images.shape[1]
     means = jax.vmap(lambda top, left: crop_images(mean, top, left, size))(batch['top'], batch['left'])
     return mirror_images(images - means, batch['mirror'])
+
+
+def divide_by_std(images: jax.Array, std: Std) -> jax.Array:
+    """Return images (..., 3) divided by `std`; ones change nothing, not even the program."""
+    return images if std == NO_STD else images / jnp.asarray(std, images.dtype).reshape((1,) * (images.ndim - 1) + (3,))

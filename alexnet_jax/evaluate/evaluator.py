@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from alexnet_jax.data import augment
+from alexnet_jax.data import augment, normalize
 from alexnet_jax.data.pipeline import Batch, EvalPipeline
 from alexnet_jax.distributed.mesh import per_device_batch
 from alexnet_jax.distributed.sharding import batch_sharding, replicated_sharding
@@ -35,11 +35,12 @@ class Predictions(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ViewOptions:
-    """The crops that the network sees of an image: their size, their number and the mean subtracted from them."""
+    """The crops that the network sees of an image, and what is subtracted from their colors and divides them."""
 
     crop_size: int
     num_views: int = 1  # one of ten_crop.VIEW_COUNTS
     mean_kind: str = 'image'  # one of augment.MEAN_KINDS
+    std: normalize.Std = normalize.NO_STD
 
 
 class Evaluator:
@@ -62,7 +63,7 @@ class Evaluator:
         `compiler_options` go to jax.jit. Raises UserError if the devices cannot share a batch evenly, the crop does
         not fit, or the number of views or the kind of mean is unknown.
         """
-        self._forward, self._crop_size = forward, options.crop_size
+        self._forward, self._crop_size, self._std = forward, options.crop_size, options.std
         self.batch_size, self._image_size = batch_size, len(mean)
         views = ten_crop.make_views(options.num_views, len(mean), options.crop_size)
         # As arrays (V,), over which lax.map goes on the device.
@@ -138,7 +139,7 @@ class Evaluator:
         def view_logits(view):
             pixels = ten_crop.crop_view(images, view, self._crop_size).astype(jnp.float32)
             view_mean = mean[None] if self._static_mean else ten_crop.crop_view(mean[None], view, self._crop_size)
-            return self._forward(params, pixels - view_mean)
+            return self._forward(params, normalize.divide_by_std(pixels - view_mean, self._std))
 
         return ten_crop.average_views(jax.lax.map(view_logits, self._views))
 

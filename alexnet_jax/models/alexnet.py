@@ -104,7 +104,8 @@ class AlexNet(nnx.Module):
             custom_vjp.select_ops(platform, self.use_reference_ops),
             mesh is not None and mesh.shape[COLUMN_AXIS] > 1,
         )
-        if mesh is not None:
+        # One device alone runs the body as it is: XLA would copy all gradients to reduce them over nobody.
+        if mesh is not None and mesh.size > 1:
             ranks = {name: len(shape) + 1 for name, shape in arch.activation_shapes().items() if name != 'prob'}
             body = shard_map_columns(body, mesh, ranks)
         # On CPUs float32 is float32, and XLA need not look for more.
@@ -193,12 +194,9 @@ def apply_layer(
         case Convolution():
             return _apply_conv(layer, arch, x, **parameters, columns_sharded=columns_sharded)
         case Dense():
-            kernel, bias = parameters['kernel'], parameters['bias']
-            seen = x
-            if layer.input_from == 'all':
-                seen = (all_gather_columns(x, columns_sharded=columns_sharded),) * len(kernel)
-            is_last = layer is arch.layers[-1]
-            return tuple(layers.dense(seen[c], kernel[c], bias[c], keep_float32=is_last) for c in range(len(kernel)))
+            return _apply_dense(
+                layer, ops, x, **parameters, columns_sharded=columns_sharded, is_last=layer is arch.layers[-1]
+            )
         case Dropout():
             masks = (None,) * len(x) if mask is None else mask
             return tuple(
@@ -215,6 +213,24 @@ def apply_layer(
             alpha = layer.alpha / layer.n if layer.alpha_over_n else layer.alpha
             op = functools.partial(ops['response_normalization'], k=layer.k, n=layer.n, alpha=alpha, beta=layer.beta)
     return tuple(op(column) for column in x)
+
+
+def _apply_dense(
+    layer: Dense,
+    ops: custom_vjp.Ops,
+    x: Columns,
+    kernel: jax.Array,
+    bias: jax.Array,
+    columns_sharded: bool,
+    is_last: bool,
+) -> Columns:
+    """Apply a dense layer to all columns of this device at once, their inputs flattened as height, width, maps."""
+    if layer.input_from == 'all':
+        seen = all_gather_columns(x, columns_sharded=columns_sharded)
+        inputs = jnp.broadcast_to(seen.reshape(1, len(seen), -1), (len(kernel), len(seen), kernel.shape[1]))
+    else:
+        inputs = jnp.stack([column.reshape(len(column), -1) for column in x])
+    return tuple(ops['dense'](inputs, kernel, bias, keep_float32=is_last))
 
 
 def _apply_conv(

@@ -129,6 +129,10 @@ class Architecture:
         """Return the shape of each named activation, without the batch, in the order of the forward pass."""
         return {name: output for name, (_, output) in self._shapes.items()} | {'prob': (self.num_classes,)}
 
+    def input_shapes(self) -> dict[str, Shape]:
+        """Return the shape of each layer's input, without the batch, all columns together."""
+        return {name: inputs for name, (inputs, _) in self._shapes.items()}
+
     def kernel_shapes(self) -> dict[str, Shape]:
         """Return the shape of one column's kernel by layer: (height, width, in, out) or (in, out).
 

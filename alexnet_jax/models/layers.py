@@ -1,6 +1,6 @@
-"""Layers in their reference formulation, for value and gradient. One column at a time, no devices.
+"""Layers in their reference formulation, for value and gradient. One column at a time (dense: all at once), no devices.
 
-Arrays: B batch, H height, W width, C maps. Kernels are (height, width, in, out), dense ones (in, out). With bfloat16
+Arrays: B batch, H height, W width, C maps. Kernels are (height, width, in, out), dense ones (column, in, out). With bfloat16
 inputs, biases are still added, and neighbors normalized and averaged, in float32.
 """
 
@@ -38,15 +38,20 @@ def conv(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, stride: int, paddi
 
 
 def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, keep_float32: bool = False) -> jax.Array:
-    """Map (B, ...) to (B, features); the input is flattened in the order height, width, maps.
+    """Map every column's input: x (C, B, in), kernel (C, in, out), bias (C, out) to (C, B, out).
 
     `keep_float32` returns the sums of bfloat16 products in float32.
     """
-    sums = jnp.matmul(
-        x.reshape(x.shape[0], -1), kernel, preferred_element_type=promote_to_float32(x.dtype) if keep_float32 else None
-    )
-    out = sums + bias.reshape(1, -1)
-    return out if keep_float32 else out.astype(x.dtype)
+    dtype = promote_to_float32(x.dtype) if keep_float32 else x.dtype
+    return (column_products(x, kernel, dtype) + bias[:, None, :]).astype(dtype)
+
+
+def column_products(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """Return the products x[c] @ kernel[c] of all columns, (C, B, in) by (C, in, out), summed in `dtype`.
+
+    As one product with a batch axis: no column's part is copied out of the kernel, and no part of its gradient padded.
+    """
+    return lax.dot_general(x, kernel, (((2,), (1,)), ((0,), (0,))), preferred_element_type=dtype)
 
 
 def response_normalization(x: jax.Array, *, k: float, n: int, alpha: float, beta: float) -> jax.Array:

@@ -11,7 +11,9 @@ import jaxlib
 
 from alexnet_jax.errors import first_line
 
-_DOTS_ONLY_OPTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'}
+_DOTS_ONLY_OPTIONS = {
+    'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE'
+}
 
 log = logging.getLogger(__name__)
 

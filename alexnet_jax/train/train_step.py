@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from alexnet_jax.data.augment import select_mean
 from alexnet_jax.data.device_cache import gather_crops
-from alexnet_jax.data.normalize import normalize_batch
+from alexnet_jax.data.normalize import NO_STD, Std, divide_by_std, normalize_batch
 from alexnet_jax.distributed.sharding import BATCH_SPEC, DATA_AXIS, MASK_SPEC, mask_sharding, param_sharding
 from alexnet_jax.evaluate import metrics
 from alexnet_jax.models.alexnet import (
@@ -53,9 +53,10 @@ class TrainState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class StepOptions:
-    """The mean to subtract (augment.MEAN_KINDS), the microbatches of a step, and options for XLA."""
+    """The mean to subtract (augment.MEAN_KINDS) and what to divide by, the microbatches of a step, options for XLA."""
 
     mean_kind: str = 'image'
+    std: Std = NO_STD
     grad_accumulation: int = 1
     compiler_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -132,7 +133,7 @@ def make_train_step(
             if cached_images:
                 positions = (batch[name] for name in ('id', 'top', 'left'))
                 batch = {**batch, 'image': gather_crops(*cached_images, *positions, crop_size=arch.crop_size)}
-            images = normalize_batch(batch, mean, static=static)
+            images = divide_by_std(normalize_batch(batch, mean, static=static), options.std)
             logits, _ = with_parameters(model, params)(images, masks, mesh)
             sums = metrics.sum_metrics(logits, batch['label'], batch['valid'])
             return sums['loss'] / num_valid, sums

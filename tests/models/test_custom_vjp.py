@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.models import custom_vjp, layers
-from alexnet_jax.models.custom_vjp import max_pooling, response_normalization
+from alexnet_jax.models.custom_vjp import dense, max_pooling, response_normalization
 
 SHAPES = [(2, 13, 13, 5), (1, 9, 6, 3), (3, 4, 7, 8)]
 
@@ -94,3 +94,31 @@ def test_the_plain_formulation_has_second_derivatives():
 
     hessian_vector = jax.jvp(jax.grad(total), (x,), (jnp.ones_like(x),))[1]
     assert np.all(np.isfinite(hessian_vector)) and np.any(hessian_vector != 0)
+
+
+@pytest.mark.parametrize('columns', [1, 2])
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('keep_float32', [False, True])
+def test_dense_gradients(columns, dtype, keep_float32):
+    keys = jax.random.split(jax.random.key(0), 4)
+    shapes = (columns, 5, 12), (columns, 12, 7), (columns, 7)
+    arrays = [jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes, strict=False)]
+
+    def gradients(function):
+        value, transpose = jax.vjp(functools.partial(function, keep_float32=keep_float32), *arrays)
+        return value, transpose(jax.random.normal(keys[3], value.shape, value.dtype))
+
+    tolerance = {'float32': 2e-6, 'bfloat16': 2e-2}[dtype]
+    found, reference = gradients(dense.dense), gradients(layers.dense)
+    for mine, other in zip(jax.tree.leaves(found), jax.tree.leaves(reference), strict=True):
+        assert mine.dtype == other.dtype
+        scale = np.abs(np.asarray(other, np.float32)).max()
+        np.testing.assert_allclose(np.float32(mine), np.float32(other), rtol=0, atol=tolerance * scale)
+
+
+def test_dense_gradient_of_nan_is_nan():
+    arrays = jnp.full((1, 2, 3), jnp.nan), jnp.ones((1, 3, 4)), jnp.ones((1, 4))
+    for cotangent in (jnp.ones((1, 2, 4)), jnp.full((1, 2, 4), jnp.nan)):
+        found, reference = (jax.vjp(function, *arrays)[1](cotangent) for function in (dense.dense, layers.dense))
+        for mine, other in zip(found, reference, strict=True):
+            np.testing.assert_array_equal(np.isnan(mine), np.isnan(other))

@@ -54,10 +54,16 @@ def test_convolution(size, kernel, stride, pad, pad_after):
     )
 
 
-def test_dense_flattens_rows_then_columns_then_maps():
+@pytest.mark.parametrize('platform', PLATFORMS)
+@pytest.mark.parametrize('columns', [1, 2])
+def test_dense_maps_each_column_by_its_own_kernel(platform, columns):
     rng = np.random.default_rng(0)
-    arrays = rng.normal(size=(3, 2, 4, 5)), rng.normal(size=(40, 6)), rng.normal(size=6)
-    check(layers.dense, lambda x, w, b: x.reshape(3, 40) @ w + b, *arrays)
+    shapes = (columns, 3, 40), (columns, 40, 6), (columns, 6)
+    check(
+        PLATFORMS[platform]['dense'],
+        lambda x, w, b: np.stack([x[c] @ w[c] + b[c] for c in range(columns)]),
+        *(rng.normal(size=shape) for shape in shapes),
+    )
 
 
 @pytest.mark.parametrize('platform', PLATFORMS)

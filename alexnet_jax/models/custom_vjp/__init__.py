@@ -12,17 +12,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from alexnet_jax.models import layers
-from alexnet_jax.models.custom_vjp import max_pooling, response_normalization
+from alexnet_jax.models.custom_vjp import dense, max_pooling, response_normalization
 
 Ops = Mapping[str, Callable[..., Any]]
 
 REFERENCE_OPS: Ops = {
+    'dense': layers.dense,
     'response_normalization': layers.response_normalization,
     'max_pooling': layers.max_pooling,
     'average_pooling': layers.average_pooling,
 }
 FAST_OPS: Mapping[str, Ops] = {
     'cpu': {
+        'dense': dense.dense,
         # 1.04 in paper, 1.14 in miniature.
         'response_normalization': response_normalization.response_normalization,
         # 1.06 in paper, 1.33 in miniature.

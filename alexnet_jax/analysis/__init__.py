@@ -1,0 +1,1 @@
+"""Science on a trained network: its activations as arrays, nearest images, similarity of representations."""

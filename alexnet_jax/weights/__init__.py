@@ -1,0 +1,60 @@
+"""Files of trained weights: one module per format, known by the file's ending and imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from alexnet_jax.errors import UserError
+from alexnet_jax.weights import published
+
+if TYPE_CHECKING:
+    from alexnet_jax.weights.model_weights import ModelWeights
+
+
+class WeightFormat(NamedTuple):
+    """A format: the module of this folder that knows it, and its functions.
+
+    `read(path, *, preset, partial) -> ModelWeights` and `write(path, weights)`; an empty name where there is none.
+    """
+
+    module: str
+    read: str = ''
+    write: str = ''
+
+
+FORMATS: Mapping[str, WeightFormat] = {
+    '.safetensors': WeightFormat('safetensors_file', 'read_safetensors', 'write_safetensors')
+}
+
+
+def read_weights(path: str | os.PathLike[str], *, preset: str = '', partial: bool = False) -> ModelWeights:
+    """Return the network in a file of any of the FORMATS.
+
+    `preset` names the network where the file does not say which it is. `partial` takes the tensors that fit and draws
+    the others by the preset's initialization. Raises UserError if there is no such file, it is damaged, or it does not
+    fit.
+    """
+    file_format = _format_of(path, 'read')
+    published.require_weights_file(path)
+    read = getattr(importlib.import_module(f'{__name__}.{file_format.module}'), file_format.read)
+    return read(path, preset=preset, partial=partial)
+
+
+def write_weights(path: str | os.PathLike[str], weights: ModelWeights) -> None:
+    """Write the network to a file of the format of its ending, atomically. Raises UserError for an unknown one."""
+    file_format = _format_of(path, 'write')
+    write = getattr(importlib.import_module(f'{__name__}.{file_format.module}'), file_format.write)
+    write(path, weights)
+
+
+def _format_of(path: str | os.PathLike[str], direction: str) -> WeightFormat:
+    """Return the format of a file's ending, the longest one that fits. Raises UserError if none does."""
+    name = os.fspath(path).lower()
+    able = [ending for ending, each in FORMATS.items() if getattr(each, direction)]
+    if fitting := [ending for ending in able if name.endswith(ending)]:
+        return FORMATS[max(fitting, key=len)]
+    verb = 'read' if direction == 'read' else 'written'
+    raise UserError(f'{path} has no ending of a file of weights that can be {verb}: {", ".join(able)}.')
