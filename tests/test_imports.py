@@ -23,6 +23,7 @@ LEVELS = {
     'weights': 6,
     'train': 7,
     'report': 8,
+    'analysis': 8,
     'config': 9,
     'cli': 10,
     'commands': 11,  # reads the config

@@ -94,10 +94,9 @@ class FeatureExtractor:
         self.shapes = feature_shapes(model.arch, layers, self.options)
         self._crop_size, self._image_size = model.arch.crop_size, preprocessing.image_size
         (self._view,) = ten_crop.make_views(1, self._image_size, self._crop_size)
-        mean = preprocessing.mean_image()
-        selected, is_static = augment.select_mean(mean, preprocessing.mean_kind, self._crop_size)
-        # Of the center view alone, all kinds of mean are one array.
-        self._mean = selected if is_static else np.asarray(ten_crop.crop_view(selected[None], self._view, self._crop_size)[0])
+        # In the center view the mean image is cropped as for a static mean.
+        kind = 'center' if preprocessing.mean_kind == 'image' else preprocessing.mean_kind
+        self._mean, _ = augment.select_mean(preprocessing.mean_image(), kind, self._crop_size)
         self._std = np.asarray(preprocessing.std, np.float32)
         self._data_sharding = replicated = None
         if mesh is not None:

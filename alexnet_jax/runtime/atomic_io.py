@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,16 +37,33 @@ def write_atomic(path: str | os.PathLike[str], mode: str = 'w') -> Iterator[IO[A
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield the name of a temporary file that becomes `path` when the block ends, for writers that open by name."""
+    """Yield the name of a temporary file that becomes `path` when the block ends, for writers that open by name.
+
+    The file exists, empty, and is locked meanwhile: so `clean_temp` of another process, on this host or another, leaves
+    it. The number in its name is drawn, as processes in containers have the same ids.
+    """
     path = Path(path)
-    temp = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    temp = path.with_name(f'.{path.name}.{secrets.randbelow(10**9)}.partial')
+    with open(temp, 'wb') as held:
+        _try_lock(held)
+        try:
+            yield temp
+            replace_file(temp, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temp.unlink(missing_ok=True)
+            raise
+
+
+def _try_lock(file: IO[Any]) -> bool:
+    """Lock a file until it is closed or the process ends; return False if another one holds it."""
     try:
-        yield temp
-        replace_file(temp, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temp.unlink(missing_ok=True)
-        raise
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
 
 
 def write_json(path: str | os.PathLike[str], content: Any, *, allow_nan: bool = True) -> None:
@@ -77,10 +95,12 @@ def is_temp(name: str) -> bool:
 
 
 def clean_temp(folder: str | os.PathLike[str]) -> None:
-    """Remove what interrupted writes left in `folder`, which may be missing; all other files stay."""
+    """Remove what interrupted writes left in `folder`, which may be missing; what is being written stays."""
     for path in Path(folder).glob('*'):
         if is_temp(path.name) and path.is_file():
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError, PermissionError), open(path, 'rb') as file:
+                if _try_lock(file):
+                    path.unlink()
 
 
 @contextlib.contextmanager

@@ -50,6 +50,26 @@ def test_what_a_kill_leaves_is_cleared_and_nothing_else(tmp_path):
     assert set(os.listdir(tmp_path)) == kept
 
 
+def test_what_another_process_is_writing_stays_until_it_is_done_or_killed(tmp_path):
+    script = (
+        'import sys; from alexnet_jax.runtime import atomic_io\n'
+        'with atomic_io.atomic_path(sys.argv[1]) as temp:\n'
+        '    temp.write_text("half"); print(flush=True); sys.stdin.read(); temp.write_text("whole")'
+    )
+    words, pipe = [sys.executable, '-c', script], subprocess.PIPE
+    writers = [subprocess.Popen([*words, tmp_path / name], stdin=pipe, stdout=pipe) for name in 'ab']
+    for writer in writers:
+        writer.stdout.readline()
+    atomic_io.clean_temp(tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ['half', 'half']
+    writers[1].kill()
+    writers[1].wait()
+    atomic_io.clean_temp(tmp_path)
+    writers[0].communicate(timeout=20)
+    assert writers[0].returncode == 0
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {'a': 'whole'}
+
+
 def test_a_lock_that_another_holds_is_refused_with_the_message(tmp_path):
     with atomic_io.lock_file(tmp_path / 'lock', 'busy'):
         with pytest.raises(UserError, match='busy'), atomic_io.lock_file(tmp_path / 'lock', 'busy'):
