@@ -120,8 +120,8 @@ def make_step(
 ) -> train_step.CompiledStep:
     """Return the config's training step, for training and for the benchmark.
 
-    `mean` is the mean image (side, side, 3), `std` what divides the colors, `key` decides the dropout masks, and `cached_images` are the training
-    images if the devices hold them.
+    `mean` is the mean image (side, side, 3), `std` what divides the colors, `key` decides the dropout masks, and
+    `cached_images` are the training images if the devices hold them.
     """
     options = train_step.StepOptions(
         mean_kind=config.augment.mean,

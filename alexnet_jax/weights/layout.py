@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import jax
 import numpy as np
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.models.architecture import Architecture, Convolution, Dense, Shape
+from alexnet_jax.models.initializers import init_kernel_and_bias
 from alexnet_jax.weights.model_weights import NumpyParameters, list_some
 
 
@@ -66,17 +68,17 @@ def to_torch_layout(arch: Architecture, parameters: NumpyParameters) -> dict[str
 
 
 def from_torch_layout(
-    arch: Architecture, tensors: Mapping[str, np.ndarray], *, partial: NumpyParameters | None = None
+    arch: Architecture, tensors: Mapping[str, np.ndarray], *, partial: bool = False
 ) -> dict[str, dict[str, np.ndarray]]:
     """Return the parameters of `arch` out of tensors in PyTorch's layout: the inverse of `to_torch_layout`.
 
     Raises UserError, with their names, if tensors are missing or left over, have another shape or are not finite.
-    With `partial`, parameters that stand in for layers of which a tensor is missing or has another shape, such layers
-    are taken from there and tensors of no layer are ignored.
+    With `partial`, layers of which a tensor is missing or has another shape are drawn as the paper draws first weights,
+    by a fixed key, and tensors of no layer are ignored; `unmatched_layers` names both.
     """
     shapes = tensor_shapes(arch)
     wrong = _list_differences(shapes, tensors)
-    if wrong and partial is None:
+    if wrong and not partial:
         raise UserError(
             f'The weights do not fit {arch.name}: {"; ".join(wrong)}. Choose the network that they are of by '
             '--config.weights.preset, or take those that fit by --config.weights.partial.'
@@ -87,7 +89,7 @@ def from_torch_layout(
         if all(name in tensors and tensors[name].shape == shapes[name] for name in names):
             parameters[layer.name] = _split_columns(arch, layer, *(_as_finite(tensors, name) for name in names))
         else:
-            parameters[layer.name] = {part: np.asarray(array) for part, array in partial[layer.name].items()}
+            parameters[layer.name] = _draw_layer(arch, layer.name)
     return parameters
 
 
@@ -102,6 +104,12 @@ def unmatched_layers(arch: Architecture, tensors: Mapping[str, np.ndarray]) -> l
             for name in (f'{layer.name}.weight', f'{layer.name}.bias')
         )
     ]
+
+
+def _draw_layer(arch: Architecture, name: str) -> dict[str, np.ndarray]:
+    """Return first weights of a layer, as in the paper."""
+    kernel, bias = init_kernel_and_bias(name, arch.kernel_shapes()[name], arch.columns, jax.random.key(0), 'paper')
+    return {'kernel': np.asarray(kernel), 'bias': np.asarray(bias)}
 
 
 def _list_differences(shapes: Mapping[str, Shape], tensors: Mapping[str, np.ndarray]) -> list[str]:
