@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from alexnet_jax.data import augment
+from alexnet_jax.data import augment, normalize
 from alexnet_jax.distributed.mesh import per_device_batch
 from alexnet_jax.distributed.sharding import batch_sharding, replicated_sharding
 from alexnet_jax.errors import UserError
@@ -26,8 +26,8 @@ from alexnet_jax.models.alexnet import AlexNet, Parameters, with_parameters
 from alexnet_jax.models.architecture import Architecture, Shape
 from alexnet_jax.weights.model_weights import NumpyParameters, Preprocessing
 
-COLUMN_CHOICES = ('both', 'a', 'b')
-SPACE_CHOICES = ('whole', 'mean')
+COLUMNS = ('both', 'a', 'b')
+SPACES = ('whole', 'mean')
 DTYPES = ('float32', 'float16')
 
 
@@ -35,8 +35,8 @@ DTYPES = ('float32', 'float16')
 class FeatureOptions:
     """Which part of an activation is taken: the column, all places or their mean, and the type of its numbers."""
 
-    column: str = 'both'  # one of COLUMN_CHOICES
-    space: str = 'whole'  # one of SPACE_CHOICES
+    column: str = 'both'  # one of COLUMNS
+    space: str = 'whole'  # one of SPACES
     dtype: str = 'float32'  # one of DTYPES
 
 
@@ -65,7 +65,7 @@ def column_slice(arch: Architecture, maps: int, column: str) -> slice:
     if column == 'both':
         return slice(0, maps)
     each = math.ceil(maps / arch.columns)
-    first = each * (COLUMN_CHOICES.index(column) - 1)
+    first = each * (COLUMNS.index(column) - 1)
     return slice(first, min(first + each, maps))
 
 
@@ -92,12 +92,13 @@ class FeatureExtractor:
         self._model, self._mesh, self.batch_size = model, mesh, batch_size
         self.options = options or FeatureOptions()
         self.shapes = feature_shapes(model.arch, layers, self.options)
-        self._crop_size, self._image_size = model.arch.crop_size, preprocessing.image_size
-        (self._view,) = ten_crop.make_views(1, self._image_size, self._crop_size)
+        self._crop_size, self.image_size = model.arch.crop_size, preprocessing.image_size
+        (self._view,) = ten_crop.make_views(1, self.image_size, self._crop_size)
         # In the center view the mean image is cropped as for a static mean.
         kind = 'center' if preprocessing.mean_kind == 'image' else preprocessing.mean_kind
         self._mean, _ = augment.select_mean(preprocessing.mean_image(), kind, self._crop_size)
-        self._std = np.asarray(preprocessing.std, np.float32)
+        red, green, blue = map(float, preprocessing.std)
+        self._std = red, green, blue
         self._data_sharding = replicated = None
         if mesh is not None:
             per_device_batch(batch_size, mesh, field='config.evaluate.batch_size')
@@ -113,7 +114,7 @@ class FeatureExtractor:
         network's input as they are. Fewer than `batch_size` are padded by zeros, so that nothing is compiled anew and
         an image in the same place gets the same bits. Raises UserError for images of another shape.
         """
-        side = self._image_size if images.dtype == np.uint8 else self._crop_size
+        side = self.image_size if images.dtype == np.uint8 else self._crop_size
         if images.shape[1:] != (side, side, 3):
             kind = 'uint8 images' if images.dtype == np.uint8 else 'prepared images (floating point)'
             raise UserError(f'The images are {images.shape}; {kind} must be (n, {side}, {side}, 3).')
@@ -123,9 +124,8 @@ class FeatureExtractor:
 
     def _compute_features(self, parameters: Any, images: jax.Array) -> dict[str, jax.Array]:
         if images.dtype == jnp.uint8:
-            images = ten_crop.crop_view(images, self._view, self._crop_size).astype(jnp.float32) - self._mean[None]
-            if (self._std != 1).any():
-                images = images / self._std[None, None, None]
+            crops = ten_crop.crop_view(images, self._view, self._crop_size).astype(jnp.float32)
+            images = normalize.divide_by_std(crops - self._mean[None], self._std)
         _, activations = with_parameters(self._model, parameters)(images, mesh=self._mesh)
         features = {}
         for layer, shape in self.shapes.items():

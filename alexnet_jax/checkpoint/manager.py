@@ -19,7 +19,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from alexnet_jax.checkpoint import checksums, manifest, quarantine, read_errors
+from alexnet_jax.checkpoint import checksums, manifest, quarantine, read_errors, unmerged
 from alexnet_jax.distributed import sync
 from alexnet_jax.distributed.initialize import is_primary
 from alexnet_jax.errors import UserError, first_line
@@ -31,6 +31,10 @@ Tree = Any
 
 class CorruptCheckpoint(Exception):
     """A checkpoint is not what was saved; the message names the part."""
+
+
+class MissingArrays(CorruptCheckpoint):
+    """A checkpoint lacks arrays that orbax would find, although no byte of its files need be wrong."""
 
 
 def _format_spec(spec: tuple[list[int], str] | None) -> str:
@@ -173,9 +177,12 @@ class CheckpointManager:
             self._read_and_compare(step, like)
         except CorruptCheckpoint as damage:
             self._relocate(step, quarantine.quarantine_checkpoint)
+            cause, remedy = f'the disk of {self.directory} may be faulty', 'Run the same command on another disk.'
+            if isinstance(damage, MissingArrays):
+                cause, remedy = f'this is due to the path {self.directory}', 'Rename it and run the same command again.'
+            earlier = ' Earlier checkpoints are whole.' if self.steps() else ''
             raise UserError(
-                f'The checkpoint of step {step} differs from what was written ({damage}): the disk of {self.directory} '
-                'may be faulty. Earlier checkpoints are whole. Run the same command on another disk.'
+                f'The checkpoint of step {step} differs from what was written ({damage}): {cause}.{earlier} {remedy}'
             ) from damage
         if is_primary():
             manifest.write_manifest(self.directory / str(step))
@@ -264,6 +271,8 @@ class CheckpointManager:
             sync.barrier_after_failure()  # only one process may have failed, having read another part
             if cause := read_errors.classify_error(self.directory / str(step), error):
                 raise read_errors.unreadable_error(step, self.directory, cause) from error
+            if name == 'state' and (reason := unmerged.explain_missing_arrays(self.directory / str(step))):
+                raise MissingArrays(reason) from error
             raise CorruptCheckpoint(
                 f'its {name} cannot be read ({type(error).__name__}: {first_line(error)})'
             ) from error

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
-from alexnet_jax.errors import UserError
+from alexnet_jax.checkpoint import unmerged
+from alexnet_jax.errors import UserError, first_line
 from alexnet_jax.runtime import atomic_io
 
 TEMP_PATTERN = '*.orbax-checkpoint-tmp*'  # folders of saves that were killed
 DAMAGED_SUFFIX = '.damaged'  # of the folder of a checkpoint in quarantine
 STASH_SUFFIX = '.before'  # of one whose step is being saved again, until the new one was read back
 
+log = logging.getLogger(__name__)
+
 
 def clean_directory(directory: Path) -> None:
-    """Remove folders of killed saves, which orbax leaves for ever, and put back what was to be saved again."""
+    """Remove folders of killed saves, which orbax leaves for ever, and put back what was to be saved again.
+
+    Checkpoints whose arrays were not merged are whole after that, and leave quarantine.
+    """
     for stashed in directory.glob(f'*{STASH_SUFFIX}'):
         # A new one was not read back.
         if (folder := stashed.with_suffix('')).exists():
@@ -24,6 +31,21 @@ def clean_directory(directory: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     for checkpoint in directory.glob('[0-9]*'):
         atomic_io.clean_temp(checkpoint)
+        if unmerged.is_unmerged(checkpoint):
+            _recover_unmerged(checkpoint)
+
+
+def _recover_unmerged(folder: Path) -> None:
+    target = folder.with_name(folder.name.removesuffix(DAMAGED_SUFFIX))
+    if not target.name.isdecimal() or (folder != target and target.exists()):
+        return
+    try:
+        unmerged.merge_arrays(folder)
+    except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+        log.warning('The arrays of %s could not be merged (%s).', folder, first_line(error))
+        return
+    folder.rename(target)
+    log.info('Merged the arrays of the checkpoint of step %s, which was saved in a path with *, ? or [.', target.name)
 
 
 def quarantine_checkpoint(folder: Path) -> None:
@@ -59,6 +81,10 @@ def quarantined_names(directory: Path) -> list[str]:
 def no_valid_checkpoint_error(directory: Path) -> UserError:
     """Return the error for a run without a usable checkpoint."""
     names = quarantined_names(directory)
+    for folder in sorted(directory.glob('[0-9]*')):
+        if unmerged.is_unmerged(folder):
+            reason = unmerged.explain_missing_arrays(folder)
+            return UserError(f'No whole checkpoint is left in {directory}, but {folder.name} can be mended: {reason}.')
     damaged = f' (damaged: {", ".join(names)})' if names else ''
     return UserError(
         f'No whole checkpoint is left in {directory}{damaged}. Restore one from a copy, or train again in a new '

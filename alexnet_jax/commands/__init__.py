@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 class Mode:
     """A mode: the line that --help shows, and what main.py must check before it starts.
 
-    `trains`: takes training steps. `prepares`: may build a dataset. `takes_images`: reads --images. `multi_process`:
+    `trains`: takes training steps. `prepares`: may build a dataset. `takes_images` and
+    `takes_layers`: reads that flag. `multi_process`:
     may be run by several processes together. `needs_workdir`: has no use without --workdir. `writes`: has no use where
     one may only read.
     """
@@ -24,6 +25,7 @@ class Mode:
     trains: bool = False
     prepares: bool = False
     takes_images: bool = False
+    takes_layers: bool = False
     multi_process: bool = False
     needs_workdir: bool = True
     writes: bool = True
@@ -48,6 +50,14 @@ MODES: Mapping[str, Mode] = {
         Mode('evaluate', 'score a checkpoint of the run in --workdir on a split', multi_process=True, writes=False),
         Mode(
             'predict', 'classify --images by the run in --workdir', takes_images=True, multi_process=True, writes=False
+        ),
+        Mode(
+            'features',
+            "write activations (--layers) for --images; --layers=list shows them",
+            takes_images=True,
+            takes_layers=True,
+            needs_workdir=False,
+            writes=False,
         ),
         Mode('summary', 'show layers, shapes, parameters and exchanged numbers', needs_workdir=False),
         Mode('verify', 'check every file of a run or a dataset', needs_workdir=False, writes=False),

@@ -190,6 +190,13 @@ _EVALUATE = {
     ),
 }
 _PREDICT = {'images': Field('', 'images and folders to classify, as --images gives them')}
+_FEATURES = {
+    'layers': Field('fc7', 'activations, as --layers gives them; list: show them'),
+    'column': Field('both', 'a or b: of networks with two columns', choices='alexnet_jax.analysis.features.COLUMNS'),
+    'space': Field('whole', 'mean: averaged over height and width', choices='alexnet_jax.analysis.features.SPACES'),
+    'dtype': Field('float32', 'of the numbers in the files', choices='alexnet_jax.analysis.features.DTYPES'),
+    'directory': Field('', 'where they are written; {workdir}, {run} and {step} are filled in', per_host=True),
+}
 _BENCHMARK = {
     'steps': Field(10, 'training steps to time', 1, MAX_INT),
     'rounds': Field(5, 'in which each layer and the peak rates of the machine are timed', 1, MAX_INT),
@@ -225,6 +232,7 @@ FIELDS: Mapping[str, Field] = {
     **_section('train', _TRAIN),
     **_section('evaluate', _EVALUATE),
     **_section('predict', _PREDICT, resumable=True),
+    **_section('features', _FEATURES, resumable=True),
     **_section('benchmark', _BENCHMARK, resumable=True),
     **_section('checkpoint', _CHECKPOINT, resumable=True),
     **_section('log', _LOG, resumable=True),

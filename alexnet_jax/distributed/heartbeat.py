@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from alexnet_jax.distributed import connection
+from alexnet_jax.distributed import connection, lost_peers
 from alexnet_jax.distributed.peer import Peer, Timeouts, read_record, status_after, write_record
 from alexnet_jax.errors import UserError, first_line
 from alexnet_jax.exit_codes import ExitCode
@@ -25,7 +25,6 @@ from alexnet_jax.exit_codes import ExitCode
 HEARTBEAT_DIR = '.peers'
 # How long process 0, whose exit ends jax's own service, waits for the others to print their messages.
 LINGER_SECONDS = 5
-RERUN = 'Run the same command on all hosts; it continues from the last checkpoint.'
 
 _heartbeat: Heartbeat | None = None
 
@@ -70,7 +69,7 @@ class Heartbeat(threading.Thread):
                 continue
             if not self._joined and waited > self._timeouts.join:
                 self.abort(ExitCode.PEER_LOST, self._missing_message())
-            if self._joined and (failure := self._find_lost() or self._find_stuck()):
+            if self._joined and (failure := self._find_failure()):
                 self.abort(*failure)
             if self._joined and (probe := self._probe) and probe.failures >= connection.MAX_FAILURES:
                 reason = f'{probe.address} does not answer, although both write their heartbeats'
@@ -119,7 +118,7 @@ class Heartbeat(threading.Thread):
 
     def abort(self, status: int, message: str) -> NoReturn:
         """End this process with a message and all phases. Also from a thread, as the main one may be stuck."""
-        lines = [' '.join(message.split()), *(f'  {line}' for line in self._format_phases())]
+        lines = [' '.join(message.split()), *lost_peers.format_phases(self._name, self.phase, self._peers)]
         os.write(2, ('\n'.join(lines) + '\n').encode())
         self.exit(status, message)
 
@@ -145,9 +144,8 @@ class Heartbeat(threading.Thread):
         if any(peer.exit_status is not None or peer.silent_for > self._timeouts.peer / 4 for peer in peers):
             return
         self._is_disconnected = True
-        other = self._format_name(name) if name else 'another process'
-        between = f'The connection between {self._format_name(self._name)} and {other} was lost'
-        self.abort(ExitCode.PEER_LOST, f'{between}: {reason}. Check the network. {RERUN}')
+        message = lost_peers.disconnection_message(self._name, name, self._peers, reason)
+        self.abort(ExitCode.PEER_LOST, message)
 
     def delay_sigabrt(self) -> None:
         """Delay the abort with which jax answers the exit of process 0, until the lost peer was named."""
@@ -161,6 +159,19 @@ class Heartbeat(threading.Thread):
         libc = ctypes.CDLL(None)
         libc.signal.argtypes, libc.signal.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
         libc.signal(signal.SIGABRT, ctypes.cast(self._sigabrt_handler, ctypes.c_void_p))
+
+    def _find_failure(self) -> tuple[int, str] | None:
+        status = self._exit[0]
+        # Who is done may wait for the others.
+        own = None if status is not None else (self._name, self._phase_count, self._seconds_in_phase)
+        lost = lost_peers.find_lost(self._peers, self._timeouts, has_ended_well=status == 0)
+        return lost or lost_peers.find_stuck(self._peers, self._timeouts, own)
+
+    def _missing_message(self) -> str:
+        folder, timeouts, advice = self._folder, self._timeouts, self.advice
+        return lost_peers.missing_message(
+            self._name, self._peers, self._num_processes, folder=folder, timeouts=timeouts, advice=advice
+        )
 
     def _wait_for_peers(self) -> None:
         for _ in range(int(LINGER_SECONDS / self._interval) if self.process == 0 else 0):
@@ -196,75 +207,6 @@ class Heartbeat(threading.Thread):
             names = {str(process) for process in range(self._num_processes)}
         for name in names - {self._name}:
             self._peers.setdefault(name, Peer()).update(read_record(self._folder / name), seconds)
-
-    def _missing_message(self) -> str:
-        joined = [name for name, peer in self._peers.items() if peer.joined]
-        missing = []
-        if self._num_processes and self.process is not None:
-            missing = sorted(self._peers.keys() - joined, key=int)
-        names = ', '.join(self._format_name(name) for name in sorted([self._name, *joined]))
-        timed_out = f'Timed out after {self._timeouts.join:.0f} s (config.machine.join_timeout)'
-        if self._num_processes and not missing and len(joined) + 1 >= self._num_processes:
-            return (
-                f'{timed_out}: all {self._num_processes} processes are here ({names}), but they cannot connect to '
-                f'process 0. {self.advice[1]}'
-            )
-        plural = 'es' if len(missing) > 1 else ''
-        who = f'process{plural} {", ".join(missing)} of {self._num_processes}' if missing else 'others'
-        return (
-            f'{timed_out} waiting for {who} in {self._folder}; joined: {names}. '
-            f'Start every process with the same command and a --workdir that all hosts share. {self.advice[0]}'
-        )
-
-    def _find_lost(self) -> tuple[int, str] | None:
-        for name, peer in self._peers.items():
-            status = peer.exit_status
-            if status == 0 or (self._exit[0] == 0 and status is not None):
-                continue
-            is_silent = peer.silent_for > self._timeouts.peer
-            if status is not None and peer.record.get('disconnected'):
-                return ExitCode.PEER_LOST, peer.record['message']
-            if status is not None and (peer.has_failed or is_silent):
-                message = f'{self._format_name(name)} exited with status {status}: {peer.record["message"]}'
-                return status_after(status), message
-            if status is None and is_silent:
-                return ExitCode.PEER_LOST, (
-                    f'{self._format_name(name)} is lost: no heartbeat for {self._timeouts.peer:.0f} s '
-                    f'(config.machine.peer_timeout). {RERUN}'
-                )
-        return None
-
-    def _find_stuck(self) -> tuple[int, str] | None:
-        """Return status and message about the process furthest behind if one stays too long in a phase.
-
-        Those that it holds up make no progress either.
-        """
-        progress = {
-            name: (peer.record['phase_count'], peer.record['seconds_in_phase'])
-            for name, peer in self._peers.items()
-            if peer.joined and peer.exit_status in (None, ExitCode.PEER_LOST)
-        }
-        if self._exit[0] is None:  # who is done may wait for the others
-            progress[self._name] = self._phase_count, self._seconds_in_phase
-        if not 0 < self._timeouts.stall < max((seconds for _, seconds in progress.values()), default=0):
-            return None
-        stalled = [name for name, (_, seconds) in progress.items() if seconds > self._timeouts.stall / 2]
-        name = min(stalled, key=lambda name: (progress[name][0], name))
-        return ExitCode.PEER_LOST, (
-            f'{self._format_name(name)} is alive but made no progress for {progress[name][1]:.0f} s '
-            f'(config.machine.stall_timeout). {RERUN}'
-        )
-
-    def _format_name(self, name: str) -> str:
-        peer = self._peers.get(name)
-        host = peer.record.get('host', '?') if peer else socket.gethostname()
-        return f'process {name} ({host})' if name.isdecimal() else name
-
-    def _format_phases(self) -> list[str]:
-        return [f'{self._format_name(self._name)}, reporting, was at: {self.phase}'] + [
-            f'{self._format_name(name)} was at: {peer.record.get("phase", "unknown")}, {peer.silent_for:.0f} s ago'
-            for name, peer in sorted(self._peers.items())
-        ]
 
 
 def start_heartbeat(

@@ -135,16 +135,22 @@ def _add_images(path: Path, found: ImageFiles) -> None:
     found.errors.extend(errors)
 
 
-def _load_image(file: str, image_size: int) -> np.ndarray | str:
-    """Return the prepared square, or the message that it cannot be read."""
+def read_center_square(file: str, image_size: int) -> np.ndarray:
+    """Return an image file's center square, upright, uint8 (image_size, image_size, 3). Raises UnreadableImage."""
     try:
         with open(file, 'rb') as opened:
             data = opened.read(image_io.MAX_FILE_BYTES + 1)  # one more than the decoder accepts: it raises
-        return image_io.decode_center_square(data, image_size, name=file, upright=True)[0]
+    except OSError as error:
+        raise image_io.UnreadableImage(f'{file} cannot be read ({error.strerror}).') from error
+    return image_io.decode_center_square(data, image_size, name=file, upright=True)[0]
+
+
+def _load_image(file: str, image_size: int) -> np.ndarray | str:
+    """Return the prepared square, or the message that it cannot be read."""
+    try:
+        return read_center_square(file, image_size)
     except image_io.UnreadableImage as error:
         return str(error)
-    except OSError as error:
-        return f'{file} cannot be read ({error.strerror}).'
 
 
 def _most_probable(probabilities: np.ndarray, class_names: Sequence[str], top_k: int) -> tuple[tuple[str, float], ...]:

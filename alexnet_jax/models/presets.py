@@ -136,6 +136,21 @@ def _caffe_architecture(name: str, *, pool_before_norm: bool) -> Architecture:
 CAFFE = _caffe_architecture('caffe', pool_before_norm=False)
 CAFFENET = _caffe_architecture('caffenet', pool_before_norm=True)
 
+# The ONNX model zoo's bvlc_alexnet: Caffe's, but fed 224 pixels of which conv1 and two poolings drop the last ones. pool5
+# hangs over the edge instead, so that fc6 still sees 6x6.
+_ZOO_ROUNDING = {'conv1': 'floor', 'pool1': 'floor', 'pool2': 'floor', 'pool5': 'ceil'}
+ONNX_ZOO = dataclasses.replace(
+    CAFFE,
+    name='onnx_zoo',
+    crop_size=224,
+    layers=tuple(
+        dataclasses.replace(layer, rounding=_ZOO_ROUNDING[layer.name])
+        if isinstance(layer, Convolution | Pooling) and layer.name in _ZOO_ROUNDING
+        else layer
+        for layer in CAFFE.layers
+    ),
+)
+
 # torchvision/models/alexnet.py. Its adaptive pooling to 6x6 is the identity at 224; at other crops fc6 differs here.
 TORCHVISION = Architecture(
     name='torchvision',
@@ -181,7 +196,8 @@ MINIATURE = Architecture(
 )
 
 PRESETS: Mapping[str, Architecture] = {
-    arch.name: arch for arch in (PAPER, ONE_GPU, SIX_CONVOLUTIONS, MERGED, CAFFE, CAFFENET, TORCHVISION, MINIATURE)
+    arch.name: arch
+    for arch in (PAPER, ONE_GPU, SIX_CONVOLUTIONS, MERGED, CAFFE, CAFFENET, ONNX_ZOO, TORCHVISION, MINIATURE)
 }
 
 

@@ -18,15 +18,20 @@ class WeightFormat(NamedTuple):
     """A format: the module of this folder that knows it, and its functions.
 
     `read(path, *, preset, partial) -> ModelWeights` and `write(path, weights)`; an empty name where there is none.
+    `takes_names`: `write` also takes `tensor_names`.
     """
 
     module: str
     read: str = ''
     write: str = ''
+    takes_names: bool = False
 
+
+# What tensors can be called instead of this package's names.
+TENSOR_NAMES = ('torchvision',)
 
 FORMATS: Mapping[str, WeightFormat] = {
-    '.safetensors': WeightFormat('safetensors_file', 'read_safetensors', 'write_safetensors')
+    '.safetensors': WeightFormat('safetensors_file', 'read_safetensors', 'write_safetensors', takes_names=True)
 }
 
 
@@ -43,11 +48,18 @@ def read_weights(path: str | os.PathLike[str], *, preset: str = '', partial: boo
     return read(path, preset=preset, partial=partial)
 
 
-def write_weights(path: str | os.PathLike[str], weights: ModelWeights) -> None:
-    """Write the network to a file of the format of its ending, atomically. Raises UserError for an unknown one."""
+def write_weights(path: str | os.PathLike[str], weights: ModelWeights, *, tensor_names: str = '') -> None:
+    """Write the network to a file of the format of its ending, atomically.
+
+    `tensor_names` is one of TENSOR_NAMES; '' is this package's. Raises UserError for an unknown ending, and for names
+    that the format or the network does not have.
+    """
     file_format = _format_of(path, 'write')
     write = getattr(importlib.import_module(f'{__name__}.{file_format.module}'), file_format.write)
-    write(path, weights)
+    if tensor_names and not file_format.takes_names:
+        able = [ending for ending, each in FORMATS.items() if each.takes_names]
+        raise UserError(f'{path}: tensors are named as those of {tensor_names} in {", ".join(able)} only.')
+    write(path, weights, **({'tensor_names': tensor_names} if tensor_names else {}))
 
 
 def _format_of(path: str | os.PathLike[str], direction: str) -> WeightFormat:

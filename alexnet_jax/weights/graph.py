@@ -25,8 +25,9 @@ from alexnet_jax.models.architecture import (
     ResponseNormalization,
 )
 from alexnet_jax.models.presets import PRESETS, get_architecture
+from alexnet_jax.weights.foreign import weights_from_tensors
 from alexnet_jax.weights.layout import layer_groups, weighted_layers
-from alexnet_jax.weights.model_weights import list_some
+from alexnet_jax.weights.model_weights import ModelWeights, Preprocessing, list_some
 
 MAX_OPERATIONS = 1000
 MAX_FEATURES = 2**20
@@ -166,12 +167,31 @@ def match_preset(graph: Graph, preset: str = '', candidates: Iterable[Architectu
     )
 
 
-def name_tensors(graph: Graph, arch: Architecture) -> dict[str, np.ndarray]:
-    """Return the graph's weights under the names of the architecture that it matched, in PyTorch's layout."""
+def weights_from_graph(
+    graph: Graph,
+    *,
+    preset: str = '',
+    partial: bool = False,
+    bgr: bool = False,
+    preprocessing: Preprocessing | None = None,
+) -> ModelWeights:
+    """Return the network of a graph that comes without this package's notes.
+
+    `bgr` says that the first layer takes blue first. `partial` with a `preset` takes the layers whose names and shapes
+    fit, whatever the graph is. Raises UserError as `match_preset` and `foreign.weights_from_tensors` do.
+    """
+    if partial and preset:
+        arch, names = None, list(graph.weights)
+    else:
+        arch = match_preset(graph, preset)
+        names = [layer.name for layer in weighted_layers(arch)]
     tensors = {}
-    for layer, (weight, bias) in zip(weighted_layers(arch), graph.weights.values(), strict=True):
-        tensors |= {f'{layer.name}.weight': weight, f'{layer.name}.bias': bias}
-    return tensors
+    for index, (name, (weight, bias)) in enumerate(zip(names, graph.weights.values(), strict=True)):
+        tensors[f'{name}.weight'] = weight[:, ::-1] if bgr and index == 0 else weight
+        tensors[f'{name}.bias'] = bias
+    return weights_from_tensors(
+        tensors, graph.path, arch=arch, preset=preset, partial=partial, preprocessing=preprocessing
+    )
 
 
 def describe_operations(arch: Architecture) -> list[Operation]:

@@ -25,8 +25,8 @@ def layer_groups(arch: Architecture, layer: Convolution | Dense) -> int:
     groups = getattr(layer, 'groups', 1)
     if groups > 1 and own < arch.columns:
         raise UserError(
-            f'{layer.name} has groups inside each of {arch.columns} columns that see all columns, which no other format '
-            'can say.'
+            f'{layer.name} has groups inside columns that see all columns, which no other format can say; give it one '
+            'group.'
         )
     return own * groups
 

@@ -56,9 +56,9 @@ class ModelWeights:
         _check_parameters(self.arch, self.parameters)
 
 
-def list_some(names: list[str]) -> str:
+def list_some(names: list[str], separator: str = ', ') -> str:
     """Return the first few names as a list in a sentence."""
-    return ', '.join(names[:MAX_LISTED]) + (f' and {len(names) - MAX_LISTED} more' if names[MAX_LISTED:] else '')
+    return separator.join(names[:MAX_LISTED]) + (f' and {len(names) - MAX_LISTED} more' if names[MAX_LISTED:] else '')
 
 
 def _check_classes(arch: Architecture, names: tuple[str, ...], descriptions: tuple[str, ...]) -> None:

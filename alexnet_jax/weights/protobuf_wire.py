@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from alexnet_jax.errors import UserError
+from alexnet_jax.weights.size_limits import read_bounded_file
 
-# Protobuf's own limit.
-MAX_FILE_BYTES = 2**31 - 1
 # Of a whole file; a network of this family has some hundreds.
 MAX_FIELDS = 100_000
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -80,7 +78,7 @@ class Message:
             raise self._source.error(f'field {number} is no float')
         return float(str(np.float32(struct.unpack('<f', chunk)[0])))
 
-    def chunk(self, number: int) -> bytes:
+    def chunk(self, number: int) -> bytes | memoryview:
         """Return the bytes of a field, those of all its occurrences one after another: of repeated fixed numbers."""
         parts = self._views(number)
         return parts[0] if len(parts) == 1 else b''.join(parts)
@@ -136,7 +134,4 @@ class _Source:
 
 def read_message(path: str | os.PathLike[str], kind: str) -> Message:
     """Return the message that a whole file is; `kind` names the format in errors. Raises UserError."""
-    size = os.path.getsize(path)
-    if not 0 < size <= MAX_FILE_BYTES:
-        raise UserError(f'{path} has {size:,} bytes; a {kind} file has between 1 and {MAX_FILE_BYTES:,}.')
-    return Message(memoryview(Path(path).read_bytes()), _Source(path, kind))
+    return Message(memoryview(read_bounded_file(path, kind)), _Source(path, kind))

@@ -22,6 +22,7 @@ PARAMETERS = {
     'merged': 62_378_344,
     'caffe': 60_965_224,
     'caffenet': 60_965_224,
+    'onnx_zoo': 60_965_224,
     'torchvision': 61_100_840,
     'miniature': 371_146,
 }
@@ -32,9 +33,10 @@ MULTIPLY_ADDS = {
     'merged': 1_135_256_096,
     'caffe': 724_406_816,
     'caffenet': 724_406_816,
+    'onnx_zoo': 654_560_384,
     'torchvision': 714_188_480,
 }
-CROPS = {'caffe': (227,), 'caffenet': (227,), 'torchvision': (224,), 'miniature': (56, 57)}
+CROPS = {'caffe': (227,), 'caffenet': (227,), 'onnx_zoo': (224,), 'torchvision': (224,), 'miniature': (56, 57)}
 EXCHANGED = {
     'paper': {'conv3': 21_632, 'fc6': 4_608, 'fc7': 2_048, 'fc8': 2_048},
     'six_convolutions': {'conv3': 21_632, 'conv6': 4_608, 'fc6': 4_608, 'fc7': 2_048, 'fc8': 2_048},
@@ -76,7 +78,7 @@ def test_it_exchanges_what_its_layers_see(name):
     assert presets.get_architecture(name).columns == (2 if name in EXCHANGED else 1)
 
 
-@pytest.mark.parametrize('name', [name for name in PARAMETERS if name != 'miniature'])
+@pytest.mark.parametrize('name', [name for name in PARAMETERS if name not in ('miniature', 'onnx_zoo')])
 def test_its_maps_shrink_as_the_papers(name):
     shapes = presets.get_architecture(name).activation_shapes()
     sides = {layer: shapes[layer][:2] for layer in ('conv1', 'pool1', 'conv2', 'pool2', 'conv5', 'pool5')}
@@ -108,6 +110,7 @@ def test_the_order_of_the_layers_is_that_of_each_source():
         'merged': plain + middle + last,
         'caffe': first + middle + last,
         'caffenet': pooled_first + middle + last,
+        'onnx_zoo': first + middle + last,
         'torchvision': plain + middle + 'drop5 fc6 relu6 drop6 fc7 relu7 fc8',
         'miniature': first + middle + last,
     }
