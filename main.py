@@ -20,7 +20,8 @@ def parse_flags(argv: list[str]) -> flags.FlagValues:
     files, args = flags.FlagValues(), flags.FlagValues()
     flags.DEFINE_string('mode', 'train', f'what to do: {", ".join(commands.MODES)}', flag_values=args)
     flags.DEFINE_string('workdir', '', 'folder of this run, created if missing', flag_values=args)
-    flags.DEFINE_string('images', '', 'for --mode=predict: images and folders', flag_values=args)
+    flags.DEFINE_string('images', '', 'for predict and features: images and folders', flag_values=args)
+    flags.DEFINE_string('layers', '', 'for features: conv1,pool5,fc7; list: show them', flag_values=args)
     flags.DEFINE_bool('verbose', False, 'also print the settings of the machine', flag_values=args)
     flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0; docs/pods.md', flag_values=args)
     flags.DEFINE_integer('processes', 0, 'number of processes; 0: detect', flag_values=args)
@@ -50,13 +51,13 @@ def run_command(argv: list[str]) -> None:
         return log.info(cli.help_text(args, commands.MODES))
     config = args.config
     validate.validate_values(config)
-    config.predict.images = args.images or config.predict.images
+    cli.copy_flags(args, config)
     settings = {name: config.machine[name] for name in environment.SETTINGS}
     description = environment.configure_environment(**settings)
     if (mode := commands.MODES.get(args.mode)) is None:
         raise cli.unknown_mode_error(args.mode, commands.MODES)
     validate.validate_config(config, images=mode.prepares, trains=mode.trains)
-    cli.refuse_unused_images(args.images, mode, commands.MODES)
+    cli.refuse_unused_flags(args, mode, commands.MODES)
     validate.validate_workdir(args.workdir, needed=mode.needs_workdir, writes=mode.writes, saves=mode.trains)
     if args.verbose:
         log.info('\n'.join(description))

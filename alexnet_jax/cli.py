@@ -191,11 +191,18 @@ def unknown_mode_error(name: str, modes: Collection[str]) -> UserError:
     return UserError(f'There is no mode {name!r}; {hint} modes are {", ".join(modes)}.')
 
 
-def refuse_unused_images(images: str, mode: Any, modes: Mapping[str, Any]) -> None:
-    """Raise UserError if --images is given to a mode that takes none."""
-    if images and not mode.takes_images:
-        takers = [name for name, each in modes.items() if each.takes_images]
-        raise UserError(f'--images is for --mode={" or ".join(takers)}; --mode={mode.name} takes none.')
+def copy_flags(args: flags.FlagValues, config: ConfigDict) -> None:
+    """Set the fields that have a flag of their own, where it is given."""
+    config.predict.images = args.images or config.predict.images
+    config.features.layers = args.layers or config.features.layers
+
+
+def refuse_unused_flags(args: flags.FlagValues, mode: Any, modes: Mapping[str, Any]) -> None:
+    """Raise UserError if --images or --layers is given to a mode that takes none."""
+    for flag in ('images', 'layers'):
+        if args[flag].value and not getattr(mode, f'takes_{flag}'):
+            takers = [name for name, each in modes.items() if getattr(each, f'takes_{flag}')]
+            raise UserError(f'--{flag} is for --mode={" or ".join(takers)}; --mode={mode.name} takes none.')
 
 
 def help_text(args: flags.FlagValues, modes: Mapping[str, Any]) -> str:

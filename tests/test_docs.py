@@ -84,6 +84,7 @@ def test_what_is_taken_is_what_the_code_takes():
         *(tuple(word for word in SPLIT_NAMES if SPLIT_NAMES[word] == split) for split in SPLITS),
         image_io.IMAGE_EXTENSIONS,
         tuple(compression.MODULES),
+        tuple(zip_source.METHODS),
         parquet_table.IMAGE_TYPES,
         parquet_table.NUMBER_TYPES,
         parquet_table.TEXT_TYPES,

@@ -27,8 +27,6 @@ from alexnet_jax.models.architecture import Architecture, Shape
 from alexnet_jax.weights.model_weights import NumpyParameters, Preprocessing
 
 COLUMNS = ('both', 'a', 'b')
-SPACES = ('whole', 'mean')
-DTYPES = ('float32', 'float16')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +34,8 @@ class FeatureOptions:
     """Which part of an activation is taken: the column, all places or their mean, and the type of its numbers."""
 
     column: str = 'both'  # one of COLUMNS
-    space: str = 'whole'  # one of SPACES
-    dtype: str = 'float32'  # one of DTYPES
+    space: str = 'whole'  # whole or mean
+    dtype: str = 'float32'  # float32 or float16
 
 
 def feature_shapes(arch: Architecture, layers: Sequence[str], options: FeatureOptions) -> dict[str, Shape]:

@@ -14,10 +14,9 @@ from ml_collections import ConfigDict
 class Mode:
     """A mode: the line that --help shows, and what main.py must check before it starts.
 
-    `trains`: takes training steps. `prepares`: may build a dataset. `takes_images` and
-    `takes_layers`: reads that flag. `multi_process`:
-    may be run by several processes together. `needs_workdir`: has no use without --workdir. `writes`: has no use where
-    one may only read.
+    `trains`: takes training steps. `prepares`: may build a dataset. `takes_images`, `takes_layers`: reads --images,
+    --layers. `multi_process`: may be run by several processes together. `needs_workdir`: has no use without --workdir.
+    `writes`: has no use where one may only read.
     """
 
     name: str
@@ -53,7 +52,7 @@ MODES: Mapping[str, Mode] = {
         ),
         Mode(
             'features',
-            "write activations (--layers) for --images; --layers=list shows them",
+            'write activations of --images at --layers; --layers=list shows them',
             takes_images=True,
             takes_layers=True,
             needs_workdir=False,

@@ -29,6 +29,8 @@ def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
     _check_given_dataset(config, info, workdir)
     run, num_views = evaluate.load_run(run_config, info, workdir), config.evaluate.views
     evaluator = factories.make_evaluator(run.config, info, run.model, run.mesh, num_views=num_views)
+    for note in found.notes:
+        log.info('%s', note)
     if found.skipped:
         log.info('%s', skipped_files_note(found.skipped).strip())
     for error in found.errors:

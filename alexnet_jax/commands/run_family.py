@@ -1,8 +1,8 @@
 """Families: the runs, or the checkpoints of runs, that one path pattern names.
 
-    /runs/seed*                  every run whose folder is named so, at the checkpoint of config.evaluate.checkpoint
-    /runs/seed*/checkpoints/*    every checkpoint that these runs keep
-    /runs/seed0/checkpoints/500  one of them
+/runs/seed*                  every run whose folder is named so, at the checkpoint of config.evaluate.checkpoint
+/runs/seed*/checkpoints/*    every checkpoint that these runs keep
+/runs/seed0/checkpoints/500  one of them
 """
 
 from __future__ import annotations

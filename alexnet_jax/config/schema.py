@@ -189,12 +189,12 @@ _EVALUATE = {
         resumable=True,
     ),
 }
-_PREDICT = {'images': Field('', 'images and folders to classify, as --images gives them')}
+_PREDICT = {'images': Field('', 'images and folders, as --images gives them')}
 _FEATURES = {
     'layers': Field('fc7', 'activations, as --layers gives them; list: show them'),
-    'column': Field('both', 'a or b: of networks with two columns', choices='alexnet_jax.analysis.features.COLUMNS'),
-    'space': Field('whole', 'mean: averaged over height and width', choices='alexnet_jax.analysis.features.SPACES'),
-    'dtype': Field('float32', 'of the numbers in the files', choices='alexnet_jax.analysis.features.DTYPES'),
+    'column': Field('both', 'a or b: of networks with two columns', choices=('both', 'a', 'b')),
+    'space': Field('whole', 'mean: averaged over height and width', choices=('whole', 'mean')),
+    'dtype': Field('float32', 'of the numbers in the files', choices=('float32', 'float16')),
     'directory': Field('', 'where they are written; {workdir}, {run} and {step} are filled in', per_host=True),
 }
 _BENCHMARK = {

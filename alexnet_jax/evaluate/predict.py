@@ -15,7 +15,7 @@ import numpy as np
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.evaluator import Evaluator
-from alexnet_jax.prepare.sources import folder
+from alexnet_jax.prepare.sources import base, folder
 from alexnet_jax.prepare.splits import skipped_files_note
 
 MAX_NAME_LENGTH = 255  # of a file on most systems
@@ -38,6 +38,7 @@ class ImageFiles:
     files: list[str] = dataclasses.field(default_factory=list)
     skipped: list[str] = dataclasses.field(default_factory=list)  # files whose names are not images'
     errors: list[str] = dataclasses.field(default_factory=list)  # for each folder or image that cannot be opened
+    notes: list[str] = dataclasses.field(default_factory=list)  # for each folder with results of this program
 
 
 def split_paths(value: str) -> list[str]:
@@ -62,7 +63,7 @@ def _is_possible_path(path: str) -> bool:
 def find_image_files(paths: Iterable[str]) -> ImageFiles:
     """Return the image files of `paths`: a file is itself, a folder all images in it and below, sorted.
 
-    ~ and the signs * ? [] mean what they do to a shell, which does not expand them in --images=*.jpg.
+    Pictures that a run or a preparation of this program drew are left out of a folder. ~ and the signs * ? [] mean what they do to a shell, which does not expand them in --images=*.jpg.
     Raises UserError for a URL, a path without a file, a folder without images, and if there are no paths.
     """
     found = ImageFiles()
@@ -104,7 +105,14 @@ def _expand_path(path: str) -> list[str]:
     path = os.path.expanduser(path)
     if '://' in path:
         raise UserError(f'{path} is a URL, which is not downloaded; save the image and name its file.')
-    return [path] if os.path.lexists(path) else sorted(glob.glob(path)) or [path]
+    if os.path.lexists(path):
+        return [path]
+    # The folders that exist as they stand are no pattern, whatever their names.
+    folder_path, rest = os.path.split(path)
+    while not os.path.isdir(folder_path or os.curdir):
+        folder_path, name = os.path.split(folder_path)
+        rest = os.path.join(name, rest)
+    return sorted(glob.glob(os.path.join(glob.escape(folder_path), rest))) or [path]
 
 
 def _add_images(path: Path, found: ImageFiles) -> None:
@@ -115,7 +123,7 @@ def _add_images(path: Path, found: ImageFiles) -> None:
             raise UserError(f'{path} {problem}. Name image files or folders, as in {EXAMPLE_FLAG}.')
         found.files.append(str(path))
         return
-    files, skipped, errors = [], [], []
+    files, skipped, errors = {}, [], []
 
     def add_error(error: OSError) -> None:
         errors.append(f'{error.filename} cannot be read ({error.strerror}).')
@@ -124,13 +132,15 @@ def _add_images(path: Path, found: ImageFiles) -> None:
         if not name.lower().endswith(image_io.IMAGE_EXTENSIONS):
             skipped.append(name)
         elif entry.is_file():
-            files.append(path / name)
+            files[name] = path / name
         else:
             errors.append(f'{path / name} is not a regular file but a device, a pipe or a broken link.')
+    files, skipped, note = base.leave_out_results(files, skipped)
     if not files:
         remedy = f'Names of images end in {", ".join(image_io.IMAGE_EXTENSIONS)}.'
-        raise UserError(' '.join([f'{path} has no images.{skipped_files_note(skipped)}', *errors, remedy]))
-    found.files.extend(map(str, sorted(files)))
+        raise UserError(' '.join([f'{path} has no images.{note}{skipped_files_note(skipped)}', *errors, remedy]))
+    found.files.extend(map(str, sorted(files.values())))
+    found.notes.extend([note.strip()] if note else [])
     found.skipped.extend(skipped)
     found.errors.extend(errors)
 

@@ -139,7 +139,8 @@ class _MatReader:
         self._require_parts(name, len(content) - 2, count * len(fields))
         values = [self._read_nested(part, depth) for part in content[2:]]
         structs = [
-            dict(zip(fields, values[at : at + len(fields)], strict=True)) for at in range(0, len(values), len(fields) or 1)
+            dict(zip(fields, values[at : at + len(fields)], strict=True))
+            for at in range(0, len(values), len(fields) or 1)
         ]
         return structs[0] if len(structs) == 1 else structs
 

@@ -98,6 +98,27 @@ def test_a_folder_gives_the_images_in_it_and_below_sorted(tmp_path):
     assert find_image_files([images[0], str(tmp_path / 'b')]).files == [images[0], images[2], images[0]]
 
 
+def test_pictures_that_a_run_drew_are_left_out_of_a_folder_and_that_is_said(tmp_path):
+    photographs = [write(tmp_path / name, 'red') for name in ('a.png', 'holiday/b.png')]
+    drawn = write(tmp_path / 'runs/one/curves.png', 'red')
+    for name in ('runs/one/run.json', 'runs/one/config.json'):
+        (tmp_path / name).touch()
+    found = find_image_files([str(tmp_path)])
+    assert (found.files, found.skipped) == (photographs, [])
+    assert found.notes == ['Left out, as results of this program: runs/one/.']
+    assert find_image_files([drawn]).files == [drawn]
+    with pytest.raises(UserError, match=r'has no images\. Left out, as results of this program: \./\.'):
+        find_image_files([str(tmp_path / 'runs/one')])
+
+
+def test_a_pattern_counts_below_the_folders_that_exist_as_they_stand(tmp_path):
+    images = [write(tmp_path / 'photos [2024]' / name, 'red') for name in ('1.png', 'b*/2.png')]
+    write(tmp_path / 'photos 2' / '3.png', 'red')
+    assert find_image_files([str(tmp_path / 'photos [2024]' / '*.png')]).files == images[:1]
+    assert find_image_files([str(tmp_path / 'photos [2024]' / 'b*' / '?.png')]).files == images[1:]
+    assert find_image_files([str(tmp_path / 'photos [0-9]' / '*.png')]).files == [str(tmp_path / 'photos 2' / '3.png')]
+
+
 def test_a_file_named_outright_is_taken_whatever_its_name(tmp_path):
     file = tmp_path / 'photograph'
     file.write_bytes(b'')

@@ -125,7 +125,7 @@ def source_from_paths(
     Folders of runs and datasets among them are left out, and Tiny ImageNet's validation images get their classes.
     Raises UserError if the classes are ImageNet's 1,000, official counts are expected, and images are missing.
     """
-    found, skipped, results_note = _without_results(found, list(skipped))
+    found, skipped, results_note = leave_out_results(found, tuple(skipped))
     lists = [name for name in found if PurePosixPath(name).name == VALIDATION_LIST]
     unlabeled_note = ''
     for name in lists:
@@ -151,8 +151,8 @@ def source_from_paths(
     return dataclasses.replace(source, note=note, sequential=sequential)
 
 
-def _without_results(found: Mapping[str, tuple], skipped: list[str]) -> tuple[dict[str, tuple], list[str], str]:
-    """Return images and other files without those that this program wrote among them, and a note of its folders."""
+def leave_out_results(found: Mapping[str, Any], skipped: Sequence[str]) -> tuple[dict[str, Any], list[str], str]:
+    """Return images (by path) and other files without those that this program wrote, and a note of its folders."""
     found, others = dict(found), set(skipped)
     prefixes = set()
     for path in skipped:
@@ -168,7 +168,7 @@ def _without_results(found: Mapping[str, tuple], skipped: list[str]) -> tuple[di
         return path.startswith(inner) or path[: path.rfind('/') + 1] in around
 
     if not prefixes:
-        return found, skipped, ''
+        return found, list(skipped), ''
     return (
         {path: location for path, location in found.items() if not is_result(path)},
         [path for path in skipped if not is_result(path)],

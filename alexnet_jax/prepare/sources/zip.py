@@ -24,7 +24,12 @@ from alexnet_jax.prepare.sources.tar import (
 from alexnet_jax.prepare.sources.tiny_imagenet import VALIDATION_LIST
 from alexnet_jax.prepare.splits import Item
 
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+METHODS = {
+    'stored': zipfile.ZIP_STORED,
+    'deflated': zipfile.ZIP_DEFLATED,
+    'bzip2': zipfile.ZIP_BZIP2,
+    'lzma': zipfile.ZIP_LZMA,
+}
 ENCRYPTED_FLAG = 1
 
 
@@ -89,7 +94,7 @@ def _checked_members(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[Mem
             )
         if info.is_dir() or any(map(is_hidden, name.parts)):
             continue
-        if info.flag_bits & ENCRYPTED_FLAG or info.compress_type not in METHODS:
+        if info.flag_bits & ENCRYPTED_FLAG or info.compress_type not in METHODS.values():
             encrypted = info.flag_bits & ENCRYPTED_FLAG
             reason = 'encrypted' if encrypted else f'packed by method {info.compress_type}'
             raise UserError(f'{path} holds {info.filename!r}, which is {reason}; make it again without.')
