@@ -11,6 +11,7 @@ from alexnet_jax.config import schema, validate
 from alexnet_jax.data import image_io
 from alexnet_jax.models import presets
 from alexnet_jax.prepare.sources import compression, parquet_table
+from alexnet_jax.prepare.sources import zip as zip_source
 from alexnet_jax.prepare.split_names import SPLIT_NAMES, SPLITS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -109,7 +109,7 @@ def _expand_path(path: str) -> list[str]:
         return [path]
     # The folders that exist as they stand are no pattern, whatever their names.
     folder_path, rest = os.path.split(path)
-    while not os.path.isdir(folder_path or os.curdir):
+    while folder_path and not os.path.isdir(folder_path):
         folder_path, name = os.path.split(folder_path)
         rest = os.path.join(name, rest)
     return sorted(glob.glob(os.path.join(glob.escape(folder_path), rest))) or [path]

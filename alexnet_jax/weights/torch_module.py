@@ -20,7 +20,7 @@ from alexnet_jax.runtime import atomic_io
 from alexnet_jax.weights.layout import layer_groups
 from alexnet_jax.weights.model_weights import ModelWeights
 
-_HEAD = '''"""The network {name} in PyTorch, written by alexnet_jax beside its weights; needs torch and safetensors alone.
+_HEAD = '''"""The network {name} in PyTorch, written by alexnet_jax beside its weights; needs torch and safetensors.
 
     import {module}
     network = {module}.load_network()
