@@ -39,7 +39,7 @@ from alexnet_jax.weights.architecture_json import architecture_to_dict
 from alexnet_jax.weights.layout import to_torch_layout
 from alexnet_jax.weights.model_weights import Preprocessing
 from alexnet_jax.weights.names import caffe_points, torchvision_points
-from alexnet_jax.weights.safetensors_file import RESIZE_RULE, tensor_checksum
+from alexnet_jax.weights.own_metadata import RESIZE_RULE, tensor_checksum
 
 LIST = 'list'
 DEFAULT_DIRECTORY = '{workdir}/features/{step}'
@@ -210,7 +210,7 @@ def open_images(config: ConfigDict, run_config: ConfigDict, info: DatasetInfo, r
     paths = split_paths(config.predict.images)
     if not paths:
         data = factories.open_prepared_dataset(run_config, run_dir)
-    elif len(paths) == 1 and prepare.has_dataset(paths[0]):
+    elif len(paths) == 1 and prepare.has_dataset(Path(paths[0])):
         data = dataset.open_dataset(paths[0])
     else:
         images = image_files_set(paths, info.image_size, info.class_names)

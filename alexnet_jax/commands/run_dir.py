@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.commands import prepare
 from alexnet_jax.config import migration, schema, validate
 from alexnet_jax.data import dataset, dataset_info, remote_storage
+from alexnet_jax.data.dataset_info import DatasetInfo
 from alexnet_jax.distributed import consistency, heartbeat, initialize
 from alexnet_jax.distributed.peer import Timeouts
 from alexnet_jax.errors import UserError
@@ -27,6 +28,8 @@ from alexnet_jax.runtime import atomic_io, jax_variables
 
 CONFIG_FILE, RUN_FILE, CHECKPOINTS_DIR, LOCK_FILE = 'config.json', 'run.json', 'checkpoints', '.training'
 DATASET_INFO_FILE = 'dataset_info.npz'
+# The entry of run.json that says from which file of weights a run began.
+IMPORTED = 'imported'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy')
 
 log = logging.getLogger(__name__)
@@ -83,21 +86,37 @@ def init_or_validate(workdir: str, config: ConfigDict, data: dataset.Dataset) ->
                 ', '.join(changed),
             )
         _warn_of_variables(stored_run.get('environment'), variables)
-    dataset_info.write_dataset_info(folder / DATASET_INFO_FILE, data)
+    write_run_files(workdir, config, data, deciding_fields, stored_run)
+
+
+def write_run_files(
+    workdir: str,
+    config: ConfigDict,
+    info: DatasetInfo,
+    deciding_fields: Mapping[str, object],
+    stored_run: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> None:
+    """Write what a run needs of its dataset, its config, and run.json, with `more` entries; last run.json.
+
+    What `stored_run`, the content of an earlier one, says of the run's beginning stays.
+    """
+    folder = ensure_run_dir(workdir)
+    dataset_info.write_dataset_info(folder / DATASET_INFO_FILE, info)
+    atomic_io.write_json(folder / CONFIG_FILE, validate.flatten_config(config))
+    versions, variables = _software_versions(), jax_variables.recorded_variables()
     commands = (stored_run or {}).get('commands', []) + [[time.strftime('%Y-%m-%d %H:%M:%S'), shlex.join(sys.argv)]]
-    atomic_io.write_json(
-        folder / RUN_FILE,
-        {
-            'deciding': deciding_fields,
+XX: deciding_fields,
             'data.directory': _absolute_path(config.data.directory),
             'prepare.path': _full_path(config.prepare.path) or _source_path(stored_run),
             'versions': (stored_run or {}).get('versions', versions),
             # None: of a run of version 0.3 or older, which did not record them.
             'environment': stored_run.get('environment') if stored_run else variables,
             'commands': commands,
+            **{name: value for name, value in (stored_run or {}).items() if name == IMPORTED},
+            **more,
         },
     )
-    atomic_io.write_json(folder / CONFIG_FILE, validate.flatten_config(config))
 
 
 def _warn_of_variables(old: Mapping[str, str] | None, new: Mapping[str, str]) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from alexnet_jax.data.augment import Augmentation
     from alexnet_jax.data.statistics import PcaBasis
     from alexnet_jax.models.architecture import Architecture
+    from alexnet_jax.models.overrides import ArchitectureOverrides
 
 
 def preset_architecture(config: ConfigDict, num_classes: int | None = None) -> Architecture:
@@ -33,6 +34,22 @@ def preset_architecture(config: ConfigDict, num_classes: int | None = None) -> A
         dropout_position=model.dropout_position,
     )
     return get_architecture(model.preset, num_classes=num_classes or model.num_classes or None, overrides=overrides)
+
+
+def model_fields(preset: str, overrides: ArchitectureOverrides) -> dict[str, object]:
+    """Return the fields of section `model` that `preset_architecture` makes this preset with these overrides of."""
+    exchange = overrides.exchange_layers
+    return {
+        'model.preset': preset,
+        'model.num_classes': 0,
+        'model.crop_size': overrides.crop_size,
+        'model.exchange_layers': '' if exchange is None else ','.join(exchange) or 'none',
+        'model.activation': overrides.activation,
+        'model.pooling': overrides.pooling,
+        'model.lrn_alpha_over_n': overrides.alpha_over_n,
+        'model.dropout': overrides.dropout,
+        'model.dropout_position': overrides.dropout_position,
+    }
 
 
 def augmentation(config: ConfigDict, dataset_basis: PcaBasis, crop_size: int) -> Augmentation:

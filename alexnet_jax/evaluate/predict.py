@@ -63,8 +63,9 @@ def _is_possible_path(path: str) -> bool:
 def find_image_files(paths: Iterable[str]) -> ImageFiles:
     """Return the image files of `paths`: a file is itself, a folder all images in it and below, sorted.
 
-    Pictures that a run or a preparation of this program drew are left out of a folder. ~ and the signs * ? [] mean what they do to a shell, which does not expand them in --images=*.jpg.
-    Raises UserError for a URL, a path without a file, a folder without images, and if there are no paths.
+    Pictures that a run or a preparation of this program drew are left out of a folder. ~ and the signs * ? [] mean what
+    they do to a shell, which does not expand them in --images=*.jpg. Raises UserError for a URL, a path without a file,
+    a folder without images, and if there are no paths.
     """
     found = ImageFiles()
     for path in paths:

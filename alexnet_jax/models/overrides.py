@@ -57,6 +57,26 @@ def apply_overrides(arch: Architecture, overrides: ArchitectureOverrides) -> Arc
     return dataclasses.replace(arch, crop_size=overrides.crop_size or arch.crop_size, layers=layers)
 
 
+def derive_overrides(arch: Architecture) -> ArchitectureOverrides:
+    """Return overrides under which a preset has all that they decide as `arch` has it."""
+    exchanging = [layer.name for layer in arch.layers if getattr(layer, 'input_from', '') == 'all']
+    dropout = _first_layer(arch, Dropout)
+    normalization = _first_layer(arch, ResponseNormalization)
+    return ArchitectureOverrides(
+        crop_size=arch.crop_size,
+        exchange_layers=exchanging if arch.columns > 1 else None,
+        activation=getattr(_first_layer(arch, Activation), 'function', ''),
+        pooling=getattr(_first_layer(arch, Pooling), 'kind', ''),
+        alpha_over_n=str(normalization.alpha_over_n).lower() if normalization else '',
+        dropout='none' if dropout is None else 'inverted' if dropout.inverted else 'paper',
+        dropout_position='' if dropout is None else 'before' if dropout.name == 'drop5' else 'after',
+    )
+
+
+def _first_layer(arch: Architecture, layer_type: type) -> Layer | None:
+    return next((layer for layer in arch.layers if isinstance(layer, layer_type)), None)
+
+
 def insert_after(layers: Layers, name: str, *new: Layer) -> Layers:
     """Return the layers with new ones inserted after the one of that name."""
     index = next(index for index, layer in enumerate(layers) if layer.name == name) + 1

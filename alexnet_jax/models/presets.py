@@ -16,7 +16,12 @@ from alexnet_jax.models.architecture import (
     Pooling,
     ResponseNormalization,
 )
-from alexnet_jax.models.overrides import ArchitectureOverrides, apply_overrides, insert_after
+from alexnet_jax.models.overrides import (
+    ArchitectureOverrides,
+    apply_overrides,
+    derive_overrides,
+    insert_after,
+)
 
 # 224 pixels are read as 227: three zeros below and to the right (2012 source, modulesX rounds up).
 _CONV1_PAD_AFTER = 3
@@ -221,3 +226,36 @@ def get_architecture(
         crops = ' and '.join(map(str, (PRESETS[preset].crop_size, *PRESETS[preset].equivalent_crops)))
         raise UserError(f'{error} Crops that fit {preset}: {crops}.') from None
     return arch
+
+
+def find_preset(arch: Architecture) -> tuple[str, ArchitectureOverrides]:
+    """Return the preset, and the fewest overrides, that give a network equal to `arch` but for its name.
+
+    Raises UserError, with the differences from the nearest preset, if there is none.
+    """
+    overrides = derive_overrides(arch)
+    for preset in sorted(PRESETS, key=lambda name: name != arch.name):
+        if not _differing_layers(preset, overrides, arch):
+            for field in dataclasses.fields(overrides):
+                fewer = dataclasses.replace(overrides, **{field.name: field.default})
+                overrides = overrides if _differing_layers(preset, fewer, arch) else fewer
+            return preset, overrides
+    differences = {preset: _differing_layers(preset, overrides, arch) for preset in PRESETS}
+    nearest = min(differences, key=lambda preset: len(differences[preset]))
+    raise UserError(
+        f'The network is none of {", ".join(PRESETS)}, nor one of them with overrides; from {nearest} it differs in '
+        f'{", ".join(differences[nearest])}.'
+    )
+
+
+def _differing_layers(preset: str, overrides: ArchitectureOverrides, arch: Architecture) -> list[str]:
+    """Return in which layers the preset with the overrides differs from `arch`, or that it does not exist."""
+    try:
+        built = get_architecture(preset, num_classes=arch.num_classes, overrides=overrides)
+    except UserError as error:
+        return [str(error)] * (len(arch.layers) + 1)
+    if (built.columns, built.channels) != (arch.columns, arch.channels):
+        return [f'{each.name} ({arch.columns} columns)' for each in arch.layers]
+    ours, theirs = ({layer.name: layer for layer in each.layers} for each in (built, arch))
+    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    return names or ([] if list(ours) == list(theirs) else ['the order of its layers'])

@@ -31,7 +31,14 @@ class WeightFormat(NamedTuple):
 TENSOR_NAMES = ('torchvision',)
 
 FORMATS: Mapping[str, WeightFormat] = {
-    '.safetensors': WeightFormat('safetensors_file', 'read_safetensors', 'write_safetensors', takes_names=True)
+    '.safetensors': WeightFormat('safetensors_file', 'read_safetensors', 'write_safetensors', takes_names=True),
+    '.npz': WeightFormat('npz_file', 'read_npz', 'write_npz', takes_names=True),
+    '.onnx': WeightFormat('onnx_file', 'read_onnx', 'write_onnx'),
+    '.caffemodel': WeightFormat('caffe_file', 'read_caffemodel'),
+    '.mat': WeightFormat('matconvnet_file', 'read_matconvnet'),
+    '.pth': WeightFormat('torch_file', 'read_torch_file'),
+    '.pt': WeightFormat('torch_file', 'read_torch_file'),
+    '.stablehlo': WeightFormat('stablehlo_file', write='write_stablehlo'),
 }
 
 

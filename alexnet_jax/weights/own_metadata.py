@@ -12,7 +12,7 @@ import numpy as np
 
 from alexnet_jax.errors import UserError, first_line
 from alexnet_jax.models.architecture import Architecture
-from alexnet_jax.weights import layout, names
+from alexnet_jax.weights import foreign, layout, names
 from alexnet_jax.weights.architecture_json import architecture_from_dict, architecture_to_dict
 from alexnet_jax.weights.model_weights import ModelWeights, Preprocessing
 
@@ -39,6 +39,26 @@ def pack_weights(weights: ModelWeights, *, tensor_names: str = '') -> tuple[dict
     metadata['sha256'] = tensor_checksum(tensors)
     metadata['metadata_sha256'] = _metadata_checksum(metadata, tensors)
     return metadata, tensors
+
+
+def weights_from_content(
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str],
+    tensors: dict[str, np.ndarray],
+    *,
+    preset: str = '',
+    partial: bool = False,
+) -> ModelWeights:
+    """Return the network of a file's content: this package's own, or tensors with torchvision's or this package's names.
+
+    A file of this package has everything in it; of another one, `preset` says which network it is where its shapes do
+    not. Raises UserError if its sums are wrong or it does not fit.
+    """
+    if metadata.get('format') == FORMAT:
+        return unpack_weights(path, metadata, tensors, partial=partial)
+    if names.has_torchvision_names(tensors):
+        preset, tensors = preset or 'torchvision', names.from_torchvision_names(tensors)
+    return foreign.weights_from_tensors(tensors, path, preset=preset, partial=partial)
 
 
 def unpack_weights(

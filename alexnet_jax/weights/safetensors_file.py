@@ -17,9 +17,8 @@ import safetensors
 
 from alexnet_jax.errors import UserError, first_line
 from alexnet_jax.runtime import atomic_io
-from alexnet_jax.weights import foreign, names
 from alexnet_jax.weights.model_weights import ModelWeights
-from alexnet_jax.weights.own_metadata import FORMAT, pack_weights, unpack_weights
+from alexnet_jax.weights.own_metadata import pack_weights, weights_from_content
 
 _ALIGNMENT = 8
 
@@ -47,11 +46,7 @@ def read_safetensors(path: str | os.PathLike[str], *, preset: str = '', partial:
     not. Raises UserError if the file is damaged, its sums are wrong, or it does not fit.
     """
     metadata, tensors = _read_file(path)
-    if metadata.get('format') == FORMAT:
-        return unpack_weights(path, metadata, tensors, partial=partial)
-    if names.has_torchvision_names(tensors):
-        preset, tensors = preset or 'torchvision', names.from_torchvision_names(tensors)
-    return foreign.weights_from_tensors(tensors, path, preset=preset, partial=partial)
+    return weights_from_content(path, metadata, tensors, preset=preset, partial=partial)
 
 
 def _header_entries(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -117,6 +117,7 @@ def test_a_save_into_such_a_path_is_not_blamed_on_the_disk(tmp_path, name, cause
     assert cause in str(raised.value) and 'Earlier' not in str(raised.value) and 'disk' not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_training_that_lost_its_checkpoint_so_goes_on_to_the_same_end(trained, tmp_path, without_plots):
     config, whole = ConfigDict(trained[0].to_dict()), Path(trained[1])
     config.checkpoint.every_steps = 3
