@@ -1,9 +1,10 @@
 """AlexNet (Krizhevsky, Sutskever and Hinton 2012) as its authors built it, in JAX and Flax.
 
-    import jax, alexnet_jax
-    network = alexnet_jax.AlexNet(alexnet_jax.get_architecture('paper'), key=jax.random.key(0))
-    logits, activations = network(images)  # float32 (batch, 224, 224, 3), the mean subtracted
-    activations['conv5'].shape  # (batch, 13, 13, 256)
+    import alexnet_jax
+    network = alexnet_jax.load('/tmp/alexnet')  # a run, a file of weights, or a preset such as 'paper'
+    network.predict(['cat.jpg', 'dog.jpg']).classes  # for each image five pairs of class and probability
+    network.features(['cat.jpg'], layers=['conv5'])['conv5'].shape  # (1, 13, 13, 256)
+    network.save('alexnet.safetensors')
 
     data = alexnet_jax.open_dataset('/tmp/alexnet/dataset')
     image, label, name = data.split('test')[0]
@@ -15,6 +16,8 @@ import importlib
 from typing import Any
 
 _LAZY_EXPORTS = {
+    'load': ('alexnet_jax.network', 'load_network'),
+    'Network': ('alexnet_jax.network', 'Network'),
     'AlexNet': ('alexnet_jax.models.alexnet', 'AlexNet'),
     'Architecture': ('alexnet_jax.models.architecture', 'Architecture'),
     'PRESETS': ('alexnet_jax.models.presets', 'PRESETS'),

@@ -66,6 +66,31 @@ class FeatureFiles:
             raise UserError(f'{path} has the shape {array.shape} instead of {expected}; {_again(self.directory)}')
         return array
 
+    def class_name(self, row: int) -> str | None:
+        """Return the name of an image's class, None if it is not known."""
+        label = int(self.labels[row])
+        return None if label < 0 else self.metadata['class_names'][label]
+
+    def column(self, layer: str, column: str) -> np.ndarray:
+        """Return (N, ..., maps of that column), `column` being a or b. Raises UserError unless both are there."""
+        columns = self.metadata['architecture']['columns']
+        if self.metadata['column'] != 'both' or columns == 1:
+            raise UserError(
+                f'{self.directory} has no two columns: its network has {columns}, and {self.metadata["column"]} was '
+                'taken. Extract both columns of a network that has two.'
+            )
+        array = self[layer]
+        return array[..., column_slice(columns, array.shape[-1], column)]
+
+
+def column_slice(columns: int, maps: int, column: str) -> slice:
+    """Return where a column's maps are among all `maps` of an activation; column a's come first."""
+    if column == 'both':
+        return slice(0, maps)
+    each = math.ceil(maps / columns)
+    first = each * ('ab'.index(column))
+    return slice(first, min(first + each, maps))
+
 
 def layer_file(directory: str | os.PathLike[str], layer: str) -> Path:
     """Return the path of a layer's features."""

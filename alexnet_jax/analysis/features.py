@@ -8,7 +8,6 @@ N images, B batch.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from alexnet_jax.analysis.feature_files import column_slice
 from alexnet_jax.data import augment, normalize
 from alexnet_jax.distributed.mesh import per_device_batch
 from alexnet_jax.distributed.sharding import batch_sharding, replicated_sharding
@@ -26,14 +26,12 @@ from alexnet_jax.models.alexnet import AlexNet, Parameters, with_parameters
 from alexnet_jax.models.architecture import Architecture, Shape
 from alexnet_jax.weights.model_weights import NumpyParameters, Preprocessing
 
-COLUMNS = ('both', 'a', 'b')
-
 
 @dataclasses.dataclass(frozen=True)
 class FeatureOptions:
     """Which part of an activation is taken: the column, all places or their mean, and the type of its numbers."""
 
-    column: str = 'both'  # one of COLUMNS
+    column: str = 'both'  # both, a or b
     space: str = 'whole'  # whole or mean
     dtype: str = 'float32'  # float32 or float16
 
@@ -53,18 +51,9 @@ def feature_shapes(arch: Architecture, layers: Sequence[str], options: FeatureOp
     chosen = {}
     for layer in layers:
         *space, maps = shapes[layer]
-        part = column_slice(arch, maps, options.column)
+        part = column_slice(arch.columns, maps, options.column)
         chosen[layer] = (*(() if options.space == 'mean' else space), part.stop - part.start)
     return chosen
-
-
-def column_slice(arch: Architecture, maps: int, column: str) -> slice:
-    """Return where a column's maps are among all `maps` of an activation; column a's come first."""
-    if column == 'both':
-        return slice(0, maps)
-    each = math.ceil(maps / arch.columns)
-    first = each * (COLUMNS.index(column) - 1)
-    return slice(first, min(first + each, maps))
 
 
 class FeatureExtractor:
@@ -128,7 +117,7 @@ class FeatureExtractor:
         features = {}
         for layer, shape in self.shapes.items():
             values = activations[layer]
-            values = values[..., column_slice(self._model.arch, values.shape[-1], self.options.column)]
+            values = values[..., column_slice(self._model.arch.columns, values.shape[-1], self.options.column)]
             if values.ndim == 4 and len(shape) == 1:
                 values = jnp.mean(values.astype(jnp.float32), axis=(1, 2))
             features[layer] = values.astype(self.options.dtype)

@@ -39,6 +39,13 @@ class ImageSet:
         """Return the number of images."""
         return len(self.records)
 
+    def find_image(self, name: str, row: int) -> np.ndarray:
+        """Return the pixels of the image of that id, which is in that row of a file of features."""
+        if isinstance(self.records, ImageFiles):
+            # Rows are fewer than files where some could not be read.
+            row = next(number for number in range(row, len(self)) if self.records.id(number) == name)
+        return self.records[row][0]
+
 
 class ImageFiles:
     """Image files as records: prepared as a dataset's images are, labelled by the name of their folder.

@@ -28,11 +28,12 @@ class Mode:
     multi_process: bool = False
     needs_workdir: bool = True
     writes: bool = True
+    function: str = ''
 
     def run(self, config: ConfigDict, workdir: str = '') -> dict[str, Any]:
         """Run the function of that name in `alexnet_jax/commands/<name>.py`; return its numbers."""
-        module = importlib.import_module(f'{__name__}.{self.name}')
-        return getattr(module, self.name)(config, workdir)
+        function = self.function or self.name
+        return getattr(importlib.import_module(f'{__name__}.{function}'), function)(config, workdir)
 
 
 MODES: Mapping[str, Mode] = {
@@ -56,6 +57,15 @@ MODES: Mapping[str, Mode] = {
             takes_images=True,
             takes_layers=True,
             needs_workdir=False,
+            writes=False,
+        ),
+        Mode('export', 'write the weights of the run in --workdir to the file --config.weights.path', writes=False),
+        Mode('import', 'begin a run in --workdir with the weights in --config.weights.path', function='import_weights'),
+        Mode(
+            'neighbors',
+            'find the images of --images that are nearest at --layers',
+            takes_images=True,
+            takes_layers=True,
             writes=False,
         ),
         Mode('summary', 'show layers, shapes, parameters and exchanged numbers', needs_workdir=False),

@@ -46,16 +46,21 @@ class RunContext:
     @property
     def weights_key(self) -> jax.Array:
         """Return the key that the first weights are drawn by."""
-        return jax.random.fold_in(self._key, 0)
+        return weights_key(self.config.seed)
 
     @property
     def dropout_key(self) -> jax.Array:
         """Return the key that the dropout masks are drawn by."""
-        return jax.random.fold_in(self._key, 1)
+        return jax.random.fold_in(_run_key(self.config.seed), 1)
 
-    @property
-    def _key(self) -> jax.Array:
-        return jax.random.key(self.config.seed, impl='threefry2x32')
+
+def weights_key(seed: int) -> jax.Array:
+    """Return the key that the first weights of a run with that seed are drawn by."""
+    return jax.random.fold_in(_run_key(seed), 0)
+
+
+def _run_key(seed: int) -> jax.Array:
+    return jax.random.key(seed, impl='threefry2x32')
 
 
 class ResumePoint(NamedTuple):

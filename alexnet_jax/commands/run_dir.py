@@ -95,28 +95,33 @@ def write_run_files(
     info: DatasetInfo,
     deciding_fields: Mapping[str, object],
     stored_run: Mapping[str, Any] | None = None,
-    **more: Any,
+    *,
+    imported: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what a run needs of its dataset, its config, and run.json, with `more` entries; last run.json.
+    """Write what a run needs of its dataset, run.json and the config.
 
-    What `stored_run`, the content of an earlier one, says of the run's beginning stays.
+    What `stored_run`, the content of an earlier run.json, says of the run's beginning stays; `imported` says from which
+    file of weights a new one begins.
     """
     folder = ensure_run_dir(workdir)
     dataset_info.write_dataset_info(folder / DATASET_INFO_FILE, info)
-    atomic_io.write_json(folder / CONFIG_FILE, validate.flatten_config(config))
     versions, variables = _software_versions(), jax_variables.recorded_variables()
     commands = (stored_run or {}).get('commands', []) + [[time.strftime('%Y-%m-%d %H:%M:%S'), shlex.join(sys.argv)]]
-XX: deciding_fields,
+    atomic_io.write_json(
+        folder / RUN_FILE,
+        {
+            'deciding': dict(deciding_fields),
             'data.directory': _absolute_path(config.data.directory),
             'prepare.path': _full_path(config.prepare.path) or _source_path(stored_run),
             'versions': (stored_run or {}).get('versions', versions),
             # None: of a run of version 0.3 or older, which did not record them.
             'environment': stored_run.get('environment') if stored_run else variables,
             'commands': commands,
-            **{name: value for name, value in (stored_run or {}).items() if name == IMPORTED},
-            **more,
+            # None: of a run that began with weights drawn by its seed.
+            IMPORTED: (stored_run or {}).get(IMPORTED, imported),
         },
     )
+    atomic_io.write_json(folder / CONFIG_FILE, validate.flatten_config(config))
 
 
 def _warn_of_variables(old: Mapping[str, str] | None, new: Mapping[str, str]) -> None:

@@ -34,12 +34,12 @@ def find_runs(pattern: str) -> list[RunAddress]:
 
     Raises UserError if that is no run and no checkpoint of one.
     """
-    paths = [pattern] if os.path.lexists(pattern) else sorted(glob.glob(pattern), key=_natural_order)
-    addresses = [address for path in paths if (address := parse_address(path))]
-    if addresses:
+    is_pattern = glob.has_magic(pattern) and not os.path.lexists(pattern)
+    paths = sorted(glob.glob(pattern), key=_natural_order) if is_pattern else [pattern]
+    if addresses := [address for path in paths if (address := parse_address(path))]:
         return addresses
-    if len(paths) == 1 and paths[0] == pattern:
-        # One folder, of which the mode itself says what is missing.
+    if not is_pattern:
+        # The mode itself says what the folder lacks.
         return [RunAddress(pattern)]
     raise UserError(
         f'--workdir={pattern} names no run and no checkpoint. Name a run directory, or several by a pattern such as '

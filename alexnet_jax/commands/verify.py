@@ -68,8 +68,16 @@ def dataset_dirs(config: ConfigDict, workdir: str) -> list[Path]:
     except UserError:  # run.json is damaged, which is reported with the run's files
         log.info('The dataset of %s is unknown: checking the one of the config.', workdir)
     directory = prepare.locate_dataset(config, workdir)
-    is_run = workdir and (Path(workdir) / run_dir.RUN_FILE).exists()
-    return [directory] if is_run or directory.exists() else []
+    needs_dataset = workdir and (Path(workdir) / run_dir.RUN_FILE).exists() and not _is_imported(workdir)
+    return [directory] if needs_dataset or directory.exists() else []
+
+
+def _is_imported(workdir: str) -> bool:
+    """Return whether the run began with imported weights, and so has no dataset of its own."""
+    try:
+        return bool((run_dir.read_run(workdir) or {}).get(run_dir.IMPORTED))
+    except UserError:
+        return False
 
 
 def check_run(workdir: Path) -> dict[str, str]:

@@ -197,6 +197,26 @@ _FEATURES = {
     'dtype': Field('float32', 'of the numbers in the files', choices=('float32', 'float16')),
     'directory': Field('', 'where they are written; {workdir}, {run} and {step} are filled in', per_host=True),
 }
+# Of the modes export and import; docs/weights.md.
+_WEIGHTS = {
+    'path': Field('', 'file of weights to write or read; its ending says the format'),
+    'preset': Field(
+        '',
+        'import: network of a file that does not say which it is; empty: what the file says',
+        choices='alexnet_jax.models.presets.PRESETS',
+    ),
+    'partial': Field(False, 'import: take what fits and draw the rest, instead of refusing'),
+    'tensor_names': Field(
+        '', "export: names of the tensors; empty: this package's", choices='alexnet_jax.weights.TENSOR_NAMES'
+    ),
+    'card': Field(False, 'export: also write README.md beside the file, as model hubs expect it'),
+    'license': Field('', 'export: of the weights, as file and card say it'),
+}
+_NEIGHBORS = {
+    'queries': Field('', 'images and folders whose neighbors are sought; empty: each of --images among the others'),
+    'count': Field(5, 'neighbors of each', 1, MAX_INT),
+    'metric': Field('euclidean', 'between two activations', choices=('euclidean', 'cosine', 'correlation')),
+}
 _BENCHMARK = {
     'steps': Field(10, 'training steps to time', 1, MAX_INT),
     'rounds': Field(5, 'in which each layer and the peak rates of the machine are timed', 1, MAX_INT),
@@ -233,6 +253,8 @@ FIELDS: Mapping[str, Field] = {
     **_section('evaluate', _EVALUATE),
     **_section('predict', _PREDICT, resumable=True),
     **_section('features', _FEATURES, resumable=True),
+    **_section('neighbors', _NEIGHBORS, resumable=True),
+    **_section('weights', _WEIGHTS, resumable=True),
     **_section('benchmark', _BENCHMARK, resumable=True),
     **_section('checkpoint', _CHECKPOINT, resumable=True),
     **_section('log', _LOG, resumable=True),

@@ -10,7 +10,6 @@ from jax import lax
 
 from alexnet_jax.data.augment import add_lighting, mirror_images
 
-
 # What red, green and blue are divided by after the mean, in gray levels.
 Std = tuple[float, float, float]
 NO_STD: Std = (1.0, 1.0, 1.0)

@@ -78,7 +78,7 @@ class Evaluator:
             jax.jit, out_shardings=self._replicated, compiler_options=dict(compiler_options or {})
         )
         self._score = compiled(self._score_step, static_argnames='with_predictions')
-        self._probabilities = compiled(lambda *args: jnp.exp(self._view_average(*args)))
+        self._probabilities = compiled(lambda *args: jnp.exp(self.log_probabilities(*args)))
 
     def evaluate(self, params: Any, batches: EvalPipeline) -> dict[str, float]:
         """Return 'loss', 'top1_error', 'top5_error' and 'images' over all `batches`."""
@@ -104,6 +104,19 @@ class Evaluator:
             placed = jax.make_array_from_callback(padded.shape, self._data_sharding, lambda index: padded[index])
         return jax.device_get(self._probabilities(params, placed, self._mean))[: len(images)]
 
+    def log_probabilities(self, params: Any, images: jax.Array, mean: jax.Array) -> jax.Array:
+        """Return the logarithms of the probabilities averaged over the views (B, K), to be traced by jax.
+
+        `images` are uint8 (B, side, side, 3) and `mean` is what augment.select_mean returns.
+        """
+
+        def view_logits(view):
+            pixels = ten_crop.crop_view(images, view, self._crop_size).astype(jnp.float32)
+            view_mean = mean[None] if self._static_mean else ten_crop.crop_view(mean[None], view, self._crop_size)
+            return self._forward(params, normalize.divide_by_std(pixels - view_mean, self._std))
+
+        return ten_crop.average_views(jax.lax.map(view_logits, self._views))
+
     def _run(
         self, params: Any, batches: EvalPipeline, *, with_predictions: bool
     ) -> tuple[dict[str, Any], list[Predictions]]:
@@ -126,22 +139,12 @@ class Evaluator:
 
     def _score_step(self, params, batch, mean, *, with_predictions: bool):
         """Return a batch's sums and, if asked for, its predictions and which of them are valid."""
-        log_probs_BK = self._view_average(params, batch['image'], mean)
+        log_probs_BK = self.log_probabilities(params, batch['image'], mean)
         sums = metrics.sum_metrics(log_probs_BK, batch['label'], batch['valid'])
         if not with_predictions:
             return sums, None
         predicted, probability = jnp.argmax(log_probs_BK, axis=1), jnp.exp(jnp.max(log_probs_BK, axis=1))
         return sums, (Predictions(batch['id'], batch['label'], predicted, probability), batch['valid'])
-
-    def _view_average(self, params, images, mean):
-        """Return the logarithms of the probabilities averaged over the views (B, K)."""
-
-        def view_logits(view):
-            pixels = ten_crop.crop_view(images, view, self._crop_size).astype(jnp.float32)
-            view_mean = mean[None] if self._static_mean else ten_crop.crop_view(mean[None], view, self._crop_size)
-            return self._forward(params, normalize.divide_by_std(pixels - view_mean, self._std))
-
-        return ten_crop.average_views(jax.lax.map(view_logits, self._views))
 
 
 def _accumulate(sums: dict[str, Any], parts: list[Predictions], numbers: dict[str, np.ndarray], answers: Any) -> None:

@@ -227,9 +227,10 @@ def _apply_dense(
     """Apply a dense layer to all columns of this device at once, their inputs flattened as height, width, maps."""
     if layer.input_from == 'all':
         seen = all_gather_columns(x, columns_sharded=columns_sharded)
-        inputs = jnp.broadcast_to(seen.reshape(1, len(seen), -1), (len(kernel), len(seen), kernel.shape[1]))
+        batch = seen.shape[0]
+        inputs = jnp.broadcast_to(seen.reshape(1, batch, -1), (len(kernel), batch, kernel.shape[1]))
     else:
-        inputs = jnp.stack([column.reshape(len(column), -1) for column in x])
+        inputs = jnp.stack([column.reshape(column.shape[0], -1) for column in x])
     return tuple(ops['dense'](inputs, kernel, bias, keep_float32=is_last))
 
 

@@ -16,12 +16,7 @@ from alexnet_jax.models.architecture import (
     Pooling,
     ResponseNormalization,
 )
-from alexnet_jax.models.overrides import (
-    ArchitectureOverrides,
-    apply_overrides,
-    derive_overrides,
-    insert_after,
-)
+from alexnet_jax.models.overrides import ArchitectureOverrides, apply_overrides, derive_overrides, insert_after
 
 # 224 pixels are read as 227: three zeros below and to the right (2012 source, modulesX rounds up).
 _CONV1_PAD_AFTER = 3

@@ -33,6 +33,8 @@ def configure_logging() -> None:
     logging.getLogger('alexnet_jax').setLevel(logging.INFO)
     # What orbax and TFDS log as errors they raise too.
     logging.getLogger('absl').setLevel(logging.CRITICAL)
+    # Without a home folder it keeps its cache in a temporary one, and says so at length.
+    logging.getLogger('matplotlib').setLevel(logging.ERROR)
 
 
 def configure_environment(

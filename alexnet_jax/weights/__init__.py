@@ -49,8 +49,7 @@ def read_weights(path: str | os.PathLike[str], *, preset: str = '', partial: boo
     the others by the preset's initialization. Raises UserError if there is no such file, it is damaged, or it does not
     fit.
     """
-    file_format = _format_of(path, 'read')
-    published.require_weights_file(path)
+    file_format = require_readable(path)
     read = getattr(importlib.import_module(f'{__name__}.{file_format.module}'), file_format.read)
     return read(path, preset=preset, partial=partial)
 
@@ -61,12 +60,37 @@ def write_weights(path: str | os.PathLike[str], weights: ModelWeights, *, tensor
     `tensor_names` is one of TENSOR_NAMES; '' is this package's. Raises UserError for an unknown ending, and for names
     that the format or the network does not have.
     """
-    file_format = _format_of(path, 'write')
+    file_format = require_writable(path, tensor_names=tensor_names)
     write = getattr(importlib.import_module(f'{__name__}.{file_format.module}'), file_format.write)
+    write(path, weights, **({'tensor_names': tensor_names} if tensor_names else {}))
+
+
+def readable_endings() -> list[str]:
+    """Return the endings of the formats that can be read."""
+    return [ending for ending, each in FORMATS.items() if each.read]
+
+
+def has_known_ending(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file of this name is one of weights that can be read."""
+    return os.fspath(path).lower().endswith(tuple(readable_endings()))
+
+
+def require_readable(path: str | os.PathLike[str]) -> WeightFormat:
+    """Return the format of a file to read. Raises UserError if its ending is unknown or there is no such file."""
+    file_format = _format_of(path, 'read')
+    published.require_weights_file(path)
+    return file_format
+
+
+def require_writable(path: str | os.PathLike[str], *, tensor_names: str = '') -> WeightFormat:
+    """Return the format of a file to write. Raises UserError if its ending, its folder or the names do not do."""
+    file_format = _format_of(path, 'write')
     if tensor_names and not file_format.takes_names:
         able = [ending for ending, each in FORMATS.items() if each.takes_names]
         raise UserError(f'{path}: tensors are named as those of {tensor_names} in {", ".join(able)} only.')
-    write(path, weights, **({'tensor_names': tensor_names} if tensor_names else {}))
+    if not os.path.isdir(folder := os.path.dirname(os.path.abspath(path))):
+        raise UserError(f'{path} cannot be written: there is no folder {folder}. Make it, or choose another path.')
+    return file_format
 
 
 def _format_of(path: str | os.PathLike[str], direction: str) -> WeightFormat:
@@ -76,4 +100,6 @@ def _format_of(path: str | os.PathLike[str], direction: str) -> WeightFormat:
     if fitting := [ending for ending in able if name.endswith(ending)]:
         return FORMATS[max(fitting, key=len)]
     verb = 'read' if direction == 'read' else 'written'
+    if not name or name == '.':
+        raise UserError('No file of weights was named; set --config.weights.path=FILE.')
     raise UserError(f'{path} has no ending of a file of weights that can be {verb}: {", ".join(able)}.')

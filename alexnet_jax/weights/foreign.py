@@ -41,7 +41,9 @@ def foreign_classes(num_classes: int) -> tuple[tuple[str, ...], tuple[str, ...]]
 
 def foreign_preprocessing(arch: Architecture) -> Preprocessing:
     """Return how images are prepared for a network whose file does not say: as torchvision or as Caffe does it."""
-    image_size = max(IMAGE_SIZE, arch.crop_size)
+    # As 256 is to 224, for the networks that see less.
+    image_size = IMAGE_SIZE if arch.crop_size > IMAGE_SIZE // 2 else round(arch.crop_size * 8 / 7)
+    image_size = max(image_size, arch.crop_size)
     if arch.name == 'torchvision':
         return Preprocessing(image_size, scale_to_pixels(TORCHVISION_MEAN), scale_to_pixels(TORCHVISION_STD))
     return Preprocessing(image_size, np.array(CAFFE_MEAN, np.float32), np.ones(3, np.float32))

@@ -125,7 +125,7 @@ def _dict_at(struct: object, field: str) -> dict[str, Any]:
 
 
 def _read_preprocessing(normalization: Mapping[str, Any], graph: Graph) -> Preprocessing | None:
-    """Return how the file subtracts its average image, that of the crop (size, size, 3) or a pixel; None without one."""
+    """Return how the file subtracts its average image, of the crop (size, size, 3) or a pixel; None without one."""
     average, crop = normalization.get('averageImage'), graph.crop_size
     border = _numbers_at(normalization, 'border')
     margin = int(border[0]) if border.size and 0 <= border[0] <= 1024 else 0

@@ -1,7 +1,7 @@
 """NumPy's .npz: the tensors of the safetensors file, and its metadata as a text of JSON; nothing pickled is read.
 
-    with numpy.load('network.npz') as file:
-        kernels = file['conv1.weight']
+with numpy.load('network.npz') as file:
+    kernels = file['conv1.weight']
 """
 
 from __future__ import annotations

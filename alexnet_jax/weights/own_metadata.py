@@ -49,7 +49,7 @@ def weights_from_content(
     preset: str = '',
     partial: bool = False,
 ) -> ModelWeights:
-    """Return the network of a file's content: this package's own, or tensors with torchvision's or this package's names.
+    """Return the network of a file's content: this package's own, or tensors under torchvision's or own names.
 
     A file of this package has everything in it; of another one, `preset` says which network it is where its shapes do
     not. Raises UserError if its sums are wrong or it does not fit.

@@ -1,4 +1,4 @@
-"""Read PyTorch's .pth and .pt by torch's weights-only loader, which builds tensors and plain containers and runs nothing.
+"""Read PyTorch's .pth and .pt by torch's weights-only loader, which builds tensors and containers and runs nothing.
 
 Needs torch (requirements-torch.txt), imported here alone; nothing else in the package does.
 """
@@ -48,18 +48,22 @@ def read_torch_file(path: str | os.PathLike[str], *, preset: str = '', partial: 
 
 def _find_tensors(torch: Any, content: object, path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Return the tensors of a state dict, or of one inside a checkpoint, as arrays."""
-    while isinstance(content, Mapping) and (inner := [each for each in _CONTAINERS if each in content]):
+    if isinstance(content, Mapping) and (inner := [each for each in _CONTAINERS if each in content]):
         content = content[inner[0]]
     if not isinstance(content, Mapping) or not content:
         raise UserError(f'{path} holds no state dict but {type(content).__name__}; save model.state_dict().')
     tensors = {}
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
-            raise UserError(f'{path}: {str(name)[:40]!r} is no tensor of floating-point numbers; save model.state_dict().')
-        if tensor.layout != torch.strided or tensor.is_quantized:
-            raise UserError(f'{path}: {name[:40]!r} is sparse or quantized; save it as plain float32.')
+            raise UserError(
+                f'{path}: {str(name)[:40]!r} is no tensor of floating-point numbers; save model.state_dict().'
+            )
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != 'cpu':
+            raise UserError(f'{path}: {name[:40]!r} is sparse, quantized or without numbers; save it as plain float32.')
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise UserError(f'{path}: {name[:40]!r} has more numbers than the file; save it by tensor.clone().')
         own_name = name.removeprefix(_PREFIX)
         if own_name in tensors:
             raise UserError(f'{path} has two tensors of the name {own_name[:40]!r}; save model.state_dict() again.')
-        tensors[own_name] = tensor.float().contiguous().numpy()
+        tensors[own_name] = tensor.detach().float().contiguous().numpy()
     return tensors

@@ -126,6 +126,13 @@ class TwoHosts:
         """Take the end of the link at a host down, or up again."""
         ip('-n', self.names[host], 'link', 'set', self._links[host], 'up' if up else 'down')
 
+    def set_own_name(self, host: int, address: str) -> None:
+        """Have a host's own name mean `address` to it, as the line of /etc/hosts that Debian writes does."""
+        lines = ['127.0.0.1 localhost']
+        for index, name in enumerate(self.names):
+            lines.append(f'{address if index == host else self.addresses[index]} {name}')
+        (NETNS_DIR / self.names[host] / 'hosts').write_text('\n'.join(lines) + '\n')
+
     def start(self, host: int, command: list[str], log: Path) -> subprocess.Popen:
         """Start a command on a host, its output appended to a file."""
         name = self.names[host]

@@ -28,6 +28,21 @@ def test_a_cut_network_is_named_by_both_hosts_and_the_run_resumes_to_the_same_bi
     assert re.match(r'1 disturbed runs: 1 cut \(1 with statuses \(5, 5\), .* s to the sentence\); 0 with', last)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('host', [0, 1])
+def test_a_host_whose_own_name_is_a_loopback_address_is_named_by_both(tmp_path, host):
+    if reason := two_hosts.missing_requirement():
+        pytest.skip(reason)
+    with two_hosts.TwoHosts() as hosts:
+        hosts.set_own_name(host, '127.0.1.1')
+        processes = network_cuts.start_run(hosts, tmp_path / 'run', peer_timeout=20)
+        assert network_cuts.wait_for_exit(processes)[0] == [2, 2]
+        for each in (0, 1):
+            said = network_cuts.host_log(tmp_path / 'run', each).read_text()
+            assert f'Host {hosts.names[host]} calls itself 127.0.1.1, where other hosts cannot reach it' in said
+            assert 'Traceback' not in said and 'Gloo' not in said
+
+
 def test_without_root_or_iproute2_it_is_skipped_with_a_sentence(monkeypatch, capsys):
     monkeypatch.setattr(two_hosts.shutil, 'which', lambda tool: None)
     monkeypatch.setattr(two_hosts.os, 'geteuid', lambda: 0)

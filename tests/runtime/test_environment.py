@@ -73,6 +73,20 @@ def test_without_a_home_folder_nothing_is_kept(environ, monkeypatch):
     assert kept('auto').startswith('off, this user has no home folder')
 
 
+@pytest.mark.parametrize('is_configured', [True, False])
+def test_without_a_home_folder_matplotlib_is_silent_about_its_temporary_one(tmp_path, is_configured):
+    begin = 'from alexnet_jax.runtime import environment; environment.configure_logging()' if is_configured else ''
+    done = subprocess.run(
+        [sys.executable, '-c', f'{begin}\nimport matplotlib; matplotlib.get_cachedir()'],
+        env={'PATH': os.environ['PATH'], 'HOME': '/dev/null/nobody', 'TMPDIR': str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ('temporary' in done.stdout + done.stderr) is not is_configured
+
+
 def test_deterministic_adds_its_flag_once_to_those_that_there_are(environ):
     environ['XLA_FLAGS'] = '--xla_dump_to=/theirs'
     for _ in range(2):
