@@ -23,10 +23,14 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.evaluator import Evaluator, ViewOptions
 from alexnet_jax.models.alexnet import AlexNet, with_parameters
 from alexnet_jax.models.architecture import Architecture
+from alexnet_jax.models.custom_vjp import onednn_conv
 from alexnet_jax.prepare import sources
 from alexnet_jax.runtime.xla_options import compiler_options
 from alexnet_jax.train import train_step
 from alexnet_jax.train.optimizer import Optimizer, paper_sgd
+
+# Some 50 s of two cores, of which oneDNN's convolutions save a tenth.
+ONEDNN_MIN_FLOPS = 1e13
 
 log = logging.getLogger(__name__)
 
@@ -113,28 +117,30 @@ def make_step(
     config: ConfigDict,
     model: AlexNet,
     mesh: Mesh,
+    info: DatasetInfo,
     *,
-    mean: np.ndarray,
-    std: Std = NO_STD,
     key: jax.Array,
+    num_steps: int | None = None,
     cached_images: jax.Array | None = None,
 ) -> train_step.CompiledStep:
     """Return the config's training step, for training and for the benchmark.
 
-    `mean` is the mean image (side, side, 3), `std` what divides the colors, `key` decides the dropout masks, and
-    `cached_images` are the training images if the devices hold them.
+    `info` has the mean that is subtracted and what divides the colors, `key` decides the dropout masks, `num_steps` are
+    those of the whole run (None: many), and `cached_images` are the training images if the devices hold them.
     """
+    forward_passes = None if num_steps is None else 3 * num_steps * config.train.batch_size
     options = train_step.StepOptions(
         mean_kind=config.augment.mean,
-        std=std,
+        std=info.rgb_std,
         grad_accumulation=config.train.grad_accumulation,
         compiler_options=compiler_options(config.machine.ynnpack_dots_only),
+        use_onednn=pays_onednn(config, model.arch, forward_passes),
     )
     return train_step.make_train_step(
         model,
         make_optimizer(config, model.arch),
         mesh,
-        mean=mean,
+        mean=info.mean,
         key=key,
         options=options,
         cached_images=cached_images,
@@ -203,11 +209,27 @@ def make_eval_pipeline(config: ConfigDict, data: dataset.Dataset, split: str, me
     )
 
 
-def make_evaluator(config: ConfigDict, info: DatasetInfo, model: AlexNet, mesh: Mesh, *, num_views: int) -> Evaluator:
-    """Return the evaluator of that model, trained on the dataset of `info`, by the center view or by ten."""
+def pays_onednn(config: ConfigDict, arch: Architecture, forward_passes: int | None) -> bool:
+    """Return whether oneDNN's convolutions save more than a start loses by them; `forward_passes` None: very many.
+
+    XLA cannot keep their program in its cache, so every start compiles it again, which takes 4 to 6 s.
+    """
+    if not config.machine.onednn or not onednn_conv.is_supported():
+        return False
+    return forward_passes is None or 2 * sum(arch.macs().values()) * forward_passes > ONEDNN_MIN_FLOPS
+
+
+def make_evaluator(
+    config: ConfigDict, info: DatasetInfo, model: AlexNet, mesh: Mesh, *, num_views: int, num_images: int
+) -> Evaluator:
+    """Return the evaluator of that model, trained on the dataset of `info`, by the center view or by ten.
+
+    `num_images` is how many it will be asked for at a time.
+    """
+    use_onednn = pays_onednn(config, model.arch, num_views * num_images)
 
     def forward(parameters, images):
-        return with_parameters(model, parameters)(images, mesh=mesh)[0]
+        return with_parameters(model, parameters)(images, mesh=mesh, use_onednn=use_onednn)[0]
 
     return Evaluator(
         forward,

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -19,7 +18,7 @@ from alexnet_jax.analysis.activation_names import resolve_layers
 from alexnet_jax.analysis.feature_files import FeatureWriter
 from alexnet_jax.analysis.features import FeatureExtractor, FeatureOptions, iterate_features
 from alexnet_jax.analysis.image_set import ImageSet, dataset_image_set, image_files_set, read_batches
-from alexnet_jax.commands import evaluate, factories, prepare
+from alexnet_jax.commands import evaluate, export, factories, prepare
 from alexnet_jax.commands.evaluate import LoadedRun
 from alexnet_jax.commands.run_family import RunAddress, find_runs
 from alexnet_jax.config import build, parse, validate
@@ -37,7 +36,7 @@ from alexnet_jax.runtime import signals
 from alexnet_jax.runtime.xla_options import compiler_options
 from alexnet_jax.weights.architecture_json import architecture_to_dict
 from alexnet_jax.weights.layout import to_torch_layout
-from alexnet_jax.weights.model_weights import Preprocessing
+from alexnet_jax.weights.model_weights import ModelWeights
 from alexnet_jax.weights.names import caffe_points, torchvision_points
 from alexnet_jax.weights.own_metadata import RESIZE_RULE, tensor_checksum
 
@@ -102,10 +101,10 @@ def extract_run(config: ConfigDict, address: RunAddress, *, template: str = '') 
     images = open_images(config, run_config, info, address.run_dir)
     run = evaluate.load_run(run_config, info, address.run_dir)
     options = FeatureOptions(config.features.column, config.features.space, config.features.dtype)
-    preprocessing = Preprocessing(info.image_size, info.mean, info.std, run.config.augment.mean)
+    weights = export.run_weights(run, address.run_dir)
     extractor = FeatureExtractor(
         run.model,
-        preprocessing,
+        weights.preprocessing,
         layers,
         options,
         batch_size=config.evaluate.batch_size,
@@ -116,7 +115,7 @@ def extract_run(config: ConfigDict, address: RunAddress, *, template: str = '') 
     directory = Path(address.expand(template, step=str(run.step)))
     writer = FeatureWriter(
         directory,
-        describe_features(run, preprocessing, extractor, images),
+        describe_features(run, weights, extractor, images),
         extractor.shapes,
         options.dtype,
         num_images=len(images),
@@ -169,17 +168,16 @@ def write_features(
 
 
 def describe_features(
-    run: LoadedRun, preprocessing: Preprocessing, extractor: FeatureExtractor, images: ImageSet
+    run: LoadedRun, weights: ModelWeights, extractor: FeatureExtractor, images: ImageSet
 ) -> dict[str, Any]:
     """Return all that decides features, as features.json has it."""
-    arch, options = run.model.arch, extractor.options
-    tensors = to_torch_layout(arch, jax.device_get(run.params))
+    arch, preprocessing = weights.arch, weights.preprocessing
     return {
         'architecture': architecture_to_dict(arch),
         'checkpoint_step': run.step,
-        'weights_sha256': tensor_checksum(tensors),
+        'weights_sha256': tensor_checksum(to_torch_layout(arch, weights.parameters)),
         'layers': extractor.shapes,
-        **dataclasses.asdict(options),
+        **dataclasses.asdict(extractor.options),
         'preprocessing': {
             'image_size': preprocessing.image_size,
             'resize': RESIZE_RULE,

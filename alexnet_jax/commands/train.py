@@ -145,9 +145,9 @@ class Trainer:
             config,
             self.model,
             context.mesh,
-            mean=context.data.mean,
-            std=context.data.rgb_std,
+            context.data,
             key=context.dropout_key,
+            num_steps=point.schedule.num_steps,
             cached_images=cache.images if cache else None,
         )
         inputs = train_data.metadata_only(cache.labels) if cache else train_data
@@ -182,7 +182,9 @@ class Trainer:
         config, data, mesh = self.context.config, self.context.data, self.context.mesh
         if 'validation' not in data.counts:
             return lambda state, step: None
-        evaluator = factories.make_evaluator(config, data, self.model, mesh, num_views=1)
+        evaluator = factories.make_evaluator(
+            config, data, self.model, mesh, num_views=1, num_images=data.counts['validation']
+        )
         return lambda state, step: evaluator.evaluate(
             state.params, factories.make_eval_pipeline(config, data, 'validation', mesh)
         )

@@ -80,14 +80,20 @@ class AlexNet(nnx.Module):
         )
 
     def __call__(
-        self, images: jax.Array, masks: DropoutMasks | None = None, mesh: Mesh | None = None
+        self,
+        images: jax.Array,
+        masks: DropoutMasks | None = None,
+        mesh: Mesh | None = None,
+        *,
+        use_onednn: bool = False,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return logits (batch, classes) and the named activations, each (batch, ...), all columns side by side.
 
         `images` is (batch, crop_size, crop_size, 3) with the mean subtracted. Column a comes first in every activation.
         `masks` (from `sample_dropout_masks`) makes this a training pass; None is the test pass. On a `mesh` the batch
         is split over the axis `data` and the columns over `column`; jax raises ValueError unless the size of `column`
-        divides the number of columns and that of `data` the batch.
+        divides the number of columns and that of `data` the batch. `use_onednn` convolves by oneDNN on CPUs, where this
+        jaxlib has it.
         """
         arch = self.arch
         if images.shape[1:] != (arch.crop_size, arch.crop_size, arch.channels):
@@ -101,7 +107,7 @@ class AlexNet(nnx.Module):
         body = functools.partial(
             _forward_columns,
             arch,
-            custom_vjp.select_ops(platform, self.use_reference_ops),
+            custom_vjp.select_ops(platform, self.use_reference_ops, use_onednn),
             mesh is not None and mesh.shape[COLUMN_AXIS] > 1,
         )
         # One device alone runs the body as it is: XLA would copy all gradients to reduce them over nobody.
@@ -192,7 +198,7 @@ def apply_layer(
     op: Callable[[jax.Array], jax.Array]
     match layer:
         case Convolution():
-            return _apply_conv(layer, arch, x, **parameters, columns_sharded=columns_sharded)
+            return _apply_conv(layer, arch, ops, x, **parameters, columns_sharded=columns_sharded)
         case Dense():
             return _apply_dense(
                 layer, ops, x, **parameters, columns_sharded=columns_sharded, is_last=layer is arch.layers[-1]
@@ -235,11 +241,17 @@ def _apply_dense(
 
 
 def _apply_conv(
-    layer: Convolution, arch: Architecture, x: Columns, kernel: jax.Array, bias: jax.Array, columns_sharded: bool
+    layer: Convolution,
+    arch: Architecture,
+    ops: custom_vjp.Ops,
+    x: Columns,
+    kernel: jax.Array,
+    bias: jax.Array,
+    columns_sharded: bool,
 ) -> Columns:
     """Apply one convolution per column and group; a single one if all columns of this device see the same input."""
     columns = range(len(kernel))
-    conv = functools.partial(layers.conv, stride=layer.stride, padding=arch.padding(layer))
+    conv = functools.partial(ops['conv'], stride=layer.stride, padding=arch.padding(layer))
     if layer.input_from == 'own':
         return tuple(_grouped_conv(conv, x[c], kernel[c], bias[c], layer.groups) for c in columns)
     seen = all_gather_columns(x, columns_sharded=columns_sharded) if layer.input_from == 'all' else x[0]

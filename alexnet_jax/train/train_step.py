@@ -59,6 +59,7 @@ class StepOptions:
     std: Std = NO_STD
     grad_accumulation: int = 1
     compiler_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    use_onednn: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +135,7 @@ def make_train_step(
                 positions = (batch[name] for name in ('id', 'top', 'left'))
                 batch = {**batch, 'image': gather_crops(*cached_images, *positions, crop_size=arch.crop_size)}
             images = divide_by_std(normalize_batch(batch, mean, static=static), options.std)
-            logits, _ = with_parameters(model, params)(images, masks, mesh)
+            logits, _ = with_parameters(model, params)(images, masks, mesh, use_onednn=options.use_onednn)
             sums = metrics.sum_metrics(logits, batch['label'], batch['valid'])
             return sums['loss'] / num_valid, sums
 

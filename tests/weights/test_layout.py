@@ -31,29 +31,15 @@ def test_numpy_gives_every_activation_of_real_photographs_out_of_the_tensors(nam
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_tensors_from_elsewhere_become_the_network_that_numpy_runs(name):
-    weights = slim_weights(name)
-    chance = np.random.default_rng(5)
-    tensors = {
-        key: (chance.normal(size=shape) * np.sqrt(2 / np.prod(shape[1:]))).astype(np.float32)
-        for key, shape in layout.tensor_shapes(weights.arch).items()
-    }
-    parameters = layout.from_torch_layout(weights.arch, tensors)
-    network = Network(dataclasses.replace(weights, parameters=parameters))
-    expected = run_tensors(weights.arch, tensors, network_inputs(weights))
-    assert_same_activations(network.features(photographs(), list(expected)), expected)
-    back = layout.to_torch_layout(weights.arch, parameters)
-    assert list(back) == list(tensors)
-    for key, tensor in tensors.items():
-        np.testing.assert_array_equal(back[key], tensor, strict=True)
-
-
-@pytest.mark.parametrize('name', NAMES)
 def test_there_and_back_gives_the_same_bits(name):
     weights = slim_weights(name)
     tensors = layout.to_torch_layout(weights.arch, weights.parameters)
     parameters = layout.from_torch_layout(weights.arch, tensors)
     assert_same_bits(weights, dataclasses.replace(weights, parameters=parameters))
+    back = layout.to_torch_layout(weights.arch, parameters)
+    assert {name: tensor.tobytes() for name, tensor in back.items()} == {
+        name: tensor.tobytes() for name, tensor in tensors.items()
+    }
 
 
 def test_the_paper_has_the_shapes_of_grouped_convolutions():

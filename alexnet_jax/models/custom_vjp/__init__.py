@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from alexnet_jax.models import layers
-from alexnet_jax.models.custom_vjp import dense, max_pooling, response_normalization
+from alexnet_jax.models.custom_vjp import dense, max_pooling, onednn_conv, response_normalization
 
 Ops = Mapping[str, Callable[..., Any]]
 
 REFERENCE_OPS: Ops = {
+    'conv': layers.conv,
     'dense': layers.dense,
     'response_normalization': layers.response_normalization,
     'max_pooling': layers.max_pooling,
@@ -34,6 +35,12 @@ FAST_OPS: Mapping[str, Ops] = {
 
 
 @functools.cache
-def select_ops(platform: str, use_reference: bool = False) -> Ops:
-    """Return the formulation of each layer for that platform ('cpu', 'gpu', 'tpu'), or the reference ones."""
-    return REFERENCE_OPS if use_reference else dict(REFERENCE_OPS) | dict(FAST_OPS.get(platform, {}))
+def select_ops(platform: str, use_reference: bool = False, use_onednn: bool = False) -> Ops:
+    """Return the formulation of each layer for that platform ('cpu', 'gpu', 'tpu'), or the reference ones.
+
+    `use_onednn` adds oneDNN's convolutions on CPUs: only for runs that are long enough, since XLA cannot cache them.
+    """
+    if use_reference:
+        return REFERENCE_OPS
+    onednn = {'conv': onednn_conv.conv} if use_onednn and platform == 'cpu' else {}
+    return dict(REFERENCE_OPS) | dict(FAST_OPS.get(platform, {})) | onednn
