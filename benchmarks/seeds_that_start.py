@@ -78,7 +78,7 @@ class Trials:
             for name in initializers.INITIALIZATIONS
         }
         model = factories.make_model(config, self._arch)
-        self._step = factories.make_step(config, model, self._mesh, mean=self._data.mean, key=self._keys(0)[1])
+        self._step = factories.make_step(config, model, self._mesh, self._data, key=self._keys(0)[1])
 
     def _keys(self, seed: int):
         """Return the keys of the weights and of the dropout masks."""

@@ -3,10 +3,13 @@
 import dataclasses
 import functools
 
+import jax
 import numpy as np
 import witness
+from flax import nnx
 
 from alexnet_jax.data import image_io
+from alexnet_jax.models.alexnet import AlexNet, with_parameters
 from alexnet_jax.models.architecture import Activation, Convolution, Dense, Dropout, Pooling, ResponseNormalization
 from alexnet_jax.models.presets import PRESETS
 from alexnet_jax.weights.model_weights import ModelWeights, Preprocessing
@@ -76,6 +79,17 @@ def network_inputs(weights):
     window = np.s_[..., edge : edge + crop, edge : edge + crop, :]
     mean = preprocessing.mean.astype(np.float64)
     return (squares[window] - (mean[window] if mean.ndim == 3 else mean)) / preprocessing.std
+
+
+@functools.cache
+def _compile_package(arch):
+    model = nnx.eval_shape(lambda: AlexNet(arch, key=jax.random.key(0)))
+    return jax.jit(lambda parameters, inputs: with_parameters(model, parameters)(inputs)[1])
+
+
+def run_package(weights, inputs):
+    """Every activation (N, rows, columns, maps) by this package, float32."""
+    return jax.device_get(_compile_package(weights.arch)(dict(weights.parameters), np.float32(inputs)))
 
 
 def run_tensors(arch, tensors, inputs):

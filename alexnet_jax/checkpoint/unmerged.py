@@ -1,4 +1,4 @@
-"""Checkpoints whose arrays orbax left unmerged, as versions before 0.4 saved them where the path had a *, ? or [.
+"""Checkpoints whose arrays orbax left unmerged, as versions before 0.3 saved them where the path had a *, ? or [.
 
 Each process writes its arrays to a key-value store (OCDBT) of its own, `state/ocdbt.process_<n>`. At the end of a save
 orbax joins them to one store that refers to their files; where it takes the path for a pattern it finds none, and the

@@ -16,8 +16,10 @@ from ml_collections import ConfigDict
 from alexnet_jax.commands import factories, prepare
 from alexnet_jax.config import build
 from alexnet_jax.data import dataset, pipeline, prefetch
+from alexnet_jax.data.dataset_info import DatasetInfo
 from alexnet_jax.distributed.initialize import is_primary
 from alexnet_jax.distributed.sharding import DATA_AXIS, batch_sharding
+from alexnet_jax.models import custom_vjp
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.models.presets import PRESETS, get_architecture
 from alexnet_jax.report import benchmark_report, layer_benchmark, memory
@@ -52,9 +54,11 @@ def benchmark(config: ConfigDict, workdir: str) -> dict[str, Any]:
         layers = layer_benchmark.time_layers(
             arch,
             peak,
+            custom_vjp.select_ops(
+                jax.default_backend(), config.model.use_reference_ops, factories.pays_onednn(config, arch, None)
+            ),
             batch_size=config.train.batch_size // mesh.shape[DATA_AXIS],
             compute_dtype=config.model.compute_dtype,
-            use_reference_ops=config.model.use_reference_ops,
             compiler_options=compiler_options(config.machine.ynnpack_dots_only),
             rounds=config.benchmark.rounds,
         )
@@ -150,12 +154,12 @@ def time_train_step(
     if train_data and cache:
         train_data = train_data.metadata_only(cache.labels)
     key = jax.random.key(config.seed, impl='threefry2x32')
-    mean = data.mean if data else np.full((image_size, image_size, arch.channels), 125, np.float32)
+    gray = np.full((image_size, image_size, arch.channels), 125, np.float32)
     step = factories.make_step(
         config,
         factories.make_model(config, arch),
         mesh,
-        mean=mean,
+        data or DatasetInfo('random images', (), (), image_size, gray, checksum=''),
         key=key,
         cached_images=cache.images if cache else None,
     )

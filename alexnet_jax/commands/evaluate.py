@@ -67,7 +67,9 @@ def _evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
         num_views,
         's' * (num_views > 1),
     )
-    evaluator = factories.make_evaluator(config, info, run.model, run.mesh, num_views=num_views)
+    evaluator = factories.make_evaluator(
+        config, info, run.model, run.mesh, num_views=num_views, num_images=data.counts[split]
+    )
     error_rates = evaluator.evaluate(run.params, factories.make_eval_pipeline(config, data, split, run.mesh))
     interval = metrics.top1_interval(error_rates)
     result = {

@@ -16,7 +16,6 @@ from alexnet_jax.commands import prepare
 from alexnet_jax.config import build, parse
 from alexnet_jax.data import dataset, device_cache, pipeline
 from alexnet_jax.data.dataset_info import DatasetInfo
-from alexnet_jax.data.normalize import NO_STD, Std
 from alexnet_jax.distributed.mesh import describe_mesh, make_mesh, per_device_batch, process_batch_slice
 from alexnet_jax.distributed.sharding import COLUMN_AXIS, replicated_sharding
 from alexnet_jax.errors import UserError

@@ -46,7 +46,9 @@ def write_final_report(run: LoadedRun, data: dataset.Dataset, workdir: str, *, e
     """
     config = run.config
     split, num_views = report_split(config, data.counts), config.evaluate.views
-    evaluator = factories.make_evaluator(config, data, run.model, run.mesh, num_views=num_views)
+    evaluator = factories.make_evaluator(
+        config, data, run.model, run.mesh, num_views=num_views, num_images=data.counts[split]
+    )
     error_rates, predictions = evaluator.evaluate_and_predict(
         run.params, factories.make_eval_pipeline(config, data, split, run.mesh)
     )

@@ -28,7 +28,9 @@ def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
     run_config, info = evaluate.read_trained_run(config, workdir)
     _check_given_dataset(config, info, workdir)
     run, num_views = evaluate.load_run(run_config, info, workdir), config.evaluate.views
-    evaluator = factories.make_evaluator(run.config, info, run.model, run.mesh, num_views=num_views)
+    evaluator = factories.make_evaluator(
+        run.config, info, run.model, run.mesh, num_views=num_views, num_images=len(found.files)
+    )
     for note in found.notes:
         log.info('%s', note)
     if found.skipped:

@@ -239,7 +239,8 @@ _MACHINE = {
     'compilation_cache': Field('auto', 'folder of compiled programs; auto: in ~/.cache; empty: none', per_host=True),
     'keep_memory': Field(True, 'glibc: keep freed pages instead of faulting them in every step', per_host=True),
     'deterministic': Field(False, 'GPU: runs equal to the bit, by slower kernels; not measured'),
-    'ynnpack_dots_only': Field(True, 'CPU: YNNPACK for matrix products alone, not for convolutions'),
+    'ynnpack_dots_only': Field(True, 'CPU: YNNPACK for matrix products and sums alone, not for convolutions'),
+    'onednn': Field(True, "CPU: convolutions by jaxlib's oneDNN where a run is long enough to gain by it"),
 }
 
 FIELDS: Mapping[str, Field] = {

@@ -16,6 +16,8 @@ from alexnet_jax.errors import UserError
 
 # In a path orbax takes them for a pattern, and would not find what it wrote, or find another run's.
 GLOB_CHARACTERS = '*?['
+# Sources whose libraries (pyarrow, array_record) take no path that is not UTF-8.
+UTF8_SOURCES = ('parquet', 'tfds')
 
 
 def validate_workdir(workdir: str, *, needed: bool, writes: bool = True, saves: bool = False) -> None:
@@ -47,7 +49,7 @@ def validate_workdir(workdir: str, *, needed: bool, writes: bool = True, saves: 
 def _check_path_characters(workdir: str, refused: str) -> None:
     """Raise UserError if the full path of --workdir is not UTF-8, or has a backslash or a character of `refused`."""
     path = os.path.abspath(workdir)
-    if not path.isascii() and path != path.encode(errors='replace').decode():
+    if not _is_utf8_path(workdir):
         found = 'bytes that are not UTF-8'
     elif characters := ' '.join(character for character in '\\' + refused if character in path):
         found = characters
@@ -57,6 +59,12 @@ def _check_path_characters(workdir: str, refused: str) -> None:
         f'--workdir={workdir} cannot hold checkpoints: its full path {path} contains {found}, which the library that '
         'saves them (orbax) takes for something else. Rename that folder, or choose another --workdir.'
     )
+
+
+def _is_utf8_path(path: str) -> bool:
+    """Return whether the full path is UTF-8; Python keeps other bytes as surrogates."""
+    path = os.path.abspath(path)
+    return path == path.encode(errors='replace').decode()
 
 
 def validate_config(config: ConfigDict, *, images: bool = True, trains: bool = True) -> None:
@@ -165,6 +173,16 @@ def _conflicts(config: ConfigDict) -> list[tuple[bool, str]]:
             remote_storage.is_remote_url(prepare.path),
             f'config.prepare.path is {prepare.path!r}, but images are read from a disk. Copy them there first, or set '
             'config.data.directory to a prepared dataset.',
+        ),
+        (
+            not _is_utf8_path(config.data.directory),
+            f'config.data.directory is {config.data.directory!r}, and its full path has bytes that are not UTF-8, '
+            'which the library that reads shards (array_record) does not take. Rename that folder, or choose another.',
+        ),
+        (
+            prepare.source in UTF8_SOURCES and not _is_utf8_path(prepare.path),
+            f'config.prepare.path is {prepare.path!r}, and its full path has bytes that are not UTF-8, which the '
+            f'library that reads {prepare.source} does not take. Rename that folder.',
         ),
     ]
 

@@ -106,18 +106,19 @@ def training_flops(arch: Architecture) -> int:
 def time_layers(
     arch: Architecture,
     peak: MachinePeak,
+    ops: custom_vjp.Ops,
     *,
     batch_size: int,
     compute_dtype: str = 'float32',
-    use_reference_ops: bool = False,
     compiler_options: Mapping[str, Any] | None = None,
     rounds: int = ROUNDS,
 ) -> list[LayerTiming]:
     """Return the times of each layer alone on one device that holds all columns, in the order of the forward pass.
 
-    Backward is what differentiating adds: gradients of the layer's input (not of the image) and of its parameters.
+    `ops` are the formulations (custom_vjp.select_ops). Backward is what differentiating adds: gradients of the layer's
+    input (not of the image) and of its parameters.
     """
-    timings, ops = [], custom_vjp.select_ops(jax.default_backend(), use_reference_ops)
+    timings: list[LayerTiming] = []
     shapes, input_shape = arch.activation_shapes(), (arch.crop_size, arch.crop_size, arch.channels)
     itemsize, options = jnp.dtype(compute_dtype).itemsize, dict(compiler_options or {})
     for layer in arch.layers:

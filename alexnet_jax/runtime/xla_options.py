@@ -11,7 +11,7 @@ import jaxlib
 
 from alexnet_jax.errors import first_line
 
-_DOTS_ONLY_OPTIONS = {
+_PRODUCTS_AND_SUMS = {
     'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE'
 }
 
@@ -19,13 +19,14 @@ log = logging.getLogger(__name__)
 
 
 def compiler_options(dots_only: bool) -> dict[str, str]:
-    """Return the argument of jax.jit(compiler_options=...): on CPU, YNNPACK for matrix products but not convolutions.
+    """Return the argument of jax.jit(compiler_options=...): on CPU, YNNPACK for matrix products
+    and sums but not convolutions.
 
     Empty on other devices, without `dots_only`, and, with a warning, if this jaxlib does not know the option, which is
     experimental. Rounding may differ, the mathematics does not.
     """
     wanted = dots_only and jax.default_backend() == 'cpu'
-    return dict(_DOTS_ONLY_OPTIONS) if wanted and _supports_options(tuple(_DOTS_ONLY_OPTIONS.items())) else {}
+    return dict(_PRODUCTS_AND_SUMS) if wanted and _supports_options(tuple(_PRODUCTS_AND_SUMS.items())) else {}
 
 
 @functools.cache

@@ -17,6 +17,7 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from alexnet_jax.data.augment import select_mean
 from alexnet_jax.evaluate.evaluator import Evaluator, ViewOptions
@@ -38,7 +39,7 @@ def write_stablehlo(path: str | os.PathLike[str], weights: ModelWeights) -> None
 def export_program(weights: ModelWeights) -> jax.export.Exported:
     """Return the ten-view answer to any number of images, in the reference formulation, for all PLATFORMS."""
     preprocessing = weights.preprocessing
-    model = AlexNet(weights.arch, key=jax.random.key(0), use_reference_ops=True)
+    model = nnx.eval_shape(lambda: AlexNet(weights.arch, key=jax.random.key(0), use_reference_ops=True))
 
     def forward(parameters, images):
         return with_parameters(model, parameters)(images)[0]

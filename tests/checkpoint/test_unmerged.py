@@ -34,7 +34,7 @@ def assert_equal_trees(a, b):
 
 
 def saved_by_orbax(directory, step, tree):
-    """Save as version 0.3 did, which let orbax write to any path."""
+    """Save as version 0.2 did, which let orbax write to any path."""
     content = {'record': {'seen': step}, 'leaves': checksums.array_digests(tree)}
     items = ocp.args.Composite(
         state=ocp.args.StandardSave(tree),
@@ -76,6 +76,17 @@ def test_the_arrays_of_several_processes_are_merged(lost):
         stores[1].write(key, stores[0].read(key).result().value).result()
         stores[0].write(key, None).result()
     assert_equal_trees(restored(lost)[1], state(3))
+
+
+def test_arrays_that_a_backslash_led_elsewhere_are_read_when_they_were_moved_back(tmp_path):
+    """CHANGELOG.md says how."""
+    saved_by_orbax(tmp_path / 'a\\b' / 'checkpoints', 3, state(3))
+    directory = (tmp_path / 'a\\b').rename(tmp_path / 'run') / 'checkpoints'
+    with pytest.raises(UserError, match='its arrays are missing; where a path has a backslash'):
+        restored(directory, read_only=True, step=3)
+    elsewhere = tmp_path / 'a' / 'b' / 'checkpoints' / '3.orbax-checkpoint-tmp' / 'state.orbax-checkpoint-tmp'
+    (elsewhere / 'ocdbt.process_0').rename(directory / '3' / 'state' / 'ocdbt.process_0')
+    assert_equal_trees(restored(directory)[1], state(3))
 
 
 def test_who_only_reads_changes_nothing_and_says_what_does(lost):

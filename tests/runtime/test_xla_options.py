@@ -15,7 +15,7 @@ def test_compiler_options_are_taken_by_jit_and_change_no_value():
 
 
 def test_compiler_options_are_dropped_with_a_word_where_jaxlib_does_not_know_them(monkeypatch, caplog):
-    monkeypatch.setattr(xla_options, '_DOTS_ONLY_OPTIONS', {'xla_no_such_option': 'yes'})
+    monkeypatch.setattr(xla_options, '_PRODUCTS_AND_SUMS', {'xla_no_such_option': 'yes'})
     with caplog.at_level(logging.WARNING):
         assert compiler_options(True) == {}
     assert 'machine.ynnpack_dots_only: off' in caplog.text and 'xla_no_such_option' in caplog.text

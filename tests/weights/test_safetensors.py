@@ -1,4 +1,4 @@
-"""The project's file of weights: it explains itself, is read by the library alone, and comes back with the same bits."""
+"""The project's file of weights: it explains itself, the library alone reads it, the same bits come back."""
 
 import dataclasses
 import hashlib
@@ -123,7 +123,7 @@ def test_metadata_that_does_not_fit_is_named(change, message, tmp_path, monkeypa
     weight_files.write_weights(path, slim_weights('miniature', 'channel'))
     metadata, header, data = content_of(path)
     write_content(path, metadata | change, header, data)
-    with pytest.raises(UserError, match='damaged'):
+    with pytest.raises(UserError, match='damaged|has version 99'):
         weight_files.read_weights(path)
     # Whoever made it also made its sums.
     monkeypatch.setattr(own_metadata, '_metadata_checksum', lambda metadata, tensors: metadata['metadata_sha256'])

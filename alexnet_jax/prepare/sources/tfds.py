@@ -72,7 +72,8 @@ def _locate_dataset(name_or_path: str) -> Path:
             f'{path} is no dataset that TFDS prepared; for a folder of class folders set '
             '--config.prepare.source=folder.'
         )
-    name, _, version = name_or_path.partition(':')
+    # A path may have colons in it.
+    name, _, version = (name_or_path, '', '') if path.exists() else name_or_path.partition(':')
     parent = path if path.exists() else data_dir() / name
     versions = [folder for folder in _find_versions(parent) if version in ('', folder.name)]
     versions = versions or [_download_dataset(name_or_path)]
