@@ -114,7 +114,7 @@ MISTAKES = {
     'an unknown word': ('--config.train.schedule=linear', 'expected one of step, cosine, plateau'),
     'images for another mode': (
         [*QUICK, '--images=cat.jpg'],
-        '--images is for --mode=predict; --mode=train takes none',
+        '--images is for --mode=predict or features or neighbors; --mode=train takes none',
     ),
     'no images': ('--mode=predict --workdir={f}/run', 'No images were named'),
     'images that do not exist': ('--mode=predict --workdir={f}/run --images={f}/no.jpg', 'no.jpg does not exist'),
@@ -167,7 +167,7 @@ MISTAKES = {
     ),
     'checkpoints of another network': (
         '--mode=predict --workdir={f}/mixed --images={f}/images/cat/0.png',
-        'is of another network: parameters/fc8/bias is float32 (2, 10) there and float32 (2, 2) here. Put the',
+        'is of another network: parameters/fc8/bias is float32 (2, 5) there and float32 (2, 1) here. Put the',
     ),
     'the dataset of a run, removed': (
         '--mode=evaluate --workdir={f}/mixed',

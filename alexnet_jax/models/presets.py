@@ -251,6 +251,8 @@ def _differing_layers(preset: str, overrides: ArchitectureOverrides, arch: Archi
         return [str(error)] * (len(arch.layers) + 1)
     if (built.columns, built.channels) != (arch.columns, arch.channels):
         return [f'{each.name} ({arch.columns} columns)' for each in arch.layers]
+    if built.crop_size != arch.crop_size:
+        return [f'its crop of {arch.crop_size} pixels']
     ours, theirs = ({layer.name: layer for layer in each.layers} for each in (built, arch))
     names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
     return names or ([] if list(ours) == list(theirs) else ['the order of its layers'])

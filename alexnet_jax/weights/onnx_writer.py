@@ -156,6 +156,11 @@ class _GraphWriter:
                 self.add_node('Flatten', [self.current], f'{name}.input', axis=1)
             self.add_node('Gemm', [self.current, f'{name}.weight', f'{name}.bias'], name, transB=1)
             return
+        if layer.features % groups:
+            raise UserError(
+                f'{name} has {layer.features} features in {groups} columns that see only their own; ONNX cannot divide '
+                'them. Export to .safetensors or .npz.'
+            )
         # Each column's part as a convolution of one window in groups.
         height, width, maps = (1, 1, *shape)[-3:]
         if len(shape) == 1:

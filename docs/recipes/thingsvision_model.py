@@ -31,4 +31,4 @@ def make_extractor(module_file, *, image_size, device='cpu'):
         square = image.convert('RGB').resize((image_size, image_size), Image.Resampling.BICUBIC, box=box)
         return network.preprocessing(torch.from_numpy(np.array(square)).permute(2, 0, 1))
 
-    return get_extractor_from_model(model=network, device=device, transforms=prepare_image, backend='pt')
+    return get_extractor_from_model(model=network, device=device, preprocess=prepare_image, backend='pt')

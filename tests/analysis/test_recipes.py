@@ -43,7 +43,7 @@ class ActivationsExtractorHelper:
         return {layer: np.concatenate([batch[layer] for batch in batches]) for layer in layers}
 
 
-def get_extractor_from_model(model, device, transforms=None, backend='pt'):
+def get_extractor_from_model(model, device, preprocess=None, backend='pt'):
     """Return thingsvision's: modules by name, each output copied by a hook during a forward pass."""
     assert backend == 'pt'
 
@@ -60,7 +60,7 @@ def get_extractor_from_model(model, device, transforms=None, backend='pt'):
             hook.remove()
         return {name: out.numpy() for name, out in outputs.items()}
 
-    return types.SimpleNamespace(transforms=transforms, extract_batch=extract_batch)
+    return types.SimpleNamespace(get_transformations=lambda: preprocess, extract_batch=extract_batch)
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_thingsvision_gets_modules_by_name(stand_in, weights_file, paths, tmp_pa
     size = network.preprocessing.image_size
     extractor = recipe['make_extractor'](str(tmp_path / 'small_torch.py'), image_size=size)
     layers = ['conv1', 'pool1', 'conv2', 'fc8']
-    prepare = extractor.transforms if is_stand_in else extractor.get_transformations()
+    prepare = extractor.get_transformations()
     batch = torch.stack([prepare(Image.open(path)) for path in paths])
     if is_stand_in:
         got = extractor.extract_batch(batch, layers)

@@ -45,12 +45,12 @@ def make_mesh(shape):
     return jax.make_mesh(shape, ('data', 'column'), axis_types=types, devices=devices)
 
 
-def make_evaluator(records, *, views=10, batch_size=8, mesh=None, forward=forward, mean_kind='image'):
-    options = ViewOptions(CROP, views, mean_kind)
+def make_evaluator(records, *, views=10, batch_size=8, mesh=None, forward=forward, mean_kind='image', std=(1.0, 1.0, 1.0)):
+    options = ViewOptions(CROP, views, mean_kind, std)
     return Evaluator(forward, records.mean, options, batch_size=batch_size, mesh=mesh)
 
 
-def expected_probabilities(records, views, mean_kind='image'):
+def expected_probabilities(records, views, mean_kind='image', std=(1.0, 1.0, 1.0)):
     """Averaged probabilities of every image, float64, view by view with plain slices."""
     far, middle = SIDE - CROP, (SIDE - CROP) // 2
     places = [(0, 0), (0, far), (middle, middle), (far, 0), (far, far)] if views == 10 else [(middle, middle)]
@@ -66,6 +66,7 @@ def expected_probabilities(records, views, mean_kind='image'):
                 pixels = pixels - records.mean[middle : middle + CROP, middle : middle + CROP]
             if mean_kind == 'channel':
                 pixels = pixels - records.mean.reshape(-1, 3).mean(axis=0, dtype=np.float64)
+            pixels = pixels / std
             logits = pixels.reshape(len(pixels), -1) @ weights().astype(np.float64)
             exponential = np.exp(logits - logits.max(axis=1, keepdims=True))
             total = total + exponential / exponential.sum(axis=1, keepdims=True)
@@ -168,3 +169,11 @@ def test_images_stay_where_they_are_when_views_are_cut():
 def test_a_batch_that_cannot_be_shared_is_refused_with_both_numbers():
     with pytest.raises(UserError, match=r'A batch of 12 images .* 8 devices'):
         make_evaluator(Records(3), batch_size=12, mesh=make_mesh((8, 1)))
+
+
+@pytest.mark.parametrize('mean_kind', ['image', 'channel'])
+def test_colors_are_divided_by_the_deviation(mean_kind):
+    records, std = Records(5), (58.0, 57.0, 0.5)
+    evaluator = make_evaluator(records, mean_kind=mean_kind, std=std)
+    actual = evaluator.probabilities(weights(), records.images)
+    np.testing.assert_allclose(actual, expected_probabilities(records, 10, mean_kind, std), rtol=1e-4)

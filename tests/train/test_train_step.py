@@ -48,9 +48,9 @@ def rule(net):
     return optimizer.paper_sgd(tuple(net.arch.parameter_counts()), momentum=0.9, weight_decay=0.0)
 
 
-def made(mesh, net, grad_accumulation=1):
+def made(mesh, net, grad_accumulation=1, std=(1.0, 1.0, 1.0)):
     mean = np.random.default_rng(1).uniform(90, 140, (SIDE, SIDE, 3)).astype(np.float32)
-    options = train_step.StepOptions(grad_accumulation=grad_accumulation)
+    options = train_step.StepOptions(grad_accumulation=grad_accumulation, std=std)
     return train_step.make_train_step(net, rule(net), mesh, mean=mean, key=jax.random.key(5), options=options)
 
 
@@ -165,3 +165,23 @@ def test_bfloat16_gradients_are_reduced_over_data_in_float32():
     text = jax.jit(jax.grad(loss)).lower(get_parameters(net), jnp.zeros((4, 56, 56, 3))).as_text()
     reduced = re.findall(r'stablehlo.all_reduce.*?\) : \(tensor<(.*?)>\)', text, re.DOTALL)
     assert len(reduced) == 2 * len(net.arch.parameter_counts()) and all(each.endswith('xf32') for each in reduced)
+
+
+def test_a_deviation_divides_what_larger_weights_multiply():
+    """conv1's weights times the deviation of their color: the same loss, and gradients divided by it."""
+    mesh, net, std = mesh_of((1, 1)), network(), (58.0, 57.0, 40.0)
+    rates = np.ones((len(net.arch.parameter_counts()), 2), np.float32)
+
+    def step(scale, std):
+        state = train_step.init_train_state(net, rule(net), mesh)
+        state.params['conv1']['kernel'] = state.params['conv1']['kernel'] * scale
+        after, sums = made(mesh, net, std=std)(state, batch(mesh), rates, 0)
+        return sums['loss'], after.opt_state['velocity']
+
+    scale = np.array(std, np.float32).reshape(1, 1, 1, 3, 1)
+    (loss, velocity), (expected_loss, expected) = step(scale, std), step(np.ones_like(scale), (1.0, 1.0, 1.0))
+    assert abs(loss - expected_loss) / abs(expected_loss) < 1e-5
+    expected['conv1']['kernel'] = expected['conv1']['kernel'] / scale
+    for name, parts in velocity.items():
+        for part, array in parts.items():
+            assert np.abs(array - expected[name][part]).max() / np.abs(expected[name][part]).max() < 1e-4

@@ -1,4 +1,4 @@
-"""ONNX: what is written is what onnxruntime runs, point by point; what is read is known by its graph. Needs the extra."""
+"""ONNX: what is written is what onnxruntime runs, at every point; what is read is known by its graph. An extra."""
 
 import dataclasses
 import functools
@@ -17,6 +17,7 @@ from slim_networks import (
 )
 
 from alexnet_jax.data import image_io
+from alexnet_jax.errors import UserError
 from alexnet_jax.models import overrides, presets
 from alexnet_jax.weights import read_weights, write_weights
 from alexnet_jax.weights.layout import to_torch_layout
@@ -83,7 +84,6 @@ def test_three_colors_alone_are_kept_of_a_mean_image_of_which_nothing_else_is_su
         {'activation': 'tanh', 'pooling': 'average'},
         {'activation': 'abs_tanh', 'dropout': 'inverted', 'dropout_position': 'before'},
         {'activation': 'sigmoid', 'alpha_over_n': 'true', 'exchange_layers': ('conv3', 'fc8')},
-        {'exchange_layers': ()},
     ],
     ids=lambda changes: ' '.join(changes),
 )
@@ -108,13 +108,31 @@ def test_overrides_run_in_onnxruntime_and_come_back(changes, tmp_path):
     assert_same_bits(read_weights(tmp_path / 'a.onnx'), weights)
 
 
+def test_outputs_that_the_columns_do_not_share_evenly_and_windows_of_even_sizes_are_refused(tmp_path):
+    plain = slim_weights('miniature')
+    apart = dataclasses.replace(plain.arch.layers[-1], input_from='own')
+    norm = plain.arch.layers[2]
+    even = tuple(dataclasses.replace(each, n=4) if each is norm else each for each in plain.arch.layers)
+    for layers, message in (
+        ((*plain.arch.layers[:-1], apart), 'fc8 has 7 features'),
+        (even, 'norm1 normalizes over 4 maps'),
+    ):
+        arch = dataclasses.replace(plain.arch, layers=layers)
+        parameters = {
+            name: {'kernel': np.zeros((2, *shape), np.float32), 'bias': np.zeros((2, shape[-1]), np.float32)}
+            for name, shape in arch.kernel_shapes().items()
+        }
+        with pytest.raises(UserError, match=message):
+            write_weights(tmp_path / 'a.onnx', dataclasses.replace(plain, arch=arch, parameters=parameters))
+
+
 @functools.cache
 def zoo_model():
     return onnx.load(f'{onnx.__path__[0]}/{ZOO_FILE}.onnx')
 
 
 def slim_zoo_model(tensors):
-    """The zoo's graph, as the package of onnx has it, with these tensors (RGB) as its weights, which take blue first."""
+    """The zoo's graph, as the package of onnx has it, with these tensors (RGB) as weights that take blue first."""
     model = onnx.ModelProto()
     model.CopyFrom(zoo_model())
     graph = model.graph

@@ -1,5 +1,6 @@
 """The StableHLO program gives the ten-view answer in a process that cannot import this package."""
 
+import re
 import subprocess
 import sys
 
@@ -54,8 +55,9 @@ def test_the_program_says_what_it_takes_and_where_it_runs(tmp_path):
     side = image_side(weights.arch)
     assert str(images.shape[0]) == 'batch' and images.shape[1:] == (side, side, 3) and images.dtype == np.uint8
     assert program.out_avals[0].shape[1:] == (7,)
-    # No custom call, which another version or device might not have; products in full precision.
-    assert 'custom_call' not in program.mlir_module() and 'HIGHEST' in program.mlir_module()
+    # No call, but of jax's own check of shapes, that another version or device might lack; products in full precision.
+    text = program.mlir_module()
+    assert set(re.findall(r'custom_call @(\w+)', text)) <= {'shape_assertion'} and 'HIGHEST' in text
 
 
 def test_every_preset_can_be_a_program():

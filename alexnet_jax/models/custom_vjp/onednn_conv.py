@@ -101,7 +101,7 @@ def _call_config(stride: int, padding: Padding, *, with_bias: bool) -> str:
 
 def _varying_axes(x: jax.Array) -> frozenset[str]:
     """Return the axes of the mesh over which an array inside a shard_map differs between devices."""
-    return frozenset(getattr(jax.typeof(x), 'vma', ()))
+    return frozenset(jax.typeof(x).manual_axis_type.varying)
 
 
 def _sum_over_devices(gradient: jax.Array, primal: jax.Array) -> jax.Array:
