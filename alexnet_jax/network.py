@@ -22,8 +22,9 @@ from jax.sharding import Mesh
 
 from alexnet_jax import weights as weight_files
 from alexnet_jax.analysis.activation_names import resolve_layers
-from alexnet_jax.analysis.features import FeatureExtractor, FeatureOptions, iterate_features
+from alexnet_jax.analysis.features import FeatureExtractor, FeatureOptions, feature_shapes, iterate_features
 from alexnet_jax.commands import evaluate, export, resume_point
+from alexnet_jax.commands.run_family import RunAddress, parse_address
 from alexnet_jax.config import schema
 from alexnet_jax.distributed.mesh import make_mesh
 from alexnet_jax.distributed.sharding import DATA_AXIS, param_sharding
@@ -121,8 +122,15 @@ class Network:
         """
         names = resolve_layers(self.architecture, [layers] if isinstance(layers, str) else layers)
         batches = ImageBatches(images, self.architecture.crop_size, self.preprocessing.image_size, self._batch_size)
-        parts = list(self._iterate_features(batches, names, FeatureOptions(column, space)))
-        return {name: np.concatenate([part[name] for part in parts]) for name in names}
+        options, done = FeatureOptions(column, space), 0
+        shapes = feature_shapes(self.architecture, names, options)
+        features = {name: np.empty((len(batches), *shape), np.float32) for name, shape in shapes.items()}
+        for part in self._iterate_features(batches, names, options):
+            size = len(part[names[0]])
+            for name in names:
+                features[name][done : done + size] = part[name]
+            done += size
+        return features
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to a file, which `load` reads: .safetensors, or another format by its ending."""
@@ -183,16 +191,18 @@ def load_network(
 ) -> Network:
     """Return the network in a run directory or a file of weights, or a fresh one of a preset.
 
-    `source` is the folder of a run, of which `checkpoint` is taken ('final', 'best' or the number of a step); a file of
-    weights (docs/weights.md), of which `preset` says the network where the file does not, and `partial` takes what
-    fits; or the name of a preset, whose weights are those with which a training by `seed` begins. A folder called like
-    a preset is given as './paper'. `mesh` is the number of devices along data and column, None for one device.
-    `batch_size` images go through at once. Raises UserError if there is no such network.
+    `source` is the folder of a run, of which `checkpoint` is taken ('final', 'best' or the number of a step), or the
+    folder of one of its checkpoints; a file of weights (docs/weights.md), of which `preset` says the network where the
+    file does not, and `partial` takes what fits; or the name of a preset, whose weights are those with which a training
+    by `seed` begins. A folder called like a preset is given as './paper'. `mesh` is the number of devices along data
+    and column, None for one device. `batch_size` images go through at once. Raises UserError if there is no such
+    network.
     """
     if source in PRESETS:
         weights = fresh_weights(str(source), seed=seed)
     elif Path(source).is_dir():
-        weights = _read_run(str(source), checkpoint)
+        address = parse_address(str(source)) or RunAddress(str(source))
+        weights = _read_run(address.run_dir, address.step or checkpoint)
     elif weight_files.has_known_ending(source):
         weights = weight_files.read_weights(source, preset=preset, partial=partial)
     else:
@@ -218,6 +228,8 @@ def fresh_weights(preset: str, *, seed: int = 0) -> ModelWeights:
 def _read_run(workdir: str, checkpoint: str) -> ModelWeights:
     config = schema.default_config()
     config.evaluate.checkpoint = str(checkpoint)
+    # Read by one device, whatever its mesh was.
+    config.mesh = '1,1'
     run_config, info = evaluate.read_trained_run(config, workdir)
     return export.run_weights(evaluate.load_run(run_config, info, workdir), workdir)
 

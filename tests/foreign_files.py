@@ -112,7 +112,7 @@ def make_caffe_net(name, tensors, *, old=False):
 
 def _add_blob(layer, array, old):
     blob = layer.blobs.add()
-    blob.data.extend(np.ascontiguousarray(array).reshape(-1).tolist())
+    blob.data.extend(np.ascontiguousarray(array).reshape(-1))
     if old:
         blob.num, blob.channels, blob.height, blob.width = (1, 1, 1, 1, *array.shape)[-4:]
     else:

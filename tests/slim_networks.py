@@ -36,9 +36,13 @@ def slim_architecture(name):
 
 @functools.cache
 def slim_weights(name, mean_kind='image', std=(58.4, 57.1, 57.4)):
+    """Random weights of the slim preset, at the scale that keeps activations near one."""
+    return random_weights(slim_architecture(name), mean_kind, std, seed=len(name))
+
+
+def random_weights(arch, mean_kind='image', std=(58.4, 57.1, 57.4), seed=0):
     """Random weights at the scale that keeps activations near one, a mean image, and names of classes."""
-    arch, chance = slim_architecture(name), np.random.default_rng(len(name))
-    side = image_side(arch)
+    chance, side = np.random.default_rng(seed), image_side(arch)
     parameters = {
         layer: {
             'kernel': chance.normal(size=(arch.columns, *shape)).astype(np.float32) * np.sqrt(2 / np.prod(shape[:-1])),
@@ -48,12 +52,12 @@ def slim_weights(name, mean_kind='image', std=(58.4, 57.1, 57.4)):
     }
     parameters = {name: {part: np.float32(x) for part, x in parts.items()} for name, parts in parameters.items()}
     # The surplus output of the last column is zero, as a file has none.
-    surplus = -CLASSES % arch.columns
+    surplus = -arch.num_classes % arch.columns
     if surplus:
         parameters['fc8']['kernel'][-1, :, -surplus:] = parameters['fc8']['bias'][-1, -surplus:] = 0
     mean = chance.uniform(90, 140, (side, side, 3)).astype(np.float32)
     mean = mean if mean_kind != 'channel' else mean[0, 0]
-    names = tuple(f'n{number}' for number in range(CLASSES))
+    names = tuple(f'n{number}' for number in range(arch.num_classes))
     preprocessing = Preprocessing(side, mean, np.array(std, np.float32), mean_kind)
     return ModelWeights(arch, parameters, preprocessing, names, tuple(f'{name}, words' for name in names), {'a': 'b'})
 

@@ -13,6 +13,7 @@ from alexnet_jax.models import presets
 from alexnet_jax.prepare.sources import compression, parquet_table
 from alexnet_jax.prepare.sources import zip as zip_source
 from alexnet_jax.prepare.split_names import SPLIT_NAMES, SPLITS
+from alexnet_jax.weights import names
 
 ROOT = Path(__file__).resolve().parent.parent
 PAPER = (ROOT / 'docs' / 'paper.md').read_text()
@@ -90,3 +91,29 @@ def test_what_is_taken_is_what_the_code_takes():
         parquet_table.NUMBER_TYPES,
         parquet_table.TEXT_TYPES,
     ]
+
+
+def test_every_activation_is_in_the_table_of_names():
+    page = (ROOT / 'docs' / 'features.md').read_text()
+    cells = re.findall(r'^\| `(\w+)` \| ([^|]*) \| ([^|]*) \| ([^|]*) \|$', page, re.M)
+    rows = {layer: (shape.strip(), module.strip(' `'), blob.strip(' `')) for layer, shape, module, blob in cells}
+    shapes = presets.PAPER.activation_shapes()
+    modules = names.torchvision_points(presets.TORCHVISION)
+    blobs = names.caffe_points(presets.CAFFE)
+    assert rows == {
+        layer: (' x '.join(map(str, shapes.get(layer, ()))), modules.get(layer, ''), blobs.get(layer, ''))
+        for layer in {*shapes, *modules, *blobs}
+    }
+
+
+def test_the_fields_and_flags_of_features_are_those_of_the_config():
+    page = (ROOT / 'docs' / 'features.md').read_text()
+    fields = set(re.findall(r'--config\.([a-z_]+\.[a-z_]+)', page))
+    assert len(fields) > 8 and fields <= set(schema.FIELDS)
+    commands = [
+        line.strip() for line in page.replace('\\\n', ' ').split('\n') if line.strip().startswith('python main.py')
+    ]
+    for command in commands:
+        config = main.parse_flags(shlex.split(command.replace('$seed', '0').removesuffix(' \\'))[1:]).config
+        validate.validate_values(config)
+    assert len(commands) >= 4

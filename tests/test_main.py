@@ -26,7 +26,11 @@ BEGIN = 'from configs import default\n\ndef get_config():\n    config = default.
 def called(monkeypatch):
     """Return the arguments that the stand-ins for the modes were called with; nothing is set for this process."""
     calls = []
-    modes = (Mode('train', '', trains=True, prepares=True), Mode('summary', '', takes_images=True, needs_workdir=False))
+    modes = (
+        Mode('train', '', trains=True, prepares=True),
+        Mode('summary', '', takes_images=True, needs_workdir=False),
+        Mode('features', '', takes_layers=True, needs_workdir=False),
+    )
     monkeypatch.setattr(commands, 'MODES', {mode.name: mode for mode in modes})
     monkeypatch.setattr(Mode, 'run', lambda mode, *arguments: calls.append(arguments))
     monkeypatch.setattr(environment, 'configure_environment', lambda **settings: [])
@@ -97,6 +101,8 @@ def test_a_card_is_found_beside_main_wherever_one_stands(called, tmp_path, monke
 def test_images_set_the_field_of_their_section(called):
     assert run('--mode=summary', '--images=a.jpg,photographs') == 0
     assert called[0][0].predict.images == 'a.jpg,photographs'
+    assert run('--mode=features', '--layers=conv1,fc7') == 0
+    assert called[1][0].features.layers == 'conv1,fc7'
 
 
 @pytest.mark.parametrize(
@@ -112,7 +118,7 @@ def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(ca
     'words, sentence',
     [
         (['--mod=train'], 'There is no flag --mod; did you mean --mode?'),
-        (['--mode=summry'], "There is no mode 'summry'; did you mean summary? The modes are train, summary."),
+        (['--mode=summry'], "There is no mode 'summry'; did you mean summary? The modes are train, summary, features."),
         (['--mode=Train'], "There is no mode 'Train'; did you mean train?"),
         (['--lr=0.1'], 'There is no flag --lr; did you mean --config.train.learning_rate=...?'),
         (
@@ -138,7 +144,7 @@ def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(ca
         (['--mode=summary', '--images=a.jpg', 'b.jpg', 'c.jpg', 'd.jpg'], 'use --images=a.jpg,b.jpg,c.jpg,... for'),
         (['--config=configs/imagenet.py', '--config', 'configs/folder.py'], '--config is given twice; give it once.'),
         (['--config.train.bathc=64'], 'no field config.train.bathc; did you mean config.train.batch_size?'),
-        (['--mode=fly'], "There is no mode 'fly'; the modes are train, summary"),
+        (['--mode=fly'], "There is no mode 'fly'; the modes are train, summary, features"),
         (['train'], "'train' is not a flag; did you mean --mode=train?"),
         (['--mode=train'], 'This mode writes to a folder of its own; set one such as --workdir='),
         (['--workdir=/dev/null/run'], '/dev/null is not a folder'),
@@ -161,6 +167,7 @@ def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(ca
         (['--config=/nowhere.py'], "There is no config file '/nowhere.py'"),
         (['--config=/nowhere.py', '--config.train.batch_size=3'], "There is no config file '/nowhere.py'"),
         (['--images=a.jpg', '--workdir=/tmp'], '--images is for --mode=summary; --mode=train takes none'),
+        (['--layers=fc7', '--workdir=/tmp'], '--layers is for --mode=features; --mode=train takes none'),
         (['--flagfile=/nowhere'], 'Unable to open flagfile'),
         (['\u2014mode=summary'], 'begins with a long dash'),
         (['-\u2013workdir', '/tmp/a'], 'flags begin with two hyphens: --workdir.'),

@@ -60,10 +60,12 @@ class FeatureFiles:
         try:
             array = np.load(path, mmap_mode='r')
         except (OSError, ValueError) as error:
-            raise UserError(f'{path} cannot be read ({error}); {_again(self.directory)}') from error
+            raise UserError(f'{path} cannot be read ({error}); {_again_advice(self.directory)}') from error
         expected = (len(self), *self.metadata['layers'][layer])
         if array.shape != expected:
-            raise UserError(f'{path} has the shape {array.shape} instead of {expected}; {_again(self.directory)}')
+            raise UserError(
+                f'{path} has the shape {array.shape} instead of {expected}; {_again_advice(self.directory)}'
+            )
         return array
 
     def class_name(self, row: int) -> str | None:
@@ -113,7 +115,7 @@ def open_features(directory: str | os.PathLike[str]) -> FeatureFiles:
         if metadata['format'] != FORMAT_VERSION or len(ids) != len(labels) or len(ids) != metadata['rows']:
             raise ValueError('their parts do not fit one another')
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f'The features in {directory} cannot be read ({error}); {_again(folder)}') from error
+        raise UserError(f'The features in {directory} cannot be read ({error}); {_again_advice(folder)}') from error
     return FeatureFiles(folder, metadata, ids, labels)
 
 
@@ -213,13 +215,13 @@ class FeatureWriter:
     def finish(self) -> None:
         """Make the folder complete: rename the files, and write the two JSON files."""
         self.record_progress()
-        rows = [json.loads(line) for line in _partial(self.directory / IMAGES_FILE).read_bytes().splitlines()]
+        rows = [json.loads(line) for line in _partial_path(self.directory / IMAGES_FILE).read_bytes().splitlines()]
         for layer in self._shapes:
             self._open_files[layer].seek(0)
             self._open_files[layer].write(self._header(layer, self._rows))
         self._close()
         for layer in self._shapes:
-            atomic_io.replace_file(_partial(layer_file(self.directory, layer)), layer_file(self.directory, layer))
+            atomic_io.replace_file(_partial_path(layer_file(self.directory, layer)), layer_file(self.directory, layer))
         images = {'id': [name for name, _ in rows], 'label': [label for _, label in rows]}
         atomic_io.write_json(self.directory / IMAGES_FILE, images)
         atomic_io.write_json(self.directory / FEATURES_FILE, self._state())
@@ -243,7 +245,7 @@ class FeatureWriter:
                 ) from None
             return {'images_done': 0, 'rows': 0, 'unreadable': []}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f'{file} cannot be read ({error}); {_again(self.directory)}') from error
+            raise UserError(f'{file} cannot be read ({error}); {_again_advice(self.directory)}') from error
         if changed := [name for name, value in self._metadata.items() if state.get(name) != value]:
             raise UserError(
                 f'{self.directory} holds other features: {", ".join(changed)} differ. Choose another '
@@ -274,20 +276,20 @@ class FeatureWriter:
         for layer, shape in self._shapes.items():
             head = self._header(layer, 0)
             kept = len(head) + self._rows * math.prod(shape) * self._dtype.itemsize
-            self._open_files[layer] = self._open_partial(stack, layer_file(self.directory, layer), kept, head)
+            self._open_files[layer] = self._open_partial_path(stack, layer_file(self.directory, layer), kept, head)
         path = self.directory / IMAGES_FILE
-        lines = _partial(path).read_bytes().splitlines(keepends=True) if self._rows else []
-        self._open_files[IMAGES_FILE] = self._open_partial(stack, path, sum(map(len, lines[: self._rows])), b'')
+        lines = _partial_path(path).read_bytes().splitlines(keepends=True) if self._rows else []
+        self._open_files[IMAGES_FILE] = self._open_partial_path(stack, path, sum(map(len, lines[: self._rows])), b'')
 
-    def _open_partial(self, stack: contextlib.ExitStack, path: Path, kept: int, head: bytes) -> IO[bytes]:
+    def _open_partial_path(self, stack: contextlib.ExitStack, path: Path, kept: int, head: bytes) -> IO[bytes]:
         """Return the unfinished file, cut to the first `kept` bytes, of which a new one has the `head` alone."""
-        partial = _partial(path)
+        partial = _partial_path(path)
         if self._rows and not partial.exists() and path.exists():
             # It was renamed by a `finish` that did not end.
             os.replace(path, partial)
         file = stack.enter_context(open(partial, 'r+b' if self._rows else 'w+b'))
         if self._rows and os.path.getsize(partial) < kept:
-            raise UserError(f'{partial} is shorter than {PROGRESS_FILE} says; {_again(self.directory)}')
+            raise UserError(f'{partial} is shorter than {PROGRESS_FILE} says; {_again_advice(self.directory)}')
         if not self._rows:
             file.write(head)
         file.truncate(kept)
@@ -299,9 +301,9 @@ class FeatureWriter:
         self._stack.close()
 
 
-def _partial(path: Path) -> Path:
+def _partial_path(path: Path) -> Path:
     return path.with_name(path.name + PARTIAL)
 
 
-def _again(directory: Path) -> str:
+def _again_advice(directory: Path) -> str:
     return f'delete {directory} and extract them again.'

@@ -29,7 +29,7 @@ def correlation_rdm(features: np.ndarray) -> np.ndarray:
     Kriegeskorte, Mur and Bandettini (2008). Raises UserError if an image has the same number everywhere, as no
     correlation is defined then.
     """
-    flat = _flatten(features)
+    flat = _flatten_images(features)
     means = sum(block.sum(axis=1) for block in _feature_blocks(flat)) / flat.shape[1]
     products = np.zeros((len(flat), len(flat)))
     for block in _feature_blocks(flat):
@@ -76,7 +76,7 @@ def debiased_linear_cka(first: np.ndarray, second: np.ndarray, *, batch_size: in
     With a `batch_size` HSIC is averaged over batches of about that many images, drawn by `seed`, so that memory is
     (batch, batch), as Nguyen et al. (2021) do. Raises UserError for fewer than 4 images in a batch.
     """
-    x, y, count = _flatten(first), _flatten(second), len(first)
+    x, y, count = _flatten_images(first), _flatten_images(second), len(first)
     num_batches = math.ceil(count / batch_size) if batch_size else 1
     if len(y) != count or count // max(num_batches, 1) < MIN_IMAGES:
         raise UserError(
@@ -104,7 +104,7 @@ def unbiased_hsic(first: np.ndarray, second: np.ndarray) -> float:
 
 def gram_matrix(features: np.ndarray) -> np.ndarray:
     """Return the inner products (N, N) of the images' features, float64."""
-    flat = _flatten(features)
+    flat = _flatten_images(features)
     gram = np.zeros((len(flat), len(flat)))
     for block in _feature_blocks(flat):
         gram += block @ block.T
@@ -126,7 +126,7 @@ def compare_columns(features: FeatureFiles) -> dict[str, dict[str, float]]:
     return result
 
 
-def _flatten(features: np.ndarray) -> np.ndarray:
+def _flatten_images(features: np.ndarray) -> np.ndarray:
     return features.reshape(len(features), -1)
 
 

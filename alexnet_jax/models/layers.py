@@ -1,7 +1,7 @@
-"""Layers in their reference formulation, for value and gradient. One column at a time (dense: all at once), no devices.
+"""Layers in their reference formulation, for value and gradient. One column at a time, no devices.
 
-Arrays: B batch, H height, W width, C maps. Kernels are (height, width, in, out), dense ones (column, in, out). With bfloat16
-inputs, biases are still added, and neighbors normalized and averaged, in float32.
+Arrays: B batch, H height, W width, C maps. Kernels are (height, width, in, out); dense layers take all columns at once,
+(column, in, out). With bfloat16 inputs, biases are still added, and neighbors normalized and averaged, in float32.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What files from elsewhere leave out: the network they are of, how its images are prepared, and the class names."""
+"""Fill in what files from elsewhere leave out: their network, how its images are prepared, and the class names."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ MAX_LISTED = 5
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes the network's input: (pixels - mean) / std, all in gray levels of 0..255, RGB.
+    """The way from an image to the network's input: (pixels - mean) / std, all in gray levels of 0..255, RGB.
 
     The shorter side is resized to `image_size` pixels and the center square is kept; the views are crops of it.
     """

@@ -1,4 +1,4 @@
-"""What this package writes beside tensors, so that a file explains itself: metadata, all of it text, with its sums."""
+"""Write beside tensors what they are, so that a file explains itself: metadata, all of it text, with its sums."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pack_weights(weights: ModelWeights, *, tensor_names: str = '') -> tuple[dict
         tensors = {names.rename_tensor(name, table): tensor for name, tensor in tensors.items()}
     # torchvision's strict loading would refuse a tensor more, so a mean image stands in the metadata then.
     has_mean_tensor = weights.preprocessing.mean.ndim == 3 and not tensor_names
-    metadata = _describe(weights, has_mean_tensor=has_mean_tensor)
+    metadata = _describe_weights(weights, has_mean_tensor=has_mean_tensor)
     if has_mean_tensor:
         tensors[MEAN_TENSOR] = np.ascontiguousarray(weights.preprocessing.mean, np.float32)
     metadata['sha256'] = tensor_checksum(tensors)
@@ -92,7 +92,7 @@ def unpack_weights(
     )
 
 
-def _describe(weights: ModelWeights, *, has_mean_tensor: bool) -> dict[str, str]:
+def _describe_weights(weights: ModelWeights, *, has_mean_tensor: bool) -> dict[str, str]:
     """Return the metadata, strings all of them, but for the sums; of a mean tensor its three colors."""
     preprocessing = weights.preprocessing
     mean = preprocessing.mean.mean((0, 1), np.float64) if has_mean_tensor else preprocessing.mean

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from tiny_run import tiny_config
 
+import alexnet_jax
 from alexnet_jax import commands
 from alexnet_jax.analysis import feature_files
 from alexnet_jax.analysis.feature_files import open_features
@@ -164,6 +165,15 @@ def test_layers_are_listed_with_their_names_elsewhere(trained, caplog):
     assert rows['norm1'][-2:] == ['-', 'norm1']
     commands.run('features', config, trained[1])
     assert 'fc8' in caplog.messages[-1] and ' 10 ' in caplog.messages[-1]
+
+
+def test_a_checkpoint_is_loaded_by_its_path(trained, photographs):
+    _, workdir = trained
+    run, checkpoint = (alexnet_jax.load(path) for path in (workdir, f'{workdir}/checkpoints/6'))
+    assert checkpoint.weights.notes['checkpoint_step'] == '6'
+    np.testing.assert_array_equal(run.weights.parameters['fc8']['bias'], checkpoint.weights.parameters['fc8']['bias'])
+    with pytest.raises(UserError, match='has no checkpoint of step 5; existing steps: '):
+        alexnet_jax.load(workdir, checkpoint='5')
 
 
 @pytest.mark.parametrize(

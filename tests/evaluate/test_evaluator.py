@@ -45,7 +45,9 @@ def make_mesh(shape):
     return jax.make_mesh(shape, ('data', 'column'), axis_types=types, devices=devices)
 
 
-def make_evaluator(records, *, views=10, batch_size=8, mesh=None, forward=forward, mean_kind='image', std=(1.0, 1.0, 1.0)):
+def make_evaluator(
+    records, *, views=10, batch_size=8, mesh=None, forward=forward, mean_kind='image', std=(1.0, 1.0, 1.0)
+):
     options = ViewOptions(CROP, views, mean_kind, std)
     return Evaluator(forward, records.mean, options, batch_size=batch_size, mesh=mesh)
 

@@ -1,9 +1,9 @@
 """Convolutions by oneDNN, which jaxlib's CPU wheels carry and XLA:CPU does not use of itself.
 
-XLA:CPU writes out patches and multiplies them. The custom call `__onednn$convolution`, which no pass of XLA emits any more
-and its runtime still executes, convolves without patches. It is no promise of XLA's, and a configuration that another
-version reads otherwise ends the process; so it is used with the versions of jaxlib in TRIED_JAXLIBS alone, for float32 on
-x86-64. The kernel's gradient stays XLA's: the runtime has no call for it.
+XLA:CPU writes out patches and multiplies them. The custom call `__onednn$convolution`, which no pass of XLA emits any
+more and its runtime still executes, convolves without patches. It is no promise of XLA's, and a configuration that
+another version reads otherwise ends the process; so it is used with the versions of jaxlib in TRIED_JAXLIBS alone, for
+float32 on x86-64. The kernel's gradient stays XLA's: the runtime has no call for it.
 """
 
 from __future__ import annotations
