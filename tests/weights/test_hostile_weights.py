@@ -236,7 +236,7 @@ def double_layer(net):
 
 CAFFE_CHANGES = {
     'topology': (lambda net: net.layer.remove(layer_of(net, 'relu3')), 'is none of', 'nothing instead of relu3'),
-    'stride': (lambda net: layer_of(net, 'conv1').convolution.stride.__setitem__(0, 2), 'It differs from'),
+    'stride': (lambda net: layer_of(net, 'conv1').convolution.stride.__setitem__(0, 2), 'fc6 has weights of'),
     'unknown': (lambda net: setattr(layer_of(net, 'relu3'), 'type', 'BatchNorm'), "relu3 is of the type 'BatchNorm'"),
     'shape': (lambda net: layer_of(net, 'fc6').blobs[0].shape.dim.__setitem__(0, 3), 'fc6 has an array of the shape'),
     'negative': (lambda net: layer_of(net, 'fc6').blobs[0].shape.dim.__setitem__(0, -1), 'fc6 has an array'),
