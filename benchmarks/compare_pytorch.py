@@ -6,9 +6,10 @@
 The same two groups, response normalization, dropout and SGD with momentum and decay, float32, the same first weights
 and images. PyTorch runs as its users write it (`library`: F.local_response_norm) and with the normalization written by
 hand from shifted sums (`hand`), in both memory formats (`nchw`, `last`), `eager` and `compiled`, its SGD fused; the
-package runs as configs/default.py has it and with model.use_reference_ops. All take turns in one process, under the
-same allocator setting (machine.keep_memory, printed first). A figure is the median over the rounds of the time of one
-over the package's of the same round. Each case (train, center or ten, at a batch) is a line of the results file and is
+package runs as configs/default.py has it and with model.use_reference_ops. All take turns of several calls in one
+process, forward in one round and backward in the next, under the same allocator setting (machine.keep_memory, printed
+first). A turn during which other processes took more than a tenth of a core does not count. A figure is the median over
+the rounds of the time of one over the package's of the same round, with the lowest and the highest. Each case (train, center or ten, at a batch) is a line of the results file and is
 not measured again; the last line printed is the training ratio.
 """
 
@@ -19,15 +20,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from alexnet_jax.runtime import environment
-from benchmarks import results_file
+from benchmarks import quiet, results_file
 from configs import default
 
 CASES = ('train:32', 'train:128', 'center:32', 'center:128', 'ten:32')
-ROUNDS = {32: 5, 128: 3}
+# Rounds, and calls a turn: single steps flatter what suffers less from the runner before it.
+ROUNDS, CALLS = {32: 7, 128: 5}, {32: 5, 128: 2}
 FORMATS, NORMALIZATIONS, WAYS = ('nchw', 'last'), ('library', 'hand'), ('eager', 'compiled')
 OURS, REFERENCE = 'ours', 'reference'
 # So small that no number leaves the range in which the time of a product does not depend on it.
@@ -39,7 +42,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--results', type=Path, default=Path('compare_pytorch.jsonl'))
     parser.add_argument('--cases', default=','.join(CASES), help='what:batch, of train, center and ten')
-    parser.add_argument('--rounds', type=int, default=0, help='0: five, and three of 128 images and more')
+    parser.add_argument('--rounds', type=int, default=0, help='0: seven, and five of 128 images and more')
+    parser.add_argument('--calls', type=int, default=0, help='in a turn; 0: five, and two of 128 images and more')
     parser.add_argument('--preset', default='paper', help='paper or miniature')
     parser.add_argument('--skip', default='', help='what is left out, such as compiled,reference')
     return parser.parse_args()
@@ -83,6 +87,7 @@ def make_jax_runner(config, what: str, batch: int, use_reference_ops: bool) -> C
     network = factories.make_model(config, arch, key=jax.random.key(0))
     mesh = make_mesh((1, 1), columns=arch.columns)
     options = compiler_options(config.machine.ynnpack_dots_only)
+    use_onednn = factories.pays_onednn(config, arch, None)
     images, labels = make_images(batch, side, arch.num_classes)
     mean = np.full((side, side, 3), 125, np.float32)
     layers = tuple(arch.parameter_counts())
@@ -91,7 +96,7 @@ def make_jax_runner(config, what: str, batch: int, use_reference_ops: bool) -> C
     if what != 'train':
 
         def forward(parameters, images):
-            return with_parameters(network, parameters)(images, mesh=mesh)[0]
+            return with_parameters(network, parameters)(images, mesh=mesh, use_onednn=use_onednn)[0]
 
         views = {'center': 1, 'ten': 10}[what]
         evaluator = Evaluator(
@@ -100,7 +105,12 @@ def make_jax_runner(config, what: str, batch: int, use_reference_ops: bool) -> C
         return lambda: evaluator.probabilities(state.params, images)
 
     one = train_step.make_train_step(
-        network, rule, mesh, mean=mean, key=jax.random.key(1), options=train_step.StepOptions(compiler_options=options)
+        network,
+        rule,
+        mesh,
+        mean=mean,
+        key=jax.random.key(1),
+        options=train_step.StepOptions(compiler_options=options, use_onednn=use_onednn),
     )
     zeros = {name: np.zeros(batch, np.int32) for name in ('id', 'top', 'left')}
     flags = {'mirror': np.zeros(batch, bool), 'valid': np.ones(batch, bool)}
@@ -186,26 +196,10 @@ def import_twin():
     return twin
 
 
-def time_in_turn(runners: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each runner by round, all in turn; a first round, with compilation, does not count."""
-    seconds = {name: [] for name in runners}
-    for round_number in range(rounds + 1):
-        for name, run in runners.items():
-            began = time.perf_counter()
-            run()
-            if round_number:
-                seconds[name].append(time.perf_counter() - began)
-            else:
-                print(f'  {name}: ready after {time.perf_counter() - began:.1f} s', flush=True)
-    return seconds
-
-
-def time_ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
+def time_ratios(rounds: list[dict[str, float]]) -> dict[str, float]:
     """Return by runner the median over the rounds of its time over the package's."""
-    return {
-        name: statistics.median(theirs / ours for theirs, ours in zip(each, seconds[OURS], strict=True))
-        for name, each in seconds.items()
-    }
+    names = dict.fromkeys(name for each in rounds for name in each)
+    return {name: quiet.compare_rounds(rounds, name, OURS)[0] for name in names}
 
 
 def fastest_torch(found: dict[str, float], *words: str) -> tuple[str, float]:
@@ -214,8 +208,8 @@ def fastest_torch(found: dict[str, float], *words: str) -> tuple[str, float]:
     return min(fitting.items(), key=lambda pair: pair[1]) if fitting else ('none', float('nan'))
 
 
-def measure_case(preset: str, what: str, batch: int, rounds: int, skip: list[str]) -> dict[str, list[float]]:
-    """Return the seconds of all runners of a case."""
+def measure_case(preset: str, what: str, batch: int, skip: list[str], rounds: int, calls: int) -> dict[str, Any]:
+    """Return a case's rounds, seconds by runner, and how many turns were thrown away."""
     config, _ = make_config(preset)
     runners = {OURS: make_jax_runner(config, what, batch, use_reference_ops=False)}
     if REFERENCE not in skip:
@@ -225,18 +219,28 @@ def measure_case(preset: str, what: str, batch: int, rounds: int, skip: list[str
             runners[f'torch {way} {normalization} {memory}'] = make_torch_runner(
                 config, what, batch, memory, normalization, way
             )
-    return time_in_turn(runners, rounds)
+    for name, run in runners.items():
+        began = time.perf_counter()
+        run()
+        run()
+        print(f'  {name}: ready after {time.perf_counter() - began:.1f} s', flush=True)
+    measured, discarded = quiet.time_in_turn(runners, rounds, calls)
+    return {'rounds': measured, 'calls': calls, 'discarded': discarded}
 
 
 def format_case(row: dict) -> list[str]:
-    """Return the lines of a case: median and fastest time, images per second, multiple of the package's time."""
-    found, views = time_ratios(row['seconds']), ' (ten views each)' if row['what'] == 'ten' else ''
-    lines = [f'{row["what"]}, {row["batch"]} images{views}, {len(row["seconds"][OURS])} rounds']
-    for name, each in row['seconds'].items():
-        middle = statistics.median(each)
+    """Return the lines of a case: median and fastest time, images per second, multiple of the package's with spread."""
+    rounds, views = row['rounds'], ' (ten views each)' if row['what'] == 'ten' else ''
+    lines = [
+        f'{row["what"]}, {row["batch"]} images{views}: {len(rounds)} rounds of {row["calls"]} calls a turn; '
+        f'{row["discarded"]} turns thrown away, in which other processes took over {quiet.MAX_OTHERS} of a core'
+    ]
+    for name in time_ratios(rounds):
+        seconds = quiet.seconds_of(rounds, name)
+        middle, (ratio, low, high) = statistics.median(seconds), quiet.compare_rounds(rounds, name, OURS)
         lines.append(
-            f'  {name:28} {middle:7.3f} s (fastest {min(each):.3f})  {row["batch"] / middle:7.1f} images/s  '
-            f'{found[name]:5.2f} times ours'
+            f'  {name:28} {middle:7.3f} s (fastest {min(seconds):.3f})  {row["batch"] / middle:7.1f} images/s  '
+            f'{ratio:5.2f} times ours ({low:.2f} to {high:.2f}, {len(seconds)} rounds)'
         )
     return lines
 
@@ -246,7 +250,7 @@ def format_figure(rows: list[dict]) -> str:
     parts = []
     for row in rows:
         if row['what'] == 'train':
-            found = time_ratios(row['seconds'])
+            found = time_ratios(row['rounds'])
             usual, _ = fastest_torch(found, 'library', 'eager')
             fastest, _ = fastest_torch(found)
             parts.append(
@@ -270,9 +274,9 @@ def main() -> None:
             results_file.describe_environment(('jax', 'jaxlib', 'flax', 'torch', 'numpy')) | {'process': settings},
         )
     for what, batch in missing:
-        rounds = given.rounds or ROUNDS.get(batch, 3)
-        seconds = measure_case(given.preset, what, batch, rounds, given.skip.split(','))
-        rows.append({'what': what, 'batch': batch, 'preset': given.preset, 'seconds': seconds})
+        rounds, calls = given.rounds or ROUNDS.get(batch, 5), given.calls or CALLS.get(batch, 2)
+        measured = measure_case(given.preset, what, batch, given.skip.split(','), rounds, calls)
+        rows.append({'what': what, 'batch': batch, 'preset': given.preset, **measured})
         results_file.append_row(given.results, rows[-1])
     for row in rows:
         print('\n'.join(format_case(row)))

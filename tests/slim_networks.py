@@ -1,16 +1,15 @@
-"""The presets with a sixteenth of their features, random weights and real photographs; a NumPy executor of tensors."""
+"""The presets with a sixteenth of their features, random weights and real photographs."""
 
 import dataclasses
 import functools
 
 import jax
 import numpy as np
-import witness
 from flax import nnx
 
 from alexnet_jax.data import image_io
 from alexnet_jax.models.alexnet import AlexNet, with_parameters
-from alexnet_jax.models.architecture import Activation, Convolution, Dense, Dropout, Pooling, ResponseNormalization
+from alexnet_jax.models.architecture import Convolution, Dense
 from alexnet_jax.models.presets import PRESETS
 from alexnet_jax.weights.model_weights import ModelWeights, Preprocessing
 
@@ -94,52 +93,6 @@ def _compile_package(arch):
 def run_package(weights, inputs):
     """Every activation (N, rows, columns, maps) by this package, float32."""
     return jax.device_get(_compile_package(weights.arch)(dict(weights.parameters), np.float32(inputs)))
-
-
-def run_tensors(arch, tensors, inputs):
-    """Every activation (N, rows, columns, maps), float64, out of tensors in PyTorch's layout alone."""
-    x, activations = np.asarray(inputs, np.float64), {}
-    for layer in arch.layers:
-        if isinstance(layer, Convolution | Dense):
-            weight = tensors[f'{layer.name}.weight'].astype(np.float64)
-            bias = tensors[f'{layer.name}.bias'].astype(np.float64)
-        match layer:
-            case Convolution():
-                x = _grouped_correlate(x, weight, bias, layer)
-            case Dense():
-                flat = x.transpose(0, 3, 1, 2).reshape(len(x), -1) if x.ndim == 4 else x
-                x = flat @ weight.T + bias
-            case Activation():
-                x = witness.relu(x)
-            case ResponseNormalization():
-                alpha = layer.alpha / layer.n if layer.alpha_over_n else layer.alpha
-                parts = np.split(x, arch.columns, axis=-1)
-                normalized = [witness.normalize(each, layer.k, layer.n, alpha, layer.beta) for each in parts]
-                x = np.concatenate(normalized, axis=-1)
-            case Pooling():
-                rest = (x.shape[1] - layer.window) % layer.stride
-                over = (layer.stride - rest) % layer.stride if layer.rounding == 'ceil' else 0
-                x = witness.pool(x, layer.window, layer.stride, over)
-            case Dropout():
-                x = x if layer.inverted else layer.keep_prob * x
-        activations[layer.name] = x
-    exponentials = np.exp(x - x.max(axis=1, keepdims=True))
-    return activations | {'prob': exponentials / exponentials.sum(axis=1, keepdims=True)}
-
-
-def _grouped_correlate(x, weight, bias, layer):
-    """PyTorch's grouped convolution: group g sees its part of the maps and gives its part of the outputs."""
-    groups = x.shape[-1] // weight.shape[1]
-    rest = (x.shape[1] + 2 * layer.pad - layer.kernel_size) % layer.stride
-    after = layer.pad_after if rest and layer.rounding == 'exact' else 0
-    parts = zip(np.split(x, groups, axis=-1), np.split(weight, groups), np.split(bias, groups), strict=True)
-    return np.concatenate(
-        [
-            witness.correlate(own, kernel.transpose(2, 3, 1, 0), offset, layer.stride, layer.pad, layer.pad + after)
-            for own, kernel, offset in parts
-        ],
-        axis=-1,
-    )
 
 
 def assert_same_activations(actual, expected, *, tolerance=1e-5):

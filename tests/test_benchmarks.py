@@ -41,7 +41,10 @@ def test_the_comparison_takes_the_median_of_the_rounds_and_pytorchs_best():
         'torch eager hand last': [1.0, 2.5, 1.2],
         'torch compiled hand last': [0.9, 1.8, 0.9],
     }
-    found = compare.time_ratios(seconds)
+    rounds = [{name: each[number] for name, each in seconds.items()} for number in range(3)]
+    # Turns that others disturbed are missing.
+    rounds.append({'ours': 1.0, 'reference': 100.0})
+    found = compare.time_ratios(rounds)
     assert found == {
         'ours': 1.0,
         'reference': 3.0,
@@ -51,11 +54,30 @@ def test_the_comparison_takes_the_median_of_the_rounds_and_pytorchs_best():
     }
     assert compare.fastest_torch(found, 'eager', 'library') == ('torch eager library nchw', 1.5)
     assert compare.fastest_torch(found) == ('torch compiled hand last', 0.9)
-    rows = [{'what': 'train', 'batch': 32, 'seconds': seconds}, {'what': 'ten', 'batch': 32, 'seconds': seconds}]
+    rows = [{'what': what, 'batch': 32, 'rounds': rounds} for what in ('train', 'ten')]
     assert compare.format_figure(rows) == (
         'training at batch 32: 1.50 times the rate of PyTorch as its users write it (torch eager library nchw), '
         '0.90 times its best (torch compiled hand last)'
     )
+
+
+def test_turns_that_others_disturb_are_repeated_and_every_second_round_goes_backward(monkeypatch):
+    quiet, order = script('quiet'), []
+    others = iter([0.0, 0.5, 0.0, 0.0] + [0.9] * quiet.MAX_TRIES)
+    monkeypatch.setattr(quiet, 'wait_for_quiet', lambda: None)
+    monkeypatch.setattr(quiet, 'time_call', lambda call: (call(), (3.0, next(others)))[1])
+    runners = {name: lambda name=name: order.append(name) for name in 'ab'}
+    rounds, discarded = quiet.time_in_turn(runners, 2, calls=2)
+    assert rounds == [{'a': 1.5, 'b': 1.5}, {'b': 1.5}] and discarded == 1 + quiet.MAX_TRIES
+    assert order == ['a'] * 2 + ['b'] * 6 + ['a'] * 2 * quiet.MAX_TRIES
+    assert quiet.compare_rounds(rounds, 'a', 'b') == (1.0, 1.0, 1.0) and quiet.seconds_of(rounds, 'a') == [1.5]
+
+
+def test_the_cores_of_others_are_seen():
+    quiet = script('quiet')
+    if quiet.busy_seconds() is not None:
+        seconds, others = quiet.time_call(lambda: sum(range(1000)))
+        assert seconds > 0 and 0 <= others
 
 
 def test_each_side_is_held_against_the_range_of_the_others():

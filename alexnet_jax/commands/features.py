@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.analysis.activation_names import resolve_layers
-from alexnet_jax.analysis.feature_files import FeatureWriter
+from alexnet_jax.analysis.feature_writer import FeatureWriter
 from alexnet_jax.analysis.features import FeatureExtractor, FeatureOptions, iterate_features
 from alexnet_jax.analysis.image_set import ImageSet, dataset_image_set, image_files_set, read_batches
 from alexnet_jax.commands import evaluate, export, factories, prepare

@@ -37,7 +37,7 @@ def pack_weights(weights: ModelWeights, *, tensor_names: str = '') -> tuple[dict
     if has_mean_tensor:
         tensors[MEAN_TENSOR] = np.ascontiguousarray(weights.preprocessing.mean, np.float32)
     metadata['sha256'] = tensor_checksum(tensors)
-    metadata['metadata_sha256'] = _metadata_checksum(metadata, tensors)
+    metadata['metadata_sha256'] = metadata_checksum(metadata, tensors)
     return metadata, tensors
 
 
@@ -70,7 +70,7 @@ def unpack_weights(
             f'{path} has version {str(metadata.get("format_version"))[:20]} of the format, but this package reads '
             f'{FORMAT_VERSION}; update this package, or export the file again.'
         )
-    sums = {'sha256': tensor_checksum(tensors), 'metadata_sha256': _metadata_checksum(metadata, tensors)}
+    sums = {'sha256': tensor_checksum(tensors), 'metadata_sha256': metadata_checksum(metadata, tensors)}
     if wrong := [name for name, value in sums.items() if metadata.get(name) != value]:
         raise UserError(f'{path} is damaged: its {" and ".join(wrong)} are not those of its bytes; fetch it again.')
     try:
@@ -127,7 +127,7 @@ def tensor_checksum(tensors: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _metadata_checksum(metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> str:
+def metadata_checksum(metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> str:
     """Return the SHA-256 of all other metadata and the tensors' names and shapes, as JSON with sorted keys."""
     described = {name: text for name, text in metadata.items() if name != 'metadata_sha256'}
     content = [described, {name: list(tensor.shape) for name, tensor in tensors.items()}]

@@ -5,7 +5,8 @@
 Images, records, shard metadata, manifests, metrics files and config values. The corpus is generated, small and the
 same on every machine; an input is one of it with some bytes flipped, cut, repeated, inserted, or spliced with another.
 It fails on any other exception, a crash, an input that takes longer than MAX_CPU_SECONDS, or a process that grows by
-more than MAX_GROWTH_BYTES: inputs run in chunks, each in its own process. Damaged checkpoints are damage.py's.
+more than MAX_GROWTH_BYTES: inputs run in chunks, each in its own process. Damaged checkpoints are damage.py's, files of
+weights fuzz_weights.py's.
 
 Every chunk is a line of the results file; the same command continues with the missing ones. The exit status is 0 only
 if nothing failed; a failing input is in its line, in base64. The last line is the figure.
@@ -25,10 +26,10 @@ import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -194,6 +195,18 @@ PERCENTAGES = {
 }
 
 
+class Suite(NamedTuple):
+    """What is fed to which readers, made in a folder; the errors that each may raise, and its share of the inputs."""
+
+    make_corpus: Callable[[Path], dict[str, list[bytes]]]
+    make_readers: Callable[[Path], dict[str, Reader]]
+    expected_errors: Mapping[str, tuple[type[Exception], ...]]
+    percentages: Mapping[str, int]
+
+
+SUITE = Suite(make_corpus, make_readers, EXPECTED_ERRORS, PERCENTAGES)
+
+
 def mutate(seeds: list[bytes], rng: random.Random) -> bytes:
     """Return one of the seeds, changed in one to four ways."""
     data = bytearray(rng.choice(seeds))
@@ -252,16 +265,16 @@ def run_reader(reader: Reader, expected_errors: tuple[type[Exception], ...], dat
             signal.signal(number, before[number])
 
 
-def run_chunk(name: str, number: int, seed: int, size: int, folder: Path) -> dict[str, Any]:
+def run_chunk(suite: Suite, name: str, number: int, seed: int, size: int, folder: Path) -> dict[str, Any]:
     """Run `size` inputs in this process and return their row of the results."""
-    seeds, reader = make_corpus(folder / 'corpus')[name], make_readers(folder)[name]
+    seeds, reader = suite.make_corpus(folder / 'corpus')[name], suite.make_readers(folder)[name]
     used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MAX_GROWTH_BYTES, used + MAX_GROWTH_BYTES))
     rng, counts, wrong = random.Random(f'{seed} {name} {number}'), collections.Counter(), []
     for _ in range(size):
         data = mutate(seeds, rng)
         (folder / 'last').write_bytes(data)  # read if this process dies
-        found = run_reader(reader, EXPECTED_ERRORS[name], data)
+        found = run_reader(reader, suite.expected_errors[name], data)
         counts[found if found in ('read', 'refused') else 'wrong'] += 1
         if found not in ('read', 'refused'):
             wrong.append({'what': found, 'input': base64.b64encode(data).decode()})
@@ -269,14 +282,14 @@ def run_chunk(name: str, number: int, seed: int, size: int, folder: Path) -> dic
     return {'reader': name, 'chunk': number, 'seed': seed, **counts, 'peak_mib': peak, 'failures': wrong[:5]}
 
 
-def run_chunk_in_process(name: str, number: int, seed: int, size: int, folder: Path) -> dict[str, Any]:
+def run_chunk_in_process(suite: Suite, name: str, number: int, seed: int, size: int, folder: Path) -> dict[str, Any]:
     """Run a chunk in its own process; the row has the last input if the process dies."""
     answer = folder / 'answer'
     answer.unlink(missing_ok=True)
     child = os.fork()
     if not child:
         try:
-            answer.write_text(json.dumps(run_chunk(name, number, seed, size, folder)))
+            answer.write_text(json.dumps(run_chunk(suite, name, number, seed, size, folder)))
         finally:
             os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -287,9 +300,9 @@ def run_chunk_in_process(name: str, number: int, seed: int, size: int, folder: P
     return {'reader': name, 'chunk': number, 'seed': seed, 'wrong': 1, 'failures': [failure]}
 
 
-def main() -> int:
+def main(suite: Suite = SUITE) -> int:
     """Run the missing chunks and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser = argparse.ArgumentParser(description='Feeds mutated inputs to readers.')
     parser.add_argument('--inputs', type=int, default=10_000)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--results', type=Path, default=Path('fuzz.jsonl'))
@@ -297,17 +310,17 @@ def main() -> int:
     rows = [row for row in read_rows(args.results) if row.get('seed') == args.seed]
     done = {(row['reader'], row['chunk']) for row in rows}
     with tempfile.TemporaryDirectory() as folder:
-        for name, percentage in PERCENTAGES.items():
+        for name, percentage in suite.percentages.items():
             for number in range(-(-args.inputs * percentage // 100 // CHUNK_SIZE)):
                 if (name, number) not in done:
-                    rows.append(run_chunk_in_process(name, number, args.seed, CHUNK_SIZE, Path(folder)))
+                    rows.append(run_chunk_in_process(suite, name, number, args.seed, CHUNK_SIZE, Path(folder)))
                     append_row(args.results, rows[-1])
                     for failure in rows[-1]['failures']:
                         print(f'{name}: {failure["what"]}', flush=True)
     counts = {word: sum(row.get(word, 0) for row in rows) for word in ('read', 'refused', 'wrong')}
     peak = max(row.get('peak_mib', 0) for row in rows)
     print(
-        f'{sum(counts.values()):,} inputs to {len(PERCENTAGES)} readers: {counts["read"]:,} read, '
+        f'{sum(counts.values()):,} inputs to {len(suite.percentages)} readers: {counts["read"]:,} read, '
         f'{counts["refused"]:,} refused by name, {counts["wrong"]} otherwise; at most {peak} MiB'
     )
     return int(counts['wrong'] > 0)

@@ -10,7 +10,7 @@ from tiny_run import tiny_config
 
 import alexnet_jax
 from alexnet_jax import commands
-from alexnet_jax.analysis import feature_files
+from alexnet_jax.analysis import feature_writer
 from alexnet_jax.analysis.feature_files import open_features
 from alexnet_jax.commands import evaluate, factories
 from alexnet_jax.data import dataset
@@ -81,8 +81,8 @@ def files_of(folder):
 def test_a_stopped_extraction_goes_on_and_gives_the_same_bits(trained, photographs, tmp_path, monkeypatch):
     _, workdir = trained
     commands.run('features', with_features(photographs, tmp_path / 'whole', layers='conv1,fc7'), workdir)
-    monkeypatch.setattr(feature_files, 'SECONDS_BETWEEN_RECORDS', 0)
-    append, record = feature_files.FeatureWriter.append, feature_files.FeatureWriter.record_progress
+    monkeypatch.setattr(feature_writer, 'SECONDS_BETWEEN_RECORDS', 0)
+    append, record = feature_writer.FeatureWriter.append, feature_writer.FeatureWriter.record_progress
     calls = []
 
     def append_and_die(writer, *arguments):
@@ -92,14 +92,14 @@ def test_a_stopped_extraction_goes_on_and_gives_the_same_bits(trained, photograp
             # What a kill leaves: more bytes than the record counts.
             for file in writer._open_files.values():
                 file.write(b'half a row')
-            monkeypatch.setattr(feature_files.FeatureWriter, 'record_progress', lambda writer: None)
+            monkeypatch.setattr(feature_writer.FeatureWriter, 'record_progress', lambda writer: None)
             raise KeyboardInterrupt
 
     config = with_features(photographs, tmp_path / 'parts', layers='conv1,fc7')
-    monkeypatch.setattr(feature_files.FeatureWriter, 'append', append_and_die)
+    monkeypatch.setattr(feature_writer.FeatureWriter, 'append', append_and_die)
     with pytest.raises(KeyboardInterrupt):
         commands.run('features', config, workdir)
-    monkeypatch.setattr(feature_files.FeatureWriter, 'record_progress', record)
+    monkeypatch.setattr(feature_writer.FeatureWriter, 'record_progress', record)
     with pytest.raises(UserError, match='has unfinished features'):
         open_features(tmp_path / 'parts')
     commands.run('features', config, workdir)

@@ -50,7 +50,7 @@ def test_value_and_gradients(size, kernel, stride, padding):
     @functools.partial(jax.jit, static_argnums=0)
     def gradients(conv, *arrays):
         value, transpose = jax.vjp(functools.partial(conv, stride=stride, padding=padding), *arrays)
-        return value, transpose(jnp.cos(value))
+        return value, transpose(jax.random.normal(jax.random.key(1), value.shape))
 
     assert 'onednn' in gradients.lower(onednn_conv.conv, *arrays).as_text()
     assert_near(gradients(onednn_conv.conv, *arrays), gradients(layers.conv, *arrays))

@@ -2,17 +2,10 @@
 
 import dataclasses
 
+import executor
 import numpy as np
 import pytest
-from slim_networks import (
-    NAMES,
-    assert_same_activations,
-    assert_same_bits,
-    network_inputs,
-    photographs,
-    run_tensors,
-    slim_weights,
-)
+from slim_networks import NAMES, assert_same_activations, assert_same_bits, network_inputs, photographs, slim_weights
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.models.overrides import ArchitectureOverrides
@@ -25,7 +18,7 @@ from alexnet_jax.weights import layout
 def test_numpy_gives_every_activation_of_real_photographs_out_of_the_tensors(name):
     weights = slim_weights(name)
     tensors = layout.to_torch_layout(weights.arch, weights.parameters)
-    expected = run_tensors(weights.arch, tensors, network_inputs(weights))
+    expected = executor.run_chain(name, tensors, network_inputs(weights))
     assert list(expected) == list(weights.arch.activation_shapes())
     assert_same_activations(Network(weights).features(photographs(), list(expected)), expected)
 

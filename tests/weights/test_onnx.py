@@ -6,15 +6,7 @@ import functools
 import executor
 import numpy as np
 import pytest
-from slim_networks import (
-    NAMES,
-    assert_same_activations,
-    assert_same_bits,
-    network_inputs,
-    run_package,
-    run_tensors,
-    slim_weights,
-)
+from slim_networks import NAMES, assert_same_activations, assert_same_bits, network_inputs, run_package, slim_weights
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.models import overrides, presets
@@ -41,7 +33,7 @@ def test_onnxruntime_gives_the_same_at_every_point_and_the_same_bits_come_back(n
     found = run_onnx(model, center_crops(weights), weights.arch.activation_shapes())
     inputs = network_inputs(weights)
     assert_same_activations(found, run_package(weights, inputs))
-    assert_same_activations(found, run_tensors(weights.arch, to_torch_layout(weights.arch, weights.parameters), inputs))
+    assert_same_activations(found, executor.run_chain(name, to_torch_layout(weights.arch, weights.parameters), inputs))
     assert_same_bits(read_weights(tmp_path / 'a.onnx'), weights)
 
 

@@ -3,17 +3,10 @@
 import dataclasses
 import importlib.util
 
+import executor
 import numpy as np
 import pytest
-from slim_networks import (
-    NAMES,
-    assert_same_activations,
-    network_inputs,
-    photographs,
-    run_tensors,
-    slim_architecture,
-    slim_weights,
-)
+from slim_networks import NAMES, assert_same_activations, network_inputs, photographs, slim_architecture, slim_weights
 
 from alexnet_jax import weights as weight_files
 from alexnet_jax.data import image_io
@@ -73,7 +66,7 @@ def test_the_module_gives_every_activation_of_real_photographs(name, mean_kind, 
         ours = Network(weights).features(squares, list(theirs))
     else:
         tensors = layout.to_torch_layout(weights.arch, weights.parameters)
-        ours = run_tensors(weights.arch, tensors, network_inputs(weights))
+        ours = executor.run_chain(name, tensors, network_inputs(weights))
     assert_same_activations(theirs, {layer: ours[layer] for layer in theirs})
 
 
