@@ -117,7 +117,7 @@ def make_readers(folder: Path) -> dict[str, fuzz.Reader]:
     tensors = to_torch_layout(*_network('miniature'))
     folder.mkdir(parents=True, exist_ok=True)
     return {ending: file_reader(ending) for ending in PERCENTAGES if ending != 'metadata'} | {
-        'metadata': lambda data: read_metadata(data, tensors)
+        'metadata': lambda data: read_metadata(data, tensors, folder)
     }
 
 
@@ -126,7 +126,7 @@ def _network(name: str) -> tuple[Any, Any]:
     return weights.arch, weights.parameters
 
 
-def read_metadata(data: bytes, tensors: dict[str, np.ndarray]) -> Any:
+def read_metadata(data: bytes, tensors: dict[str, np.ndarray], folder: Path) -> Any:
     """Read a file's own words about itself; those that are no JSON of texts are none, and none are refused."""
     try:
         content = json.loads(data)
@@ -134,10 +134,11 @@ def read_metadata(data: bytes, tensors: dict[str, np.ndarray]) -> Any:
         raise UserError('It is no JSON.') from None
     if not isinstance(content, dict):
         raise UserError('It has no names.')
+    (path := folder / 'metadata').write_bytes(data)
     metadata = {name: text for name, text in content.items() if isinstance(text, str)}
     metadata['sha256'] = own_metadata.tensor_checksum(tensors)
     metadata['metadata_sha256'] = own_metadata.metadata_checksum(metadata, tensors)
-    return own_metadata.weights_from_content('mutated', metadata, dict(tensors), preset='miniature')
+    return own_metadata.weights_from_content(path, metadata, dict(tensors), preset='miniature')
 
 
 EXPECTED_ERRORS: dict[str, tuple[type[Exception], ...]] = collections.defaultdict(lambda: (UserError,))
