@@ -2,7 +2,7 @@
 
     python benchmarks/features.py --workdir=/tmp/features --results=features.jsonl
 
-A fresh `paper` network takes conv1, pool5 and fc7 of cut-outs of photographs (scikit-image's; 256 pixels, JPEG): of 250
+A fresh `paper` network takes conv1, pool5 and fc7 of cut-outs of photographs (scikit-image's; 256 pixels, JPEG): of 500
 and of 1,000 in a process whose peak memory is read; of 1,000 again in one that SIGKILL ends twice. The rates are those
 of the forward pass to fc7 in one process, rounds of A B A B, on the same prepared images: PyTorch runs the module that
 `--mode=export` writes, in its two memory layouts. Needs torch and safetensors. The last line printed is the figure.
@@ -30,7 +30,7 @@ from benchmarks import results_file
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = 'conv1,pool5,fc7'
-COUNTS = (250, 1000)
+COUNTS = (500, 1000)
 KILLS = 2
 
 
