@@ -9,8 +9,9 @@ hand from shifted sums (`hand`), in both memory formats (`nchw`, `last`), `eager
 package runs as configs/default.py has it and with model.use_reference_ops. All take turns of several calls in one
 process, forward in one round and backward in the next, under the same allocator setting (machine.keep_memory, printed
 first). A turn during which other processes took more than a tenth of a core does not count. A figure is the median over
-the rounds of the time of one over the package's of the same round, with the lowest and the highest. Each case (train, center or ten, at a batch) is a line of the results file and is
-not measured again; the last line printed is the training ratio.
+the rounds of the time of one over the package's of the same round, with the lowest and the highest. Each case (train,
+center or ten, at a batch) is a line of the results file and is not measured again; the last line printed is the
+training ratio.
 """
 
 import argparse

@@ -133,8 +133,9 @@ def compare_rates(workdir: Path, *, batch: int, rounds: int) -> dict[str, list[f
     from flax import nnx
 
     import alexnet_jax
-    from alexnet_jax.analysis.features import FeatureExtractor, iterate_features
+    from alexnet_jax.analysis.features import FeatureExtractor, FeatureOptions, iterate_features
     from alexnet_jax.models.alexnet import AlexNet
+    from alexnet_jax.models.custom_vjp import onednn_conv
     from alexnet_jax.runtime.xla_options import compiler_options
     from alexnet_jax.weights.torch_module import write_torch_module
 
@@ -147,6 +148,7 @@ def compare_rates(workdir: Path, *, batch: int, rounds: int) -> dict[str, list[f
         nnx.eval_shape(lambda: AlexNet(network.architecture, key=jax.random.key(0))),
         network.preprocessing,
         ['fc7'],
+        FeatureOptions(use_onednn=onednn_conv.is_supported()),
         batch_size=batch,
         compiler_options=compiler_options(True),
     )

@@ -24,36 +24,51 @@ from alexnet_jax.runtime import environment
 from configs import default
 
 machine = default.get_config().machine
+# Before jax is imported.
+machine.cpu_devices = 2 if '--columns=2' in sys.argv else 1
 environment.configure_environment(**{name: machine[name] for name in environment.SETTINGS})
 
+import quiet
 import steps
 
 from alexnet_jax.models import custom_vjp, presets
 
 SHIPPED = 'as shipped'
 ALL_REFERENCE = 'all reference'
-CHANGES = ('reference max pooling', 'reference response normalization', 'YNNPACK for convolutions too', ALL_REFERENCE)
+XLA_CONV, YNNPACK_CONV = "XLA's convolutions", "YNNPACK's convolutions"
+CHANGES = (
+    'reference max pooling',
+    'reference response normalization',
+    'reference dense',
+    XLA_CONV,
+    YNNPACK_CONV,
+    ALL_REFERENCE,
+)
 
 
 @contextmanager
 def apply_change(change: str) -> Iterator[None]:
     """Trace steps inside the context with that change."""
-    table = dict(custom_vjp.select_ops('cpu', use_reference=change == ALL_REFERENCE))
-    for name in ('max_pooling', 'response_normalization'):
+    table = dict(
+        custom_vjp.select_ops(
+            'cpu', use_reference=change == ALL_REFERENCE, use_onednn=change not in (XLA_CONV, YNNPACK_CONV)
+        )
+    )
+    for name in ('max_pooling', 'response_normalization', 'dense'):
         if change == f'reference {name.replace("_", " ")}':
             table[name] = custom_vjp.REFERENCE_OPS[name]
     with mock.patch.object(custom_vjp, 'select_ops', lambda *_, **__: table):
         yield
 
 
-def make_stepper(preset: str, batch: int, change: str) -> Callable[[int], float]:
-    """Return a function that makes so many steps and returns the seconds of each; traced, compiled and warm."""
-    dots_only = change not in ('YNNPACK for convolutions too', ALL_REFERENCE)
-    made = steps.make_step_timer(preset, batch, dots_only=dots_only)
+def make_stepper(preset: str, batch: int, change: str, mesh_shape: tuple[int, int]) -> Callable[[], float]:
+    """Return a function that makes a step; traced, compiled and warm."""
+    dots_only = change not in (YNNPACK_CONV, ALL_REFERENCE)
+    made = steps.make_step_timer(preset, batch, mesh_shape=mesh_shape, dots_only=dots_only)
     with apply_change(change):
         made(1)
     made(1)
-    return made
+    return lambda: made(1)
 
 
 def main() -> None:
@@ -61,20 +76,20 @@ def main() -> None:
     parser.add_argument('--preset', default='paper', choices=presets.PRESETS)
     parser.add_argument('--batch', type=int, default=32)
     parser.add_argument('--rounds', type=int, default=7)
-    parser.add_argument('--steps', type=int, default=1, help='in each turn of a round')
+    parser.add_argument('--steps', type=int, default=5, help='in each turn of a round')
+    parser.add_argument('--columns', type=int, default=1, choices=(1, 2), help='CPU devices along the axis column')
     parser.add_argument('--only', default='', help='comma-separated changes; empty: all of them')
     given = parser.parse_args()
     changes = [each for each in CHANGES if not given.only or each in given.only.split(',')]
-    turns = {name: make_stepper(given.preset, given.batch, name) for name in (SHIPPED, *changes)}
-    seconds: dict[str, list[float]] = {name: [] for name in turns}
-    for _ in range(given.rounds):
-        for name, turn in turns.items():
-            seconds[name].append(turn(given.steps))
-    print(f'{given.preset}, batch {given.batch}, {given.rounds} rounds; as shipped: {format_times(seconds[SHIPPED])}')
+    turns = {name: make_stepper(given.preset, given.batch, name, (1, given.columns)) for name in (SHIPPED, *changes)}
+    rounds, discarded = quiet.time_in_turn(turns, given.rounds, given.steps)
+    print(
+        f'{given.preset}, batch {given.batch}, {given.columns} devices, {given.rounds} rounds of {given.steps} steps, '
+        f'{discarded} turns thrown away; as shipped: {format_times(quiet.seconds_of(rounds, SHIPPED))}'
+    )
     for name in changes:
-        ratios = [a / b for a, b in zip(seconds[name], seconds[SHIPPED], strict=True)]
-        last = f'{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})'
-        print(f'{name}: {format_times(seconds[name])}, ratio {last}')
+        ratio, low, high = quiet.compare_rounds(rounds, name, SHIPPED)
+        print(f'{name}: {format_times(quiet.seconds_of(rounds, name))}, ratio {ratio:.3f} ({low:.3f} to {high:.3f})')
 
 
 def format_times(seconds: list[float]) -> str:

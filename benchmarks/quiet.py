@@ -1,4 +1,4 @@
-"""Timings in turn on a machine that others may use: turns during which they took part of the processors do not count."""
+"""Timings in turn on a machine that others may use: turns in which they took part of the processors do not count."""
 
 import os
 import statistics

@@ -87,7 +87,9 @@ class FeatureWriter:
                 stack.enter_context(atomic_io.lock_file(self.directory / LOCK_FILE, message))
                 atomic_io.clean_temp(self.directory)
             self._progress = self._read_progress()
-            if not self.is_complete:
+            if self.is_complete:
+                self._remove_leftovers()
+            else:
                 self._require_space(self._num_images - self.images_done)
                 self._open_all(stack)
             self._stack = stack.pop_all()
@@ -156,6 +158,9 @@ class FeatureWriter:
         atomic_io.write_json(self.directory / IMAGES_FILE, images)
         atomic_io.write_json(self.directory / FEATURES_FILE, self._state())
         self.is_complete = True
+        self._remove_leftovers()
+
+    def _remove_leftovers(self) -> None:
         for name in (PROGRESS_FILE, f'{IMAGES_FILE}{PARTIAL}', LOCK_FILE):
             (self.directory / name).unlink(missing_ok=True)
 

@@ -29,11 +29,15 @@ from alexnet_jax.weights.model_weights import NumpyParameters, Preprocessing
 
 @dataclasses.dataclass(frozen=True)
 class FeatureOptions:
-    """Which part of an activation is taken: the column, all places or their mean, and the type of its numbers."""
+    """Which part of an activation is taken: the column, all places or their mean, and the type of its numbers.
+
+    `use_onednn` convolves by oneDNN on CPUs, which pays where there are many images (AlexNet.__call__).
+    """
 
     column: str = 'both'  # both, a or b
     space: str = 'whole'  # whole or mean
     dtype: str = 'float32'  # float32 or float16
+    use_onednn: bool = False
 
 
 def feature_shapes(arch: Architecture, layers: Sequence[str], options: FeatureOptions) -> dict[str, Shape]:
@@ -113,7 +117,8 @@ class FeatureExtractor:
         if images.dtype == jnp.uint8:
             crops = ten_crop.crop_view(images, self._view, self._crop_size).astype(jnp.float32)
             images = normalize.divide_by_std(crops - self._mean[None], self._std)
-        _, activations = with_parameters(self._model, parameters)(images, mesh=self._mesh)
+        model = with_parameters(self._model, parameters)
+        _, activations = model(images, mesh=self._mesh, use_onednn=self.options.use_onednn)
         features = {}
         for layer, shape in self.shapes.items():
             values = activations[layer]

@@ -100,7 +100,8 @@ def extract_run(config: ConfigDict, address: RunAddress, *, template: str = '') 
     layers = resolve_layers(arch, parse.layer_names(config.features.layers) or ())
     images = open_images(config, run_config, info, address.run_dir)
     run = evaluate.load_run(run_config, info, address.run_dir)
-    options = FeatureOptions(config.features.column, config.features.space, config.features.dtype)
+    use_onednn = factories.pays_onednn(config, arch, len(images))
+    options = FeatureOptions(config.features.column, config.features.space, config.features.dtype, use_onednn)
     weights = export.run_weights(run, address.run_dir)
     extractor = FeatureExtractor(
         run.model,

@@ -81,7 +81,8 @@ class Graph:
             weight = weight.reshape(features, -1)
             self._add(name, _dense_words(features, groups))
         else:
-            self._add(name, _conv_words(features, window, stride, pads[0], windows, groups))
+            edges = _describe_edges(self.size, window, stride, pads[0], windows)
+            self._add(name, f'{features} maps by {edges}, {groups} groups')
         self._keep_weights(name, weight, bias)
         self.size, self.features = windows, features
 
@@ -109,7 +110,7 @@ class Graph:
         """Add a pooling; `ceil` lets the last window hang over the edge. Windows of one pixel do nothing."""
         windows = self._count_windows(name, window, stride, pads, ceil=ceil)
         if (window, stride) != (1, 1):
-            self._add(name, _pooling_words(kind, window, stride, pads[0], windows))
+            self._add(name, f'{kind} pooling by {_describe_edges(self.size, window, stride, pads[0], windows)}')
         self.size = windows
 
     def add_scale(self, name: str, factor: float) -> None:
@@ -196,13 +197,13 @@ def weights_from_graph(
 
 def describe_operations(arch: Architecture) -> list[Operation]:
     """Return what an architecture does at test, in the words of a `Graph`."""
-    shapes, found = arch.activation_shapes(), []
+    shapes, inputs, found = arch.activation_shapes(), arch.input_shapes(), []
     for layer in arch.layers:
-        features, size = shapes[layer.name][-1], shapes[layer.name][0]
+        features, windows, size = shapes[layer.name][-1], shapes[layer.name][0], inputs[layer.name][0]
         match layer:
             case Convolution():
-                groups = layer_groups(arch, layer)
-                words = _conv_words(features, layer.kernel_size, layer.stride, layer.pad, size, groups)
+                edges = _describe_edges(size, layer.kernel_size, layer.stride, layer.pad, windows)
+                words = f'{features} maps by {edges}, {layer_groups(arch, layer)} groups'
             case Dense():
                 words = _dense_words(features, layer_groups(arch, layer))
             case Activation():
@@ -211,7 +212,7 @@ def describe_operations(arch: Architecture) -> list[Operation]:
                 alpha = layer.alpha / layer.n if layer.alpha_over_n else layer.alpha
                 words = _normalization_words(layer.n, layer.k, alpha, layer.beta, features // arch.columns)
             case Pooling():
-                words = _pooling_words(layer.kind, layer.window, layer.stride, 0, size)
+                words = f'{layer.kind} pooling by {_describe_edges(size, layer.window, layer.stride, 0, windows)}'
             case Dropout():
                 if layer.inverted or layer.keep_prob == 1:
                     continue
@@ -244,11 +245,10 @@ def _list_differences(graph: Graph, arch: Architecture) -> list[str]:
     return clauses
 
 
-def _conv_words(features: int, window: int, stride: int, pad: int, windows: int, groups: int) -> str:
-    return (
-        f'{features} maps of {windows} x {windows} by windows of {window} pixels, stride {stride}, pad {pad}, '
-        f'{groups} groups'
-    )
+def _describe_edges(size: int, window: int, stride: int, pad: int, windows: int) -> str:
+    """Return how windows lie over `size` pixels: how far past each edge they reach, less than 0 where some are left."""
+    after = (windows - 1) * stride + window - size - pad
+    return f'windows of {window} pixels, stride {stride}, {pad} past the first edge and {after} past the last'
 
 
 def _dense_words(features: int, groups: int) -> str:
@@ -258,7 +258,3 @@ def _dense_words(features: int, groups: int) -> str:
 def _normalization_words(n: int, k: float, alpha: float, beta: float, maps: int) -> str:
     # Six digits: files hold float32.
     return f'normalization over {n} of {maps} maps, k {k:.6g}, alpha {alpha:.6g}, beta {beta:.6g}'
-
-
-def _pooling_words(kind: str, window: int, stride: int, pad: int, windows: int) -> str:
-    return f'{kind} pooling to {windows} x {windows} by windows of {window} pixels, stride {stride}, pad {pad}'

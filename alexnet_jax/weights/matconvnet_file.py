@@ -58,7 +58,7 @@ def _add_layer(graph: Graph, layer: Mapping[str, Any], name: str) -> None:
             raise graph.error(name, 'is dilated')
         weight, bias = _weight_and_bias(graph, layer, name)
         groups = graph.features // max(weight.shape[1], 1)
-        graph.add_conv(name, weight, bias, stride=stride, pads=_pads(graph, name, layer), groups=groups)
+        graph.add_conv(name, weight, bias, stride=stride, pads=_read_pads(graph, name, layer), groups=groups)
     elif kind in ('lrn', 'normalize'):
         numbers = [float(each) for each in _numbers_at(layer, 'param')]
         if len(numbers) != 4:
@@ -72,7 +72,7 @@ def _add_layer(graph: Graph, layer: Mapping[str, Any], name: str) -> None:
         if method is None:
             raise graph.error(name, f'pools by {str(layer["method"])[:40]!r}')
         window = _same_number(graph, name, layer, 'pool', 0)
-        graph.add_pooling(name, window, stride, pads=_pads(graph, name, layer), kind=method)
+        graph.add_pooling(name, window, stride, pads=_read_pads(graph, name, layer), kind=method)
     else:
         raise graph.error(name, f'is of the type {str(kind)[:40]!r}')
 
@@ -90,9 +90,9 @@ def _weight_and_bias(graph: Graph, layer: Mapping[str, Any], name: str) -> tuple
     return weight.transpose(3, 2, 0, 1), bias.reshape(-1)
 
 
-def _pads(graph: Graph, name: str, layer: Mapping[str, Any]) -> Pads:
+def _read_pads(graph: Graph, name: str, layer: Mapping[str, Any]) -> Pads:
     """Return top, bottom, left and right, given one by one or by a single number."""
-    numbers = [_whole(graph, name, each) for each in _numbers_at(layer, 'pad')] or [0]
+    numbers = [_as_whole_number(graph, name, each) for each in _numbers_at(layer, 'pad')] or [0]
     if len(numbers) not in (1, 4):
         raise graph.error(name, f'has {len(numbers)} paddings')
     top, bottom, left, right = numbers * (4 // len(numbers))
@@ -101,13 +101,13 @@ def _pads(graph: Graph, name: str, layer: Mapping[str, Any]) -> Pads:
 
 def _same_number(graph: Graph, name: str, layer: Mapping[str, Any], field: str, default: int) -> int:
     """Return a number that holds for height and width."""
-    numbers = {_whole(graph, name, each) for each in _numbers_at(layer, field)} or {default}
+    numbers = {_as_whole_number(graph, name, each) for each in _numbers_at(layer, field)} or {default}
     if len(numbers) > 1:
         raise graph.error(name, f'has a {field} of {sorted(numbers)[:4]}, not the same in height and width')
     return numbers.pop()
 
 
-def _whole(graph: Graph, name: str, number: float) -> int:
+def _as_whole_number(graph: Graph, name: str, number: float) -> int:
     if not (np.isfinite(number) and float(number).is_integer()):
         raise graph.error(name, f'has {number} where a whole number is needed')
     return int(number)

@@ -170,7 +170,7 @@ def read_mat(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     budget = max(SMALL_BYTES, MAX_RATIO * len(data))
     for element in reader.read_elements(data, _HEADER_BYTES):
         if element.type == _COMPRESSED:
-            unpacked = _unpack(reader, element.data, len(data), budget)
+            unpacked = _unpack_element(reader, element.data, len(data), budget)
             budget -= len(unpacked)
             element = reader.read_element(unpacked, 0)
         if element.type != _MATRIX:
@@ -182,7 +182,7 @@ def read_mat(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     return variables
 
 
-def _unpack(reader: _MatReader, data: memoryview, packed: int, budget: int) -> memoryview:
+def _unpack_element(reader: _MatReader, data: memoryview, packed: int, budget: int) -> memoryview:
     """Return what one compressed element holds, at most `budget` bytes."""
     unpacker = zlib.decompressobj()
     try:

@@ -53,7 +53,7 @@ class Message:
         """Return a repeated integer, packed or not, as int64."""
         found = []
         for wire_type, value in self._fields.get(number, ()):
-            if wire_type == _VARINT:
+            if isinstance(value, int):
                 found.append(value)
             elif wire_type == _BYTES:
                 position = 0
@@ -101,9 +101,9 @@ class Message:
 
     def _views(self, number: int) -> Sequence[memoryview]:
         found = self._fields.get(number, ())
-        if any(wire_type == _VARINT for wire_type, _ in found):
+        if any(isinstance(value, int) for _, value in found):
             raise self._source.error(f'field {number} is an integer')
-        return [value for _, value in found]
+        return [value for _, value in found if not isinstance(value, int)]
 
 
 class _Source:

@@ -1,4 +1,4 @@
-"""How large a file of weights, and what is packed in it, may be: so that no small file fills the memory."""
+"""Limits on the size of a file of weights and of what is packed in it, so that no small file fills the memory."""
 
 from __future__ import annotations
 

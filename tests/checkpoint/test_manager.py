@@ -150,16 +150,15 @@ def test_a_step_that_was_asked_for_is_not_replaced_by_another(tmp_path):
 
 def test_a_checkpoint_of_another_network_is_refused_with_the_difference(tmp_path):
     saved(tmp_path, 1).close()
-    with pytest.raises(
-        UserError, match=r'another network: parameters/conv1/kernel is \(\[2, 9, 300\], .* \(\[2, 9, 301\]'
-    ):
+    message = r'another network: parameters/conv1/kernel is float32 \(2, 9, 300\) there and float32 \(2, 9, 301\) here'
+    with pytest.raises(UserError, match=message):
         CheckpointManager(tmp_path).restore(placed(state(0, width=301)))
 
 
 def test_another_dtype_is_refused_and_not_cast(tmp_path):
     saved(tmp_path, 1).close()
     half = jax.tree.map(lambda x: x.astype(np.float16), state(0))
-    with pytest.raises(UserError, match=r"'float32'\) there and .*'float16'\) here"):
+    with pytest.raises(UserError, match=r'float32 \(2, .*\) there and float16 \(2, .*\) here'):
         CheckpointManager(tmp_path).restore(placed(half))
 
 
