@@ -42,6 +42,9 @@ def unsafe_uses(source: str) -> list[str]:
                 allowed = keywords.get('allow_pickle')
                 if function.attr == 'load' and not (isinstance(allowed, ast.Constant) and allowed.value is False):
                     found.append('np.load without allow_pickle=False')
+            weights_only = keywords.get('weights_only')
+            if ast.unparse(function) == 'torch.load' and ast.unparse(weights_only or function) != 'True':
+                found.append('torch.load without weights_only=True')
             if ast.unparse(function) == 'Image.open' and 'formats' not in keywords:
                 found.append('Image.open of any format')
             if function.attr in ('extract', 'extractall', 'unpack_archive'):
@@ -68,6 +71,8 @@ def test_nothing_that_is_read_is_run(file):
         'eval("1")',
         'np.load(f)',
         'np.load(f, allow_pickle=True)',
+        'torch.load(f)',
+        'torch.load(f, weights_only=False)',
         'Image.open(f)',
         'tar.extractall()',
         'import runpy',

@@ -13,7 +13,9 @@ import numpy as np
 from alexnet_jax.errors import UserError
 
 METRICS = ('euclidean', 'cosine', 'correlation')
+# Of a block of rows. Two of them meet in a matrix of at most MAX_ROWS x MAX_ROWS.
 BLOCK_BYTES = 2**26
+MAX_ROWS = 2048
 # More than asked for, since products of matrices round distances that differ by less than this many places.
 SPARE = 8
 
@@ -81,7 +83,7 @@ def _rank_exactly(
 
 def _row_blocks(flat: np.ndarray, metric: str) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (number of the first row, rows in float64 as the metric compares them)."""
-    step = max(1, BLOCK_BYTES // (8 * max(flat.shape[1], 1)))
+    step = min(MAX_ROWS, max(1, BLOCK_BYTES // (8 * max(flat.shape[1], 1))))
     for first in range(0, len(flat), step):
         yield first, _normalize_rows(flat[first : first + step], metric, first)
 

@@ -87,7 +87,7 @@ def debiased_linear_cka(first: np.ndarray, second: np.ndarray, *, batch_size: in
     order = np.random.default_rng(seed).permutation(count)
     sums = np.zeros(3)
     for rows in np.array_split(order, num_batches):
-        gram_x, gram_y = gram_matrix(x[np.sort(rows)]), gram_matrix(y[np.sort(rows)])
+        gram_x, gram_y = (gram_matrix(features, np.sort(rows)) for features in (x, y))
         sums += [unbiased_hsic(gram_x, gram_y), unbiased_hsic(gram_x, gram_x), unbiased_hsic(gram_y, gram_y)]
     return float(sums[0] / np.sqrt(sums[1] * sums[2]))
 
@@ -102,11 +102,12 @@ def unbiased_hsic(first: np.ndarray, second: np.ndarray) -> float:
     return float(total / (count * (count - 3)))
 
 
-def gram_matrix(features: np.ndarray) -> np.ndarray:
-    """Return the inner products (N, N) of the images' features, float64."""
+def gram_matrix(features: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    """Return the inner products (N, N) of the images' features, or of those in some rows alone, float64."""
     flat = _flatten_images(features)
-    gram = np.zeros((len(flat), len(flat)))
-    for block in _feature_blocks(flat):
+    count = len(flat) if rows is None else len(rows)
+    gram = np.zeros((count, count))
+    for block in _feature_blocks(flat, rows):
         gram += block @ block.T
     return gram
 
@@ -130,11 +131,13 @@ def _flatten_images(features: np.ndarray) -> np.ndarray:
     return features.reshape(len(features), -1)
 
 
-def _feature_blocks(flat: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the features (N, D) in float64, some of their columns at a time."""
-    step = max(1, BLOCK_BYTES // (8 * max(len(flat), 1)))
+def _feature_blocks(flat: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Yield the features (N, D), or some rows of them, in float64, some columns at a time."""
+    chosen = slice(None) if rows is None else rows
+    step = max(1, BLOCK_BYTES // (8 * max(len(flat) if rows is None else len(rows), 1)))
     for start in range(0, flat.shape[1], step):
-        yield np.asarray(flat[:, start : start + step], np.float64)
+        # Rows and columns in one index: a file of features is read where they are, and no more is copied.
+        yield np.asarray(flat[chosen, start : start + step], np.float64)
 
 
 def _double_center(gram: np.ndarray) -> np.ndarray:

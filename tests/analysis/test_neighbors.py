@@ -1,5 +1,7 @@
 """The nearest images by brute force, in blocks of any size, among equals, and by each metric."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -58,3 +60,14 @@ def test_an_image_without_features_has_no_direction():
     features[2] = 0
     with pytest.raises(UserError, match='The cosine of image 2 is not defined'):
         find_neighbors(np.eye(4), features, count=1, metric='cosine')
+
+
+def test_many_images_of_few_features_take_no_square_of_memory(monkeypatch):
+    features = np.random.default_rng(0).normal(size=(3000, 3)).astype(np.float32)
+    monkeypatch.setattr(neighbors, 'MAX_ROWS', 256)
+    tracemalloc.start()
+    try:
+        find_neighbors(features, features, count=1, same_images=True)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20 < 3000**2
+    finally:
+        tracemalloc.stop()

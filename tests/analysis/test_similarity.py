@@ -1,6 +1,7 @@
 """RSA and CKA against their definitions, written out in loops or as the papers have them."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -117,3 +118,21 @@ def test_cka_does_not_see_rotation_scale_and_place_and_debiasing_removes_the_bia
     assert linear_cka(*independent) > 0.85 and abs(debiased_linear_cka(*independent)) < 0.05
     many = chance(600, 500), chance(600, 500, seed=5)
     assert abs(debiased_linear_cka(*many, batch_size=60)) < 0.02
+
+
+def test_features_that_are_larger_than_memory_are_read_in_parts(tmp_path, monkeypatch):
+    """Files of 20 MB each, blocks of 1 MB: nothing holds more than a few of them."""
+    monkeypatch.setattr(similarity, 'BLOCK_BYTES', 2**20)
+    files = []
+    for seed in (0, 1):
+        np.save(tmp_path / f'{seed}.npy', chance(50, 100_000, seed=seed))
+        files.append(np.load(tmp_path / f'{seed}.npy', mmap_mode='r'))
+    tracemalloc.start()
+    try:
+        correlation_rdm(files[0])
+        linear_cka(*files)
+        debiased_linear_cka(*files)
+        debiased_linear_cka(*files, batch_size=10)
+        assert tracemalloc.get_traced_memory()[1] < 6 * 2**20
+    finally:
+        tracemalloc.stop()
