@@ -25,19 +25,20 @@ _SCHEMA = {
     'LRN': {'local_size': (1, 'uint32'), 'alpha': (2, 'float'), 'beta': (3, 'float'), 'norm_region': (4, 'int32'),
             'k': (5, 'float')},
     'Pooling': {'pool': (1, 'int32'), 'kernel_size': (2, 'uint32'), 'stride': (3, 'uint32'), 'pad': (4, 'uint32')},
+    'ReLU': {'negative_slope': (1, 'float')},
     'Dropout': {'dropout_ratio': (1, 'float')},
     'V0Layer': {'name': (1, 'string'), 'type': (2, 'string')},
     'V1Layer': {
         'layer': (1, 'V0Layer'), 'bottom': (2, 'repeated string'), 'top': (3, 'repeated string'), 'name': (4, 'string'),
         'type': (5, 'int32'), 'blobs': (6, 'repeated BlobProto'), 'convolution': (10, 'Convolution'),
         'dropout': (12, 'Dropout'), 'inner_product': (17, 'InnerProduct'), 'lrn': (18, 'LRN'),
-        'pooling': (19, 'Pooling'), 'transform': (36, 'Transformation'),
+        'pooling': (19, 'Pooling'), 'relu': (30, 'ReLU'), 'transform': (36, 'Transformation'),
     },
     'Layer': {
         'name': (1, 'string'), 'type': (2, 'string'), 'bottom': (3, 'repeated string'), 'top': (4, 'repeated string'),
         'blobs': (7, 'repeated BlobProto'), 'transform': (100, 'Transformation'), 'convolution': (106, 'Convolution'),
         'dropout': (108, 'Dropout'), 'inner_product': (117, 'InnerProduct'), 'lrn': (118, 'LRN'),
-        'pooling': (121, 'Pooling'),
+        'pooling': (121, 'Pooling'), 'relu': (123, 'ReLU'),
     },
     'Net': {
         'name': (1, 'string'), 'layers': (2, 'repeated V1Layer'), 'input': (3, 'repeated string'),
@@ -80,11 +81,18 @@ def make_caffe_net(name, tensors, *, old=False):
         layer = (net.layers if old else net.layer).add(name=layer_name, type=_V1_NUMBERS[kind] if old else kind)
         return layer
 
-    add('data', 'Data').transform.crop_size = CROPS[name]
+    data = add('data', 'Data')
+    data.transform.crop_size = CROPS[name]
+    data.top.extend(['data', 'label'])
+    before = 'data'
     for point, settings in executor.parse_chain(name):
         kind = point.rstrip('0123456789')
         words = {'conv': 'Convolution', 'fc': 'InnerProduct', 'norm': 'LRN', 'pool': 'Pooling', 'drop': 'Dropout'}
         layer = add(point, words.get(kind, 'ReLU'))
+        layer.bottom.append(before)
+        # ReLU and dropout write where they read.
+        before = before if kind in ('relu', 'drop') else point
+        layer.top.append(before)
         if kind in ('conv', 'fc'):
             weight, bias = tensors[f'{point}.weight'], tensors[f'{point}.bias']
             _add_blob(layer, weight[:, ::-1] if point == 'conv1' else weight, old)
@@ -106,7 +114,7 @@ def make_caffe_net(name, tensors, *, old=False):
             layer.pooling.kernel_size, layer.pooling.stride = 3, 2
         elif kind == 'drop':
             layer.dropout.dropout_ratio = 0.5
-    add('loss', 'SoftmaxWithLoss')
+    add('loss', 'SoftmaxWithLoss').bottom.extend([before, 'label'])
     return net
 
 

@@ -32,7 +32,7 @@ SECONDS_BETWEEN_RECORDS = 10.0
 
 
 class Progress(NamedTuple):
-    """What is in unfinished files and counts: rows, images read for them, and why some of these have no row."""
+    """The part of unfinished files that counts: rows, images read for them, and why some of these have no row."""
 
     rows: int = 0
     images_done: int = 0

@@ -35,16 +35,43 @@ class _LayerFields(NamedTuple):
 
     name: int
     type: int
+    bottom: int
+    top: int
     blobs: int
     transform: int
     convolution: int
     inner_product: int
     lrn: int
     pooling: int
+    relu: int
 
 
-_V1 = _LayerFields(name=4, type=5, blobs=6, transform=36, convolution=10, inner_product=17, lrn=18, pooling=19)
-_NEW = _LayerFields(name=1, type=2, blobs=7, transform=100, convolution=106, inner_product=117, lrn=118, pooling=121)
+_V1 = _LayerFields(
+    name=4,
+    type=5,
+    bottom=2,
+    top=3,
+    blobs=6,
+    transform=36,
+    convolution=10,
+    inner_product=17,
+    lrn=18,
+    pooling=19,
+    relu=30,
+)
+_NEW = _LayerFields(
+    name=1,
+    type=2,
+    bottom=3,
+    top=4,
+    blobs=7,
+    transform=100,
+    convolution=106,
+    inner_product=117,
+    lrn=118,
+    pooling=121,
+    relu=123,
+)
 
 
 class _Layer:
@@ -52,6 +79,7 @@ class _Layer:
 
     def __init__(self, message: Message, fields: _LayerFields, path: str | os.PathLike[str]):
         self.name, self._message, self._fields, self._path = message.string(fields.name), message, fields, path
+        self.bottoms, self.tops = message.strings(fields.bottom), message.strings(fields.top)
         if fields is _V1:
             if 1 in message and fields.type not in message:
                 raise UserError(f"{path} is of Caffe's first format; upgrade it by Caffe's upgrade_net_proto_binary.")
@@ -91,8 +119,13 @@ def read_caffemodel(path: str | os.PathLike[str], *, preset: str = '', partial: 
     if not layers:
         raise UserError(f'{path} has no layers of Caffe; give a .caffemodel, not a .prototxt or a .solverstate.')
     graph = Graph(path, _find_crop_size(net, layers))
+    # The names of what the layer before gave: several where it is data or a copy.
+    given: list[str] = []
     for layer in layers:
+        if layer.bottoms and given and layer.bottoms[0] not in given:
+            raise graph.error(layer.name, f'reads {layer.bottoms[0]!r}, not what the layer before it gives')
         _add_layer(graph, layer)
+        given = layer.tops or given
     return weights_from_graph(graph, preset=preset, partial=partial, bgr=True)
 
 
@@ -108,6 +141,8 @@ def _add_layer(graph: Graph, layer: _Layer) -> None:
     if layer.type in _IGNORED:
         return
     if layer.type in _ACTIVATIONS:
+        if layer.settings('relu').float32(1):
+            raise graph.error(layer.name, 'is a leaky ReLU')
         graph.add_activation(layer.name, _ACTIVATIONS[layer.type])
     elif layer.type == 'Convolution':
         settings = layer.settings('convolution')
@@ -138,7 +173,9 @@ def _add_layer(graph: Graph, layer: _Layer) -> None:
         kind = {0: 'max', 1: 'average'}.get(settings.integer(1))
         if kind is None or settings.integer(12):
             raise graph.error(layer.name, 'pools in another way than by the maximum or the mean of windows')
-        graph.add_pooling(layer.name, window, stride, pads=(pad,) * 4, kind=kind, ceil=True)
+        # Field 13, in newer versions: round down.
+        ceil = not settings.integer(13)
+        graph.add_pooling(layer.name, window, stride, pads=(pad,) * 4, kind=kind, ceil=ceil)
     else:
         raise graph.error(layer.name, f'is of the type {layer.type!r}')
 

@@ -248,6 +248,8 @@ CAFFE_CHANGES = {
     'window': (lambda net: setattr(layer_of(net, 'pool1').pooling, 'kernel_size', 10**6), 'pool1'),
     'pad': (lambda net: setattr(layer_of(net, 'pool1').pooling, 'pad', 2**31), 'pool1'),
     'input': (lambda net: setattr(layer_of(net, 'data').transform, 'crop_size', 2**31), 'its input'),
+    'leaky': (lambda net: setattr(layer_of(net, 'relu3').relu, 'negative_slope', 0.1), 'relu3 is a leaky ReLU'),
+    'branch': (lambda net: layer_of(net, 'conv4').bottom.__setitem__(0, 'pool1'), "conv4 reads 'pool1'"),
     'empty': (lambda net: net.ClearField('layer'), 'has no layers of Caffe'),
     'V0': (
         lambda net: (net.ClearField('layer'), setattr(net.layers.add().layer, 'name', 'conv1')),
