@@ -136,8 +136,8 @@ def _caffe_architecture(name: str, *, pool_before_norm: bool) -> Architecture:
 CAFFE = _caffe_architecture('caffe', pool_before_norm=False)
 CAFFENET = _caffe_architecture('caffenet', pool_before_norm=True)
 
-# The ONNX model zoo's bvlc_alexnet: Caffe's, but fed 224 pixels of which conv1 and two poolings drop the last ones. pool5
-# hangs over the edge instead, so that fc6 still sees 6x6.
+# The ONNX model zoo's bvlc_alexnet: Caffe's, but fed 224 pixels of which conv1 and two poolings drop the last ones.
+# pool5 hangs over the edge instead, so that fc6 still sees 6x6.
 _ZOO_ROUNDING = {'conv1': 'floor', 'pool1': 'floor', 'pool2': 'floor', 'pool5': 'ceil'}
 ONNX_ZOO = dataclasses.replace(
     CAFFE,
