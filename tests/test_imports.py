@@ -124,14 +124,16 @@ UNNEEDED = {
     'summary': PICTURES_AND_SOURCES | {'flax', 'optax', 'orbax', 'grain'},
     'verify': PICTURES_AND_SOURCES | {'flax', 'optax', 'grain'},
     'predict': PICTURES_AND_SOURCES,
+    'features': PICTURES_AND_SOURCES,
 }
 
 
 @pytest.mark.parametrize('mode', UNNEEDED)
-def test_a_mode_imports_what_it_needs_and_no_more(mode, trained):
+def test_a_mode_imports_what_it_needs_and_no_more(mode, trained, tmp_path):
     args = ['main.py', '--help' if mode == 'help' else f'--mode={mode}', '--config.machine.compilation_cache=']
-    args += [f'--workdir={trained[1]}'] * (mode in ('verify', 'predict'))
-    args += [f'--images={ROOT / "docs" / "quickstart.png"}'] * (mode == 'predict')
+    args += [f'--workdir={trained[1]}'] * (mode in ('verify', 'predict', 'features'))
+    args += [f'--images={ROOT / "docs" / "quickstart.png"}'] * (mode in ('predict', 'features'))
+    args += [f'--config.features.directory={tmp_path}'] * (mode == 'features')
     loaded = run_python(f"""
 import json, sys, main
 assert main.main({args!r}) == 0

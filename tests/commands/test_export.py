@@ -21,7 +21,7 @@ from alexnet_jax.data.dataset_info import DatasetInfo, read_dataset_info, write_
 from alexnet_jax.errors import UserError
 from alexnet_jax.models.architecture import ResponseNormalization
 from alexnet_jax.network import fresh_weights
-from alexnet_jax.weights import foreign
+from alexnet_jax.weights import foreign, layout
 
 
 def with_path(config, path, **fields):
@@ -159,6 +159,40 @@ def test_a_network_that_no_config_makes_is_refused_with_the_differences(trained,
     with pytest.raises(UserError, match='from miniature it differs in norm1, norm2'):
         commands.run('import', with_path(trained[0], tmp_path / 'other.safetensors'), str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
+
+
+def test_a_deviation_and_a_mean_color_come_along(trained, tmp_path):
+    fresh = fresh_weights('miniature', seed=2)
+    prepared = dataclasses.replace(fresh.preprocessing, std=np.array([58.4, 57.1, 57.4], np.float32))
+    weights = dataclasses.replace(fresh, preprocessing=prepared, notes={})
+    weight_files.write_weights(tmp_path / 'a.safetensors', weights)
+    commands.run('import', with_path(trained[0], tmp_path / 'a.safetensors'), str(tmp_path / 'run'))
+    network = alexnet_jax.load(tmp_path / 'run')
+    np.testing.assert_array_equal(network.preprocessing.std, prepared.std)
+    np.testing.assert_array_equal(network.preprocessing.mean_image(), prepared.mean_image())
+    assert network.preprocessing.mean_kind == 'channel'
+    expected = alexnet_jax.Network(weights).predict(photographs(), views=1).probabilities
+    np.testing.assert_allclose(network.predict(photographs(), views=1).probabilities, expected, rtol=1e-6)
+    undivided = dataclasses.replace(weights, preprocessing=fresh.preprocessing)
+    other = alexnet_jax.Network(undivided).predict(photographs(), views=1).probabilities
+    assert np.abs(other - expected).max() > 1e-3
+
+
+def test_a_part_of_a_network_begins_a_run_and_the_drawn_layers_are_named(trained, tmp_path):
+    fresh = fresh_weights('miniature')
+    tensors = layout.to_torch_layout(fresh.arch, fresh.parameters)
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith('fc8')}
+    safetensors.numpy.save_file(tensors, tmp_path / 'part.safetensors')
+    config = with_path(trained[0], tmp_path / 'part.safetensors', preset='miniature')
+    with pytest.raises(UserError, match='missing: fc8.weight, fc8.bias'):
+        commands.run('import', config, str(tmp_path / 'run'))
+    config.weights.partial = True
+    commands.run('import', config, str(tmp_path / 'run'))
+    network = alexnet_jax.load(tmp_path / 'run')
+    assert network.weights.notes['drawn'].startswith('fc8: not in the file')
+    np.testing.assert_array_equal(
+        network.weights.parameters['fc7']['kernel'], fresh.parameters['fc7']['kernel'], strict=True
+    )
 
 
 def run_main(*arguments):
