@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -87,8 +88,14 @@ def make_model(config: ConfigDict, arch: Architecture, *, key: jax.Array | None 
     return nnx.eval_shape(make) if key is None else make()
 
 
-def make_device_mesh(config: ConfigDict, arch: Architecture, *, for_training: bool = True) -> Mesh:
-    """Return the config's mesh for the columns of that architecture.
+def make_device_mesh(
+    config: ConfigDict,
+    arch: Architecture,
+    *,
+    for_training: bool = True,
+    devices: Sequence[jax.Device] | None = None,
+) -> Mesh:
+    """Return the config's mesh for the columns of that architecture, over `devices` or over those that there are.
 
     Raises UserError if it cannot share out the batches of evaluation, or those of training if it is `for_training`.
     """
@@ -97,6 +104,7 @@ def make_device_mesh(config: ConfigDict, arch: Architecture, *, for_training: bo
         columns=arch.columns,
         batch_size=config.train.batch_size if for_training else None,
         microbatches=config.train.grad_accumulation,
+        devices=devices,
     )
     per_device_batch(config.evaluate.batch_size, mesh, field='config.evaluate.batch_size')
     return mesh
@@ -132,7 +140,7 @@ def make_step(
         mean_kind=config.augment.mean,
         std=info.rgb_std,
         grad_accumulation=config.train.grad_accumulation,
-        compiler_options=compiler_options(config.machine.ynnpack_dots_only),
+        compiler_options=compiler_options(config.machine.ynnpack_dots_only, mesh.devices.flat[0].platform),
         use_onednn=pays_onednn(config, model.arch, forward_passes),
     )
     return train_step.make_train_step(
@@ -239,7 +247,7 @@ def make_evaluator(
         ViewOptions(model.arch.crop_size, num_views, config.augment.mean, info.rgb_std),
         batch_size=config.evaluate.batch_size,
         mesh=mesh,
-        compiler_options=compiler_options(config.machine.ynnpack_dots_only),
+        compiler_options=compiler_options(config.machine.ynnpack_dots_only, mesh.devices.flat[0].platform),
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from alexnet_jax.distributed.sharding import AXES, COLUMN_AXIS, DATA_AXIS
@@ -19,40 +21,47 @@ log = logging.getLogger(__name__)
 
 
 def make_mesh(
-    shape: tuple[int, int] | None, *, columns: int, batch_size: int | None = None, microbatches: int = 1
+    shape: tuple[int, int] | None,
+    *,
+    columns: int,
+    batch_size: int | None = None,
+    microbatches: int = 1,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Mesh:
     """Return the mesh of `shape` = (data, column) over the devices of all processes; None chooses the shape.
+
+    `devices` are those of a machine that is only compiled for (distributed/targets.py); None: those that there are.
 
     The choice is 2 along `column` if columns and devices are both even in number, else 1; the other devices go along
     `data`. Axes are AxisType.Auto. Raises UserError if there are too few devices, if the columns or the images of
     each microbatch cannot be divided evenly, or if a process would be left without images.
     """
-    devices = _device_count()
+    count = _device_count() if devices is None else len(devices)
     if shape is None:
-        column = 2 if columns % 2 == 0 and devices % 2 == 0 else 1
-        shape = (devices // column, column)
-    if math.prod(shape) > devices:
+        column = 2 if columns % 2 == 0 and count % 2 == 0 else 1
+        shape = (count // column, column)
+    if math.prod(shape) > count:
         raise UserError(
-            f'A mesh of {shape[0]} x {shape[1]} needs {math.prod(shape)} devices, but there are {devices}; '
-            f'{_mesh_hint()}.'
+            f'A mesh of {shape[0]} x {shape[1]} needs {math.prod(shape)} devices, but there are {count}; '
+            f'{_mesh_hint() if devices is None else "choose a smaller config.mesh, or a larger target"}.'
         )
     if columns % shape[1]:
         raise UserError(
             f'{columns} columns cannot be divided evenly over {shape[1]} devices; change the second number of '
             'config.mesh.'
         )
-    if jax.process_count() > 1 and math.prod(shape) != devices:
+    processes = jax.process_count() if devices is None else len({device.process_index for device in devices})
+    if processes > 1 and math.prod(shape) != count:
         raise UserError(
-            f'A mesh of {shape[0]} x {shape[1]} must use all {devices} devices if there are several processes.'
+            f'A mesh of {shape[0]} x {shape[1]} must use all {count} devices if there are several processes.'
         )
-    mesh = _topology_mesh(shape)
-    if mesh is None or _slices_by_process(mesh) is None:
-        mesh = _process_order_mesh(shape)
-        if _slices_by_process(mesh) is None:
-            raise UserError(
-                f'A mesh of {shape[0]} x {shape[1]} gives {jax.process_count()} processes overlapping parts of a '
-                'batch; choose a config.mesh whose rows contain whole processes, or whose processes contain whole rows.'
-            )
+    used = list(jax.devices() if devices is None else devices)
+    mesh = next((mesh for mesh in _candidate_meshes(shape, used) if _slices_by_process(mesh)), None)
+    if mesh is None:
+        raise UserError(
+            f'A mesh of {shape[0]} x {shape[1]} gives {processes} processes overlapping parts of a '
+            'batch; choose a config.mesh whose rows contain whole processes, or whose processes contain whole rows.'
+        )
     if batch_size is not None:
         per_device_batch(batch_size, mesh, microbatches=microbatches)
     return mesh
@@ -74,26 +83,44 @@ def _device_count() -> int:
         ) from error
 
 
-def _topology_mesh(shape: tuple[int, int]) -> Mesh | None:
-    """Return jax's own mesh, which follows the interconnect; None if jax cannot make one of this shape.
+def _candidate_meshes(shape: tuple[int, int], devices: list[jax.Device]) -> Iterator[Mesh]:
+    """Yield meshes of that shape, the best first: jax's own, which follow the interconnect, then that in process order.
 
-    Except on v5e it does not split an axis of a torus, so that a column of 2 does not fit a slice of 4 x 4 x 4
-    (NotImplementedError), several slices (ValueError), or chips that form no cuboid or count as two devices each
-    (AssertionError).
+    jax.make_mesh does not split an axis of a torus, except on v5e, so that a column of 2 does not fit a slice of
+    4 x 4 x 4 (NotImplementedError); splitting is the second try. Neither takes several slices (ValueError or
+    AssertionError), or chips that form no cuboid or count as two devices each (AssertionError). Where a process holds
+    rows that are not neighbors along `data`, they are brought together.
     """
-    try:
-        return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[: math.prod(shape)])
-    except (NotImplementedError, ValueError, AssertionError) as error:
-        log.info('jax.make_mesh failed (%s); using process order.', first_line(error))
-        return None
+    first = devices[: math.prod(shape)]
+
+    def make_split(shape, axes, *, axis_types, devices):
+        laid_out = mesh_utils.create_device_mesh(shape, devices=devices, allow_split_physical_axes=True)
+        return Mesh(laid_out, axes, axis_types=axis_types)
+
+    for make in (jax.make_mesh, make_split):
+        try:
+            mesh = make(shape, AXES, axis_types=(AxisType.Auto,) * 2, devices=first)
+        except (NotImplementedError, ValueError, AssertionError) as error:
+            log.info('jax finds no mesh along the interconnect (%s); trying another way.', first_line(error))
+            continue
+        yield mesh
+        yield _group_rows_by_process(mesh)
+    yield _process_order_mesh(shape, devices)
 
 
-def _process_order_mesh(shape: tuple[int, int]) -> Mesh:
+def _group_rows_by_process(mesh: Mesh) -> Mesh:
+    """Return the mesh with the rows of each process together, processes in the order of their first rows."""
+    holders = [row[0].process_index for row in mesh.devices]
+    order = sorted(range(len(holders)), key=lambda row: holders.index(holders[row]))
+    return Mesh(mesh.devices[order], AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def _process_order_mesh(shape: tuple[int, int], devices: list[jax.Device]) -> Mesh:
     """Return the mesh in process order, which is slice by slice; the two columns are neighbors on a host."""
-    order = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))[: math.prod(shape)]
-    devices = np.empty(len(order), object)
-    devices[:] = order
-    return Mesh(devices.reshape(shape), AXES, axis_types=(AxisType.Auto,) * 2)
+    order = sorted(devices, key=lambda device: (device.process_index, device.id))[: math.prod(shape)]
+    array = np.empty(len(order), object)
+    array[:] = order
+    return Mesh(array.reshape(shape), AXES, axis_types=(AxisType.Auto,) * 2)
 
 
 def per_device_batch(

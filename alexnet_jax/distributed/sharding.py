@@ -5,6 +5,8 @@ Images of a batch are split over `data`, columns of the network over `column`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -41,6 +43,14 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def replicated_sharding(mesh: Mesh) -> NamedSharding:
     """Return the sharding of arrays that every device holds in full."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def place_array(array: Any, sharding: NamedSharding) -> Any:
+    """Return the array on the devices of that sharding; its shape there if they can only be compiled for."""
+    # What distributed/targets.py makes; jax has no other way to ask.
+    if type(sharding.mesh.devices.flat[0].client).__name__ == 'CompileOnlyPyClient':
+        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
+    return jax.device_put(array, sharding)
 
 
 def gather_to_host(array: jax.Array, mesh: Mesh) -> np.ndarray:

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from alexnet_jax.data import augment, normalize
 from alexnet_jax.data.pipeline import Batch, EvalPipeline
 from alexnet_jax.distributed.mesh import per_device_batch
-from alexnet_jax.distributed.sharding import batch_sharding, replicated_sharding
+from alexnet_jax.distributed.sharding import batch_sharding, place_array, replicated_sharding
 from alexnet_jax.evaluate import metrics, ten_crop
 
 Forward = Callable[[Any, jax.Array], jax.Array]
@@ -73,7 +73,7 @@ class Evaluator:
             per_device_batch(batch_size, mesh, field='evaluate.batch_size')
             self._data_sharding, self._replicated = batch_sharding(mesh), replicated_sharding(mesh)
         selected, self._static_mean = augment.select_mean(mean, options.mean_kind, options.crop_size)
-        self._mean = jax.device_put(selected, self._replicated)
+        self._mean = jax.device_put(selected) if mesh is None else place_array(selected, self._replicated)
         compiled = functools.partial(
             jax.jit, out_shardings=self._replicated, compiler_options=dict(compiler_options or {})
         )
@@ -90,6 +90,10 @@ class Evaluator:
         sums, parts = self._run(params, batches, with_predictions=True)
         columns = zip(*parts, strict=True)
         return metrics.error_rates(sums), Predictions(*(np.concatenate(column) for column in columns))
+
+    def lower(self, params: Any, batch: Any) -> Any:
+        """Return the program that scores a batch, for parameters and a batch of these shapes."""
+        return self._score.lower(params, batch, self._mean, with_predictions=False)
 
     def probabilities(self, params: Any, images: np.ndarray) -> np.ndarray:
         """Return float32 (n, K), averaged over the views, of uint8 images (n, side, side, 3), equal on all processes.

@@ -175,8 +175,10 @@ def _forward_columns(
     activations = {}
     for layer in arch.layers:
         own = parameters.get(layer.name, {})
-        x = apply_layer(layer, arch, ops, x, own, masks.get(layer.name), columns_sharded=columns_sharded)
-        activations[layer.name] = concat_columns(x)
+        # Compiled programs and profiles tell by it which layer an operation belongs to.
+        with jax.named_scope(layer.name):
+            x = apply_layer(layer, arch, ops, x, own, masks.get(layer.name), columns_sharded=columns_sharded)
+            activations[layer.name] = concat_columns(x)
     return activations
 
 

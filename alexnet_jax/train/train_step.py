@@ -19,7 +19,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from alexnet_jax.data.augment import select_mean
 from alexnet_jax.data.device_cache import gather_crops
 from alexnet_jax.data.normalize import NO_STD, Std, divide_by_std, normalize_batch
-from alexnet_jax.distributed.sharding import BATCH_SPEC, DATA_AXIS, MASK_SPEC, mask_sharding, param_sharding
+from alexnet_jax.distributed.sharding import (
+    BATCH_SPEC,
+    DATA_AXIS,
+    MASK_SPEC,
+    mask_sharding,
+    param_sharding,
+    place_array,
+    replicated_sharding,
+)
 from alexnet_jax.evaluate import metrics
 from alexnet_jax.models.alexnet import (
     AlexNet,
@@ -122,29 +130,33 @@ def make_train_step(
     """
     arch, num_microbatches = model.arch, options.grad_accumulation
     selected_mean, static = select_mean(mean, options.mean_kind, arch.crop_size)
-    mean_on_devices = jax.device_put(selected_mean, NamedSharding(mesh, PartitionSpec()))
+    mean_on_devices = place_array(selected_mean, replicated_sharding(mesh))
 
     def train_step(state, batch, learning_rates, step, mean, key, *cached_images):
-        masks = lax.with_sharding_constraint(
-            sample_dropout_masks(arch, jax.random.fold_in(key, step), len(batch['label'])), mask_sharding(mesh)
-        )
+        with jax.named_scope('masks'):
+            masks = lax.with_sharding_constraint(
+                sample_dropout_masks(arch, jax.random.fold_in(key, step), len(batch['label'])), mask_sharding(mesh)
+            )
         num_valid = jnp.sum(batch['valid'])
 
         def loss(params, batch, masks):
             if cached_images:
                 positions = (batch[name] for name in ('id', 'top', 'left'))
                 batch = {**batch, 'image': gather_crops(*cached_images, *positions, crop_size=arch.crop_size)}
-            images = divide_by_std(normalize_batch(batch, mean, static=static), options.std)
+            with jax.named_scope('input'):
+                images = divide_by_std(normalize_batch(batch, mean, static=static), options.std)
             logits, _ = with_parameters(model, params)(images, masks, mesh, use_onednn=options.use_onednn)
-            sums = metrics.sum_metrics(logits, batch['label'], batch['valid'])
+            with jax.named_scope('loss'):
+                sums = metrics.sum_metrics(logits, batch['label'], batch['valid'])
             return sums['loss'] / num_valid, sums
 
         gradients_and_sums = jax.grad(loss, has_aux=True)
         if num_microbatches > 1:
             gradients_and_sums = accumulate_gradients(gradients_and_sums, num_microbatches, mesh)
         gradients, sums = gradients_and_sums(state.params, batch, masks)
-        params, opt_state = optimizer.update(gradients, state.opt_state, state.params, learning_rates)
-        return TrainState(params, opt_state), {**sums, 'gradient_norm': optax.tree.norm(gradients)}
+        with jax.named_scope('update'):
+            params, opt_state = optimizer.update(gradients, state.opt_state, state.params, learning_rates)
+            return TrainState(params, opt_state), {**sums, 'gradient_norm': optax.tree.norm(gradients)}
 
     constants = (mean_on_devices, key) if cached_images is None else (mean_on_devices, key, cached_images)
     compiler_options = dict(options.compiler_options)

@@ -71,6 +71,7 @@ def make_corpus(folder: Path) -> dict[str, list[bytes]]:
         ending: [written(ending, lambda path, each=each: write_weights(path, each)) for each in networks.values()]
         for ending in ('.safetensors', '.npz', '.onnx')
     }
+    corpus['.onnx'] += [strip_notes(data) for data in corpus['.onnx'][1:]]
     corpus['.safetensors'].append(safetensors.numpy.save(tensors['torchvision']))
     for save in (np.savez, np.savez_compressed):
         save(buffer := io.BytesIO(), **tensors['torchvision'])
@@ -94,6 +95,18 @@ def make_corpus(folder: Path) -> dict[str, list[bytes]]:
             written('.pth', lambda path, old=old: save_by_torch(path, tensors, old)) for old in (False, True)
         ]
     return corpus
+
+
+def strip_notes(data: bytes) -> bytes:
+    """Return an ONNX network of this package as of another program: no metadata, no preprocessing, no sums."""
+    onnx = importlib.import_module('onnx')
+    model = onnx.load_from_string(data)
+    del model.metadata_props[:]
+    nodes = [node for node in model.graph.node if not node.name.startswith('input.')]
+    nodes[0].input[0] = 'pixels'
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model.SerializeToString()
 
 
 def save_by_torch(path: Path, tensors: dict[str, dict[str, np.ndarray]], old: bool) -> None:
