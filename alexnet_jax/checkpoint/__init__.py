@@ -1,0 +1,1 @@
+"""Checkpoints: saved, read back, restored, deleted; damaged ones set aside."""

@@ -1,4 +1,4 @@
-"""Checkpoints by orbax, with what it lacks: checksums of values, a policy that keeps the newest, and cleanup.
+"""Checkpoints by orbax, with what orbax lacks: checksums of values, a policy of what to keep, and cleanup.
 
 Orbax restores a flipped bit in array data without an error and casts dtypes silently. So every checkpoint holds, beside
 the arrays, the shape, dtype and SHA-256 of each parameter column; they are compared before anything is used. Digests

@@ -1,0 +1,1 @@
+"""The config: every field once, what values it takes, and old names."""

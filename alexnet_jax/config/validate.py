@@ -1,4 +1,4 @@
-"""Validate a config before any work: types and ranges, allowed values, and combinations of fields."""
+"""Validate a config before any work: unknown and missing fields, types and ranges, allowed values, and combinations."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Run time: a prepared dataset becomes batches on the devices."""

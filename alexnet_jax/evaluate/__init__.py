@@ -1,0 +1,1 @@
+"""Every image once: views, metrics, predictions."""

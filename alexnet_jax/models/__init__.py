@@ -1,0 +1,1 @@
+"""The network: architectures as data, layers, the forward pass, columns."""

@@ -1,0 +1,1 @@
+"""Build time: images in any form become a dataset."""

@@ -1,0 +1,1 @@
+"""What a run, a dataset or a benchmark tells: files, tables, plots."""

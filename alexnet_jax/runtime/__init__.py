@@ -1,0 +1,1 @@
+"""The process: settings before jax starts, signals, streams, atomic files."""
