@@ -2,10 +2,11 @@
 
     python benchmarks/features.py --workdir=/tmp/features --results=features.jsonl
 
-A fresh `paper` network takes conv1, pool5 and fc7 of cut-outs of photographs (scikit-image's; 256 pixels, JPEG): of 500
-and of 1,000 in a process whose peak memory is read; of 1,000 again in one that SIGKILL ends twice. The rates are those
-of the forward pass to fc7 in one process, rounds of A B A B, on the same prepared images: PyTorch runs the module that
-`--mode=export` writes, in its two memory layouts. Needs torch and safetensors. The last line printed is the figure.
+A fresh `paper` network takes conv1, pool5 and fc7 of cut-outs of photographs (scikit-image's; 256 pixels, JPEG), 32
+at a time: of 500 and of 1,000 in a process whose peak memory is read; of 1,000 again in one that SIGKILL ends twice.
+The rates are those of the forward pass to fc7 in one process, rounds of A B A B, on the same prepared images: PyTorch
+runs the module that `--mode=export` writes, in its two memory layouts. Needs torch and safetensors. The last line
+printed is the figure.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def prepare_run(workdir: Path) -> tuple[Path, Path]:
 def start_extraction(run: Path, images: Path, out: Path) -> subprocess.Popen:
     """Return the process of --mode=features."""
     flags = (f'--workdir={run}', f'--images={images}', f'--layers={LAYERS}', f'--config.features.directory={out}')
-    command = [sys.executable, 'main.py', '--mode=features', *flags, '--config.evaluate.batch_size=64']
+    command = [sys.executable, 'main.py', '--mode=features', *flags, '--config.evaluate.batch_size=32']
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 

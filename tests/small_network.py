@@ -6,7 +6,15 @@ import witness
 from flax import nnx
 
 from alexnet_jax.models.alexnet import AlexNet
-from alexnet_jax.models.architecture import Activation, Architecture, Convolution, Dense, Pooling
+from alexnet_jax.models.architecture import (
+    Activation,
+    Architecture,
+    Convolution,
+    Dense,
+    Dropout,
+    Pooling,
+    ResponseNormalization,
+)
 from alexnet_jax.weights.model_weights import Preprocessing
 
 IMAGE_SIZE, CROP, MAPS, CLASSES = 14, 11, 6, 7
@@ -20,6 +28,27 @@ ARCH = Architecture(
         Pooling('pool1', window=3, stride=2),
         Convolution('conv2', 4, kernel_size=1),
         Dense('fc8', CLASSES),
+    ),
+)
+
+# Every kind of layer and of exchange once, to train: what a step or a mesh does with them shows in a second.
+EVERY_LAYER = Architecture(
+    name='every_layer',
+    columns=2,
+    crop_size=19,
+    layers=(
+        Convolution('conv1', 8, kernel_size=5, stride=2, input_from='image'),
+        Activation('relu1'),
+        ResponseNormalization('norm1'),
+        Pooling('pool1', rounding='ceil'),
+        Convolution('conv2', 8, kernel_size=3, pad=1),
+        Activation('relu2'),
+        Convolution('conv3', 16, kernel_size=3, pad=1, input_from='all'),
+        Activation('relu3'),
+        Dense('fc6', 32),
+        Activation('relu6'),
+        Dropout('drop6', keep_prob=0.9),
+        Dense('fc8', 10),
     ),
 )
 

@@ -99,3 +99,18 @@ def test_a_start_is_told_by_its_medians():
         'from command to the end of the first step: paper: cold 6.0 s (first output 2.0 s), '
         'warm 5.0 s (first output 1.0 s), with preparation 20.0 s'
     )
+
+
+def test_the_figure_of_features_says_memory_equality_and_median_rates(tmp_path):
+    features = script('features')
+    rates = {'ours': [10.0, 30.0, 20.0], 'torch': [15.0, 10.0, 11.0]}
+    extractions = {'500': {'peak_mib': 1600.4}, '1,000': {'peak_mib': 1599.0}}
+    assert features.format_figure(extractions, False, rates) == (
+        'peak memory 1,600 MiB for 500 images, 1,599 MiB for 1,000 images; after 2 kills NOT EQUAL to the bit; '
+        'images/s: ours 20.0, torch 11.0'
+    )
+    for name, content in (('a', 'x'), ('b', 'x'), ('c', 'y')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'fc7.npy').write_text(content)
+    assert features.same_files(tmp_path / 'a', tmp_path / 'b')
+    assert not features.same_files(tmp_path / 'a', tmp_path / 'c')

@@ -72,12 +72,13 @@ def test_every_form_of_an_image_gives_the_same_bits(network, tmp_path):
 
 def test_prepared_arrays_are_the_input_as_it_is(network):
     inputs = network_inputs(network.weights)
-    features = network.features(photographs(), ['prob', 'conv1'])
+    points = ['prob', 'conv1']
+    expected = network.features(photographs(), points)
     for form in (inputs, inputs.astype(np.float32), list(inputs), jax.numpy.asarray(inputs, np.float32)):
-        answer = network.features(form, ['conv1'])['conv1']
-        np.testing.assert_allclose(answer, features['conv1'], atol=1e-4)
-    np.testing.assert_allclose(network.predict(inputs).probabilities, features['prob'], rtol=1e-3)
-    np.testing.assert_allclose(network.predict(photographs(), views=1).probabilities, features['prob'], rtol=1e-5)
+        answer = network.features(form, points)
+        np.testing.assert_allclose(answer['conv1'], expected['conv1'], atol=1e-4)
+    np.testing.assert_allclose(network.predict(inputs).probabilities, expected['prob'], rtol=1e-3)
+    np.testing.assert_allclose(network.predict(photographs(), views=1).probabilities, expected['prob'], rtol=1e-5)
 
 
 def test_turned_and_transparent_pil_images_are_as_their_files_are(network, tmp_path):

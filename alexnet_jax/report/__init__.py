@@ -1,1 +1,1 @@
-"""What a run, a dataset or a benchmark tells: files, tables, plots."""
+"""Reports: the result of a run, tables of benchmarks and memory, plots."""

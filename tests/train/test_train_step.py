@@ -7,24 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
+from small_network import EVERY_LAYER, make_mesh
 
-from alexnet_jax.models import custom_vjp, presets
+from alexnet_jax.models import custom_vjp
 from alexnet_jax.models.alexnet import AlexNet, get_parameters, with_parameters
-from alexnet_jax.models.overrides import ArchitectureOverrides
+from alexnet_jax.models.overrides import ArchitectureOverrides, apply_overrides
 from alexnet_jax.train import optimizer, train_step
 
-BATCH, SIDE = 16, 64
-
-
-def mesh_of(shape):
-    return jax.make_mesh(shape, ('data', 'column'), (AxisType.Auto,) * 2, devices=jax.devices()[: shape[0] * shape[1]])
+BATCH, CROP = 16, EVERY_LAYER.crop_size
+SIDE = CROP + 5
 
 
 @functools.cache
 def network(compute='float32', smooth=False):
     overrides = ArchitectureOverrides(activation='tanh', pooling='average') if smooth else ArchitectureOverrides()
-    arch = presets.get_architecture('miniature', overrides=overrides)
+    arch = apply_overrides(EVERY_LAYER, overrides)
     return AlexNet(arch, key=jax.random.key(3), initialization='he', compute_dtype=compute)
 
 
@@ -32,11 +30,11 @@ def batch(mesh, filling=3):
     """A batch as data.pipeline delivers it, the last images being filling."""
     rng = np.random.default_rng(0)
     arrays = {
-        'image': rng.integers(0, 256, (BATCH, 56, 56, 3), np.uint8),
+        'image': rng.integers(0, 256, (BATCH, CROP, CROP, 3), np.uint8),
         'label': rng.integers(0, 10, BATCH).astype(np.int32),
         'id': np.arange(BATCH, dtype=np.int32),
-        'top': rng.integers(0, 9, BATCH).astype(np.int32),
-        'left': rng.integers(0, 9, BATCH).astype(np.int32),
+        'top': rng.integers(0, SIDE - CROP + 1, BATCH).astype(np.int32),
+        'left': rng.integers(0, SIDE - CROP + 1, BATCH).astype(np.int32),
         'mirror': rng.integers(0, 2, BATCH).astype(bool),
         'lighting': rng.normal(size=(BATCH, 3)).astype(np.float32),
         'valid': np.arange(BATCH) < BATCH - filling,
@@ -79,7 +77,7 @@ def assert_sums_agree(found, expected, *, relative):
 @pytest.mark.parametrize(('shape', 'parts'), [((2, 2), 8), ((8, 1), 2)])
 def test_a_batch_in_parts_gives_the_loss_gradients_and_masks_of_the_whole_one(shape, parts):
     """To float32's rounding of sums in another order; masks of other images or another divisor would be far beyond."""
-    mesh = mesh_of(shape)
+    mesh = make_mesh(*shape)
     whole, sums, _ = gradients_and_sums(mesh, network())
     found, found_sums, _ = gradients_and_sums(mesh, network(), grad_accumulation=parts)
     assert furthest(found, whole) < 5e-6
@@ -88,7 +86,7 @@ def test_a_batch_in_parts_gives_the_loss_gradients_and_masks_of_the_whole_one(sh
 
 def test_a_batch_in_parts_is_the_whole_one_but_for_rounding():
     with jax.enable_x64(True):
-        mesh, net = mesh_of((1, 1)), network('float64')
+        mesh, net = make_mesh(1, 1), network('float64')
         whole, sums, _ = gradients_and_sums(mesh, net, np.float64)
         found, found_sums, _ = gradients_and_sums(mesh, net, np.float64, grad_accumulation=4)
     assert furthest(found, whole) < 1e-12
@@ -96,7 +94,7 @@ def test_a_batch_in_parts_is_the_whole_one_but_for_rounding():
 
 
 def test_a_batch_in_parts_needs_less_memory_and_moves_no_images():
-    mesh, net = mesh_of((2, 2)), network()
+    mesh, net = make_mesh(2, 2), network()
     rates = np.ones((len(net.arch.parameter_counts()), 2), np.float32)
     arguments = (train_step.init_train_state(net, rule(net), mesh), batch(mesh), rates, np.uint32(0))
     whole, parts = (made(mesh, net, grad_accumulation=n).lower(*arguments).compile() for n in (1, 4))
@@ -130,46 +128,46 @@ def test_normalization_in_bfloat16_is_the_float32_one_rounded(platform):
 
 def test_bfloat16_computes_in_bfloat16_and_leaves_logits_and_parameters_float32():
     net = network('bfloat16')
-    logits, activations = jax.eval_shape(lambda x: net(x), jax.ShapeDtypeStruct((2, 56, 56, 3), jnp.float32))
+    logits, activations = jax.eval_shape(lambda x: net(x), jax.ShapeDtypeStruct((2, CROP, CROP, 3), jnp.float32))
     assert logits.dtype == activations['prob'].dtype == activations['fc8'].dtype == jnp.float32
     assert {array.dtype for name, array in activations.items() if name not in ('fc8', 'prob')} == {
         jnp.dtype('bfloat16')
     }
-    velocity, sums, parameters = gradients_and_sums(mesh_of((2, 2)), net)
+    velocity, sums, parameters = gradients_and_sums(make_mesh(2, 2), net)
     assert {each.dtype for each in jax.tree.leaves((velocity, parameters, sums['loss']))} == {np.dtype('float32')}
 
 
 def test_bfloat16_gradients_are_those_of_float32_to_its_eight_bits():
     """Within 2 % of each array's largest entry (measured 1 %), where no ReLU and no maximum changes its mind."""
-    expected, sums, _ = gradients_and_sums(mesh_of((2, 2)), network(smooth=True))
-    found, found_sums, _ = gradients_and_sums(mesh_of((2, 2)), network('bfloat16', smooth=True))
+    expected, sums, _ = gradients_and_sums(make_mesh(1, 1), network(smooth=True))
+    found, found_sums, _ = gradients_and_sums(make_mesh(1, 1), network('bfloat16', smooth=True))
     assert 0 < abs(found_sums['loss'] / sums['loss'] - 1) < 0.001
     assert 0 < furthest(found, expected) < 0.02
 
 
 def test_bfloat16_gradients_of_relus_and_maxima_point_the_same_way():
     """Loss within 1 % (measured 0.1 %); some ReLUs turn, so gradients have a cosine above 0.95 (0.975)."""
-    expected, sums, _ = gradients_and_sums(mesh_of((1, 1)), network())
-    found, found_sums, _ = gradients_and_sums(mesh_of((1, 1)), network('bfloat16'))
+    expected, sums, _ = gradients_and_sums(make_mesh(1, 1), network())
+    found, found_sums, _ = gradients_and_sums(make_mesh(1, 1), network('bfloat16'))
     assert 0 < abs(found_sums['loss'] / sums['loss'] - 1) < 0.01
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert np.sum(a * b) / np.sqrt(np.sum(a * a) * np.sum(b * b)) > 0.95
 
 
 def test_bfloat16_gradients_are_reduced_over_data_in_float32():
-    net, mesh = network('bfloat16'), mesh_of((4, 1))
+    net, mesh = network('bfloat16'), make_mesh(4, 1)
 
     def loss(parameters, images):
         return jnp.sum(with_parameters(net, parameters)(images, mesh=mesh)[0])
 
-    text = jax.jit(jax.grad(loss)).lower(get_parameters(net), jnp.zeros((4, 56, 56, 3))).as_text()
+    text = jax.jit(jax.grad(loss)).lower(get_parameters(net), jnp.zeros((4, CROP, CROP, 3))).as_text()
     reduced = re.findall(r'stablehlo.all_reduce.*?\) : \(tensor<(.*?)>\)', text, re.DOTALL)
     assert len(reduced) == 2 * len(net.arch.parameter_counts()) and all(each.endswith('xf32') for each in reduced)
 
 
 def test_a_deviation_divides_what_larger_weights_multiply():
     """conv1's weights times the deviation of their color: the same loss, and gradients divided by it."""
-    mesh, net, std = mesh_of((1, 1)), network(), (58.0, 57.0, 40.0)
+    mesh, net, std = make_mesh(1, 1), network(), (58.0, 57.0, 40.0)
     rates = np.ones((len(net.arch.parameter_counts()), 2), np.float32)
 
     def step(scale, std):

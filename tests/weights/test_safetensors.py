@@ -126,7 +126,7 @@ def test_metadata_that_does_not_fit_is_named(change, message, tmp_path, monkeypa
     with pytest.raises(UserError, match='damaged|has version 99'):
         weight_files.read_weights(path)
     # Whoever made it also made its sums.
-    monkeypatch.setattr(own_metadata, '_metadata_checksum', lambda metadata, tensors: metadata['metadata_sha256'])
+    monkeypatch.setattr(own_metadata, 'metadata_checksum', lambda metadata, tensors: metadata['metadata_sha256'])
     with pytest.raises(UserError, match=message):
         weight_files.read_weights(path)
 
