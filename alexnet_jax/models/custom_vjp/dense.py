@@ -22,11 +22,11 @@ def _products(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
     return column_products(x, kernel, dtype)
 
 
-def _forward(x, kernel, dtype):
+def _dense_forward(x, kernel, dtype):
     return _products(x, kernel, dtype), (x, kernel)
 
 
-def _backward(dtype, residuals, g):
+def _dense_backward(dtype, residuals, g):
     x, kernel = residuals
     g = g.astype(x.dtype)
     input_gradient = lax.dot_general(g, kernel, (((2,), (2,)), ((0,), (0,))))
@@ -38,4 +38,4 @@ def _backward(dtype, residuals, g):
     return input_gradient, lax.dot_general(x.swapaxes(1, 2), g, (((2,), (1,)), ((0,), (0,))))
 
 
-_products.defvjp(_forward, _backward)
+_products.defvjp(_dense_forward, _dense_backward)

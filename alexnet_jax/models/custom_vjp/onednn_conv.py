@@ -42,11 +42,11 @@ def _conv(x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int, padding
     return _call_onednn(x, kernel, bias, stride=stride, padding=padding)
 
 
-def _forward(x, kernel, bias, stride, padding):
+def _conv_forward(x, kernel, bias, stride, padding):
     return _conv(x, kernel, bias, stride, padding), (x, kernel, bias)
 
 
-def _backward(stride, padding, residuals, g):
+def _conv_backward(stride, padding, residuals, g):
     x, kernel, bias = residuals
 
     def xla_conv(x, kernel):
@@ -67,7 +67,7 @@ def _backward(stride, padding, residuals, g):
     return tuple(_sum_over_devices(each, primal) for each, primal in zip(gradients, (x, kernel, bias), strict=True))
 
 
-_conv.defvjp(_forward, _backward)
+_conv.defvjp(_conv_forward, _conv_backward)
 
 
 def _call_onednn(x: jax.Array, kernel: jax.Array, *bias: jax.Array, stride: int, padding: Padding) -> jax.Array:
