@@ -5,10 +5,28 @@ import os
 import shutil
 import tempfile
 
+from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import jax_variables
+
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-# The same programs are compiled by many tests and the processes they start: once for all, and forgotten at the end.
-os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='jax_cache_of_tests_')
+# The workers of pytest-xdist have what the process that starts them has set.
+if 'PYTEST_XDIST_WORKER' not in os.environ:
+    # The same programs are compiled by many tests and the processes they start: once for all, and forgotten at the end.
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='jax_cache_of_tests_')
+    atexit.register(shutil.rmtree, os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
+    if 'XLA_FLAGS' not in os.environ:
+        # Machine code in haste: small networks are compiled more often than they run, and optimizing took two thirds
+        # of the suite's time. What XLA's own passes make of a program stays. .ci/run sets XLA_FLAGS to nothing, and so
+        # tests what users run. An XLA that no longer knows these flags would abort.
+        os.environ['XLA_FLAGS'] = (
+            '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true '
+            '--xla_cpu_use_fusion_emitters=false'
+        )
+        try:
+            jax_variables.check_xla_flags()
+        except UserError:
+            del os.environ['XLA_FLAGS']
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.3'
 os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 
@@ -16,7 +34,6 @@ import jax
 import pytest
 from tiny_run import tiny_config
 
-atexit.register(shutil.rmtree, os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 

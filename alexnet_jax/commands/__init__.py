@@ -69,6 +69,12 @@ MODES: Mapping[str, Mode] = {
             writes=False,
         ),
         Mode('summary', 'show layers, shapes, parameters and exchanged numbers', needs_workdir=False),
+        Mode(
+            'compile',
+            'compile the training step for another machine; --config.compile.target=list shows which',
+            needs_workdir=False,
+            function='compile_step',
+        ),
         Mode('verify', 'check every file of a run or a dataset', needs_workdir=False, writes=False),
         Mode('benchmark', 'measure step time, layers, input and memory', trains=True, prepares=True),
     )

@@ -83,17 +83,14 @@ def make_model(config: ConfigDict, arch: Architecture, *, key: jax.Array | None 
             use_reference_ops=config.model.use_reference_ops,
             compute_dtype=config.model.compute_dtype,
             matmul_precision=config.model.matmul_precision,
+            exchange_dtype=config.model.exchange_dtype,
         )
 
     return nnx.eval_shape(make) if key is None else make()
 
 
 def make_device_mesh(
-    config: ConfigDict,
-    arch: Architecture,
-    *,
-    for_training: bool = True,
-    devices: Sequence[jax.Device] | None = None,
+    config: ConfigDict, arch: Architecture, *, for_training: bool = True, devices: Sequence[jax.Device] | None = None
 ) -> Mesh:
     """Return the config's mesh for the columns of that architecture, over `devices` or over those that there are.
 

@@ -227,4 +227,4 @@ def _augmented_samples(config: ConfigDict, data: Dataset, records: np.ndarray, c
 
     augmentation = build.augmentation(config, data.pca_basis, crop_size)
     train_data = pipeline.TrainPipeline(data.split('train'), augmentation, seed=config.seed, batch_size=1)
-    return augment.preview_images(train_data.examples(np.zeros_like(records), records))
+    return augment.preview_images(train_data.examples(np.zeros_like(records), records, np.arange(len(records))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.commands import factories, run_dir, training_plan
 from alexnet_jax.data import dataset, pipeline
+from alexnet_jax.errors import UserError
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.train.loop import LoopSchedule, MetricAccumulator
 from alexnet_jax.train.schedule import ReduceOnPlateau
@@ -116,8 +118,19 @@ def restored_point(context: RunContext, step: int, arrays: dict[str, Any], recor
     if seen != train_data.with_skips(skipped).position(step):
         train_data.rebase(step, seen)
         schedule = context.make_schedule(train_data, step)
+    _require_same_diary(record.get('diary', ()), schedule.diary_entries(step - 1), step)
     state, metrics = TrainState.from_state_dict(arrays), MetricAccumulator(**record['tally'])
     return ResumePoint(step, state, metrics, train_data, schedule, skipped, record.get('unvalidated', False))
+
+
+def _require_same_diary(recorded: Sequence[str], entries: Sequence[str], step: int) -> None:
+    """Raise UserError unless the entries of the diary that the first `step` steps followed are still the config's."""
+    if list(recorded) != list(entries):
+        was, now = ('; '.join(each) or 'nothing' for each in (recorded, entries))
+        raise UserError(
+            f'The diary of the checkpoint of step {step} is {was!r}, but config.train.diary has {now!r} up to there. '
+            'Set the same entries; only those to come may change.'
+        )
 
 
 def make_record(
@@ -128,4 +141,6 @@ def make_record(
     record: dict[str, Any] = {'tally': metrics.state_dict(), 'seen': seen}
     record |= {'plateau': context.plateau.state_dict()} if context.plateau else {}
     record |= {'skipped': start.skipped} if start.skipped else {}
+    entries = start.schedule.diary_entries(step - 1) if step else ()
+    record |= {'diary': list(entries)} if entries else {}
     return record | ({'unvalidated': True} if unvalidated else {})

@@ -10,7 +10,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import build
-from alexnet_jax.models.architecture import Architecture, Convolution, Dense, Dropout, Pooling, ResponseNormalization
+from alexnet_jax.models.architecture import (
+    Architecture,
+    Convolution,
+    Dense,
+    Dropout,
+    Pooling,
+    ResponseNormalization,
+    SpatialResponseNormalization,
+)
 from alexnet_jax.report.text import format_table
 
 # Characters of a narrow terminal.
@@ -92,6 +100,10 @@ def _format_notes(arch: Architecture) -> list[str]:
         over_n = ' divided by n' if norm.alpha_over_n else ''
         within = '' if arch.columns == 1 else ", within each column's maps"
         notes.append(f'{names}: k {norm.k:g}, n {norm.n}, alpha {norm.alpha:g}{over_n}, beta {norm.beta:g}{within}')
+    for norm, names in _group_by_settings(arch, SpatialResponseNormalization).items():
+        window = f'{norm.n}x{norm.n} pixels of one map'
+        alpha = f'alpha {norm.alpha:g} divided by {norm.n**2}'
+        notes.append(f'{names}: k {norm.k:g}, {window}, {alpha}, beta {norm.beta:g}')
     for pool, names in _group_by_settings(arch, Pooling).items():
         kind = {'max': 'the largest number', 'average': 'the mean'}[pool.kind]
         notes.append(f'{names}: {kind} of each window')

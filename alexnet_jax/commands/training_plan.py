@@ -15,6 +15,7 @@ from alexnet_jax.data import dataset, pipeline
 from alexnet_jax.distributed.sharding import DATA_AXIS
 from alexnet_jax.errors import UserError
 from alexnet_jax.models.architecture import Architecture
+from alexnet_jax.train.diary import Diary
 from alexnet_jax.train.loop import LoopSchedule
 from alexnet_jax.train.schedule import LearningRateSchedule, ReduceOnPlateau, layer_learning_rates
 from alexnet_jax.train.stalled_loss import StalledLossDetector
@@ -75,6 +76,7 @@ def make_loop_schedule(
     step: int = 0,
 ) -> LoopSchedule:
     """Return the number of steps, cadences and learning rates of the whole run, of which `step` steps are done."""
+    diary = Diary(parse.diary(config.train.diary))
     steps_per_epoch = len(train_data.records) / config.train.batch_size
     epochs_left = config.train.num_epochs - train_data.epoch(step)
     num_steps = max(1, step + round(epochs_left * steps_per_epoch))
@@ -86,6 +88,7 @@ def make_loop_schedule(
         # An only step would be the first of the warm-up, whose learning rate is 0.
         warmup=config.train.warmup_epochs if num_steps > 1 else 0.0,
         plateau=plateau,
+        diary=diary,
     )
     names, multipliers = tuple(layers), parse.layer_multipliers(config.train.layer_lr_multipliers)
     bias_multiplier, evaluate_epochs = config.train.bias_lr_multiplier, config.evaluate.every_epochs
@@ -94,7 +97,11 @@ def make_loop_schedule(
         return base.learning_rate(train_data.epoch(step))
 
     def learning_rates(step: int) -> np.ndarray:
-        return layer_learning_rates(names, learning_rate(step), multipliers, bias_multiplier=bias_multiplier)
+        by_layer = diary.multipliers(train_data.epoch(step), multipliers)
+        return layer_learning_rates(names, learning_rate(step), by_layer, bias_multiplier=bias_multiplier)
+
+    def diary_entries(step: int) -> tuple[str, ...]:
+        return diary.describe()[: diary.count_before(train_data.epoch(step))]
 
     return LoopSchedule(
         num_steps=num_steps,
@@ -104,6 +111,7 @@ def make_loop_schedule(
         learning_rate=learning_rate,
         learning_rates=learning_rates,
         epoch=train_data.epoch,
+        diary_entries=diary_entries,
     )
 
 

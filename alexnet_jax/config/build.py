@@ -26,9 +26,12 @@ def preset_architecture(config: ConfigDict, num_classes: int | None = None) -> A
     model = config.model
     overrides = ArchitectureOverrides(
         crop_size=model.crop_size,
+        columns=model.columns,
+        removed_layers=parse.layer_names(model.removed_layers) or (),
         exchange_layers=parse.layer_names(model.exchange_layers),
         activation=model.activation,
         pooling=model.pooling,
+        normalization=model.normalization,
         alpha_over_n=model.lrn_alpha_over_n,
         dropout=model.dropout,
         dropout_position=model.dropout_position,
@@ -43,9 +46,12 @@ def model_fields(preset: str, overrides: ArchitectureOverrides) -> dict[str, obj
         'model.preset': preset,
         'model.num_classes': 0,
         'model.crop_size': overrides.crop_size,
+        'model.columns': overrides.columns,
+        'model.removed_layers': ','.join(overrides.removed_layers),
         'model.exchange_layers': '' if exchange is None else ','.join(exchange) or 'none',
         'model.activation': overrides.activation,
         'model.pooling': overrides.pooling,
+        'model.normalization': overrides.normalization,
         'model.lrn_alpha_over_n': overrides.alpha_over_n,
         'model.dropout': overrides.dropout,
         'model.dropout_position': overrides.dropout_position,
@@ -63,4 +69,11 @@ def augmentation(config: ConfigDict, dataset_basis: PcaBasis, crop_size: int) ->
         lighting=config.augment.lighting,
         lighting_std=config.augment.lighting_std,
         pca_basis=select_pca_basis(config.augment.pca_basis, dataset_basis),
+        lighting_rescale=config.augment.lighting_rescale,
+        crop_block=config.augment.crop_block,
+        lighting_edits=tuple(
+            (epoch, edits['lighting'] == 'on')
+            for epoch, edits in parse.diary(config.train.diary)
+            if 'lighting' in edits
+        ),
     )

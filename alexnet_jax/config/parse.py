@@ -5,6 +5,7 @@ Each function takes the text of a field and raises ValueError if it is malformed
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -29,6 +30,36 @@ def layer_multipliers(text: str) -> dict[str, float]:
             raise ValueError(f'{part!r} is not a layer with a multiplier from 0, or the layer is given twice')
         multipliers[layer] = multiplier
     return multipliers
+
+
+def diary(text: str) -> tuple[tuple[float, dict[str, float | str]], ...]:
+    """Parse '23: learning_rate=0.001; 68: conv1=0.1, lighting=off' to ((23.0, {'learning_rate': 0.001}), ...).
+
+    The keys are learning_rate (above 0), lighting (on or off) and layers (multipliers from 0); epochs increase.
+    """
+    entries = []
+    for part in filter(str.strip, text.split(';')):
+        when, _, what = part.partition(':')
+        (epoch,) = _numbers(when, float)
+        edits = dict(_parse_edit(edit) for edit in what.split(','))
+        if len(edits) < len(what.split(',')):
+            raise ValueError(f'{part!r} sets something twice')
+        entries.append((epoch, edits))
+    epochs = [epoch for epoch, _ in entries]
+    if any(epoch < 0 for epoch in epochs) or any(a >= b for a, b in itertools.pairwise(epochs)):
+        raise ValueError('epochs do not increase from 0')
+    return tuple(entries)
+
+
+def _parse_edit(text: str) -> tuple[str, float | str]:
+    """Parse 'conv1=0.1' to ('conv1', 0.1), and 'lighting=off' to ('lighting', 'off')."""
+    key, _, value = map(str.strip, text.partition('='))
+    if key == 'lighting' and value in ('on', 'off'):
+        return key, value
+    (number,) = _numbers(value, float)
+    if not key or key == 'lighting' or number < 0 or (key == 'learning_rate' and number == 0):
+        raise ValueError(f'{text!r} is no edit')
+    return key, number
 
 
 def layer_names(text: str) -> tuple[str, ...] | None:

@@ -36,6 +36,13 @@ _MODEL = {
     'preset': Field('paper', 'the network; the next fields change it', choices='alexnet_jax.models.presets.PRESETS'),
     'num_classes': Field(0, '0: as many as the dataset has', 0, MAX_INT),
     'crop_size': Field(0, "pixels; 0: the preset's own (paper: 224, of images of 256)", 0, MAX_INT),
+    'columns': Field(0, "in how many parts; 0: as many as the preset's", 0, 64),
+    'removed_layers': Field(
+        '',
+        'convolutions to leave out, each with its activation',
+        parse=parse.layer_names,
+        expected="convolutions such as 'conv3,conv4', or empty",
+    ),
     'exchange_layers': Field(
         '',
         "layers that see all columns; none; empty: the preset's own",
@@ -44,6 +51,11 @@ _MODEL = {
     ),
     'activation': Field('', "empty: the preset's own", choices='alexnet_jax.models.overrides.ACTIVATIONS'),
     'pooling': Field('', "empty: the preset's own", choices='alexnet_jax.models.overrides.POOLINGS'),
+    'normalization': Field(
+        '',
+        "none: no response normalization; empty: the preset's own",
+        choices='alexnet_jax.models.overrides.NORMALIZATIONS',
+    ),
     'lrn_alpha_over_n': Field(
         '',
         "divide alpha of response normalization by n: true in the 2012 source; empty: the preset's own",
@@ -64,6 +76,11 @@ _MODEL = {
         'float32',
         'bfloat16: half the memory and bandwidth; parameters and loss stay float32',
         choices=('float32', 'bfloat16'),
+    ),
+    'exchange_dtype': Field(
+        '',
+        'round what exchanging layers see, own numbers too, and its gradient, as run 170-quant; empty: no rounding',
+        choices=('', 'float16', 'bfloat16'),
     ),
     'matmul_precision': Field(
         'float32',
@@ -127,6 +144,10 @@ _AUGMENT = {
         choices='alexnet_jax.data.statistics.PCA_BASES',
     ),
     'lighting_std': Field(0.1, 'of the three normal draws of the color shift', 0),
+    'lighting_rescale': Field(
+        False, 'divide images less the mean by 1 + lighting_std while there is lighting, as in the 2012 source'
+    ),
+    'crop_block': Field(1, 'images in a row that share one crop and flip; 32 in the 2012 source', 1, MAX_INT),
 }
 _TRAIN = {
     'batch_size': Field(128, 'images per step, over all devices', 1, MAX_BATCH_SIZE),
@@ -137,7 +158,8 @@ _TRAIN = {
     'weight_decay': Field(0.0005, "multiplied by the learning rate, as in the paper's update rule", 0),
     'schedule': Field(
         'step',
-        'step: divide by ten at milestones; cosine: to zero; plateau: divide by ten when validation stalls',
+        'step: divide by ten at milestones; cosine: to zero; plateau: divide by ten when validation stalls; diary: as '
+        'train.diary says',
         choices='alexnet_jax.train.schedule.SCHEDULES',
     ),
     'milestones': Field(
@@ -148,6 +170,14 @@ _TRAIN = {
     ),
     'patience': Field(5, 'plateau: evaluations without improvement until a division', 1, MAX_INT),
     'min_delta': _fraction(0.001, 'plateau: decrease of the top-1 validation error that is an improvement'),
+    'diary': Field(
+        '',
+        'changes by epoch, with any schedule: multipliers of layers (0 freezes), lighting=off or on; with schedule '
+        'diary also learning_rate. On resuming, entries to come may change',
+        parse=parse.diary,
+        expected="empty, or entries such as '23: learning_rate=0.001; 68: conv1=0.1, lighting=off; 72: conv1=0'",
+        resumable=True,
+    ),
     'warmup_epochs': Field(0.0, 'the learning rate rises linearly from zero over these', 0),
     'decay_biases': Field(True, 'False: biases do not decay, as in the 2012 source and Caffe'),
     'bias_lr_multiplier': Field(1.0, 'on the learning rates of biases; 2 in the 2012 source and Caffe', 0),
@@ -221,6 +251,14 @@ _BENCHMARK = {
     'steps': Field(10, 'training steps to time', 1, MAX_INT),
     'rounds': Field(5, 'in which each layer and the peak rates of the machine are timed', 1, MAX_INT),
 }
+# Of the mode compile; docs/pods.md.
+_COMPILE = {
+    'target': Field(
+        'list', 'machine to compile for: tpu:v5e:16x16, cuda:h100:8, cuda:h100:2x8, cpu:8; list: show them'
+    ),
+    'evaluation': Field(False, 'also compile the evaluation'),
+    'num_images': Field(50_000, 'training images, where data.device_cache holds them', 1, MAX_INT),
+}
 _CHECKPOINT = {
     'every_steps': Field(1000, '0: only at the end of epochs that are evaluated', 0, MAX_INT),
     'keep_every_steps': Field(0, 'keep these for ever; 0: the two newest and the best', 0, MAX_INT),
@@ -257,6 +295,7 @@ FIELDS: Mapping[str, Field] = {
     **_section('neighbors', _NEIGHBORS, resumable=True),
     **_section('weights', _WEIGHTS, resumable=True),
     **_section('benchmark', _BENCHMARK, resumable=True),
+    **_section('compile', _COMPILE, resumable=True),
     **_section('checkpoint', _CHECKPOINT, resumable=True),
     **_section('log', _LOG, resumable=True),
     'mesh': Field(

@@ -140,6 +140,10 @@ def _validate_architecture(config: ConfigDict, images: bool) -> None:
     text = config.train.layer_lr_multipliers
     if not parse.layer_multipliers(text).keys() <= arch.parameter_counts().keys():
         raise invalid_field_error('train.layer_lr_multipliers', text, f'multipliers of layers with weights: {layers}')
+    edited = {name for _, edits in parse.diary(config.train.diary) for name in edits}
+    if not edited <= {'learning_rate', 'lighting', *arch.parameter_counts()}:
+        expected = f'edits of learning_rate, lighting or layers with weights: {layers}'
+        raise invalid_field_error('train.diary', config.train.diary, expected)
     if images and not config.data.directory and arch.crop_size > config.prepare.image_size:
         # An eighth of the side is left for the offsets, as in the paper: 256 for its 224.
         image_size = max(arch.crop_size, round(arch.crop_size * 8 / 7 / 16) * 16)
@@ -212,6 +216,11 @@ def _training_conflicts(config: ConfigDict) -> list[tuple[bool, str]]:
             train.schedule == 'plateau' and config.evaluate.every_epochs == 0,
             'config.train.schedule=plateau follows the validation error, and config.evaluate.every_epochs=0 never '
             'measures it. Raise it, or set config.train.schedule=step.',
+        ),
+        (
+            train.schedule != 'diary' and any('learning_rate' in edits for _, edits in parse.diary(train.diary)),
+            f'config.train.diary sets learning_rate, which config.train.schedule={train.schedule} decides. Set '
+            'config.train.schedule=diary, or leave the learning rate out of the diary.',
         ),
         (
             train.schedule == 'plateau' and lacks_validation,

@@ -30,6 +30,23 @@ class Augmentation:
     lighting: str  # one of LIGHTING_KINDS
     lighting_std: float
     pca_basis: PcaBasis
+    # Divide the images less the mean by 1 + lighting_std while there is lighting (2012 source, convdata_jpeg.py).
+    lighting_rescale: bool = False
+    # So many examples in a row of an epoch share one crop and one flip; 32 in the 2012 source.
+    crop_block: int = 1
+    # (epoch, on): from the first epoch that begins at or after that on, there is lighting or not.
+    lighting_edits: tuple[tuple[float, bool], ...] = ()
+
+    def has_lighting(self, epochs: np.ndarray) -> np.ndarray:
+        """Return bool (N,): whether images of these epochs are lit."""
+        lit = np.full(np.shape(epochs), self.lighting != 'none')
+        for epoch, on in self.lighting_edits:
+            lit = np.where(np.asarray(epochs) >= epoch, on and self.lighting != 'none', lit)
+        return lit
+
+    def image_scale(self, epochs: np.ndarray) -> np.ndarray:
+        """Return float32 (N,): what the images of these epochs, less the mean, are multiplied by."""
+        return np.where(self.has_lighting(epochs), 1 / (1 + self.lighting_std), 1.0).astype(np.float32)
 
 
 class AugmentParams(NamedTuple):
@@ -42,9 +59,17 @@ class AugmentParams(NamedTuple):
 
 
 def sample_augmentations(
-    seed: int, epochs: np.ndarray, records: np.ndarray, augmentation: Augmentation, *, image_size: int
+    seed: int,
+    epochs: np.ndarray,
+    records: np.ndarray,
+    augmentation: Augmentation,
+    *,
+    image_size: int,
+    places: np.ndarray | None = None,
 ) -> AugmentParams:
     """Draw the parameters of N examples, `records[i]` in `epochs[i]`, each as it would be drawn alone.
+
+    `places` (N,) are where they stand in their epochs, which decides the crop and flip of blocks (crop_block).
 
     Offsets are uniform on 0 .. image_size - crop_size inclusive: 33 each way for 256 and 224, as in the 2012 source
     (the paper's text counts 32). Lighting is section 4.1's shift, once per image and epoch. Raises UserError if the
@@ -53,13 +78,22 @@ def sample_augmentations(
     require_crop_fits(augmentation.crop_size, image_size)
     components_CK = augmentation.lighting_std * pca_components(augmentation.lighting, augmentation.pca_basis)
     words_NW = _philox_words(seed, epochs, records)
+    if augmentation.crop_block > 1:
+        if places is None:
+            raise ValueError('Crops that blocks share need the places of the examples.')
+        # The third word of the counter keeps these apart from the words of a record and of an epoch's order.
+        blocks = np.asarray(places) // augmentation.crop_block
+        words_NW[:, :3] = _philox_words(seed, epochs, blocks, stream=2)[:, :3]
     offsets = np.uint64(image_size - augmentation.crop_size + 1)
     corners_N2 = ((words_NW[:, :2] >> np.uint64(32)) * offsets) >> np.uint64(32)
     top_N, left_N = np.ascontiguousarray(corners_N2.T.astype(np.int32))
     mirror_N = (words_NW[:, 2] >> np.uint64(63)).astype(bool) & augmentation.horizontal_flip
     if augmentation.lighting == 'none':
         return AugmentParams(top_N, left_N, mirror_N, np.zeros((len(words_NW), 3), np.float32))
-    return AugmentParams(top_N, left_N, mirror_N, _pca_shift(_standard_normal(words_NW[:, 3:]), components_CK))
+    shift_NC = _pca_shift(_standard_normal(words_NW[:, 3:]), components_CK)
+    if augmentation.lighting_edits:
+        shift_NC *= augmentation.has_lighting(epochs)[:, None]
+    return AugmentParams(top_N, left_N, mirror_N, shift_NC)
 
 
 def require_crop_fits(crop_size: int, image_size: int) -> None:
@@ -122,8 +156,8 @@ def preview_images(batch: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.clip(np.rint(images), 0, 255).astype(np.uint8)
 
 
-def _philox_words(seed: int, epochs: np.ndarray, records: np.ndarray) -> np.ndarray:
-    """Return uint64 (N, WORDS_PER_SAMPLE), drawn under the key (seed, epoch) with the record in the counter."""
+def _philox_words(seed: int, epochs: np.ndarray, records: np.ndarray, *, stream: int = 0) -> np.ndarray:
+    """Return uint64 (N, WORDS_PER_SAMPLE), drawn under the key (seed, epoch) with record and stream in the counter."""
     epochs_N, records_N = np.asarray(epochs).tolist(), np.asarray(records).tolist()
     words_NW = np.empty((len(records_N), WORDS_PER_SAMPLE), np.uint64)
     philox = np.random.Philox(key=0)
@@ -132,7 +166,7 @@ def _philox_words(seed: int, epochs: np.ndarray, records: np.ndarray) -> np.ndar
     counter, key = state['state']['counter'], state['state']['key']
     key[0] = seed
     for i, (epoch, record) in enumerate(zip(epochs_N, records_N, strict=True)):
-        key[1], counter[1] = epoch, record
+        key[1], counter[1], counter[2] = epoch, record, stream
         philox.state = state
         words_NW[i] = philox.random_raw(WORDS_PER_SAMPLE)
     return words_NW

@@ -33,8 +33,14 @@ def normalize_batch(batch: Mapping[str, jax.Array], mean: jax.Array, *, static: 
     """Return the network's input: uint8 crops (B, crop, crop, 3) plus the lighting shift, minus the mean, flipped.
 
     `mean` and `static` as augment.select_mean returns them: a `static` mean is the same for all crops, the other one
-    (side, side, 3) is cropped and flipped as each image is (paper, section 2: per-pixel mean).
+    (side, side, 3) is cropped and flipped as each image is (paper, section 2: per-pixel mean). Where the batch has a
+    'scale' (B,), the result is multiplied by it (2012 source: 1 / 1.1 while there is lighting).
     """
+    normalized = _subtract_mean(batch, mean, static=static)
+    return normalized * batch['scale'].reshape(-1, 1, 1, 1) if 'scale' in batch else normalized
+
+
+def _subtract_mean(batch: Mapping[str, jax.Array], mean: jax.Array, *, static: bool) -> jax.Array:
     images = add_lighting(batch['image'], batch['lighting'])
     if static:
         return mirror_images(images, batch['mirror']) - mean[None]

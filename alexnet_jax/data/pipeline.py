@@ -56,31 +56,36 @@ class TrainPipeline:
         self._base = 0, 0
         self.skipped: SkipRanges = ()
         # A crop that does not fit, or an unknown lighting, is raised here and not in a thread.
-        self._augment(*self._locate(range(1)))
+        epochs, records, places = self._locate(range(1))
+        self._augment(epochs, records, places)
 
     def batch(self, step: int) -> Batch:
         """Return this process's share of the batch of `step` (from 0).
 
         image uint8 (B, crop, crop, 3), cropped; label, id (the record's number), top and left int32 (B,); mirror bool
         (B,) and lighting float32 (B, 3), which the train step applies, where it costs nothing; valid bool (B,), all
-        true.
+        true; scale float32 (B,) if the augmentation rescales.
         """
         first = self.position(step)
-        epochs, records = self._locate(range(first + self._slice.start, first + self._slice.stop))
+        epochs, records, places = self._locate(range(first + self._slice.start, first + self._slice.stop))
         if self._labels is None:
-            return self.examples(epochs, records)
-        return {'label': self._labels[records], **self._metadata(records, self._augment(epochs, records))}
+            return self.examples(epochs, records, places)
+        params = self._augment(epochs, records, places)
+        return {'label': self._labels[records], **self._metadata(epochs, records, params)}
 
-    def examples(self, epochs: np.ndarray, records: np.ndarray) -> Batch:
-        """Return the examples that `records` make in `epochs`, as `batch` does."""
-        params = self._augment(epochs, records)
+    def examples(self, epochs: np.ndarray, records: np.ndarray, places: np.ndarray | None = None) -> Batch:
+        """Return the examples that `records` make in `epochs`, as `batch` does.
+
+        `places` are where they stand in their epochs, which only crops that blocks share need.
+        """
+        params = self._augment(epochs, records, places)
         size = self.augmentation.crop_size
         image, label = np.empty((len(records), size, size, 3), np.uint8), np.empty(len(records), np.int32)
         corners = zip(records.tolist(), params.top.tolist(), params.left.tolist(), strict=True)
         for i, (record, top, left) in enumerate(corners):
             pixels, label[i], _ = self.records[record]
             image[i] = crop_image(pixels, top, left, size)
-        return {'image': image, 'label': label, **self._metadata(records, params)}
+        return {'image': image, 'label': label, **self._metadata(epochs, records, params)}
 
     def batches(self, first_step: int = 0, last_step: int | None = None) -> Iterator[Batch]:
         """Yield batch(first_step), batch(first_step + 1), ... before last_step, made ahead by threads.
@@ -130,19 +135,22 @@ class TrainPipeline:
     def example_ids(self, step: int) -> list[str]:
         """Return the ids of all examples of a step's batch, whichever process reads them."""
         first = self.position(step)
-        _, records = self._locate(range(first, first + self._batch_size))
+        _, records, _ = self._locate(range(first, first + self._batch_size))
         return [self.records[record][2] for record in records.tolist()]
 
-    def _locate(self, positions: range) -> tuple[np.ndarray, np.ndarray]:
-        """Return the epochs and the records (int32) at these positions of the stream."""
+    def _locate(self, positions: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the epochs, the records (int32) and their places in the epoch at these positions of the stream."""
         epochs, places = np.divmod(np.asarray(positions, np.int64), len(self.records))
-        return epochs, epoch_order(self.seed, epochs, places, len(self.records))
+        return epochs, epoch_order(self.seed, epochs, places, len(self.records)), places
 
-    def _augment(self, epochs: np.ndarray, records: np.ndarray) -> AugmentParams:
-        return sample_augmentations(self.seed, epochs, records, self.augmentation, image_size=self._image_size)
+    def _augment(self, epochs: np.ndarray, records: np.ndarray, places: np.ndarray | None) -> AugmentParams:
+        return sample_augmentations(
+            self.seed, epochs, records, self.augmentation, image_size=self._image_size, places=places
+        )
 
-    def _metadata(self, records: np.ndarray, params: AugmentParams) -> Batch:
-        return {'id': records, **params._asdict(), 'valid': np.ones(len(records), bool)}
+    def _metadata(self, epochs: np.ndarray, records: np.ndarray, params: AugmentParams) -> Batch:
+        batch = {'id': records, **params._asdict(), 'valid': np.ones(len(records), bool)}
+        return batch | ({'scale': self.augmentation.image_scale(epochs)} if self.augmentation.lighting_rescale else {})
 
 
 class EvalPipeline:

@@ -178,6 +178,24 @@ def describe_mesh(mesh: Mesh, *, columns: int) -> str:
     return '; '.join(parts)
 
 
+def describe_neighbors(mesh: Mesh) -> str:
+    """Return where the columns of a row lie: 'columns on neighboring chips of one host', 'columns on two hosts'."""
+    rows = [row for row in mesh.devices if len(row) > 1]
+    if not rows:
+        return 'all columns on each device'
+    hosts = max(len({device.process_index for device in row}) for row in rows)
+    where = 'of one host' if hosts == 1 else f'of up to {hosts} hosts'
+    if rows[0][0].platform != 'tpu':
+        return f'columns on devices {where}'
+    distance = max(
+        sum(abs(one - other) for one, other in zip(first.coords, second.coords, strict=True))
+        for row in rows
+        for first, second in zip(row[:-1], row[1:], strict=True)
+    )
+    nearness = {0: 'both cores of a chip', 1: 'neighboring chips'}.get(distance, f'chips up to {distance} links apart')
+    return f'columns on {nearness} {where}'
+
+
 def _mesh_hint() -> str:
     if jax.default_backend() == 'cpu':
         return 'choose a smaller config.mesh, or raise config.machine.cpu_devices'

@@ -135,12 +135,12 @@ def make_devices(target: CompileTarget) -> list[jax.Device]:
     Raises UserError if the packages that compile for it are missing or belong to another jax, if there is no slice of
     that size, or if jax has started with fewer CPU devices.
     """
+    # Accelerators of this machine are not started; nor is it an error that there are none.
+    with contextlib.suppress(RuntimeError):
+        jax.config.update('jax_platforms', 'cpu')
     if target.platform == 'cpu':
         return _make_cpu_devices(target.num_devices)
     check_extras(target.platform)
-    # Where there are such devices, they are not started; nor is it an error that there are none.
-    with contextlib.suppress(RuntimeError):
-        jax.config.update('jax_platforms', 'cpu')
     make = {'tpu': _make_tpu_devices, 'cuda': _make_cuda_devices}[target.platform]
     try:
         return list(make(target))
@@ -150,7 +150,7 @@ def make_devices(target: CompileTarget) -> list[jax.Device]:
 
 def check_extras(platform: str) -> None:
     """Raise UserError unless the packages that compile for a platform are there and belong to this jax."""
-    install = f'pip install -r {EXTRA_FILES[platform]}'
+    install = f'pip install {"--no-deps " if platform == "cuda" else ""}-r {EXTRA_FILES[platform]}'
     found, missing = {}, []
     for package in EXTRA_PACKAGES[platform]:
         try:
@@ -158,9 +158,7 @@ def check_extras(platform: str) -> None:
         except importlib.metadata.PackageNotFoundError:
             missing.append(package)
     if missing:
-        raise UserError(
-            f'Compiling for {platform} needs {", ".join(missing)}, which is not installed; {install} (no device needed).'
-        )
+        raise UserError(f'To compile for {platform}, install {", ".join(missing)}: {install}. No device is needed.')
     for package, version in TRIED_EXTRAS.get(jax.__version__, {}).items():
         if package in found and not f'{found[package]}.'.startswith(f'{version}.'):
             raise UserError(
@@ -174,6 +172,11 @@ def check_extras(platform: str) -> None:
             f'jax-cuda13-plugin {plugin} does not belong to jax {jax.__version__}; pip install --no-deps '
             f'jax-cuda13-plugin=={jax.__version__} jax-cuda13-pjrt=={jax.__version__}.'
         )
+
+
+def extra_versions(platform: str) -> dict[str, str]:
+    """Return the versions of the packages that compile for a platform."""
+    return {package: importlib.metadata.version(package) for package in EXTRA_PACKAGES.get(platform, ())}
 
 
 def compile_options(target: CompileTarget) -> dict[str, Any]:
@@ -194,20 +197,21 @@ def format_targets() -> list[str]:
         products = f'{rates.bfloat16 / TERA:,.0f} TFLOP/s bfloat16, {rates.float32 / TERA:,.0f} float32'
         lines += [
             f'  {names} ...',
-            f'      {rates.description}: {rates.memory / GIGA:,.0f} GB at {rates.bandwidth / GIGA:,.0f} GB/s, {products},'
-            f' {rates.link / GIGA:,.0f} GB/s a link',
+            f'      {rates.description}: {rates.memory / GIGA:,.0f} GB at {rates.bandwidth / GIGA:,.0f} GB/s, '
+            f'{products}, {rates.link / GIGA:,.0f} GB/s a link',
         ]
     return [*lines, '', 'tpu: chips of the slice. cuda: devices of one host, or hosts x devices. cpu: devices.']
 
 
 def _make_cpu_devices(count: int) -> list[jax.Device]:
-    with contextlib.suppress(RuntimeError):  # jax has started; it may have enough of them
-        jax.config.update('jax_num_cpu_devices', count)
+    if jax.config.jax_num_cpu_devices < count:
+        with contextlib.suppress(RuntimeError):  # jax has started; it may have enough of them
+            jax.config.update('jax_num_cpu_devices', count)
     devices = jax.devices('cpu')
     if len(devices) < count:
         raise UserError(
-            f'config.compile.target=cpu:{count} needs {count} CPU devices, but jax has started with {len(devices)}; set '
-            f'config.machine.cpu_devices={count}.'
+            f'config.compile.target=cpu:{count} needs as many CPU devices, but jax has started with {len(devices)}; '
+            f'set config.machine.cpu_devices={count}.'
         )
     return devices[:count]
 
@@ -232,6 +236,8 @@ def _quiet_libtpu() -> Iterator[None]:
     """Keep libtpu from asking a metadata server that is not there, and from saying so at length."""
     settings = {
         'TPU_SKIP_MDS_QUERY': '1',
+        # Nobody holds a chip, so several processes may compile at once.
+        'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
         'TPU_WORKER_HOSTNAMES': 'localhost',
         'TPU_WORKER_ID': '0',
         'TPU_ACCELERATOR_TYPE': 'v5litepod-1',

@@ -25,6 +25,7 @@ from alexnet_jax.models.architecture import (
     Layer,
     Pooling,
     ResponseNormalization,
+    SpatialResponseNormalization,
 )
 from alexnet_jax.models.column_parallel import (
     Columns,
@@ -54,7 +55,8 @@ class AlexNet(nnx.Module):
     `key` and the named `initialization` decide the first weights. `use_reference_ops` keeps to formulations that can be
     differentiated any number of times. `compute_dtype` is that of the whole computation ('bfloat16'), empty: that of
     the images; parameters stay float32, logits are at least that. `matmul_precision` is that of float32 products on
-    GPUs and TPUs, which by default round the factors to 10 or 7 bits ('tensorfloat32', 'bfloat16'). Parameters are
+    GPUs and TPUs, which by default round the factors to 10 or 7 bits ('tensorfloat32', 'bfloat16'). `exchange_dtype` is
+    what exchanging layers see rounded to, forward and backward ('float16'; empty: not rounded). Parameters are
     `layers[name].kernel` and `.bias`, with the column as first axis.
     """
 
@@ -67,11 +69,13 @@ class AlexNet(nnx.Module):
         use_reference_ops: bool = False,
         compute_dtype: str = '',
         matmul_precision: str = 'float32',
+        exchange_dtype: str = '',
     ):
         self.arch = arch
         self.use_reference_ops = use_reference_ops
         self.compute_dtype = compute_dtype
         self.matmul_precision = matmul_precision
+        self.exchange_dtype = exchange_dtype
         self.layers = nnx.Dict(
             {
                 name: ColumnParams(*init_kernel_and_bias(name, shape, arch.columns, key, initialization))
@@ -104,12 +108,10 @@ class AlexNet(nnx.Module):
         if self.compute_dtype:
             images = images.astype(self.compute_dtype)
         platform = mesh.devices.flat[0].platform if mesh is not None else jax.default_backend()
-        body = functools.partial(
-            _forward_columns,
-            arch,
-            custom_vjp.select_ops(platform, self.use_reference_ops, use_onednn),
-            mesh is not None and mesh.shape[COLUMN_AXIS] > 1,
-        )
+        ops = custom_vjp.select_ops(platform, self.use_reference_ops, use_onednn)
+        if self.exchange_dtype:
+            ops = {**ops, 'exchange': functools.partial(all_gather_columns, dtype=self.exchange_dtype)}
+        body = functools.partial(_forward_columns, arch, ops, mesh is not None and mesh.shape[COLUMN_AXIS] > 1)
         # One device alone runs the body as it is: XLA would copy all gradients to reduce them over nobody.
         if mesh is not None and mesh.size > 1:
             ranks = {name: len(shape) + 1 for name, shape in arch.activation_shapes().items() if name != 'prob'}
@@ -164,13 +166,14 @@ def _forward_columns(
     masks: DropoutMasks,
 ) -> dict[str, jax.Array]:
     """Run one device's columns and return every activation, its columns side by side."""
-    parameters = {
-        name: {
-            'kernel': each['kernel'].astype(images.dtype),
-            'bias': each['bias'].astype(layers.promote_to_float32(images.dtype)),
+    with jax.named_scope('weights'):
+        parameters = {
+            name: {
+                'kernel': each['kernel'].astype(images.dtype),
+                'bias': each['bias'].astype(layers.promote_to_float32(images.dtype)),
+            }
+            for name, each in parameters.items()
         }
-        for name, each in parameters.items()
-    }
     x: Columns = (images,)
     activations = {}
     for layer in arch.layers:
@@ -220,6 +223,14 @@ def apply_layer(
         case ResponseNormalization():
             alpha = layer.alpha / layer.n if layer.alpha_over_n else layer.alpha
             op = functools.partial(ops['response_normalization'], k=layer.k, n=layer.n, alpha=alpha, beta=layer.beta)
+        case SpatialResponseNormalization():
+            op = functools.partial(
+                ops['spatial_response_normalization'],
+                k=layer.k,
+                n=layer.n,
+                alpha=layer.alpha / layer.n**2,
+                beta=layer.beta,
+            )
     return tuple(op(column) for column in x)
 
 
@@ -234,7 +245,7 @@ def _apply_dense(
 ) -> Columns:
     """Apply a dense layer to all columns of this device at once, their inputs flattened as height, width, maps."""
     if layer.input_from == 'all':
-        seen = all_gather_columns(x, columns_sharded=columns_sharded)
+        seen = ops.get('exchange', all_gather_columns)(x, columns_sharded=columns_sharded)
         batch = seen.shape[0]
         inputs = jnp.broadcast_to(seen.reshape(1, batch, -1), (len(kernel), batch, kernel.shape[1]))
     else:
@@ -256,7 +267,11 @@ def _apply_conv(
     conv = functools.partial(ops['conv'], stride=layer.stride, padding=arch.padding(layer))
     if layer.input_from == 'own':
         return tuple(_grouped_conv(conv, x[c], kernel[c], bias[c], layer.groups) for c in columns)
-    seen = all_gather_columns(x, columns_sharded=columns_sharded) if layer.input_from == 'all' else x[0]
+    seen = (
+        ops.get('exchange', all_gather_columns)(x, columns_sharded=columns_sharded)
+        if layer.input_from == 'all'
+        else x[0]
+    )
     if layer.groups > 1:
         return tuple(_grouped_conv(conv, seen, kernel[c], bias[c], layer.groups) for c in columns)
     joined = concat_columns(tuple(kernel[c] for c in columns))

@@ -64,6 +64,20 @@ class ResponseNormalization:
 
 
 @dataclasses.dataclass(frozen=True)
+class SpatialResponseNormalization:
+    """b = a / (k + alpha / n^2 * sum of squares over n x n neighboring pixels of the same map) ** beta.
+
+    Layer type rnorm of the 2012 source; run 145 has one after norm2 (layers/layer-params-145.cfg).
+    """
+
+    name: str
+    k: float = 1.0
+    n: int = 5
+    alpha: float = 1e-3
+    beta: float = 0.75
+
+
+@dataclasses.dataclass(frozen=True)
 class Pooling:
     """The maximum or the mean of each window; windows overlap where stride < window (paper, section 3.4)."""
 
@@ -85,7 +99,7 @@ class Dropout:
     inverted: bool = False
 
 
-Layer = Convolution | Dense | Activation | ResponseNormalization | Pooling | Dropout
+Layer = Convolution | Dense | Activation | ResponseNormalization | SpatialResponseNormalization | Pooling | Dropout
 Shape = tuple[int, ...]
 
 

@@ -20,12 +20,16 @@ from alexnet_jax.distributed.sharding import BATCH_SPEC, COLUMN_AXIS, DATA_AXIS,
 Columns = tuple[jax.Array, ...]
 
 
-def all_gather_columns(columns: Columns, *, columns_sharded: bool) -> jax.Array:
+def all_gather_columns(columns: Columns, *, columns_sharded: bool, dtype: str = '') -> jax.Array:
     """Return all columns' features side by side, (B, ..., features of all). Its gradient is a reduce-scatter.
 
-    Unless the columns are sharded, this device holds them all, and nothing moves.
+    Unless the columns are sharded, this device holds them all, and nothing moves. With a `dtype` the features cross in
+    it, and so do their gradients; a device's own are rounded too, so that the numbers are those of any mesh.
     """
     own = concat_columns(columns)
+    if dtype:
+        gathered = all_gather_columns((own.astype(dtype),), columns_sharded=columns_sharded)
+        return gathered.astype(own.dtype)
     if not columns_sharded:
         return own
     # Along a new first axis, where every device's numbers are contiguous: gathered along the features themselves, XLA

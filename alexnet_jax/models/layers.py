@@ -68,6 +68,19 @@ def response_normalization(x: jax.Array, *, k: float, n: int, alpha: float, beta
     return (wide * (k + alpha * total) ** -beta).astype(x.dtype)
 
 
+def spatial_response_normalization(x: jax.Array, *, k: float, n: int, alpha: float, beta: float) -> jax.Array:
+    """Return x / (k + alpha * sum of x^2 over n x n pixels of the same map) ** beta (2012 source, type rnorm).
+
+    Windows are clipped at the edges. A caller that divides alpha by n^2, as the source does, does so before.
+    """
+    around = (n // 2, (n - 1) // 2)
+    wide = x.astype(promote_to_float32(x.dtype))
+    total = lax.reduce_window(
+        wide * wide, np.zeros((), wide.dtype), lax.add, (1, n, n, 1), (1,) * 4, ((0, 0), around, around, (0, 0))
+    )
+    return (wide * (k + alpha * total) ** -beta).astype(x.dtype)
+
+
 def max_pooling(x: jax.Array, *, window: int, stride: int, padding: Padding) -> jax.Array:
     """Return the largest number of each window, (B, H, W, C) to (B, H', W', C); padding never wins."""
     # Concrete even while tracing: jax differentiates the known reductions alone.

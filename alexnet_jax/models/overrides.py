@@ -20,10 +20,12 @@ from alexnet_jax.models.architecture import (
     Layer,
     Pooling,
     ResponseNormalization,
+    SpatialResponseNormalization,
 )
 
 Layers = tuple[Layer, ...]
 Override = Callable[[Layers], Layers]
+_REMOVABLE = ('conv2', 'conv3', 'conv4', 'conv5')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,23 +33,31 @@ class ArchitectureOverrides:
     """Changes to a preset; a field left at its default keeps the preset's own. Choices are the tables below."""
 
     crop_size: int = 0
+    # Parts of the network; 0 for the preset's own number.
+    columns: int = 0
+    # Convolutions that are left out, each with its activation.
+    removed_layers: Collection[str] = ()
     # Layers that see all columns; () for none.
     exchange_layers: Collection[str] | None = None
     activation: str = ''
     pooling: str = ''
+    normalization: str = ''
     alpha_over_n: str = ''
     dropout: str = ''
     dropout_position: str = ''
 
 
 def apply_overrides(arch: Architecture, overrides: ArchitectureOverrides) -> Architecture:
-    """Return the architecture with the overrides. Raises UserError if layers are to exchange that cannot."""
+    """Return the architecture with the overrides. Raises UserError if one does not fit it."""
+    arch = _without_layers(arch, overrides.removed_layers)
+    arch = _with_columns(arch, overrides.columns or arch.columns)
     if overrides.exchange_layers is not None:
         arch = _with_exchange(arch, overrides.exchange_layers)
     layers = arch.layers
     for table, choice in (
         (ACTIVATIONS, overrides.activation),
         (POOLINGS, overrides.pooling),
+        (NORMALIZATIONS, overrides.normalization),
         (ALPHA_OVER_N, overrides.alpha_over_n),
         (DROPOUTS, overrides.dropout),
         (DROPOUT_POSITIONS, overrides.dropout_position),
@@ -64,9 +74,12 @@ def derive_overrides(arch: Architecture) -> ArchitectureOverrides:
     normalization = _first_layer(arch, ResponseNormalization)
     return ArchitectureOverrides(
         crop_size=arch.crop_size,
+        columns=arch.columns,
+        removed_layers=[name for name in _REMOVABLE if name not in arch.parameter_counts()],
         exchange_layers=exchanging if arch.columns > 1 else None,
         activation=getattr(_first_layer(arch, Activation), 'function', ''),
         pooling=getattr(_first_layer(arch, Pooling), 'kind', ''),
+        normalization='' if normalization else 'none',
         alpha_over_n=str(normalization.alpha_over_n).lower() if normalization else '',
         dropout='none' if dropout is None else 'inverted' if dropout.inverted else 'paper',
         dropout_position='' if dropout is None else 'before' if dropout.name == 'drop5' else 'after',
@@ -81,6 +94,31 @@ def insert_after(layers: Layers, name: str, *new: Layer) -> Layers:
     """Return the layers with new ones inserted after the one of that name."""
     index = next(index for index, layer in enumerate(layers) if layer.name == name) + 1
     return (*layers[:index], *new, *layers[index:])
+
+
+def _without_layers(arch: Architecture, names: Collection[str]) -> Architecture:
+    """Return the architecture without those convolutions and their activations, named by the same number."""
+    able = [layer.name for layer in arch.layers if isinstance(layer, Convolution) and layer.input_from != 'image']
+    if unable := [name for name in names if name not in able]:
+        raise UserError(f'{" and ".join(unable)} cannot be removed from {arch.name}. Choose among {", ".join(able)}.')
+    endings = {f'_{name}' if name == 'conv6' else name[-1] for name in names}
+
+    def removed(layer: Layer) -> bool:
+        return layer.name in names or (
+            isinstance(layer, Activation) and layer.name.removeprefix(layer.function) in endings
+        )
+
+    return dataclasses.replace(arch, layers=tuple(layer for layer in arch.layers if not removed(layer)))
+
+
+def _with_columns(arch: Architecture, columns: int) -> Architecture:
+    """Return the architecture in so many columns. Raises UserError if they do not divide the features of its layers."""
+    for layer in arch.layers[:-1]:
+        if isinstance(layer, Convolution | Dense) and layer.features % columns:
+            raise UserError(
+                f'The {layer.features} features of {layer.name} cannot be divided evenly among {columns} columns.'
+            )
+    return dataclasses.replace(arch, columns=columns)
 
 
 def _with_exchange(arch: Architecture, names: Collection[str]) -> Architecture:
@@ -138,6 +176,12 @@ ACTIVATIONS: Mapping[str, Override] = {
 }
 POOLINGS: Mapping[str, Override] = {
     kind: functools.partial(_replace_fields, layer_type=Pooling, kind=kind) for kind in ('max', 'average')
+}
+NORMALIZATIONS: Mapping[str, Override] = {
+    # Run 148: neither across maps nor within one.
+    'none': lambda layers: tuple(
+        layer for layer in layers if not isinstance(layer, ResponseNormalization | SpatialResponseNormalization)
+    )
 }
 # The paper's alpha multiplies the sum as it is; the 2012 source and Caffe divide it by n first.
 ALPHA_OVER_N: Mapping[str, Override] = {

@@ -17,6 +17,7 @@ from alexnet_jax.models.architecture import (
     ResponseNormalization,
 )
 from alexnet_jax.models.overrides import ArchitectureOverrides, apply_overrides, derive_overrides, insert_after
+from alexnet_jax.models.source2012 import NO_COMMUNICATION, SOURCE145
 
 # 224 pixels are read as 227: three zeros below and to the right (2012 source, modulesX rounds up).
 _CONV1_PAD_AFTER = 3
@@ -97,6 +98,21 @@ SIX_CONVOLUTIONS = dataclasses.replace(
         'pool5',
         Convolution('conv6', 256, kernel_size=3, pad=1, input_from='all'),
         Activation('relu_conv6'),
+    ),
+)
+
+# Section 3.4's comparison, windows that do not overlap, with the paddings that keep the sizes of run 147
+# (layers/layers-147.cfg): 55 -> 28 -> 26 -> 13 -> 11 -> 6.
+NO_OVERLAP = dataclasses.replace(
+    PAPER,
+    name='no_overlap',
+    layers=tuple(
+        dataclasses.replace(layer, window=2, rounding='ceil')
+        if isinstance(layer, Pooling)
+        else dataclasses.replace(layer, pad=layer.pad - 1)
+        if isinstance(layer, Convolution) and layer.name in ('conv2', 'conv5')
+        else layer
+        for layer in PAPER.layers
     ),
 )
 
@@ -197,7 +213,20 @@ MINIATURE = Architecture(
 
 PRESETS: Mapping[str, Architecture] = {
     arch.name: arch
-    for arch in (PAPER, ONE_GPU, SIX_CONVOLUTIONS, MERGED, CAFFE, CAFFENET, ONNX_ZOO, TORCHVISION, MINIATURE)
+    for arch in (
+        PAPER,
+        SOURCE145,
+        ONE_GPU,
+        SIX_CONVOLUTIONS,
+        NO_COMMUNICATION,
+        NO_OVERLAP,
+        MERGED,
+        CAFFE,
+        CAFFENET,
+        ONNX_ZOO,
+        TORCHVISION,
+        MINIATURE,
+    )
 }
 
 

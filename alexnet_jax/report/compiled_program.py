@@ -11,10 +11,10 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 
+from alexnet_jax.report.hlo_text import ArrayShape, Computation, Instruction, parse_computations
 from alexnet_jax.report.replica_groups import axes_crossed
 
 COLLECTIVES = ('all-gather', 'all-reduce', 'reduce-scatter', 'all-to-all', 'collective-permute', 'ragged-all-to-all')
-ITEM_BITS = {'pred': 8, 's4': 4, 'u4': 4, 'bf16': 16, 'token': 0}
 # They name, regroup or wait for what others made.
 FREE = frozenset(
     (
@@ -24,51 +24,6 @@ FREE = frozenset(
     ).split()
 )
 _SLICES = ('slice', 'dynamic-slice', 'gather')
-_CALLED = re.compile(r'(?:calls|to_apply|body|branch_computations|called_computations)=\{?((?:%[\w.\-]+(?:, )?)+)')
-_ARRAY = re.compile(r'([a-z]\w*)\[([\d,]*)\](\{[^{}]*\})?')
-
-
-@dataclasses.dataclass(frozen=True)
-class ArrayShape:
-    """An array of a program. `in_memory` is False in a TPU's vector memory."""
-
-    dtype: str
-    sizes: tuple[int, ...]
-    in_memory: bool = True
-
-    @property
-    def numbers(self) -> int:
-        return math.prod(self.sizes)
-
-    @property
-    def bytes(self) -> int:
-        """Return the bytes that are read or written in memory."""
-        digits = re.search(r'\d+', self.dtype)
-        bits = ITEM_BITS.get(self.dtype, int(digits[0]) if digits else 0)
-        return math.ceil(self.numbers * bits / 8) if self.in_memory else 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Instruction:
-    """A line of a computation."""
-
-    name: str
-    opcode: str
-    results: tuple[ArrayShape, ...]
-    operands: tuple[str, ...]
-    line: str
-    is_root: bool
-
-    @property
-    def called(self) -> tuple[str, ...]:
-        """Return the names of the computations that it calls."""
-        return tuple(name for group in _CALLED.findall(self.line) for name in re.findall(r'%([\w.\-]+)', group))
-
-    @property
-    def op_name(self) -> str:
-        """Return the path of scopes that JAX gave it."""
-        found = re.search(r'op_name="([^"]*)"', self.line)
-        return found[1] if found else ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +84,7 @@ class Program:
 
 def read_program(text: str, mesh_shape: tuple[int, int], layers: Collection[str]) -> Program:
     """Return the kernels and collectives of a compiled program on a mesh (data, column), with the layers' names."""
-    computations = dict(_parse_computations(text))
+    computations = dict(parse_computations(text))
     entry = next(name for name in computations if name.startswith('ENTRY '))
     kernels, collectives = [], []
     for instruction, computation, times in _walk(computations, entry, 1):
@@ -155,57 +110,6 @@ def read_program(text: str, mesh_shape: tuple[int, int], layers: Collection[str]
             flops = _kernel_flops(instruction, computation, computations)
             kernels.append(Kernel(instruction.name, instruction.opcode, layer, backward, moved, flops, times))
     return Program(tuple(kernels), tuple(collectives))
-
-
-Computation = dict[str, Instruction]
-
-
-def _parse_computations(text: str) -> Iterator[tuple[str, Computation]]:
-    """Yield (name, instructions by name); the entry's name begins with 'ENTRY '."""
-    name, found = '', {}
-    for line in text.splitlines():
-        if header := re.match(r'(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$', line):
-            name, found = (header[1] or '') + header[2], {}
-        elif line == '}':
-            yield name, found
-        elif name and ' = ' in line and (instruction := _parse_instruction(line)):
-            found[instruction.name] = instruction
-
-
-def _parse_instruction(line: str) -> Instruction | None:
-    left, _, rest = line.strip().partition(' = ')
-    end = _matching_end(rest) if rest.startswith('(') else rest.index(' ')
-    shape, rest = rest[:end], rest[end:].lstrip()
-    if not (opcode := re.match(r'([a-z][\w\-]*)\(', rest)):
-        return None
-    arguments = rest[opcode.end() - 1 :]
-    operands = re.findall(r'%([\w.\-]+)', arguments[: _matching_end(arguments)])
-    return Instruction(
-        left.removeprefix('ROOT ').lstrip('%'),
-        opcode[1],
-        parse_shapes(shape),
-        tuple(operands),
-        line,
-        left.startswith('ROOT '),
-    )
-
-
-def _matching_end(text: str) -> int:
-    """Return the position behind the parenthesis that closes the first character."""
-    depth = 0
-    for place, character in enumerate(text):
-        depth += (character == '(') - (character == ')')
-        if depth == 0:
-            return place + 1
-    return len(text)
-
-
-def parse_shapes(text: str) -> tuple[ArrayShape, ...]:
-    """Return the arrays of a shape as XLA prints it: 'bf16[8,128]{1,0:T(8,128)S(1)}', or a tuple of them."""
-    return tuple(
-        ArrayShape(dtype, tuple(int(size) for size in sizes.split(',') if size), not re.search(r'S\([1-9]', layout))
-        for dtype, sizes, layout in _ARRAY.findall(text)
-    )
 
 
 def _walk(
@@ -256,9 +160,7 @@ def _find_layer(
     return '+'.join(dict.fromkeys(found)), any('transpose(' in name for name in op_names)
 
 
-def _kernel_bytes(
-    instruction: Instruction, computation: Computation, computations: Mapping[str, Computation]
-) -> int:
+def _kernel_bytes(instruction: Instruction, computation: Computation, computations: Mapping[str, Computation]) -> int:
     """Return the bytes that an instruction reads and writes; of arrays that it only slices, the slices."""
     arrays = [computation[name].results for name in instruction.operands if name in computation]
     sizes = [sum(each.bytes for each in operand) for operand in arrays]
@@ -304,9 +206,7 @@ def _bytes_read(parameter: Instruction, inner: Computation, size: int) -> int:
     return sliced
 
 
-def _kernel_flops(
-    instruction: Instruction, computation: Computation, computations: Mapping[str, Computation]
-) -> int:
+def _kernel_flops(instruction: Instruction, computation: Computation, computations: Mapping[str, Computation]) -> int:
     """Return the arithmetic of an instruction's products and cuDNN's convolutions; of other convolutions none."""
     if instruction.opcode == 'fusion':
         inner = computations[instruction.called[0]]
@@ -325,8 +225,7 @@ def _kernel_flops(
         return 0
     # Which of both operands and the result are kernel and output of the forward convolution.
     result = instruction.results[0]
-    kernel, output = {
-        'BackwardInput': (shapes[1], shapes[0]),
-        'BackwardFilter': (result, shapes[1]),
-    }.get(convolution[2], (shapes[1], result))
+    kernel, output = {'BackwardInput': (shapes[1], shapes[0]), 'BackwardFilter': (result, shapes[1])}.get(
+        convolution[2], (shapes[1], result)
+    )
     return 2 * output.numbers * kernel.numbers // kernel.sizes[convolution[1].index('o')]

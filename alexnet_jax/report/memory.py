@@ -14,7 +14,13 @@ from typing import Any
 import jax
 
 from alexnet_jax.distributed.sharding import COLUMN_AXIS, DATA_AXIS
-from alexnet_jax.models.architecture import Architecture, Convolution, Pooling, ResponseNormalization
+from alexnet_jax.models.architecture import (
+    Architecture,
+    Convolution,
+    Pooling,
+    ResponseNormalization,
+    SpatialResponseNormalization,
+)
 
 # Bytes of a parameter, its velocity and its gradient.
 FLOAT_BYTES = 4
@@ -41,7 +47,8 @@ def estimate_step_memory(
     sizes = {name: math.prod(shape) for name, shape in arch.activation_shapes().items()}
     images = batch_size // mesh[DATA_AXIS]
     kept = sum(sizes.values())
-    kept += sum(sizes[layer.name] for layer in arch.layers if isinstance(layer, ResponseNormalization))
+    norms = ResponseNormalization | SpatialResponseNormalization
+    kept += sum(sizes[layer.name] for layer in arch.layers if isinstance(layer, norms))
     gradients = sum(sorted(sizes[layer.name] for layer in arch.layers if isinstance(layer, Convolution | Pooling))[-2:])
     pixels = arch.crop_size**2 * arch.channels
     by_part = {

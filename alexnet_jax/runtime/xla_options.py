@@ -22,8 +22,9 @@ def compiler_options(dots_only: bool, platform: str = '') -> dict[str, str]:
     """Return the argument of jax.jit(compiler_options=...): on CPU, YNNPACK for matrix products
     and sums but not convolutions.
 
-    Empty on other devices (a `platform` that is compiled for, '' for the one that runs), without `dots_only`, and, with a warning, if this jaxlib does not know the option, which is
-    experimental. Rounding may differ, the mathematics does not.
+    Empty on other devices (`platform` is the one that is compiled for, '' the one that runs), without `dots_only`, and,
+    with a warning, if this jaxlib does not know the option, which is experimental. Rounding may differ, the mathematics
+    does not.
     """
     wanted = dots_only and (platform or jax.default_backend()) == 'cpu'
     return dict(_PRODUCTS_AND_SUMS) if wanted and _supports_options(tuple(_PRODUCTS_AND_SUMS.items())) else {}

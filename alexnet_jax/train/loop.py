@@ -88,6 +88,8 @@ class LoopSchedule:
     learning_rate: Callable[[int], float]
     learning_rates: Callable[[int], np.ndarray]
     epoch: Callable[[int], float]
+    # The entries of the diary that are in force for that step.
+    diary_entries: Callable[[int], tuple[str, ...]] = lambda step: ()
 
     def should_log(self, step: int) -> bool:
         """Return whether a row is due after `step` steps."""
@@ -194,8 +196,18 @@ class TrainLoop:
         self._fetch_metrics()
         if count:
             self.writer.write_metrics(number + 1, skipped_examples=count, first_skipped=position)
+        self._log_diary(number)
         self._pending = number, sums
         return state
+
+    def _log_diary(self, number: int) -> None:
+        """Write which entries of the diary came into force with this step."""
+        entries = self.schedule.diary_entries(number)
+        before = self.schedule.diary_entries(number - 1) if number else ()
+        if len(entries) > len(before):
+            self.writer.write_metrics(number + 1, diary_entries=len(entries))
+        for entry in entries[len(before) :]:
+            self.writer.print_line(f'step {number + 1}  diary: from epoch {entry}')
 
     def _fetch_metrics(self) -> None:
         """Read the last step's metrics, which the device may still be computing, and log the row that is due."""

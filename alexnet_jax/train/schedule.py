@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_jax.train.diary import Diary
+
 MAX_REDUCTIONS = 3  # how often the paper's authors divided the learning rate (section 5)
 
 # Each schedule: (progress in epochs after the warm-up began, LearningRateSchedule) -> factor on the base rate.
@@ -23,6 +25,8 @@ SCHEDULES: Mapping[str, Callable[[float, LearningRateSchedule], float]] = {
     'cosine': lambda epoch, schedule: 0.5 + 0.5 * math.cos(math.pi * schedule.progress(epoch)),
     # Divided by `plateau` alone, which depends on validation and not on the epoch.
     'plateau': lambda epoch, schedule: 1.0,
+    # What the diary says, which has rates and not factors.
+    'diary': lambda epoch, schedule: schedule.diary.learning_rate(epoch, schedule.base) / schedule.base,
 }
 
 
@@ -93,6 +97,7 @@ class LearningRateSchedule:
     milestones: tuple[float, ...] = ()
     warmup: float = 0.0
     plateau: ReduceOnPlateau | None = None
+    diary: Diary = Diary()
 
     def progress(self, epoch: float) -> float:
         """Return the fraction of the run after the warm-up that is over at `epoch`, 0 to 1."""

@@ -23,6 +23,7 @@ from alexnet_jax.models.architecture import (
     Dropout,
     Pooling,
     ResponseNormalization,
+    SpatialResponseNormalization,
 )
 from alexnet_jax.models.presets import PRESETS, get_architecture
 from alexnet_jax.weights.foreign import weights_from_tensors
@@ -211,6 +212,9 @@ def describe_operations(arch: Architecture) -> list[Operation]:
             case ResponseNormalization():
                 alpha = layer.alpha / layer.n if layer.alpha_over_n else layer.alpha
                 words = _normalization_words(layer.n, layer.k, alpha, layer.beta, features // arch.columns)
+            case SpatialResponseNormalization():
+                numbers = f'k {layer.k:.6g}, alpha {layer.alpha / layer.n**2:.6g}, beta {layer.beta:.6g}'
+                words = f'normalization over {layer.n}x{layer.n} pixels, {numbers}'
             case Pooling():
                 words = f'{layer.kind} pooling by {_describe_edges(size, layer.window, layer.stride, 0, windows)}'
             case Dropout():

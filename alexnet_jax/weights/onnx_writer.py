@@ -25,6 +25,7 @@ from alexnet_jax.models.architecture import (
     Layer,
     Pooling,
     ResponseNormalization,
+    SpatialResponseNormalization,
 )
 from alexnet_jax.runtime import atomic_io
 from alexnet_jax.weights.layout import layer_groups
@@ -133,6 +134,8 @@ class _GraphWriter:
                 self.add_node(last, [self.current], name)
             case ResponseNormalization():
                 self._add_normalization(layer)
+            case SpatialResponseNormalization():
+                self._add_spatial_normalization(layer)
             case Pooling():
                 op = 'MaxPool' if layer.kind == 'max' else 'AveragePool'
                 self.add_node(op, [x], name, **self._windows(layer, layer.window))
@@ -186,6 +189,18 @@ class _GraphWriter:
         self.add_node('LRN', [self.current], output, size=layer.n, **numbers)
         if columns > 1:
             self._reshape(name, [-1, maps, height, width])
+
+    def _add_spatial_normalization(self, layer: SpatialResponseNormalization) -> None:
+        """Add x / (k + alpha * mean of x^2 over the window, in which pixels past the edge are zeros) ** beta."""
+        name, x = layer.name, self.current
+        before, after = layer.n // 2, (layer.n - 1) // 2
+        windows = {'kernel_shape': [layer.n] * 2, 'strides': [1, 1], 'pads': [before, before, after, after]}
+        self.add_node('Mul', [x, x], f'{name}.squares')
+        self.add_node('AveragePool', [self.current], f'{name}.mean', count_include_pad=1, **windows)
+        for op, number in (('Mul', layer.alpha), ('Add', layer.k), ('Pow', -layer.beta)):
+            constant = self._constant(f'{name}.{op}.number', np.array(number, np.float32))
+            self.add_node(op, [self.current, constant], f'{name}.{op}')
+        self.add_node('Mul', [x, self.current], name)
 
     def _reshape(self, output: str, shape: list[int]) -> None:
         self.add_node('Reshape', [self.current, self._constant(f'{output}.shape', np.array(shape, np.int64))], output)

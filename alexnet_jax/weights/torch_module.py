@@ -15,6 +15,7 @@ from alexnet_jax.models.architecture import (
     Layer,
     Pooling,
     ResponseNormalization,
+    SpatialResponseNormalization,
 )
 from alexnet_jax.runtime import atomic_io
 from alexnet_jax.weights.layout import layer_groups
@@ -119,6 +120,22 @@ class ResponseNormalization(nn.Module):
 
 '''
 
+_SPATIAL_NORMALIZATION = '''
+class SpatialResponseNormalization(nn.Module):
+    """x / (k + alpha / n^2 * sum of squares over n x n pixels of the same map) ** beta."""
+
+    def __init__(self, n, k, alpha, beta):
+        super().__init__()
+        self.n, self.k, self.alpha, self.beta = n, k, alpha, beta
+
+    def forward(self, x):
+        """Return the maps, normalized."""
+        before, after = self.n // 2, (self.n - 1) // 2
+        squares = functional.pad(x * x, (before, after, before, after))
+        return x * (self.k + self.alpha * functional.avg_pool2d(squares, self.n, 1)) ** -self.beta
+
+'''
+
 _SCALED_DROPOUT = '''
 class ScaledDropout(nn.Module):
     """The dropout of the paper: zeros in training, times the probability to keep at test."""
@@ -177,7 +194,8 @@ _HELPERS = {
     'FlatLinear(': _FLAT_LINEAR,
     'ColumnLinear(': _COLUMN_LINEAR,
     'PaddedConv2d(': _PADDED_CONVOLUTION,
-    'ResponseNormalization(': _RESPONSE_NORMALIZATION,
+    '= ResponseNormalization(': _RESPONSE_NORMALIZATION,
+    'SpatialResponseNormalization(': _SPATIAL_NORMALIZATION,
     'ScaledDropout(': _SCALED_DROPOUT,
     'AbsTanh(': _ABS_TANH,
 }
@@ -244,6 +262,8 @@ def _layer_expression(arch: Architecture, layer: Layer) -> str:
         case ResponseNormalization():
             alpha = layer.alpha / layer.n if layer.alpha_over_n else layer.alpha
             return f'ResponseNormalization({arch.columns}, {layer.n}, {layer.k}, {alpha}, {layer.beta})'
+        case SpatialResponseNormalization():
+            return f'SpatialResponseNormalization({layer.n}, {layer.k}, {layer.alpha}, {layer.beta})'
         case Pooling():
             kind = {'max': 'MaxPool2d', 'average': 'AvgPool2d'}[layer.kind]
             return f'nn.{kind}({layer.window}, {layer.stride}, ceil_mode={layer.rounding == "ceil"})'

@@ -9,10 +9,12 @@ import pytest
 import witness
 from jax import lax
 from jax.extend.core import jaxprs_in_params
+from slim_networks import slim_architecture
+from small_network import EVERY_LAYER
 
 from alexnet_jax.models import initializers, presets
 from alexnet_jax.models.alexnet import AlexNet, get_parameters, sample_dropout_masks, with_parameters
-from alexnet_jax.models.overrides import ArchitectureOverrides
+from alexnet_jax.models.overrides import ArchitectureOverrides, apply_overrides
 
 RNG = np.random.default_rng(5)
 
@@ -24,21 +26,20 @@ def weights_of(net):
     }
 
 
-@pytest.mark.parametrize('crop', [224, pytest.param(227, marks=pytest.mark.slow)])
-def test_the_paper_network_equals_plain_numpy(crop):
-    net = AlexNet(
-        presets.get_architecture('paper', overrides=ArchitectureOverrides(crop_size=crop)),
-        key=jax.random.key(0),
-        initialization='he',
-    )
+@pytest.mark.parametrize('crop', [224, 227])
+@pytest.mark.parametrize(
+    'architecture', [slim_architecture, pytest.param(presets.get_architecture, marks=pytest.mark.extended)]
+)
+def test_the_paper_network_equals_plain_numpy(architecture, crop):
+    arch = apply_overrides(architecture('paper'), ArchitectureOverrides(crop_size=crop))
+    net = AlexNet(arch, key=jax.random.key(0), initialization='he')
     images = 50 * RNG.normal(size=(1, crop, crop, 3))
     logits, _ = jax.jit(lambda x: net(x))(jnp.asarray(images, jnp.float32))
-    expected = witness.alexnet(weights_of(net), images, stride=4, pad_after=227 - crop)
+    expected = witness.alexnet(weights_of(net), images, stride=4, pad_after=227 - crop)[:, : arch.num_classes]
     np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize('plain', [True, False])
-@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('plain, training', [(True, False), (False, True)])
 def test_the_miniature_and_its_gradient_equal_plain_numpy(plain, training):
     arch = presets.get_architecture('miniature')
     with jax.enable_x64(True):
@@ -78,7 +79,9 @@ def test_two_columns_equal_one_with_grouped_convolutions():
     arch = presets.get_architecture('miniature')
     net = AlexNet(arch, key=jax.random.key(4), initialization='he')
     images = jnp.asarray(30 * RNG.normal(size=(2, 56, 56, 3)), jnp.float32)
-    np.testing.assert_allclose(jax.jit(lambda x: net(x)[0])(images), grouped(net, images), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        jax.jit(lambda x: net(x)[0])(images), jax.jit(functools.partial(grouped, net))(images), rtol=1e-4, atol=1e-4
+    )
 
 
 def grouped(net, x):
@@ -130,15 +133,25 @@ def test_the_gradient_to_the_image_is_there_for_who_asks():
     with jax.enable_x64(True):
         net = AlexNet(presets.get_architecture('miniature'), key=jax.random.key(0), initialization='he')
         images, towards = 30 * RNG.normal(size=(1, 56, 56, 3)), RNG.normal(size=(1, 56, 56, 3))
-        logit = jax.jit(lambda x: net(x)[0][0, 3])
-        gradient = np.asarray(jax.grad(logit)(images))
-        expected = witness.slope(lambda x: float(logit(x)), images, towards)
+        logit = jax.jit(jax.value_and_grad(lambda x: net(x)[0][0, 3]))
+        gradient = np.asarray(logit(images)[1])
+        expected = witness.slope(lambda x: float(logit(x)[0]), images, towards)
     assert np.sum(gradient * towards) == pytest.approx(expected, rel=1e-5)
 
 
 @functools.cache
 def drawn(initialization):
-    return get_parameters(AlexNet(presets.PAPER, key=jax.random.key(0), initialization=initialization))
+    """First values of the paper's layers by their names and fan-ins, with at most 48 features a column."""
+    return {
+        layer: dict(
+            zip(
+                ('kernel', 'bias'),
+                initializers.init_kernel_and_bias(layer, (*shape[:-1], 48), 2, jax.random.key(0), initialization),
+                strict=True,
+            )
+        )
+        for layer, shape in presets.PAPER.kernel_shapes().items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -175,6 +188,16 @@ def test_first_weights_are_those_of_the_named_source(name, deviations, biases):
         assert kernel.std() == pytest.approx(deviation, rel=5 / np.sqrt(2 * kernel.size))
         assert abs(kernel.mean()) < 5 * deviation / np.sqrt(kernel.size)
         assert np.all(np.asarray(parameters[layer]['bias']) == np.float32(biases.get(layer, 0)))
+
+
+@pytest.mark.parametrize('initialization', ['source2012', 'torch'])
+def test_a_network_begins_with_the_first_values_of_its_layers(initialization, key):
+    found = get_parameters(AlexNet(EVERY_LAYER, key=key, initialization=initialization))
+    assert found.keys() == EVERY_LAYER.kernel_shapes().keys()
+    for layer, shape in EVERY_LAYER.kernel_shapes().items():
+        kernel, bias = initializers.init_kernel_and_bias(layer, shape, 2, key, initialization)
+        np.testing.assert_array_equal(found[layer]['kernel'], kernel)
+        np.testing.assert_array_equal(found[layer]['bias'], bias)
 
 
 def test_torchs_first_weights_and_biases_are_uniform_within_one_over_the_root_of_the_fan_in():

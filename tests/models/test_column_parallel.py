@@ -1,5 +1,6 @@
 """Columns on any mesh: the same loss, gradients and masks; and the compiled program moves what the paper moves."""
 
+import dataclasses
 import functools
 import re
 
@@ -7,29 +8,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+from slim_networks import slim_architecture
+from small_network import EVERY_LAYER, make_mesh
 
-from alexnet_jax.distributed.sharding import BATCH_SPEC, param_sharding
+from alexnet_jax.distributed.sharding import BATCH_SPEC
 from alexnet_jax.models import presets
 from alexnet_jax.models.alexnet import AlexNet, get_parameters, sample_dropout_masks, with_parameters
 from alexnet_jax.models.overrides import ArchitectureOverrides
 from alexnet_jax.train import optimizer, train_step
 
-MESHES = [(1, 1), (1, 2), (2, 2), (4, 2), (8, 1), (2, 1)]
 BATCH = 16
 
 
-def mesh_of(shape):
-    return jax.make_mesh(shape, ('data', 'column'), (AxisType.Auto,) * 2, devices=jax.devices()[: shape[0] * shape[1]])
-
-
 @functools.cache
-def network(classes=10, plain=False):
-    arch = presets.get_architecture('miniature', num_classes=classes)
-    return AlexNet(arch, key=jax.random.key(3), initialization='he', use_reference_ops=plain)
+def network(classes=10):
+    layers = (*EVERY_LAYER.layers[:-1], dataclasses.replace(EVERY_LAYER.layers[-1], features=classes))
+    arch = dataclasses.replace(EVERY_LAYER, layers=layers)
+    return AlexNet(arch, key=jax.random.key(3), initialization='he')
 
 
-def images(crop=56):
+def images(crop=EVERY_LAYER.crop_size):
     return jnp.asarray(40 * np.random.default_rng(0).normal(size=(BATCH, crop, crop, 3)), jnp.float32)
 
 
@@ -47,13 +47,15 @@ def loss_and_gradients(classes, parameters, x, mesh):
     return (*jax.value_and_grad(loss)(parameters), masks)
 
 
-@pytest.mark.parametrize('classes', [10, 5])  # 5 do not share evenly between two columns
-@pytest.mark.parametrize('shape', MESHES)
+# 5 classes do not share evenly between two columns.
+@pytest.mark.parametrize(
+    'shape, classes', [((1, 1), 5), ((1, 2), 5), ((2, 2), 10), ((4, 2), 5), ((8, 1), 5), ((2, 1), 10)]
+)
 def test_every_mesh_gives_the_loss_gradients_and_masks_of_one_device(shape, classes):
     parameters = get_parameters(network(classes))
     loss, gradients, masks = jax.device_get(loss_and_gradients(classes, parameters, images(), None))
     on_mesh, gradients_on_mesh, masks_on_mesh = jax.device_get(
-        loss_and_gradients(classes, parameters, images(), mesh_of(shape))
+        loss_and_gradients(classes, parameters, images(), make_mesh(*shape))
     )
     assert abs(on_mesh - loss) / abs(loss) < 1e-5
     for layer, parts in gradients.items():
@@ -65,15 +67,14 @@ def test_every_mesh_gives_the_loss_gradients_and_masks_of_one_device(shape, clas
         assert 0.85 < mask.mean() < 0.95
 
 
+@pytest.mark.parametrize(
+    'architecture', [slim_architecture, pytest.param(presets.get_architecture, marks=pytest.mark.extended)]
+)
 @pytest.mark.parametrize('name', [name for name, each in presets.PRESETS.items() if each.columns > 1])
-def test_every_network_of_two_columns_is_the_same_on_a_mesh(name):
+def test_every_network_of_two_columns_is_the_same_on_a_mesh(name, architecture):
     """Small crops, which leave each layer its kernels: fc6 alone is smaller."""
     crop = {'miniature': 56}.get(name, 67)
-    net = AlexNet(
-        presets.get_architecture(name, num_classes=10, overrides=ArchitectureOverrides(crop_size=crop)),
-        key=jax.random.key(3),
-        initialization='he',
-    )
+    net = AlexNet(dataclasses.replace(architecture(name), crop_size=crop), key=jax.random.key(3), initialization='he')
     parameters, x, labels = get_parameters(net), images(crop)[:4], jnp.arange(4)
 
     @functools.partial(jax.jit, static_argnums=1)
@@ -85,7 +86,7 @@ def test_every_network_of_two_columns_is_the_same_on_a_mesh(name):
         return jax.value_and_grad(loss)(parameters)
 
     loss, gradients = jax.device_get(loss_and_gradients(parameters, None))
-    on_mesh, gradients_on_mesh = jax.device_get(loss_and_gradients(parameters, mesh_of((2, 2))))
+    on_mesh, gradients_on_mesh = jax.device_get(loss_and_gradients(parameters, make_mesh(2, 2)))
     assert abs(on_mesh - loss) / abs(loss) < 1e-5
     for layer, parts in gradients.items():
         for part, expected in parts.items():
@@ -96,7 +97,7 @@ def test_every_network_of_two_columns_is_the_same_on_a_mesh(name):
 def test_named_points_come_out_of_a_mesh_as_from_one_device():
     net = network()
     logits, activations = jax.jit(lambda x: net(x))(images())
-    on_mesh, activations_on_mesh = jax.jit(lambda x: net(x, mesh=mesh_of((4, 2))))(images())
+    on_mesh, activations_on_mesh = jax.jit(lambda x: net(x, mesh=make_mesh(4, 2)))(images())
     assert activations.keys() == net.arch.activation_shapes().keys()
     for name, shape in net.arch.activation_shapes().items():
         assert activations[name].shape == activations_on_mesh[name].shape == (BATCH, *shape)
@@ -106,7 +107,7 @@ def test_named_points_come_out_of_a_mesh_as_from_one_device():
 
 def test_a_mesh_whose_column_axis_does_not_divide_the_columns_is_an_error():
     with pytest.raises(ValueError, match='divisible'):
-        network()(images(), mesh=mesh_of((1, 4)))
+        network()(images(), mesh=make_mesh(1, 4))
 
 
 # What the compiled program moves.
@@ -157,24 +158,29 @@ def arranged(sizes, order):
 def forward_program(net, mesh, batch):
     crop = net.arch.crop_size
     x = jax.ShapeDtypeStruct((batch, crop, crop, 3), jnp.float32, sharding=NamedSharding(mesh, BATCH_SPEC))
-    parameters = abstract(get_parameters(net), param_sharding(mesh))
+    parameters = train_step.abstract_train_state(net.arch, rule(net), mesh).params
     forward = jax.jit(lambda parameters, x: with_parameters(net, parameters)(x, mesh=mesh)[0])
     return forward.lower(parameters, x).compile().as_text()
 
 
-def abstract(tree, sharding):
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+def rule(net):
+    return optimizer.paper_sgd(tuple(net.arch.parameter_counts()), momentum=0.9, weight_decay=5e-4)
 
 
 @functools.cache
 def paper():
-    return AlexNet(presets.PAPER, key=jax.random.key(0))
+    return without_arrays(presets.PAPER)
+
+
+def without_arrays(arch):
+    """Return the network with shapes for parameters: enough to compile it."""
+    return nnx.eval_shape(lambda: AlexNet(arch, key=jax.random.key(0)))
 
 
 @pytest.mark.parametrize('shape', [(1, 2), (2, 2)])
 def test_the_papers_forward_pass_moves_30336_numbers_per_image_and_direction_and_nothing_else(shape):
     per_device = 2
-    found = crossings(forward_program(paper(), mesh_of(shape), per_device * shape[0]), shape)
+    found = crossings(forward_program(paper(), make_mesh(*shape), per_device * shape[0]), shape)
     # A gather's result holds both columns' numbers: half of it came from the other column.
     assert sorted(numbers // 2 // per_device for kind, numbers, axes in found if axes == 'column') == sorted(
         presets.PAPER.numbers_exchanged().values()
@@ -189,11 +195,9 @@ def test_the_papers_forward_pass_moves_30336_numbers_per_image_and_direction_and
 )
 def test_another_architecture_moves_what_its_layers_say(preset, exchange):
     crop = 56 if preset == 'miniature' else 67
-    net = AlexNet(
-        presets.get_architecture(preset, overrides=ArchitectureOverrides(crop_size=crop, exchange_layers=exchange)),
-        key=jax.random.key(0),
-    )
-    found = crossings(forward_program(net, mesh_of((2, 2)), 4), (2, 2))
+    overrides = ArchitectureOverrides(crop_size=crop, exchange_layers=exchange)
+    net = without_arrays(presets.get_architecture(preset, overrides=overrides))
+    found = crossings(forward_program(net, make_mesh(2, 2), 4), (2, 2))
     moved = [numbers // 2 // 2 for kind, numbers, axes in found if axes == 'column']
     assert sorted(moved) == sorted(net.arch.numbers_exchanged().values())
     assert {kind for kind, _, axes in found if axes} <= {'all-gather'}
@@ -201,7 +205,7 @@ def test_another_architecture_moves_what_its_layers_say(preset, exchange):
 
 @pytest.mark.parametrize('shape', [(1, 2), (2, 2)])
 def test_the_papers_train_step_mirrors_them_and_reduces_gradients_over_data_alone(shape):
-    net, mesh, per_device = paper(), mesh_of(shape), 2
+    net, mesh, per_device = paper(), make_mesh(*shape), 2
     text = train_program(net, mesh, per_device * shape[0])
     found = [each for each in crossings(text, shape) if each[2]]
     exchanged = presets.PAPER.numbers_exchanged()
@@ -219,10 +223,9 @@ def test_the_papers_train_step_mirrors_them_and_reduces_gradients_over_data_alon
 
 
 def train_program(net, mesh, batch):
-    rule = optimizer.paper_sgd(tuple(net.arch.parameter_counts()), momentum=0.9, weight_decay=5e-4)
     crop = net.arch.crop_size
     mean = np.zeros((crop + 32, crop + 32, 3), np.float32)
-    made = train_step.make_train_step(net, rule, mesh, mean=mean, key=jax.random.key(1))
+    made = train_step.make_train_step(net, rule(net), mesh, mean=mean, key=jax.random.key(1))
     over_data = NamedSharding(mesh, PartitionSpec('data'))
     fields = {
         'image': ((crop, crop, 3), jnp.uint8),
@@ -238,7 +241,6 @@ def train_program(net, mesh, batch):
         name: jax.ShapeDtypeStruct((batch, *shape), dtype, sharding=over_data)
         for name, (shape, dtype) in fields.items()
     }
-    parameters = abstract(get_parameters(net), param_sharding(mesh))
-    state = train_step.TrainState(parameters, {'velocity': parameters})
+    state = train_step.abstract_train_state(net.arch, rule(net), mesh)
     rates = np.zeros((len(net.arch.parameter_counts()), 2), np.float32)
     return made.lower(state, examples, rates, np.uint32(0)).compile().as_text()

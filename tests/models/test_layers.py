@@ -21,10 +21,16 @@ def check(function, reference, *arrays, seed=0):
     rng = np.random.default_rng(seed)
     expected = reference(*arrays)
     weights = rng.normal(size=expected.shape)
+
+    # One program: as many operations apart would each be compiled for each shape.
+    @jax.jit
+    def value_and_gradients(arrays, weights):
+        value, transpose = jax.vjp(function, *arrays)
+        return value, transpose(weights)
+
     with jax.enable_x64(True):
-        given = [jnp.asarray(array) for array in arrays]
-        np.testing.assert_allclose(function(*given), expected, rtol=1e-10, atol=1e-12)
-        gradients = jax.grad(lambda *xs: jnp.sum(function(*xs) * weights), argnums=tuple(range(len(arrays))))(*given)
+        value, gradients = value_and_gradients(arrays, weights)
+    np.testing.assert_allclose(value, expected, rtol=1e-10, atol=1e-12)
     for place, gradient in enumerate(gradients):
         direction = rng.normal(size=arrays[place].shape)
 

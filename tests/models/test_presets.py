@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import witness
+from slim_networks import slim_architecture
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.models import layers, overrides, presets
 from alexnet_jax.models.alexnet import AlexNet, get_parameters, sample_dropout_masks
 from alexnet_jax.models.architecture import Activation, Dropout, Pooling, ResponseNormalization
-from alexnet_jax.models.overrides import ArchitectureOverrides
+from alexnet_jax.models.overrides import ArchitectureOverrides, apply_overrides
 
 PARAMETERS = {
     'paper': 60_965_224,
@@ -139,15 +140,20 @@ CHAINS = {
 }
 
 
+def whole_architecture(name):
+    """The preset with 64 hidden features instead of 4,096, which cost time and show nothing more."""
+    arch = presets.get_architecture(name, num_classes=20)
+    layers = (dataclasses.replace(each, features=64) if each.name in ('fc6', 'fc7') else each for each in arch.layers)
+    return dataclasses.replace(arch, layers=tuple(layers))
+
+
+@pytest.mark.parametrize(
+    'architecture', [slim_architecture, pytest.param(whole_architecture, marks=pytest.mark.extended)]
+)
 @pytest.mark.parametrize('name', CHAINS)
-def test_networks_of_one_column_equal_plain_numpy(name):
-    """With 64 hidden features instead of 4,096, which cost time and show nothing more."""
-    overrides = ArchitectureOverrides(crop_size=67, dropout='none')
-    arch = presets.get_architecture(name, num_classes=20, overrides=overrides)
-    layers = tuple(
-        dataclasses.replace(layer, features=64) if layer.name in ('fc6', 'fc7') else layer for layer in arch.layers
-    )
-    network = AlexNet(dataclasses.replace(arch, layers=layers), key=jax.random.key(0), initialization='he')
+def test_networks_of_one_column_equal_plain_numpy(name, architecture):
+    arch = apply_overrides(architecture(name), ArchitectureOverrides(crop_size=67, dropout='none'))
+    network = AlexNet(arch, key=jax.random.key(0), initialization='he')
     images = 50 * np.random.default_rng(0).normal(size=(2, 67, 67, 3))
     weights = {
         layer: (np.asarray(parts['kernel'], np.float64), np.asarray(parts['bias'], np.float64))

@@ -146,12 +146,12 @@ def test_bfloat16_gradients_are_those_of_float32_to_its_eight_bits():
 
 
 def test_bfloat16_gradients_of_relus_and_maxima_point_the_same_way():
-    """Loss within 1 % (measured 0.1 %); some ReLUs turn, so gradients have a cosine above 0.95 (0.975)."""
+    """Loss within 1 % (measured 0.1 %); some ReLUs turn, so gradients have a cosine above 0.99 (0.998)."""
     expected, sums, _ = gradients_and_sums(make_mesh(1, 1), network())
     found, found_sums, _ = gradients_and_sums(make_mesh(1, 1), network('bfloat16'))
     assert 0 < abs(found_sums['loss'] / sums['loss'] - 1) < 0.01
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        assert np.sum(a * b) / np.sqrt(np.sum(a * a) * np.sum(b * b)) > 0.95
+        assert np.sum(a * b) / np.sqrt(np.sum(a * a) * np.sum(b * b)) > 0.99
 
 
 def test_bfloat16_gradients_are_reduced_over_data_in_float32():

@@ -20,6 +20,7 @@ REFERENCE_OPS: Ops = {
     'conv': layers.conv,
     'dense': layers.dense,
     'response_normalization': layers.response_normalization,
+    'spatial_response_normalization': layers.spatial_response_normalization,
     'max_pooling': layers.max_pooling,
     'average_pooling': layers.average_pooling,
 }
