@@ -86,6 +86,66 @@ def alexnet(weights, images, *, stride, pad_after, ceil=(0, 0, 0), keep_prob=0.5
     return np.concatenate(units(x, 'fc8'), axis=-1)
 
 
+def normalize_within_maps(x, k, n, scale, power):
+    """Layer rnorm of the 2012 source: over k plus scale (already over n^2) times the squares of an n x n square."""
+    out, half = np.empty_like(x), n // 2
+    for i in range(x.shape[1]):
+        for j in range(x.shape[2]):
+            square = x[:, max(0, i - half) : i + half + 1, max(0, j - half) : j + half + 1]
+            out[:, i, j] = x[:, i, j] / (k + scale * np.sum(square**2, axis=(1, 2))) ** power
+    return out
+
+
+def overhang(size, window, stride, pad=0):
+    """Rows that the last window reads past the edge, where outputs are 1 + ceil((2 pad + size - window) / stride)."""
+    span = size + 2 * pad - window
+    return -(-span // stride) * stride - span
+
+
+def run145(weights, images, *, masks=None):
+    """Logits of run 145 (layers-145.cfg, layer-params-145.cfg of the 2012 source); weights and masks as in `alexnet`.
+
+    cmrnorm divides its scale by 5, rnorm by 25; neurons come last in a layer, so after the pooling where it has one.
+    """
+
+    def conv(name, inputs, stride, pad, neuron):
+        kernel, bias = weights[name]
+        after = pad + overhang(inputs[0].shape[1], kernel.shape[1], stride, pad)
+        outputs = [correlate(x, kernel[c], bias[c], stride, pad, after) for c, x in enumerate(inputs)]
+        return [relu(x) for x in outputs] if neuron else outputs
+
+    def cmrnorm(inputs):
+        return [normalize(x, 2, 5, 1e-4 / 5, 0.75) for x in inputs]
+
+    def maxpool(inputs, neuron):
+        outputs = [pool(x, 3, 2, overhang(x.shape[1], 3, 2)) for x in inputs]
+        return [relu(x) for x in outputs] if neuron else outputs
+
+    def hidden(inputs, name, dropout):
+        both = np.concatenate(inputs, axis=-1).reshape(len(images), -1)
+        kernel, bias = weights[name]
+        outputs = [relu(both @ kernel[c] + bias[c]) for c in (0, 1)]
+        return [0.5 * x if masks is None else x * masks[dropout][c] for c, x in enumerate(outputs)]
+
+    x = maxpool(cmrnorm(conv('conv1', [images, images], 4, 0, neuron=False)), neuron=True)
+    x = cmrnorm(conv('conv2', x, 1, 2, neuron=True))
+    x = maxpool([normalize_within_maps(each, 1, 5, 1e-3 / 25, 0.75) for each in x], neuron=False)
+    x = conv('conv3', [np.concatenate(x, axis=-1)] * 2, 1, 1, neuron=True)
+    x = conv('conv5', conv('conv4', x, 1, 1, neuron=True), 1, 1, neuron=False)
+    x = hidden(hidden(maxpool(x, neuron=True), 'fc6', 'drop6'), 'fc7', 'drop7')
+    kernel, bias = weights['fc8']
+    both = np.concatenate(x, axis=-1)
+    return np.concatenate([both @ kernel[c] + bias[c] for c in (0, 1)], axis=-1)
+
+
+def noisy_crops(crops, mean_image, noise, strength, flip):
+    """Convdata_jpeg.py: crops, flipped, less the mean's unflipped center, plus strength times noise, over 1 + that."""
+    edge, size = (len(mean_image) - crops.shape[1]) // 2, crops.shape[1]
+    x = np.where(flip[:, None, None, None], crops[:, :, ::-1], crops).astype(np.float64)
+    x -= mean_image[edge : edge + size, edge : edge + size]
+    return (x + strength * noise[:, None, None, :]) / (1 + strength)
+
+
 def chain(weights, images, steps):
     """Logits of a network of one column, given as words in order: 'conv2 pad=2 groups=2', 'relu', 'norm', 'fc6'.
 

@@ -61,6 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--kills', type=int, default=20)
+    parser.add_argument('--life', type=int, nargs=2, default=KILLS_OF_A_LIFE, help='fewest and most kills of a life')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--devices', type=int, default=2, help='CPU devices of all processes together')
     parser.add_argument('--processes', type=int, default=1)
@@ -210,7 +211,7 @@ def fork(argv: list[str], plan: dict[str, Any] | None, log: Path) -> int:
 def plan_kill(args: argparse.Namespace, life: int, kill: int, workdir: Path) -> dict[str, Any] | None:
     """Draw where the run of a life is killed next; None if it has been killed often enough."""
     chance = random.Random(f'{args.seed} {life} {kill}')
-    if kill >= random.Random(f'{args.seed} {life}').randint(*KILLS_OF_A_LIFE):
+    if kill >= random.Random(f'{args.seed} {life}').randint(*args.life):
         return None
     prepared = (workdir / 'dataset' / 'manifest.json').exists()
     names = list(kill_points.TRAIN if prepared else kill_points.PREPARE)

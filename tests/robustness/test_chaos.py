@@ -26,19 +26,28 @@ def chaos(folder, *words):
     )
 
 
-def test_killed_ten_times_and_more_a_run_ends_in_the_same_bits(tmp_path):
-    done = chaos(tmp_path, '--kills=10', '--seed=5')
+@pytest.mark.parametrize(
+    'kills, most, points, seed',
+    [(3, 3, 3, 1), pytest.param(10, 14, 5, 5, marks=pytest.mark.extended)],
+    ids=['few', 'many'],
+)
+def test_killed_again_and_again_a_run_ends_in_the_same_bits(kills, most, points, seed, tmp_path):
+    done = chaos(tmp_path, f'--kills={kills}', f'--seed={seed}', '--life', str(min(kills, 6)), str(most))
     last = done.stdout.splitlines()[-1]
-    kills = re.match(r'(\d+) kills at (\d+) points in \d+ runs .*: 0 differ from the uninterrupted run$', last)
-    assert done.returncode == 0 and kills and int(kills[1]) >= 10 and int(kills[2]) >= 5, done.stdout + done.stderr
+    found = re.match(r'(\d+) kills at (\d+) points in \d+ runs .*: 0 differ from the uninterrupted run$', last)
+    assert done.returncode == 0 and found and int(found[1]) >= kills and int(found[2]) >= points, (
+        done.stdout + done.stderr
+    )
     rows = [json.loads(line) for line in (tmp_path / 'results.jsonl').read_text().splitlines()]
-    assert sum('point' in row for row in rows) == int(kills[1])
+    assert sum('point' in row for row in rows) == int(found[1])
 
     # What it finds equal it could have found different.
     whole = tmp_path / 'whole' / 'metrics.jsonl'
     whole.write_text(whole.read_text().replace('"step": 2,', '"step": 2, "odd": 1,'))
     life = max(row['life'] for row in rows) + 1
-    again = chaos(tmp_path, f'--kills={int(kills[1]) + 1}', '--seed=5', '--point=the first step')
+    again = chaos(
+        tmp_path, f'--kills={int(found[1]) + 1}', f'--seed={seed}', '--point=the first step', '--life', '1', '1'
+    )
     assert again.returncode == 1 and f'life {life}: ' in again.stdout
     assert 'metrics.jsonl' in again.stdout and '1 differ' in again.stdout.splitlines()[-1]
 
