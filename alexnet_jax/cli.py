@@ -84,8 +84,10 @@ def expand_home(flag: str, path: str) -> str:
 def load_config_or_raise(file: str) -> ConfigDict:
     """Return the config of a config file. Raises UserError with file and line, which config_flags would lose."""
     if not os.path.isfile(file):
-        near = difflib.get_close_matches(Path(file).stem, [path.stem for path in CONFIG_DIR.glob('[!_]*.py')], 1)
-        hint = f'did you mean configs/{near[0]}.py?' if near else 'choose one such as configs/imagenet.py.'
+        cards = {path.stem: path.relative_to(CONFIG_DIR.parent) for path in CONFIG_DIR.rglob('[!_]*.py')}
+        cards |= {path.stem: path.relative_to(CONFIG_DIR.parent) for path in CONFIG_DIR.glob('[!_]*.py')}
+        near = difflib.get_close_matches(Path(file).stem, cards, 1)
+        hint = f'did you mean {cards[near[0]].as_posix()}?' if near else 'choose one such as configs/imagenet.py.'
         raise UserError(f'There is no config file {file!r}; {hint}')
     _check_config_format(file)
     try:

@@ -17,7 +17,7 @@ from alexnet_jax.models.architecture import (
     ResponseNormalization,
 )
 from alexnet_jax.models.overrides import ArchitectureOverrides, apply_overrides, derive_overrides, insert_after
-from alexnet_jax.models.source2012 import NO_COMMUNICATION, SOURCE145
+from alexnet_jax.models.source2012 import SOURCE145, SOURCE145_HALF, SOURCE146, SOURCE147, SOURCE150
 
 # 224 pixels are read as 227: three zeros below and to the right (2012 source, modulesX rounds up).
 _CONV1_PAD_AFTER = 3
@@ -98,21 +98,6 @@ SIX_CONVOLUTIONS = dataclasses.replace(
         'pool5',
         Convolution('conv6', 256, kernel_size=3, pad=1, input_from='all'),
         Activation('relu_conv6'),
-    ),
-)
-
-# Section 3.4's comparison, windows that do not overlap, with the paddings that keep the sizes of run 147
-# (layers/layers-147.cfg): 55 -> 28 -> 26 -> 13 -> 11 -> 6.
-NO_OVERLAP = dataclasses.replace(
-    PAPER,
-    name='no_overlap',
-    layers=tuple(
-        dataclasses.replace(layer, window=2, rounding='ceil')
-        if isinstance(layer, Pooling)
-        else dataclasses.replace(layer, pad=layer.pad - 1)
-        if isinstance(layer, Convolution) and layer.name in ('conv2', 'conv5')
-        else layer
-        for layer in PAPER.layers
     ),
 )
 
@@ -216,10 +201,12 @@ PRESETS: Mapping[str, Architecture] = {
     for arch in (
         PAPER,
         SOURCE145,
+        SOURCE145_HALF,
+        SOURCE146,
+        SOURCE147,
+        SOURCE150,
         ONE_GPU,
         SIX_CONVOLUTIONS,
-        NO_COMMUNICATION,
-        NO_OVERLAP,
         MERGED,
         CAFFE,
         CAFFENET,

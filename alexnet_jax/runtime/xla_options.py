@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,14 @@ def compiler_options(dots_only: bool, platform: str = '') -> dict[str, str]:
     """
     wanted = dots_only and (platform or jax.default_backend()) == 'cpu'
     return dict(_PRODUCTS_AND_SUMS) if wanted and _supports_options(tuple(_PRODUCTS_AND_SUMS.items())) else {}
+
+
+def stop_cache_writes() -> None:
+    """Keep jax from writing programs to its cache on disk from now on; what is there is still read.
+
+    Programs that call oneDNN cannot be written: jaxlib 0.10.2 runs out of memory at it, and 0.12.0 ends the process.
+    """
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', math.inf)
 
 
 @functools.cache

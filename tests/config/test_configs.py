@@ -4,17 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_jax.config import schema, validate
+from alexnet_jax.config import build, parse, schema, validate
 from alexnet_jax.models import presets
 from alexnet_jax.train import schedule
-from configs import default, imagenet
+from alexnet_jax.train.diary import Diary
+from configs import default, imagenet, source145, source145_2010
 
 CONFIGS = Path(default.__file__).parent
-CONFIG_NAMES = sorted(path.stem for path in CONFIGS.glob('[!_]*.py'))
+CONFIG_NAMES = sorted(path.relative_to(CONFIGS).with_suffix('').as_posix() for path in CONFIGS.rglob('[!_]*.py'))
 
 
 def load_module(name):
-    return importlib.import_module(f'configs.{name}')
+    return importlib.import_module(f'configs.{name.replace("/", ".")}')
 
 
 def test_every_field_is_listed_with_its_values_and_meaning():
@@ -47,11 +48,11 @@ def test_a_card_opens_with_its_command_its_cost_and_the_expected_figure(name):
 
 @pytest.mark.parametrize('name', [name for name in CONFIG_NAMES if name != 'default'])
 def test_a_card_says_only_how_it_differs(name):
-    own, whole = (
-        validate.flatten_config(load_module(name).get_config()),
-        validate.flatten_config(default.get_config()),
-    )
-    assert own['name'] == name
+    base = default
+    if name.startswith('ablations/'):
+        base = source145_2010 if name == 'ablations/one_gpu' else source145
+    own, whole = (validate.flatten_config(module.get_config()) for module in (load_module(name), base))
+    assert own['name'] == Path(name).stem
     text = (CONFIGS / f'{name}.py').read_text()
     repeated = [
         field
@@ -70,8 +71,50 @@ def test_imagenet_is_trained_as_in_the_paper():
 def test_every_network_has_a_card():
     networks = {name: load_module(name).get_config().model.preset for name in CONFIG_NAMES if name != 'default'}
     assert set(networks.values()) == set(presets.PRESETS)
-    own = set(presets.PRESETS) - {'paper', 'miniature'}  # which imagenet and quickstart are about
-    assert all(networks[name] == name for name in own)
+    # imagenet and quickstart are about the first two, ablations about the runs of the 2012 source.
+    others = {'paper', 'miniature', 'source145_half', 'source146', 'source147', 'source150'}
+    assert all(networks[name] == name for name in set(presets.PRESETS) - others)
+
+
+# Runs of the 2012 source: parameters of the network, epochs, and top-1 and top-5 error less those of run 145.
+PUBLISHED = {
+    'no_lrn': (60_965_224, 97, '+1.370 and +1.152'),
+    'no_overlap': (60_965_224, 90, '+0.394 and +0.300'),
+    'one_gpu': (59_798_312, 96, '+1.695 and +1.230'),
+    'no_communication': (60_714_408, 92, '+1.164 and +1.120'),
+    'one_column': (62_378_344, 91, ''),
+    'six_convolutions': (61_555_304, 91, ''),
+}
+
+
+@pytest.mark.parametrize('name', [name for name in CONFIG_NAMES if name.startswith('ablations/')])
+def test_an_ablation_differs_from_run_145_and_states_what_was_published(name):
+    module = load_module(name)
+    config, own = module.get_config(), Path(name).stem
+    base = source145_2010 if own == 'one_gpu' else source145
+    arch, whole = (build.preset_architecture(each) for each in (config, base.get_config()))
+    assert 'Published' in module.__doc__ and config.train.schedule == 'diary'
+    assert arch.layers != whole.layers or arch.columns != whole.columns or own in OF_THE_RECIPE
+    if own in PUBLISHED:
+        parameters, epochs, differences = PUBLISHED[own]
+        assert sum(arch.parameter_counts().values()) == parameters and config.train.num_epochs == epochs
+        assert differences in ' '.join(module.__doc__.split())
+
+
+OF_THE_RECIPE = ('no_lighting', 'half_precision_exchange')
+
+
+def test_the_recorded_diaries_are_those_of_the_notes():
+    for module, drops in ((source145, (25, 51, 67, 72, 79, 91)), (source145_2010, (23, 51, 68, 72, 78, 93))):
+        config = module.get_config()
+        assert config.train.bias_lr_multiplier == 2.0 and not config.train.decay_biases
+        first, second, noise, frozen, third, end = drops
+        notes = Diary(parse.diary(config.train.diary))
+        rates = [notes.learning_rate(epoch, 0.01) for epoch in (0, first, second, third)]
+        assert rates == [0.01, 1e-3, 1e-4, 1e-5] and config.train.num_epochs == end
+        assert notes.learning_rate(first - 0.01, 0.01) == 0.01
+        assert [notes.multipliers(epoch, {}).get('conv1') for epoch in (noise - 1, noise, frozen)] == [None, 0.1, 0]
+        assert [(epoch, edits['lighting']) for epoch, edits in notes.entries if 'lighting' in edits] == [(noise, 'off')]
 
 
 def test_cards_whose_command_names_imagenets_archives_take_them():

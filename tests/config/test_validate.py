@@ -102,7 +102,11 @@ def test_a_value_outside_its_range_is_refused_with_its_field_and_itself(field, v
 @pytest.mark.parametrize(
     'field, choices',
     [
-        ('model.preset', 'paper, one_gpu, six_convolutions, merged, caffe, caffenet, onnx_zoo, torchvision, miniature'),
+        (
+            'model.preset',
+            'paper, source145, source145_half, source146, source147, source150, one_gpu, six_convolutions, merged, '
+            'caffe, caffenet, onnx_zoo, torchvision, miniature',
+        ),
         ('model.activation', 'relu, tanh, abs_tanh, sigmoid'),
         ('model.pooling', 'max, average'),
         ('model.lrn_alpha_over_n', 'false, true'),

@@ -1,6 +1,7 @@
 """oneDNN's convolution equals XLA's in value and gradients, alone and in two columns on a mesh."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,13 @@ NETWORK = Architecture(
     ),
 )
 onednn_only = pytest.mark.skipif(not onednn_conv.is_supported(), reason='not tried with this jaxlib or processor')
+
+
+@pytest.fixture(autouse=True)
+def cache_as_before():
+    seconds = jax.config.jax_persistent_cache_min_compile_time_secs
+    yield
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', seconds)
 
 
 def assert_near(found, expected, tolerance=3e-6):
@@ -70,6 +78,13 @@ def test_two_columns_on_a_mesh(shape):
     parameters = get_parameters(model)
     assert 'onednn' in gradients.lower(parameters, mesh, True).as_text()
     assert_near(gradients(parameters, mesh, True), gradients(parameters, None, False))
+
+
+@onednn_only
+def test_its_programs_are_never_written_to_the_cache_on_disk():
+    arrays = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 2)), jnp.ones(2)
+    jax.jit(functools.partial(onednn_conv.conv, stride=1, padding=((0, 0), (0, 0)))).lower(*arrays)
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == math.inf
 
 
 def test_other_types_and_jaxlibs_take_xlas(monkeypatch):

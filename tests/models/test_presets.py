@@ -14,12 +14,18 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.models import layers, overrides, presets
 from alexnet_jax.models.alexnet import AlexNet, get_parameters, sample_dropout_masks
 from alexnet_jax.models.architecture import Activation, Dropout, Pooling, ResponseNormalization
+from alexnet_jax.models.column_parallel import all_gather_columns
 from alexnet_jax.models.overrides import ArchitectureOverrides, apply_overrides
 
 PARAMETERS = {
     'paper': 60_965_224,
+    'source145': 60_965_224,
+    'source145_half': 59_798_312,
+    'source146': 61_555_304,
     'one_gpu': 59_798_312,
     'six_convolutions': 61_555_304,
+    'source150': 60_714_408,
+    'source147': 60_965_224,
     'merged': 62_378_344,
     'caffe': 60_965_224,
     'caffenet': 60_965_224,
@@ -29,8 +35,15 @@ PARAMETERS = {
 }
 MULTIPLY_ADDS = {
     'paper': 724_406_816,
+    'source145': 724_406_816,
+    'source145_half': 391_514_384,
+    'source146': 745_640_480,
     'one_gpu': 391_514_384,
     'six_convolutions': 745_640_480,
+    # conv2 25 / 20 and fc6 2 of run 145's, conv3 and fc7 without the other column's half.
+    'source150': 724_323_872,
+    # conv2 on 26 and conv5 on 11 pixels, instead of 27 and 13.
+    'source147': 724_406_816 - 223_948_800 * (27**2 - 26**2) // 27**2 - 74_760_192 * (13**2 - 11**2) // 13**2,
     'merged': 1_135_256_096,
     'caffe': 724_406_816,
     'caffenet': 724_406_816,
@@ -40,6 +53,10 @@ MULTIPLY_ADDS = {
 CROPS = {'caffe': (227,), 'caffenet': (227,), 'onnx_zoo': (224,), 'torchvision': (224,), 'miniature': (56, 57)}
 EXCHANGED = {
     'paper': {'conv3': 21_632, 'fc6': 4_608, 'fc7': 2_048, 'fc8': 2_048},
+    'source146': {'conv3': 21_632, 'conv6': 4_608, 'fc6': 4_608, 'fc7': 2_048, 'fc8': 2_048},
+    'source145': {'conv3': 21_632, 'fc6': 4_608, 'fc7': 2_048, 'fc8': 2_048},
+    'source147': {'conv3': 21_632, 'fc6': 4_608, 'fc7': 2_048, 'fc8': 2_048},
+    'source150': {'fc8': 2_048},
     'six_convolutions': {'conv3': 21_632, 'conv6': 4_608, 'fc6': 4_608, 'fc7': 2_048, 'fc8': 2_048},
     'miniature': {'conv3': 1_152, 'fc6': 288, 'fc7': 128, 'fc8': 128},
 }
@@ -79,7 +96,7 @@ def test_it_exchanges_what_its_layers_see(name):
     assert presets.get_architecture(name).columns == (2 if name in EXCHANGED else 1)
 
 
-@pytest.mark.parametrize('name', [name for name in PARAMETERS if name not in ('miniature', 'onnx_zoo')])
+@pytest.mark.parametrize('name', [name for name in PARAMETERS if name not in ('miniature', 'onnx_zoo', 'source147')])
 def test_its_maps_shrink_as_the_papers(name):
     shapes = presets.get_architecture(name).activation_shapes()
     sides = {layer: shapes[layer][:2] for layer in ('conv1', 'pool1', 'conv2', 'pool2', 'conv5', 'pool5')}
@@ -91,7 +108,11 @@ def test_its_maps_shrink_as_the_papers(name):
         'conv5': (13, 13),
         'pool5': (6, 6),
     }
-    assert shapes['fc6'] == shapes['fc7'] == (4096,) and shapes['prob'] == (1000,)
+    assert (
+        shapes['fc6'] == (8192 if name == 'source150' else 4096,)
+        and shapes['fc7'] == (4096,)
+        and shapes['prob'] == (1000,)
+    )
 
 
 def names(network):
@@ -102,10 +123,16 @@ def test_the_order_of_the_layers_is_that_of_each_source():
     first = 'conv1 relu1 norm1 pool1 conv2 relu2 norm2 pool2 '
     middle = 'conv3 relu3 conv4 relu4 conv5 relu5 pool5 '
     last = 'fc6 relu6 drop6 fc7 relu7 drop7 fc8'
+    source = 'conv1 norm1 pool1 relu1 conv2 relu2 norm2 norm2b pool2 conv3 relu3 conv4 relu4 conv5 pool5 relu5 '
     plain = first.replace('norm1 ', '').replace('norm2 ', '')
     pooled_first = first.replace('norm1 pool1', 'pool1 norm1').replace('norm2 pool2', 'pool2 norm2')
     assert {name: names(network) for name, network in presets.PRESETS.items()} == {
         'paper': first + middle + last,
+        'source145': source + last,
+        'source150': source + last,
+        'source145_half': source + last,
+        'source146': source + 'conv6 relu_conv6 ' + last,
+        'source147': source + last,
         'one_gpu': first + middle + last,
         'six_convolutions': first + middle + 'conv6 relu_conv6 ' + last,
         'merged': plain + middle + last,
@@ -198,6 +225,60 @@ def test_run_150_of_the_2012_source_speaks_between_columns_at_the_last_layer_alo
 
 
 RUN_150 = 60_714_408
+
+
+def test_run_147_keeps_its_sizes_by_other_paddings():
+    shapes = presets.get_architecture('source147').activation_shapes()
+    sides = [shapes[name][0] for name in ('conv1', 'pool1', 'conv2', 'pool2', 'conv3', 'conv4', 'conv5', 'pool5')]
+    assert sides == [55, 28, 26, 13, 13, 13, 11, 6]
+
+
+def test_a_removed_convolution_takes_its_activation_along():
+    network = presets.get_architecture(
+        'paper',
+        overrides=ArchitectureOverrides(removed_layers=('conv3',), exchange_layers=('conv4', 'fc6', 'fc7', 'fc8')),
+    )
+    assert names(network).startswith('conv1 relu1 norm1 pool1 conv2 relu2 norm2 pool2 conv4 relu4 conv5')
+    assert network.kernel_shapes()['conv4'] == (3, 3, 256, 192)
+    with pytest.raises(UserError, match='conv1 cannot be removed from paper. Choose among conv2, conv3, conv4, conv5'):
+        presets.get_architecture('paper', overrides=ArchitectureOverrides(removed_layers=('conv1',)))
+
+
+@pytest.mark.parametrize(('columns', 'parameters'), [(1, 62_378_344), (2, 60_965_224), (4, 60_258_664)])
+def test_columns_are_a_number(columns, parameters):
+    """Each column sees a part of conv2, conv4 and conv5's inputs: 1,413,120 weights at two, half of them at four."""
+    network = presets.get_architecture('paper', overrides=ArchitectureOverrides(columns=columns))
+    assert network.columns == columns and sum(network.parameter_counts().values()) == parameters
+    with pytest.raises(UserError, match='The 96 features of conv1 cannot be divided evenly among 5 columns'):
+        presets.get_architecture('paper', overrides=ArchitectureOverrides(columns=5))
+
+
+@pytest.mark.parametrize(
+    'overrides',
+    [
+        ArchitectureOverrides(normalization='none'),
+        ArchitectureOverrides(removed_layers=('conv4',)),
+        ArchitectureOverrides(columns=4),
+    ],
+)
+def test_an_ablation_is_recognized_among_the_presets(overrides):
+    network = presets.get_architecture('source145', overrides=overrides)
+    preset, found = presets.find_preset(network)
+    assert preset == 'source145' and presets.get_architecture(preset, overrides=found) == network
+
+
+def test_a_half_precision_exchange_rounds_what_crosses_and_its_gradient():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4)), jnp.float32)
+
+    def exchange(x, dtype):
+        return all_gather_columns(tuple(x), columns_sharded=False, dtype=dtype)
+
+    value, pull_back = jax.vjp(functools.partial(exchange, dtype='float16'), x)
+    expected, plain = jax.vjp(functools.partial(exchange, dtype=''), x)
+    np.testing.assert_array_equal(value, np.float32(np.float16(expected)))
+    cotangent = jnp.asarray(np.random.default_rng(1).normal(size=value.shape), jnp.float32)
+    np.testing.assert_array_equal(pull_back(cotangent)[0], np.float32(np.float16(plain(cotangent)[0])))
+    assert not np.array_equal(value, expected)
 
 
 @pytest.mark.parametrize(

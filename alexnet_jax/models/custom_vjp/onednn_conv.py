@@ -19,9 +19,11 @@ from jax import lax
 
 from alexnet_jax.models import layers
 from alexnet_jax.models.layers import Padding
+from alexnet_jax.runtime.xla_options import stop_cache_writes
 
 TARGET = '__onednn$convolution'
-TRIED_JAXLIBS = frozenset({'0.10.2'})
+# What Python 3.11, and what 3.12 and later got in November 2026.
+TRIED_JAXLIBS = frozenset({'0.10.2', '0.12.0.1'})
 
 
 @functools.cache
@@ -31,9 +33,13 @@ def is_supported() -> bool:
 
 
 def conv(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, stride: int, padding: Padding) -> jax.Array:
-    """Return layers.conv with the same gradient; no forward mode, no second derivative."""
+    """Return layers.conv with the same gradient; no forward mode, no second derivative.
+
+    From then on this process writes no program to jax's cache on disk, since this one cannot be written.
+    """
     if not is_supported() or x.dtype != jnp.float32:
         return layers.conv(x, kernel, bias, stride=stride, padding=padding)
+    stop_cache_writes()
     return _conv(x, kernel, bias.reshape(-1), stride, tuple((low, high) for low, high in padding))
 
 

@@ -1,0 +1,25 @@
+"""The logistic function in place of every ReLU.
+
+    python main.py --config=configs/ablations/sigmoid.py --workdir=/data/sigmoid \\
+        --config.prepare.path=/data/ilsvrc2012
+
+Published: a four-layer network on CIFAR-10 takes six times as many epochs to 25 % training error with tanh (paper,
+section 3.1); no figure on ImageNet. The paper gives each its own best learning rate: try --config.train.learning_rate.
+Uses the images of configs/imagenet.py; to reuse a dataset prepared for it, set
+--config.data.directory=/data/alexnet/dataset.
+
+Cost: unknown
+Expected: unknown. What this code reaches: unknown.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import source145
+
+
+def get_config() -> ConfigDict:
+    """Return run 145 with the logistic function."""
+    config = source145.get_config()
+    config.name = 'sigmoid'
+    config.model.activation = 'sigmoid'
+    return config
