@@ -23,9 +23,7 @@ from jax.sharding import Mesh
 from alexnet_jax import weights as weight_files
 from alexnet_jax.analysis.activation_names import resolve_layers
 from alexnet_jax.analysis.features import FeatureExtractor, FeatureOptions, feature_shapes, iterate_features
-from alexnet_jax.commands import evaluate, export, resume_point
-from alexnet_jax.commands.run_family import RunAddress, parse_address
-from alexnet_jax.config import schema
+from alexnet_jax.commands import finetune, resume_point
 from alexnet_jax.distributed.mesh import make_mesh
 from alexnet_jax.distributed.sharding import DATA_AXIS, param_sharding
 from alexnet_jax.errors import UserError
@@ -200,11 +198,8 @@ def load_network(
     """
     if source in PRESETS:
         weights = fresh_weights(str(source), seed=seed)
-    elif Path(source).is_dir():
-        address = parse_address(str(source)) or RunAddress(str(source))
-        weights = _read_run(address.run_dir, address.step or checkpoint)
-    elif weight_files.has_known_ending(source):
-        weights = weight_files.read_weights(source, preset=preset, partial=partial)
+    elif Path(source).is_dir() or weight_files.has_known_ending(source):
+        weights = finetune.read_source(str(source), checkpoint=checkpoint, preset=preset, partial=partial)
     else:
         endings = ', '.join(weight_files.readable_endings())
         raise UserError(
@@ -223,15 +218,6 @@ def fresh_weights(preset: str, *, seed: int = 0) -> ModelWeights:
     names, descriptions = foreign.foreign_classes(arch.num_classes)
     notes = {'origin': f'fresh weights of the preset {preset}, seed {seed}'}
     return ModelWeights(arch, parameters, foreign.foreign_preprocessing(arch), names, descriptions, notes)
-
-
-def _read_run(workdir: str, checkpoint: str) -> ModelWeights:
-    config = schema.default_config()
-    config.evaluate.checkpoint = str(checkpoint)
-    # Read by one device, whatever its mesh was.
-    config.mesh = '1,1'
-    run_config, info = evaluate.read_trained_run(config, workdir)
-    return export.run_weights(evaluate.load_run(run_config, info, workdir), workdir)
 
 
 def _abstract_model(arch: Architecture) -> AlexNet:

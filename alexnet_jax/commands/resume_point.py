@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from alexnet_jax.commands import factories, run_dir, training_plan
+from alexnet_jax.commands import factories, finetune, run_dir, training_plan
 from alexnet_jax.data import dataset, pipeline
 from alexnet_jax.errors import UserError
+from alexnet_jax.models.alexnet import get_parameters, with_parameters
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.train.loop import LoopSchedule, MetricAccumulator
 from alexnet_jax.train.schedule import ReduceOnPlateau
@@ -90,8 +91,11 @@ class ResumePoint(NamedTuple):
 
 
 def initial_point(context: RunContext) -> ResumePoint:
-    """Return the point before the first step, with weights drawn by the seed."""
+    """Return the point before the first step, with weights drawn by the seed, or those that it fine-tunes."""
     model = factories.make_model(context.config, context.arch, key=context.weights_key)
+    if context.config.finetune.path:
+        drawn = jax.device_get(get_parameters(model))
+        model = with_parameters(model, finetune.load_start_weights(context.config, context.arch, drawn))
     state = factories.init_state(context.config, model, context.mesh)
     schedule = context.make_schedule(context.train_data)
     return ResumePoint(0, state, MetricAccumulator(), context.train_data, schedule)

@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.checkpoint.manager import CheckpointManager
-from alexnet_jax.commands import evaluate, factories, final_report, run_dir, training_plan
+from alexnet_jax.commands import evaluate, factories, final_report, finetune, run_dir, training_plan
 from alexnet_jax.commands.resume_point import ResumePoint, RunContext, initial_point, make_record, restored_point
 from alexnet_jax.config import build, parse
 from alexnet_jax.data import prefetch
@@ -38,8 +38,9 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     What does not fit raises UserError before the folder is made, and so does a folder in which another process trains.
     """
     # First the mesh: a wrong one costs no preparation.
+    config = finetune.adopt_network(config, workdir)
     mesh = factories.make_device_mesh(config, build.preset_architecture(config))
-    data = factories.open_or_prepare_dataset(config, workdir)
+    data = finetune.adopt_preprocessing(config, factories.open_or_prepare_dataset(config, workdir), workdir)
     arch = factories.make_architecture(config, data)
     factories.require_cache_fits(config, data, mesh)
     train_data = factories.make_train_pipeline(config, data, arch, mesh)

@@ -242,6 +242,23 @@ _WEIGHTS = {
     'card': Field(False, 'export: also write README.md beside the file, as model hubs expect it'),
     'license': Field('', 'export: of the weights, as file and card say it'),
 }
+# A training that begins with a trained network; commands/finetune.py.
+_FINETUNE = {
+    'path': Field('', 'run directory, checkpoint or file of weights to begin with; empty: weights drawn by the seed'),
+    'checkpoint': Field(
+        'final',
+        'of a run directory',
+        parse=parse.checkpoint_choice,
+        expected='final, best or the number of a step',
+    ),
+    'layers': Field(
+        '',
+        'layers to copy, the others are drawn; fitting: all that fit; empty: all, and none may be left over',
+        parse=parse.layer_names,
+        expected="layers such as 'conv1,conv2', fitting, or empty",
+    ),
+    'adopt': Field(False, 'take network, mean and image size from the weights instead of from the config'),
+}
 _NEIGHBORS = {
     'queries': Field('', 'images and folders whose neighbors are sought; empty: each of --images among the others'),
     'count': Field(5, 'neighbors of each', 1, MAX_INT),
@@ -289,6 +306,7 @@ FIELDS: Mapping[str, Field] = {
     **_section('prepare', _PREPARE),
     **_section('augment', _AUGMENT),
     **_section('train', _TRAIN),
+    **_section('finetune', _FINETUNE),
     **_section('evaluate', _EVALUATE),
     **_section('predict', _PREDICT, resumable=True),
     **_section('features', _FEATURES, resumable=True),

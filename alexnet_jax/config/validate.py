@@ -144,7 +144,7 @@ def _validate_architecture(config: ConfigDict, images: bool) -> None:
     if not edited <= {'learning_rate', 'lighting', *arch.parameter_counts()}:
         expected = f'edits of learning_rate, lighting or layers with weights: {layers}'
         raise invalid_field_error('train.diary', config.train.diary, expected)
-    if images and not config.data.directory and arch.crop_size > config.prepare.image_size:
+    if images and not (config.data.directory or config.finetune.adopt) and arch.crop_size > config.prepare.image_size:
         # An eighth of the side is left for the offsets, as in the paper: 256 for its 224.
         image_size = max(arch.crop_size, round(arch.crop_size * 8 / 7 / 16) * 16)
         raise UserError(
