@@ -1,4 +1,4 @@
-"""docs/results.md: every config that it names is there, cards about ImageNet are named, and figures agree with cards."""
+"""docs/results.md: each config that it names is there, cards about ImageNet are named, figures agree with the cards."""
 
 import importlib
 import re

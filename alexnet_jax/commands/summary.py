@@ -75,7 +75,12 @@ def _layer_rows(arch: Architecture) -> list[tuple[str, ...]]:
     for layer in arch.layers:
         name = layer.name
         if not isinstance(layer, Convolution | Dense | Pooling):
-            rows[-1] = (f'{rows[-1][0]} {name}', *rows[-1][1:])
+            joined = f'{rows[-1][0]} {name}'
+            # A narrow terminal has no room for more.
+            if len(joined) <= 21:
+                rows[-1] = (joined, *rows[-1][1:])
+            else:
+                rows.append(_format_row(name, _format_shape(shapes[name]), '', *(0 for _ in counts)))
             continue
         sees = (layer.window, layer.window) if isinstance(layer, Pooling) else kernels[name][:-1]
         stride = '' if isinstance(layer, Dense) or layer.stride == 1 else f' /{layer.stride}'

@@ -105,6 +105,10 @@ class Graph:
         """Add a normalization over maps whose `alpha` multiplies the sum; `parts` of the maps are apart."""
         self._add(name, _normalization_words(n, k, alpha, beta, self.features // parts))
 
+    def add_spatial_normalization(self, name: str, *, n: int, k: float, alpha: float, beta: float) -> None:
+        """Add a normalization over n x n pixels of each map whose `alpha` multiplies the mean of squares."""
+        self._add(name, _spatial_words(n, k, alpha, beta))
+
     def add_pooling(
         self, name: str, window: int, stride: int, *, pads: Pads = (0,) * 4, kind: str = 'max', ceil: bool = False
     ) -> None:
@@ -213,8 +217,7 @@ def describe_operations(arch: Architecture) -> list[Operation]:
                 alpha = layer.alpha / layer.n if layer.alpha_over_n else layer.alpha
                 words = _normalization_words(layer.n, layer.k, alpha, layer.beta, features // arch.columns)
             case SpatialResponseNormalization():
-                numbers = f'k {layer.k:.6g}, alpha {layer.alpha / layer.n**2:.6g}, beta {layer.beta:.6g}'
-                words = f'normalization over {layer.n}x{layer.n} pixels, {numbers}'
+                words = _spatial_words(layer.n, layer.k, layer.alpha, layer.beta)
             case Pooling():
                 words = f'{layer.kind} pooling by {_describe_edges(size, layer.window, layer.stride, 0, windows)}'
             case Dropout():
@@ -262,3 +265,7 @@ def _dense_words(features: int, groups: int) -> str:
 def _normalization_words(n: int, k: float, alpha: float, beta: float, maps: int) -> str:
     # Six digits: files hold float32.
     return f'normalization over {n} of {maps} maps, k {k:.6g}, alpha {alpha:.6g}, beta {beta:.6g}'
+
+
+def _spatial_words(n: int, k: float, alpha: float, beta: float) -> str:
+    return f'normalization over {n}x{n} pixels, k {k:.6g}, alpha {alpha:.6g}, beta {beta:.6g}'

@@ -15,6 +15,7 @@ import numpy as np
 from alexnet_jax.errors import UserError
 from alexnet_jax.weights.graph import Graph, Pads, match_preset, weights_from_graph
 from alexnet_jax.weights.model_weights import ModelWeights
+from alexnet_jax.weights.onnx_spatial import SpatialNormalizationNodes
 from alexnet_jax.weights.onnx_writer import input_mean, write_onnx
 from alexnet_jax.weights.own_metadata import FORMAT, MEAN_TENSOR, unpack_weights
 from alexnet_jax.weights.protobuf_wire import Message, read_message
@@ -76,8 +77,12 @@ class _Chain:
         self.graph = Graph(path, size, channels)
         self._parts, self._subtracted, self._divided = 1, np.zeros(1), np.ones(1)
         self._ended = False
+        # What follows the square of something, until it is a whole normalization.
+        self._spatial: SpatialNormalizationNodes | None = None
         for node in message.messages(1):
             self._add_node(node)
+        if self._spatial:
+            raise self._error('ends within a normalization')
 
     def prepares_as(self, mean: np.ndarray, std: np.ndarray) -> bool:
         """Return whether the graph subtracts this mean and divides by this standard deviation first."""
@@ -127,6 +132,9 @@ class _Chain:
         if all(each is not None for each in constants):
             self._constants[name] = self._compute_constant(op, name, constants, attributes)
             return
+        if self._spatial or (op == 'Mul' and inputs == [self._current] * 2):
+            self._add_spatial_node(op, name, inputs, constants, attributes)
+            return
         if inputs[0] != self._current:
             raise self._error(f'is no chain of layers: {name[:40]!r} ({op[:40]}) reads {inputs[0][:40]!r}')
         if self._ended:
@@ -137,6 +145,22 @@ class _Chain:
         if self._parts > 1 and op not in ('LRN', 'Reshape'):
             raise self._unknown(name, f'{op} between Reshapes')
         self._add_layer(op, name, constants[1:], attributes)
+        self._current = name
+
+    def _add_spatial_node(
+        self, op: str, name: str, inputs: list[str], constants: Sequence[Any], attributes: dict[str, Message]
+    ) -> None:
+        """Begin, continue or end a normalization within maps."""
+        if self._spatial is None:
+            self._spatial = SpatialNormalizationNodes(self._current)
+        else:
+            whole = self._spatial.is_complete()
+            if not self._spatial.take_node(op, inputs, self._current, constants, attributes):
+                raise self._unknown(name, f'{op} after a square')
+            if whole:
+                window, alpha, k, power = self._spatial.numbers
+                self.graph.add_spatial_normalization(name, n=int(window), k=k, alpha=alpha, beta=-power)
+                self._spatial = None
         self._current = name
 
     def _unknown(self, name: str, op: str) -> UserError:
