@@ -8,9 +8,9 @@ from pathlib import Path
 
 STAT = Path('/proc/stat')
 MAX_OTHERS = 0.1  # of one core, taken by other processes while a turn is timed
-MAX_TRIES = 8  # of one turn
+MAX_TRIES = 4  # of one turn
 WAIT_SECONDS = 0.2
-MAX_WAIT_SECONDS = 60
+MAX_WAIT_SECONDS = 15
 
 
 def busy_seconds() -> float | None:

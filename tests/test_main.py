@@ -162,7 +162,7 @@ def test_what_contradicts_itself_in_training_alone_is_asked_of_training_alone(ca
         (['--config.train.batch_size'], 'Missing value'),
         (['--config.train.batch_size=3', f'--config={ROOT}/configs/imagenet.py'], 'Give --config before its fields.'),
         (['--config.train.batch_size=0'], 'config.train.batch_size is 0; expected a whole number from 1'),
-        (['--config.model.preset=papers'], 'one of paper, one_gpu'),
+        (['--config.model.preset=papers'], 'one of paper, source145'),
         (['--config.train.num_epochs=1', '--config.train.warmup_epochs=2'], 'shorten the warm-up'),
         (['--config=/nowhere.py'], "There is no config file '/nowhere.py'"),
         (['--config=/nowhere.py', '--config.train.batch_size=3'], "There is no config file '/nowhere.py'"),

@@ -26,7 +26,7 @@ from alexnet_jax.models.custom_vjp import onednn_conv
 from alexnet_jax.prepare import sources
 from alexnet_jax.runtime.xla_options import compiler_options
 from alexnet_jax.train import train_step
-from alexnet_jax.train.optimizer import Optimizer, paper_sgd
+from alexnet_jax.train.optimizer import Optimizer, layerwise_adaptive_sgd, paper_sgd
 
 # Some 50 s of two cores, of which oneDNN's convolutions save a tenth.
 ONEDNN_MIN_FLOPS = 1e13
@@ -108,12 +108,11 @@ def make_device_mesh(
 
 def make_optimizer(config: ConfigDict, arch: Architecture) -> Optimizer:
     """Return the config's update rule for the layers of that architecture."""
-    return paper_sgd(
-        tuple(arch.parameter_counts()),
-        momentum=config.train.momentum,
-        weight_decay=config.train.weight_decay,
-        decay_biases=config.train.decay_biases,
-    )
+    layers, train = tuple(arch.parameter_counts()), config.train
+    common = {'momentum': train.momentum, 'weight_decay': train.weight_decay, 'decay_biases': train.decay_biases}
+    if train.optimizer == 'lars':
+        return layerwise_adaptive_sgd(layers, trust_coefficient=train.trust_coefficient, **common)
+    return paper_sgd(layers, **common)
 
 
 def make_step(

@@ -17,7 +17,7 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.train.diary import Diary
 from alexnet_jax.train.loop import LoopSchedule
-from alexnet_jax.train.schedule import LearningRateSchedule, ReduceOnPlateau, layer_learning_rates
+from alexnet_jax.train.schedule import BATCH_SCALINGS, LearningRateSchedule, ReduceOnPlateau, layer_learning_rates
 from alexnet_jax.train.stalled_loss import StalledLossDetector
 
 FEW_STEPS = 100  # a run of fewer is warned of
@@ -80,9 +80,10 @@ def make_loop_schedule(
     steps_per_epoch = len(train_data.records) / config.train.batch_size
     epochs_left = config.train.num_epochs - train_data.epoch(step)
     num_steps = max(1, step + round(epochs_left * steps_per_epoch))
+    scaling = BATCH_SCALINGS[config.train.batch_scaling](config.train.batch_size / config.train.reference_batch_size)
     base = LearningRateSchedule(
         config.train.schedule,
-        config.train.learning_rate,
+        config.train.learning_rate * scaling,
         config.train.num_epochs,
         milestones=parse.increasing_epochs(config.train.milestones),
         # An only step would be the first of the warm-up, whose learning rate is 0.

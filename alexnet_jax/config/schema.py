@@ -154,12 +154,22 @@ _TRAIN = {
     'grad_accumulation': Field(1, 'parts of a batch, one after another, for less memory', 1, MAX_INT, resumable=True),
     'num_epochs': Field(90.0, 'passes over the training images', 0, 100_000, exclusive_low=True),
     'learning_rate': Field(0.01, "the paper's epsilon", 0, exclusive_low=True),
+    'batch_scaling': Field(
+        'none',
+        'on the learning rate by batch_size / reference_batch_size',
+        choices='alexnet_jax.train.schedule.BATCH_SCALINGS',
+    ),
+    'reference_batch_size': Field(128, 'of batch_scaling', 1, MAX_BATCH_SIZE),
+    'optimizer': Field(
+        'sgd', "sgd: the paper's rule; lars: a rate by layer, for large batches", choices=('sgd', 'lars')
+    ),
+    'trust_coefficient': Field(0.001, 'lars: length of an update as a fraction of that of the weights', 0),
     'momentum': _fraction(0.9, 'fraction of the last update that is kept (paper, section 5)'),
     'weight_decay': Field(0.0005, "multiplied by the learning rate, as in the paper's update rule", 0),
     'schedule': Field(
         'step',
-        'step: divide by ten at milestones; cosine: to zero; plateau: divide by ten when validation stalls; diary: as '
-        'train.diary says',
+        'step: divide by ten at milestones; cosine: to zero; polynomial: by the square of what is left; plateau: '
+        'divide by ten when validation stalls; diary: as train.diary says',
         choices='alexnet_jax.train.schedule.SCHEDULES',
     ),
     'milestones': Field(
@@ -246,10 +256,7 @@ _WEIGHTS = {
 _FINETUNE = {
     'path': Field('', 'run directory, checkpoint or file of weights to begin with; empty: weights drawn by the seed'),
     'checkpoint': Field(
-        'final',
-        'of a run directory',
-        parse=parse.checkpoint_choice,
-        expected='final, best or the number of a step',
+        'final', 'of a run directory', parse=parse.checkpoint_choice, expected='final, best or the number of a step'
     ),
     'layers': Field(
         '',

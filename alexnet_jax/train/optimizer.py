@@ -45,6 +45,30 @@ def paper_sgd(layers: tuple[str, ...], *, momentum: float, weight_decay: float, 
     return from_optax_chain(chain, {'velocity': 'trace'})
 
 
+def layerwise_adaptive_sgd(
+    layers: tuple[str, ...],
+    *,
+    momentum: float,
+    weight_decay: float,
+    trust_coefficient: float,
+    decay_biases: bool = True,
+) -> Optimizer:
+    """Return LARS (You, Gitman and Ginsburg 2017) for large batches: the paper's rule with a rate of its own by layer.
+
+    What a weight's update would be, decay included, is first scaled to trust_coefficient times the norm of the weights,
+    as optax does it; the publication adds the two norms below. Biases keep their rates.
+    """
+    decayed = {name: {'kernel': True, 'bias': decay_biases} for name in layers}
+    kernels = {name: {'kernel': True, 'bias': False} for name in layers}
+    chain = optax.chain(
+        optax.add_decayed_weights(weight_decay, decayed),
+        optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient), kernels),
+        scale_by_layer_learning_rates(layers),
+        optax.trace(decay=momentum),
+    )
+    return from_optax_chain(chain, {'velocity': 'trace'})
+
+
 def scale_by_layer_learning_rates(layers: tuple[str, ...]) -> optax.GradientTransformationExtraArgs:
     """Return the transformation that multiplies updates by minus the learning rate of their layer."""
 

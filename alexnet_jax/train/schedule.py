@@ -23,10 +23,22 @@ SCHEDULES: Mapping[str, Callable[[float, LearningRateSchedule], float]] = {
     'step': lambda epoch, schedule: 0.1 ** bisect.bisect_right(schedule.milestones, epoch),
     # Half a cosine from the base rate to zero over what the warm-up leaves of the run.
     'cosine': lambda epoch, schedule: 0.5 + 0.5 * math.cos(math.pi * schedule.progress(epoch)),
+    # The square of what is left of the run (You et al. 2017).
+    'polynomial': lambda epoch, schedule: (1 - schedule.progress(epoch)) ** 2,
     # Divided by `plateau` alone, which depends on validation and not on the epoch.
     'plateau': lambda epoch, schedule: 1.0,
     # What the diary says, which has rates and not factors.
     'diary': lambda epoch, schedule: schedule.diary.learning_rate(epoch, schedule.base) / schedule.base,
+}
+
+
+# By what the base rate is multiplied for a batch that is so many times larger.
+BATCH_SCALINGS: Mapping[str, Callable[[float], float]] = {
+    'none': lambda ratio: 1.0,
+    # Goyal et al. 2017.
+    'linear': lambda ratio: ratio,
+    # Krizhevsky 2014, section 5: keeps the variance of an update.
+    'square_root': math.sqrt,
 }
 
 

@@ -117,7 +117,7 @@ def test_a_value_outside_its_range_is_refused_with_its_field_and_itself(field, v
         ('prepare.encoding', 'jpeg, raw'),
         ('augment.lighting', 'eigenvalues, deviations, none'),
         ('augment.mean', 'image, center, channel'),
-        ('train.schedule', 'step, cosine, plateau'),
+        ('train.schedule', 'step, cosine, polynomial, plateau, diary'),
     ],
 )
 def test_a_wrong_choice_gets_the_choices_of_its_registry(field, choices):

@@ -112,6 +112,13 @@ def test_a_diary_survives_being_written_and_read():
     assert parse.diary('; '.join(diary.describe())) == diary.entries
 
 
+def test_the_rate_grows_with_the_batch_and_falls_by_the_square_of_what_is_left():
+    for scaling, factor in (('none', 1), ('linear', 1 / 64), ('square_root', 1 / 8)):
+        plan, _ = planned('', 'polynomial', batch_scaling=scaling)
+        rates = [plan.learning_rate(step) for step in (0, 4, 6)]
+        np.testing.assert_allclose(rates, [0.01 * factor, 0.0025 * factor, 0.000625 * factor])
+
+
 @pytest.mark.parametrize(
     'text',
     ['23', '23:', '23: x', '5: a=1; 4: a=2', '-1: a=1', '3: lighting=0', '3: learning_rate=0', '3: a=1, a=2', 'x: a=1'],
