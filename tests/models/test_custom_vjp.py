@@ -123,3 +123,37 @@ def test_dense_gradient_of_nan_is_nan():
         found, reference = (jax.vjp(function, *arrays)[1](cotangent) for function in (dense.dense, layers.dense))
         for mine, other in zip(found, reference, strict=True):
             np.testing.assert_array_equal(np.isnan(mine), np.isnan(other))
+
+
+@pytest.mark.parametrize('n', [4, 5])
+@pytest.mark.parametrize('beta', [0.75, 1.1])
+@pytest.mark.parametrize('dtype', ['float32', 'float64'])
+def test_operations_for_gpus_equal_the_plain_ones(dtype, beta, n):
+    """Value and gradient with the ties and zeros that a ReLU leaves, then with a NaN."""
+    ops, tolerance = custom_vjp.select_ops('gpu'), {'float32': 2e-6, 'float64': 1e-13}[dtype]
+    integers = np.random.default_rng(0).integers(-3, 4, (2, 7, 9, 8)).clip(0)
+    with jax.enable_x64(dtype == 'float64'):
+        x = jnp.asarray(integers, dtype)
+        normalization = {'k': 2.0, 'n': n, 'alpha': 1e-1, 'beta': beta}
+        pooling = {'window': 3, 'stride': 2, 'padding': ((0, 1), (1, 0))}
+        for name, settings in (('response_normalization', normalization), ('max_pooling', pooling)):
+            reference = getattr(layers, name)
+            (value, gradient), (plain, expected) = both(ops[name], reference, x, **settings)
+            assert value.dtype == gradient.dtype == dtype
+            np.testing.assert_allclose(value, plain, rtol=tolerance)
+            np.testing.assert_allclose(gradient, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+            with_nan = x.at[0, 3, 3, 2].set(jnp.nan)
+            np.testing.assert_array_equal(
+                np.isnan(ops[name](with_nan, **settings)), np.isnan(reference(with_nan, **settings))
+            )
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+def test_normalization_for_gpus_rounds_its_summands_to_bfloat16_alone(shape):
+    x = (30 * jax.random.normal(jax.random.key(0), shape)).astype(jnp.bfloat16)
+    settings = {'k': 2.0, 'n': 5, 'alpha': 1e-2, 'beta': 0.75}
+    normalization = custom_vjp.select_ops('gpu')['response_normalization']
+    mine, reference = both(normalization, layers.response_normalization, x, **settings)
+    for found, plain in zip(mine, reference, strict=True):
+        plain = np.float32(plain)
+        np.testing.assert_allclose(np.float32(found), plain, rtol=0, atol=2**-7 * np.abs(plain).max())

@@ -16,21 +16,25 @@ from jax import lax
 from alexnet_jax.models.layers import Padding
 
 
-def max_pooling(x: jax.Array, *, window: int, stride: int, padding: Padding) -> jax.Array:
-    """Return layers.max_pooling with the same gradient; no forward mode, no second derivative."""
-    return _pool(x, window, stride, padding)
+def max_pooling(x: jax.Array, *, window: int, stride: int, padding: Padding, spread_once: bool = True) -> jax.Array:
+    """Return layers.max_pooling with the same gradient; no forward mode, no second derivative.
+
+    `spread_once` writes winners and gradients spread apart to memory, instead of spreading them whenever they are read.
+    """
+    return _pool(x, window, stride, padding, spread_once)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _pool(x: jax.Array, window: int, stride: int, padding: Padding) -> jax.Array:
-    return _forward(x, window, stride, padding)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _pool(x: jax.Array, window: int, stride: int, padding: Padding, spread_once: bool) -> jax.Array:
+    return _forward(x, window, stride, padding, spread_once)[0]
 
 
 def _output_size(size: int, pads: tuple[int, int], window: int, stride: int) -> int:
     return (size + sum(pads) - window) // stride + 1
 
 
-def _forward(x, window, stride, padding):
+def _forward(x, window, stride, padding, spread_once):
+    del spread_once
     lowest = jnp.array(-jnp.inf, x.dtype)
     padded = lax.pad(x, lowest, ((0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)))
     height, width = (_output_size(size, pads, window, stride) for size, pads in zip(x.shape[1:3], padding, strict=True))
@@ -48,16 +52,18 @@ def _forward(x, window, stride, padding):
     return best, (winner, x.shape[1:3])
 
 
-def _backward(window, stride, padding, residuals, g):
+def _backward(window, stride, padding, spread_once, residuals, g):
     winner, sizes = residuals
     spread = [(0, 0, 0)]
     for size, (low, _), outputs in zip(sizes, padding, winner.shape[1:3], strict=True):
         # Input y is number i of window (y + low - i) / stride: shifted by window - 1 so that no index is negative.
         spread.append((window - 1, size + low - (outputs - 1) * stride - 1, stride - 1))
     spread.append((0, 0, 0))
-    # The barriers make XLA write each spread array once instead of nine times.
-    g = lax.optimization_barrier(lax.pad(g, jnp.zeros((), g.dtype), spread))
-    winner = lax.optimization_barrier(lax.pad(winner, jnp.array(-1, jnp.int8), spread))
+    g = lax.pad(g, jnp.zeros((), g.dtype), spread)
+    winner = lax.pad(winner, jnp.array(-1, jnp.int8), spread)
+    if spread_once:
+        # The barriers make XLA for CPUs write each spread array once instead of nine times.
+        g, winner = lax.optimization_barrier(g), lax.optimization_barrier(winner)
     total = None
     for offset in range(window * window):
         top, left = (window - 1 - start + low for start, (low, _) in zip(divmod(offset, window), padding, strict=True))
