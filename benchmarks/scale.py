@@ -4,6 +4,8 @@
 
 --step is a measured step of one device, as IMAGES:SECONDS, given for at least two batches (--mode=benchmark measures
 them): a line through them is the model of the device. --link is what a device sends in one direction, in GB a second.
+Without measured steps, --compiled takes reports of `--mode=compile` (compile.json) on a mesh of one device, two batch
+sizes or more: their estimates are the steps, and the link is the published one, beyond a host of GPUs the network.
 The assumptions are printed with the table and discussed in docs/scale.md. The last line names the fastest
 strategy by ranges of devices.
 """
@@ -11,6 +13,7 @@ strategy by ranges of devices.
 import argparse
 import dataclasses
 import itertools
+import json
 import math
 import sys
 from collections.abc import Sequence
@@ -18,11 +21,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from alexnet_jax.distributed.targets import RATES, parse_target
 from alexnet_jax.models import presets
 from alexnet_jax.models.architecture import Architecture, Convolution, Dense
 
 # Gradients and parameters are float32.
 FLOAT_BYTES = 4
+GPUS_OF_A_HOST = 8
 STRATEGIES = ('data', 'columns', 'dense layers')
 ASSUMPTIONS = (
     'A step of one device takes a fixed time (the update of all parameters) and a time for each image.',
@@ -39,6 +44,8 @@ class Device:
 
     fixed: float
     per_image: float
+    # Of a number that columns or dense layers exchange.
+    activation_bytes: int = FLOAT_BYTES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +74,28 @@ def fit_device(steps: Sequence[tuple[int, float]]) -> Device:
     return Device(max(0.0, seconds - slope * images), slope)
 
 
+def read_compiled(reports: Sequence[dict]) -> tuple[Device, dict[int, float]]:
+    """Return the device that reports of mode compile describe, and its links' bytes a second by devices from which on.
+
+    The seconds of a step are the longer of computing and memory at published rates. Raises ValueError unless all are
+    of one kind of device, alone.
+    """
+    kinds = {parse_target(report['target']).kind for report in reports}
+    if len(kinds) != 1 or any(math.prod(report['mesh'].values()) != 1 for report in reports):
+        raise ValueError('Reports of one kind of device, each on a mesh of one device, are needed.')
+    rates = RATES[kinds.pop()]
+    parts = [report['training']['estimate']['parts'] for report in reports]
+    device = fit_device(
+        [
+            (report['batch'], max(part['arithmetic'], part['memory']))
+            for report, part in zip(reports, parts, strict=True)
+        ]
+    )
+    itemsize = 2 if reports[0]['compute'] == 'bfloat16' else FLOAT_BYTES
+    links = {1: rates.link} | ({GPUS_OF_A_HOST + 1: rates.network} if rates.network else {})
+    return dataclasses.replace(device, activation_bytes=itemsize), links
+
+
 def step_seconds(
     arch: Architecture, strategy: str, devices: int, batch: int, device: Device, link: Link
 ) -> float | None:
@@ -82,7 +111,7 @@ def step_seconds(
             return None
         pairs = devices // 2
         moved = (
-            sum(arch.numbers_exchanged().values()) * batch / pairs * FLOAT_BYTES
+            sum(arch.numbers_exchanged().values()) * batch / pairs * device.activation_bytes
         )  # by each device, in each direction
         exchanges = 2 * (moved / link.speed + len(arch.numbers_exchanged()) * link.latency)
         return (
@@ -92,7 +121,7 @@ def step_seconds(
     convolutions = sum(weights[each.name] for each in arch.layers if isinstance(each, Convolution))
     dense = parameters - convolutions
     held = (convolutions + dense / devices) / parameters
-    gathered = sum(dense_inputs(arch).values()) * batch * FLOAT_BYTES
+    gathered = sum(dense_inputs(arch).values()) * batch * device.activation_bytes
     layers = len(dense_inputs(arch))
     exchanges = 2 * (link.ring(gathered, devices) + (layers - 1) * (devices - 1) * link.latency)
     reduction = 2 * link.ring(FLOAT_BYTES * convolutions, devices)
@@ -119,8 +148,9 @@ def parse_args() -> argparse.Namespace:
     """Return the command-line arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--preset', default='paper', choices=presets.PRESETS)
-    parser.add_argument('--step', action='append', required=True, metavar='IMAGES:SECONDS')
-    parser.add_argument('--link', type=float, required=True, help='GB a second, one strategy')
+    parser.add_argument('--step', action='append', default=[], metavar='IMAGES:SECONDS')
+    parser.add_argument('--compiled', action='append', default=[], metavar='compile.json', help='instead of --step')
+    parser.add_argument('--link', type=float, help='GB a second, one direction; needed with --step')
     parser.add_argument('--latency', type=float, default=20e-6, help='seconds')
     parser.add_argument('--hidden', type=float, default=0.0, help='share of the reduction of gradients, 0 to 1')
     parser.add_argument('--batch', type=int, default=128, help='images of a step on one device')
@@ -128,28 +158,40 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--most', type=int, default=1024, help='devices')
     parser.add_argument('--images', type=int, default=1_281_167)
     parser.add_argument('--epochs', type=float, default=90.0)
-    return parser.parse_args()
+    given = parser.parse_args()
+    if bool(given.step) == bool(given.compiled) or (given.step and not given.link):
+        parser.error('give --step with --link, or --compiled')
+    return given
 
 
 def main() -> None:
     given = parse_args()
     arch = presets.get_architecture(given.preset)
     steps = [(int(images), float(seconds)) for images, _, seconds in (each.partition(':') for each in given.step)]
-    device = fit_device(steps)
-    link = Link(given.link * 1e9, given.latency, given.hidden)
+    if given.compiled:
+        device, speeds = read_compiled([json.loads(Path(file).read_text()) for file in given.compiled])
+    else:
+        device, speeds = fit_device(steps), {1: given.link * 1e9}
+    if given.link:
+        speeds = {1: given.link * 1e9}
+
+    def link_of(devices: int) -> Link:
+        return Link(speeds[max(first for first in speeds if first <= devices)], given.latency, given.hidden)
+
     for line in ASSUMPTIONS:
         print(f'- {line}')
+    rates = ' or '.join(f'{speed / 1e9:g}' for speed in speeds.values())
     print(
         f'{arch.name}, one device: {1000 * device.fixed:.2f} ms per step and {1000 * device.per_image:.3f} ms per image'
-        f'; {given.link:g} GB/s, {1e6 * given.latency:g} us, {given.hidden:.0%} of the reduction hidden'
+        f'; {rates} GB/s, {1e6 * given.latency:g} us, {given.hidden:.0%} of the reduction hidden'
     )
-    alone = step_seconds(arch, 'data', 1, given.batch, device, link)
+    alone = step_seconds(arch, 'data', 1, given.batch, device, link_of(1))
     assert alone is not None
     print(f'{"devices":>7} {"batch":>7}  ' + '  '.join(f'{strategy:>28}' for strategy in STRATEGIES) + '  best')
     best: list[tuple[int, str]] = []
     for devices in itertools.takewhile(lambda n: n <= given.most, (2**n for n in itertools.count())):
         batch = given.batch * devices if given.grow else given.batch
-        found = seconds_by_strategy(arch, devices, batch, device, link)
+        found = seconds_by_strategy(arch, devices, batch, device, link_of(devices))
         if not found:
             break
         cells = []

@@ -65,3 +65,27 @@ def test_dense_layers_see_what_the_network_has_before_them():
 def test_the_last_line_names_the_ways_by_ranges():
     best = [(1, 'data'), (2, 'columns'), (4, 'columns'), (8, 'data')]
     assert scale.format_best_ranges(best) == 'best by devices: columns at 2 to 4; data at 8'
+
+
+def test_compiled_programs_are_devices_with_published_links():
+    def report(batch, memory, **changes):
+        parts = {'arithmetic': 1e-3, 'memory': memory, 'columns': 0.0, 'data': 0.0}
+        training = {'estimate': {'parts': parts}}
+        return {
+            'target': 'cuda:h100:1',
+            'mesh': {'data': 1, 'column': 1},
+            'batch': batch,
+            'compute': 'bfloat16',
+            'training': training,
+        } | changes
+
+    device, links = scale.read_compiled([report(128, 2e-3), report(1024, 9e-3)])
+    assert device.fixed + 128 * device.per_image == pytest.approx(2e-3)
+    assert device.fixed + 1024 * device.per_image == pytest.approx(9e-3)
+    assert links == {1: 450e9, 9: 50e9}
+    # Two columns exchange half as many bytes in bfloat16 as in float32.
+    small, large = (scale.Device(0, 0, size) for size in (2, 4))
+    times = [scale.step_seconds(PAPER, 'columns', 2, 128, each, link(1e9)) for each in (small, large)]
+    assert times[1] == pytest.approx(2 * times[0])
+    with pytest.raises(ValueError, match='mesh of one device'):
+        scale.read_compiled([report(128, 2e-3, mesh={'data': 2, 'column': 1})])

@@ -67,10 +67,18 @@ def test_every_mesh_gives_the_loss_gradients_and_masks_of_one_device(shape, clas
         assert 0.85 < mask.mean() < 0.95
 
 
+# Runs 146 and 147 of the 2012 source are run 145 with other numbers.
+TWO_COLUMNS = [
+    pytest.param(name, marks=[pytest.mark.extended] if name.startswith('source') else [])
+    for name, each in presets.PRESETS.items()
+    if each.columns > 1 and name not in ('source146', 'source147')
+]
+
+
 @pytest.mark.parametrize(
     'architecture', [slim_architecture, pytest.param(presets.get_architecture, marks=pytest.mark.extended)]
 )
-@pytest.mark.parametrize('name', [name for name, each in presets.PRESETS.items() if each.columns > 1])
+@pytest.mark.parametrize('name', TWO_COLUMNS)
 def test_every_network_of_two_columns_is_the_same_on_a_mesh(name, architecture):
     """Small crops, which leave each layer its kernels: fc6 alone is smaller."""
     crop = {'miniature': 56}.get(name, 67)
@@ -92,6 +100,21 @@ def test_every_network_of_two_columns_is_the_same_on_a_mesh(name, architecture):
         for part, expected in parts.items():
             difference = np.abs(gradients_on_mesh[layer][part] - expected).max() / np.abs(expected).max()
             assert difference < 1e-5, (layer, part, difference)
+
+
+@pytest.mark.extended
+def test_a_half_precision_exchange_gives_the_same_numbers_on_any_mesh():
+    """Rounding of the last bit before the cast may fall otherwise: half a thousandth of what crosses."""
+    arch = slim_architecture('miniature')
+    plain, rounding = (
+        AlexNet(arch, key=jax.random.key(3), initialization='he', exchange_dtype=dtype) for dtype in ('', 'float16')
+    )
+    x = images(56)[:4]
+    whole, alone = (jax.jit(lambda x, net=net: net(x)[0])(x) for net in (plain, rounding))
+    on_mesh = jax.jit(lambda x: rounding(x, mesh=make_mesh(2, 2))[0])(x)
+    scale = np.abs(whole).max()
+    assert 0 < np.abs(np.asarray(alone) - whole).max() < 5e-3 * scale
+    assert np.abs(np.asarray(on_mesh) - alone).max() < 1e-3 * scale
 
 
 def test_named_points_come_out_of_a_mesh_as_from_one_device():
