@@ -51,7 +51,7 @@ class DeviceRates:
         return self.bfloat16 if dtype == 'bfloat16' else getattr(self, precision)
 
 
-def _tpu(description: str, memory: float, bandwidth: float, bfloat16: float, link: float) -> DeviceRates:
+def _tpu_rates(description: str, memory: float, bandwidth: float, bfloat16: float, link: float) -> DeviceRates:
     rates = bfloat16 * TERA, bfloat16 * TERA / 3, bfloat16 * TERA / 6
     source = 'cloud.google.com/tpu/docs: interconnect of a chip divided by its links'
     return DeviceRates(description, memory * GIGA, bandwidth * GIGA, *rates, link * GIGA, source=source)
@@ -60,10 +60,10 @@ def _tpu(description: str, memory: float, bandwidth: float, bfloat16: float, lin
 _HOPPER = {'bfloat16': 989.4 * TERA, 'tensorfloat32': 494.7 * TERA, 'float32': 66.9 * TERA}
 _HOPPER_LINKS = {'link': 450 * GIGA, 'network': 50 * GIGA, 'source': 'NVIDIA data sheet, SXM5; network 400 Gb/s a GPU'}
 RATES: Mapping[str, DeviceRates] = {
-    'tpu:v4': _tpu('TPU v4', 32, 1228, 275, 50),
-    'tpu:v5e': _tpu('TPU v5e', 16, 819, 197, 50),
-    'tpu:v5p': _tpu('TPU v5p', 95, 2765, 459, 100),
-    'tpu:v6e': _tpu('TPU v6e', 32, 1640, 918, 112),
+    'tpu:v4': _tpu_rates('TPU v4', 32, 1228, 275, 50),
+    'tpu:v5e': _tpu_rates('TPU v5e', 16, 819, 197, 50),
+    'tpu:v5p': _tpu_rates('TPU v5p', 95, 2765, 459, 100),
+    'tpu:v6e': _tpu_rates('TPU v6e', 32, 1640, 918, 112),
     'cuda:h100': DeviceRates('NVIDIA H100 80GB HBM3', 80e9, 3352 * GIGA, **_HOPPER, **_HOPPER_LINKS),
     'cuda:h200': DeviceRates('NVIDIA H200', 141e9, 4800 * GIGA, **_HOPPER, **_HOPPER_LINKS),
 }

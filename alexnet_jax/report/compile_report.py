@@ -54,7 +54,7 @@ def format_report(report: dict[str, Any]) -> list[str]:
     versions = ', '.join(f'{name} {version}' for name, version in report['versions'].items())
     lines = [
         f'{report["network"]}, {report["classes"]:,} classes, a batch of {report["batch"]:,} in {report["compute"]}, '
-        f'for {report["target"]} ({report["device"]}, {_count(report["hosts"], "host")}); {versions}',
+        f'for {report["target"]} ({report["device"]}, {_format_count(report["hosts"], "host")}); {versions}',
         f'  mesh            data {data} x column {column}; {report["placement"]}',
         *_format_program(report['training'], 'training step', report['batch']),
     ]
@@ -71,8 +71,8 @@ def format_report(report: dict[str, Any]) -> list[str]:
 def _format_program(found: dict[str, Any], what: str, batch: int) -> list[str]:
     images = found['images']
     lines = [
-        f'  {what:15} compiles in {found["seconds"]:.1f} s; {_count(found["kernels"], "kernel")}, '
-        f'{_count(images, "image")} a device',
+        f'  {what:15} compiles in {found["seconds"]:.1f} s; {_format_count(found["kernels"], "kernel")}, '
+        f'{_format_count(images, "image")} a device',
         f'  an image        {found["flops"] / images / 1e9:,.2f} GFLOP ({found["expected_flops"] / images / 1e9:,.2f} '
         f'by the layers), {found["bytes"] / images / 2**20:,.1f} MiB read and written',
         *_format_memory(found),
@@ -128,7 +128,7 @@ def _format_collectives(found: dict[str, Any]) -> list[str]:
             f'between columns {moved["all-gather"] / images:,.0f} numbers an image forward, '
             f'{moved["reduce-scatter"] / images:,.0f} back'
         )
-    return [*lines, *([f'and {_count(small, "reduction")} of losses, errors and norms'] if small else [])]
+    return [*lines, *([f'and {_format_count(small, "reduction")} of losses, errors and norms'] if small else [])]
 
 
 def _format_kernels(found: dict[str, Any]) -> list[str]:
@@ -142,5 +142,5 @@ def _format_kernels(found: dict[str, Any]) -> list[str]:
     return format_table(rows, left_columns=3)
 
 
-def _count(number: int, noun: str) -> str:
+def _format_count(number: int, noun: str) -> str:
     return f'{number:,} {noun}{"s" if number != 1 else ""}'

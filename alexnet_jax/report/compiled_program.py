@@ -87,7 +87,7 @@ def read_program(text: str, mesh_shape: tuple[int, int], layers: Collection[str]
     computations = dict(parse_computations(text))
     entry = next(name for name in computations if name.startswith('ENTRY '))
     kernels, collectives = [], []
-    for instruction, computation, times in _walk(computations, entry, 1):
+    for instruction, computation, times in _walk_computation(computations, entry, 1):
         layer, backward = _find_layer(instruction, computations, layers)
         kind = instruction.opcode.removesuffix('-start')
         if kind in COLLECTIVES:
@@ -99,8 +99,8 @@ def read_program(text: str, mesh_shape: tuple[int, int], layers: Collection[str]
                         kind,
                         axes,
                         layer,
-                        _received(kind, sum(each.numbers for each in results), size),
-                        _received(kind, sum(_wire_bytes(each) for each in results), size),
+                        _received_share(kind, sum(each.numbers for each in results), size),
+                        _received_share(kind, sum(_wire_bytes(each) for each in results), size),
                         times,
                     )
                 )
@@ -112,7 +112,7 @@ def read_program(text: str, mesh_shape: tuple[int, int], layers: Collection[str]
     return Program(tuple(kernels), tuple(collectives))
 
 
-def _walk(
+def _walk_computation(
     computations: Mapping[str, Computation], name: str, times: int
 ) -> Iterator[tuple[Instruction, Computation, int]]:
     """Yield each instruction that runs, its computation, and how many times; loops by their known number of turns."""
@@ -120,7 +120,7 @@ def _walk(
         if instruction.opcode in ('while', 'call', 'conditional', 'async-start'):
             turns = re.search(r'"known_trip_count":\{"n":"(\d+)"', instruction.line)
             for called in instruction.called:
-                yield from _walk(computations, called, times * (int(turns[1]) if turns else 1))
+                yield from _walk_computation(computations, called, times * (int(turns[1]) if turns else 1))
         elif instruction.opcode not in FREE:
             yield instruction, computations[name], times
 
@@ -137,7 +137,7 @@ def _wire_bytes(array: ArrayShape) -> int:
     return dataclasses.replace(array, in_memory=True).bytes
 
 
-def _received(kind: str, result: int, size: int) -> int:
+def _received_share(kind: str, result: int, size: int) -> int:
     """Return what a device receives of a collective over `size` devices whose result has that many numbers or bytes."""
     match kind:
         case 'all-gather':

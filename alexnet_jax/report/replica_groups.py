@@ -25,17 +25,17 @@ def _group_rows(line: str) -> list[list[int]]:
         r'replica_groups=mesh\[(.*?)\](?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{(.*?)\}', line
     ):
         sizes = [int(size) for size in re.findall(r'=(\d+)', named[1])]
-        members = _arrange(named[2] or ','.join(map(str, sizes)), named[3]).reshape(sizes)
+        members = _arrange_devices(named[2] or ','.join(map(str, sizes)), named[3]).reshape(sizes)
         crossed = [int(axis) for axis in re.findall(r'axis_(\d+)', named[4])]
         count = int(np.prod([sizes[axis] for axis in crossed]))
         return np.moveaxis(members, crossed, range(-len(crossed), 0)).reshape(-1, count).tolist()
     if iota := re.search(r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?', line):
-        return _arrange(iota[2], iota[3]).reshape([int(n) for n in iota[1].split(',')]).tolist()
+        return _arrange_devices(iota[2], iota[3]).reshape([int(n) for n in iota[1].split(',')]).tolist()
     groups = re.search(r'(?:replica_groups|source_target_pairs)=\{((?:\{[\d,]+\},?)*)\}', line)
     return [[int(n) for n in group.split(',')] for group in re.findall(r'\{([\d,]+)\}', groups[1] if groups else '')]
 
 
-def _arrange(sizes: str, order: str | None) -> np.ndarray:
+def _arrange_devices(sizes: str, order: str | None) -> np.ndarray:
     """Return the devices in their order as an array of these sizes, its axes in that order: XLA's iota notation."""
     lengths = [int(n) for n in sizes.split(',')]
     members = np.arange(np.prod(lengths)).reshape(lengths)
