@@ -32,8 +32,8 @@ def _dense_backward(dtype, residuals, g):
     input_gradient = lax.dot_general(g, kernel, (((2,), (2,)), ((0,), (0,))))
     # The input's gradient reads the kernel, the update writes over it. XLA may compute the two gradients in any order;
     # if the kernel's comes first, it copies every kernel before the update. So the kernel's depends on the input's: by
-    # a factor of one, or NaN where that is NaN. (An optimization_barrier
-    # does not order them: it is gone before XLA:CPU schedules, and the copies stay.)
+    # a factor of one, or NaN where that is NaN. (An optimization_barrier does not order them: it is gone before XLA:CPU
+    # schedules, and the copies stay.)
     first = input_gradient[0, 0, 0]
     x = x * jnp.where(first == first, jnp.ones((), x.dtype), first)
     return input_gradient, lax.dot_general(x.swapaxes(1, 2), g, (((2,), (1,)), ((0,), (0,))))

@@ -26,14 +26,14 @@ def max_pooling(x: jax.Array, *, window: int, stride: int, padding: Padding, spr
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
 def _pool(x: jax.Array, window: int, stride: int, padding: Padding, spread_once: bool) -> jax.Array:
-    return _forward(x, window, stride, padding, spread_once)[0]
+    return _pool_forward(x, window, stride, padding, spread_once)[0]
 
 
 def _output_size(size: int, pads: tuple[int, int], window: int, stride: int) -> int:
     return (size + sum(pads) - window) // stride + 1
 
 
-def _forward(x, window, stride, padding, spread_once):
+def _pool_forward(x, window, stride, padding, spread_once):
     del spread_once
     lowest = jnp.array(-jnp.inf, x.dtype)
     padded = lax.pad(x, lowest, ((0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)))
@@ -52,7 +52,7 @@ def _forward(x, window, stride, padding, spread_once):
     return best, (winner, x.shape[1:3])
 
 
-def _backward(window, stride, padding, spread_once, residuals, g):
+def _pool_backward(window, stride, padding, spread_once, residuals, g):
     winner, sizes = residuals
     spread = [(0, 0, 0)]
     for size, (low, _), outputs in zip(sizes, padding, winner.shape[1:3], strict=True):
@@ -74,4 +74,4 @@ def _backward(window, stride, padding, spread_once, residuals, g):
     return (total,)
 
 
-_pool.defvjp(_forward, _backward)
+_pool.defvjp(_pool_forward, _pool_backward)

@@ -36,11 +36,11 @@ def _sum_window(x: jax.Array, n: int, *, transpose: bool = False) -> jax.Array:
     return sum(lax.slice_in_dim(wide, i, i + x.shape[-1], axis=-1) for i in range(n))  # type: ignore[return-value]
 
 
-def _forward(x, k, n, alpha, beta):
+def _recomputed_forward(x, k, n, alpha, beta):
     return _normalize(x, k, n, alpha, beta), x
 
 
-def _backward(k, n, alpha, beta, x, g):
+def _recomputed_backward(k, n, alpha, beta, x, g):
     dtype, wide_dtype = x.dtype, promote_to_float32(x.dtype)
     # Without the barriers XLA saves the sums of squares of the forward pass, and the summands in float32.
     x = lax.optimization_barrier(x).astype(wide_dtype)
@@ -51,4 +51,4 @@ def _backward(k, n, alpha, beta, x, g):
     return ((g * power - (2 * alpha * beta) * x * _sum_window(summands, n, transpose=True)).astype(dtype),)
 
 
-_normalize.defvjp(_forward, _backward)
+_normalize.defvjp(_recomputed_forward, _recomputed_backward)

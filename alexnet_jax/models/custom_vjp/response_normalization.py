@@ -40,17 +40,17 @@ def inverse_power(s: jax.Array, beta: float) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
 def _normalize(x: jax.Array, k: float, n: int, alpha: float, beta: float) -> jax.Array:
-    return _forward(x, k, n, alpha, beta)[0]
+    return _normalize_forward(x, k, n, alpha, beta)[0]
 
 
-def _forward(x, k, n, alpha, beta):
+def _normalize_forward(x, k, n, alpha, beta):
     x = lax.optimization_barrier(x)
     wide = x.astype(promote_to_float32(x.dtype))
     s = k + alpha * _window_sum(wide * wide, n)
     return lax.optimization_barrier((wide * inverse_power(s, beta)).astype(x.dtype)), (x, s)
 
 
-def _backward(k, n, alpha, beta, residuals, g):
+def _normalize_backward(k, n, alpha, beta, residuals, g):
     x, s = residuals
     dtype, x, g = x.dtype, x.astype(s.dtype), g.astype(s.dtype)
     power = inverse_power(s, beta)
@@ -58,4 +58,4 @@ def _backward(k, n, alpha, beta, residuals, g):
     return (back.astype(dtype),)
 
 
-_normalize.defvjp(_forward, _backward)
+_normalize.defvjp(_normalize_forward, _normalize_backward)
