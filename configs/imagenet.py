@@ -20,10 +20,11 @@ devices go along `column`, so that each pair takes 128 / (devices / 2) images of
     256 devices (128,2): 1 image a pair, the most that batch 128 can be split; 512 devices are refused.
 What such a step needs, before a machine is there (docs/pods.md), with the result of 28 November 2026:
     main.py --config=configs/imagenet.py --mode=compile --config.compile.target=tpu:v5e:16x16 \\
-        --config.train.batch_size=8192 --config.evaluate.batch_size=8192 --config.model.compute_dtype=bfloat16
-    compiles; (128,2), columns on neighboring chips; 0.61 of 14.9 GiB a chip; estimate 7.9 ms a step, bound by the
-    reduction of gradients. For one GPU, --config.compile.target=cuda:h100:1 and batch 1024 in bfloat16: compiles; 3.8 of
-    74.5 GiB; 21.9 MiB an image; estimate 7.0 ms a step, bound by memory.
+        --config.train.batch_size=8192 --config.evaluate.batch_size=8192 \\
+        --config.model.compute_dtype=bfloat16
+    compiles; (128,2), columns on neighboring chips; 0.61 of 14.9 GiB a chip; estimate 7.9 ms a step, bound by
+    the reduction of gradients. For one GPU, --config.compile.target=cuda:h100:1 and batch 1024 in bfloat16: compiles;
+    3.8 of 74.5 GiB; 21.9 MiB an image; estimate 7.0 ms a step, bound by memory.
 A larger batch is another recipe: learning rate and warm-up must be tuned, and its figure is not the paper's.
 """
 

@@ -1,6 +1,7 @@
 """Settings of the whole suite: eight CPU devices, no silent broadcasting of ranks, no accelerator needed."""
 
 import atexit
+import contextlib
 import os
 import shutil
 import tempfile
@@ -45,18 +46,35 @@ def key():
 
 @pytest.fixture(scope='session')
 def trained(tmp_path_factory):
-    """Return (config, workdir) of a finished tiny run. Read it, do not change it."""
+    """Return (config, workdir) of a finished tiny run without pictures. Read it, do not change it."""
     from alexnet_jax import commands
 
     config, workdir = tiny_config(), str(tmp_path_factory.mktemp('trained'))
-    commands.run('train', config, workdir)
+    with draw_no_plots():
+        commands.run('train', config, workdir)
     return config, workdir
 
 
-@pytest.fixture
-def without_plots(monkeypatch):
-    """Draw no pictures at the beginning and the end of a run, for tests of many whole runs."""
+@contextlib.contextmanager
+def draw_no_plots():
+    """Draw no pictures at the beginning and the end of a run: they take half of its time."""
     from alexnet_jax.commands import final_report
 
-    monkeypatch.setattr(final_report, 'draw_examples', lambda *arguments: None)
-    monkeypatch.setattr(final_report, 'draw_plots', lambda *arguments: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(final_report, 'draw_examples', lambda *arguments: None)
+        patch.setattr(final_report, 'draw_plots', lambda *arguments: None)
+        yield
+
+
+@pytest.fixture
+def without_plots():
+    """Leave the pictures out of the runs of one test."""
+    with draw_no_plots():
+        yield
+
+
+@pytest.fixture(scope='module')
+def module_without_plots():
+    """Leave the pictures out of all runs of a file, those of its fixtures too."""
+    with draw_no_plots():
+        yield

@@ -50,7 +50,7 @@ class FeatureFiles:
             raise UserError(f'{self.directory} has no features of {layer}; it has {", ".join(self.layers)}.')
         path = layer_file(self.directory, layer)
         try:
-            array = np.load(path, mmap_mode='r')
+            array = np.load(path, mmap_mode='r', allow_pickle=False)
         except (OSError, ValueError) as error:
             raise UserError(f'{path} cannot be read ({error}); {again_advice(self.directory)}') from error
         expected = (len(self), *self.metadata['layers'][layer])

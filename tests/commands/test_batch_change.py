@@ -14,7 +14,7 @@ from alexnet_jax.data.augment import Augmentation
 from alexnet_jax.runtime import atomic_io, signals
 from alexnet_jax.train import metrics_writer
 
-pytestmark = pytest.mark.usefixtures('without_plots')
+pytestmark = pytest.mark.usefixtures('module_without_plots')
 
 
 def test_another_size_of_the_batch_begins_behind_the_examples_that_were_seen(trained):

@@ -15,6 +15,8 @@ from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import loop, metrics_writer
 
+pytestmark = pytest.mark.usefixtures('module_without_plots')
+
 
 def make_config(dataset='', **fields):
     config = tiny_config()

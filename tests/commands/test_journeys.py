@@ -10,6 +10,8 @@ from alexnet_jax.data import image_io
 from alexnet_jax.prepare.sources import cutouts
 from configs import default
 
+pytestmark = pytest.mark.usefixtures('module_without_plots')
+
 FORMS = {
     'ILSVRC-2012': archives.write_imagenet2012,
     'ILSVRC-2010': archives.write_imagenet2010,

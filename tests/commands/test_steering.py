@@ -17,7 +17,7 @@ from alexnet_jax.runtime import signals
 from alexnet_jax.train import metrics_writer, stalled_loss
 from alexnet_jax.train.profiler import Profiler
 
-pytestmark = pytest.mark.usefixtures('without_plots')
+pytestmark = pytest.mark.usefixtures('module_without_plots')
 
 
 @pytest.fixture(scope='module')

@@ -25,7 +25,7 @@ from alexnet_jax.prepare import builder
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import metrics_writer, train_step
 
-pytestmark = pytest.mark.usefixtures('without_plots')
+pytestmark = pytest.mark.usefixtures('module_without_plots')
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30  # a few, on a machine that is busy with other things

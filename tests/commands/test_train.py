@@ -142,7 +142,8 @@ def test_a_run_from_the_device_cache_is_the_run_from_the_host(images, whole, tmp
         assert row == pytest.approx(wanted, rel=1e-4)
 
 
-@pytest.mark.parametrize('at', [1, 4, 7])  # before the first checkpoint, between two, between validation and row
+# Before the first checkpoint, between two, between validation and row.
+@pytest.mark.parametrize('at', [*(pytest.param(at, marks=pytest.mark.extended) for at in (1, 4)), 7])
 def test_a_run_that_was_stopped_and_went_on_is_the_run_that_was_not(
     at, images, whole, tmp_path, monkeypatch, without_plots
 ):
@@ -186,7 +187,9 @@ def test_another_mesh_gives_the_same_losses(images, whole, tmp_path, without_plo
     commands.run('train', config, str(tmp_path))
     for row, expected in zip(metrics_writer.read_metrics(tmp_path), metrics_writer.read_metrics(whole), strict=True):
         if 'loss' in row:
-            assert row['loss'] == pytest.approx(expected['loss'], rel=1e-5)
+            # Later a rounding may have turned a ReLU: 1e-4 at this rate, on either side. train/test_same_numbers.py
+            # has twenty steps at a rate at which roundings stay small.
+            assert row['loss'] == pytest.approx(expected['loss'], rel=1e-5 if row['step'] <= 4 else 1e-3)
 
 
 def test_another_runs_folder_is_refused_with_the_differences(images, whole):
@@ -266,17 +269,22 @@ def started(workdir, images):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-def test_killed_at_any_moment_and_started_again_ends_in_the_same_figures(images, whole, tmp_path):
-    """SIGKILL as soon as a checkpoint is there or is being written, then the same command."""
-    broken = started(tmp_path, images)
+@pytest.mark.extended
+def test_killed_at_any_moment_and_started_again_ends_in_the_same_figures(images, tmp_path):
+    """SIGKILL as soon as a checkpoint is there or is being written, then the same command.
+
+    By default three kills of tests/robustness/test_chaos.py stand for it.
+    """
+    unbroken, broken = started(tmp_path / 'unbroken', images), started(tmp_path / 'broken', images)
+    assert unbroken.wait(240) == 0, unbroken.stderr.read()
     deadline = time.monotonic() + 240
-    while not list(tmp_path.glob('checkpoints/*')) and broken.poll() is None:
+    while not list((tmp_path / 'broken').glob('checkpoints/*')) and broken.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     broken.kill()
-    assert broken.wait() == -signal.SIGKILL
-    again = started(tmp_path, images)
+    broken.wait()
+    again = started(tmp_path / 'broken', images)
     said, complaint = again.communicate(timeout=240)
     assert again.returncode == 0, complaint
-    same(tmp_path, whole)
+    same(tmp_path / 'broken', tmp_path / 'unbroken')
     assert 'top-1 error on 20 test images' in said

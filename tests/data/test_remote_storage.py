@@ -157,7 +157,7 @@ def config_of(**fields):
     return config
 
 
-def test_a_run_prepares_into_the_store_and_another_machine_reads_from_it(bucket, tmp_path):
+def test_a_run_prepares_into_the_store_and_another_machine_reads_from_it(bucket, tmp_path, without_plots):
     commands.run('prepare', config_of(), str(tmp_path / 'here'))
     there = bucket / 'bucket/pets/dataset'
     assert content(there) == content(tmp_path / 'here' / 'dataset') and (there / 'contact.png').exists()

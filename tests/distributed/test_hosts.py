@@ -22,8 +22,11 @@ ROOT = Path(__file__).resolve().parents[2]
 FIELDS = {
     'prepare.num_cutouts': '80,20,21',  # 21 images to score: no batch divides them
     'train.batch_size': 16,
-    'train.num_epochs': 4.0,  # twenty steps
-    'train.learning_rate': 1e-6,  # see test_same_numbers: so that a rounding stays one
+    'train.num_epochs': 2.0,  # ten steps
+    # A rounding stays one, see tests/train/test_same_numbers.py.
+    'train.learning_rate': 1e-3,
+    'model.activation': 'tanh',
+    'model.pooling': 'average',
     'evaluate.batch_size': 8,
     'evaluate.views': 1,
     'checkpoint.every_steps': 3,
@@ -102,7 +105,7 @@ def losses(workdir):
 
 def check(workdir, alone, shape):
     """Check that losses and scores are those of one process."""
-    assert len(losses(workdir)) == 20 and losses(workdir) == pytest.approx(losses(alone), rel=1e-5)
+    assert len(losses(workdir)) == 10 and losses(workdir) == pytest.approx(losses(alone), rel=1e-5)
     result = json.loads((workdir / 'result.json').read_text())
     again = commands.run('evaluate', config_of(mesh=shape, **{'data.directory': str(alone / 'dataset')}), str(workdir))
     assert (result['images'], result['top1_error'], result['top5_error']) == (
@@ -167,7 +170,7 @@ def test_a_process_that_stands_still_is_lost(alone, tmp_path):
 def test_processes_that_slurm_joins_and_were_not_given_the_same_say_who_differs_in_what(tmp_path):
     for status, _, complaint in ended(started(2, tmp_path, each=[{}, {'train.learning_rate': 0.5}], slurm=True)):
         assert status == 2, complaint
-        assert re.search(r'config.train.learning_rate is 0.5 for process 1 \(.*\) and 1e-06 for process 0', complaint)
+        assert re.search(r'config.train.learning_rate is 0.5 for process 1 \(.*\) and 0.001 for process 0', complaint)
     assert not (tmp_path / 'run.json').exists()
 
 

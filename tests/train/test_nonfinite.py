@@ -16,7 +16,7 @@ from alexnet_jax.data.statistics import PcaBasis
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import loop, metrics_writer, nonfinite
 
-pytestmark = pytest.mark.usefixtures('without_plots')
+pytestmark = pytest.mark.usefixtures('module_without_plots')
 
 POISON = 7  # the number of that batch
 
