@@ -89,7 +89,7 @@ def test_the_network_is_that_of_the_run_whatever_the_card(trained, tmp_path, log
     assert any("model.preset 'miniature'" in line for line in log_lines())
 
 
-def test_the_dataset_is_found_where_the_run_had_it(trained, tmp_path, monkeypatch):
+def test_the_dataset_is_found_where_the_run_had_it(trained, tmp_path, monkeypatch, without_plots):
     """Given once when training, relative to another folder than the present one."""
     _, workdir = trained
     shutil.copytree(workdir, tmp_path / 'run')

@@ -19,6 +19,7 @@ def script():
     return module
 
 
+@pytest.mark.extended
 def test_killed_while_it_reads_reorders_or_finalizes_it_comes_to_the_same_bytes(script, tmp_path):
     images = {f'{"cat" if n % 2 else "dog"}/{n:02}.jpg': archives.make_jpeg(n, (900, 600)) for n in range(60)}
     path = tmp_path / 'pets.tar.gz'

@@ -121,6 +121,7 @@ FIELDS = {
 }
 
 
+@pytest.mark.extended
 def test_the_second_start_compiles_from_the_cache_and_gives_the_same_bits(tmp_path):
     commands.run('prepare', tiny_config(), str(tmp_path))
     places = {'data.directory': tmp_path / 'dataset', 'machine.compilation_cache': tmp_path / 'cache'}
