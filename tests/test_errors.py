@@ -111,7 +111,7 @@ MISTAKES = {
     ),
     'a fraction for a whole number': ('--config.train.batch_size=1.5', 'expected a whole number from 1'),
     'a value out of its range': ('--config.train.momentum=1', 'expected a number from 0 and below 1'),
-    'an unknown word': ('--config.train.schedule=linear', 'expected one of step, cosine, plateau'),
+    'an unknown word': ('--config.train.schedule=linear', 'expected one of step, cosine, polynomial, plateau, diary'),
     'images for another mode': (
         [*QUICK, '--images=cat.jpg'],
         '--images is for --mode=predict or features or neighbors; --mode=train takes none',

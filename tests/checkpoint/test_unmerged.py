@@ -99,11 +99,12 @@ def test_who_only_reads_changes_nothing_and_says_what_does(lost):
 
 
 def test_an_unmerged_checkpoint_with_wrong_bytes_is_damaged_all_the_same(lost):
+    # Where the byte falls decides whether the stores can still be joined, and so which of two sentences it is.
     for file in (lost / '3' / 'state' / 'ocdbt.process_0' / 'd').iterdir():
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 16
         file.write_bytes(content)
-    with pytest.raises(UserError, match=r'No whole checkpoint is left in .* \(damaged: 3\.damaged\)'):
+    with pytest.raises(UserError, match=r'No whole checkpoint is left in .*3\.damaged'):
         restored(lost)
 
 
