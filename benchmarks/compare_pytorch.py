@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=0, help='0: seven, and five of 128 images and more')
     parser.add_argument('--calls', type=int, default=0, help='in a turn; 0: five, and two of 128 images and more')
     parser.add_argument('--preset', default='paper', help='paper or miniature')
-    parser.add_argument('--skip', default='', help='what is left out, such as compiled,reference')
+    parser.add_argument('--skip', default='', help='what is left out: a word such as compiled, or a whole name')
     return parser.parse_args()
 
 
@@ -216,10 +216,9 @@ def measure_case(preset: str, what: str, batch: int, skip: list[str], rounds: in
     if REFERENCE not in skip:
         runners[REFERENCE] = make_jax_runner(config, what, batch, use_reference_ops=True)
     for way, normalization, memory in itertools.product(WAYS, NORMALIZATIONS, FORMATS):
-        if not {way, normalization, memory} & set(skip):
-            runners[f'torch {way} {normalization} {memory}'] = make_torch_runner(
-                config, what, batch, memory, normalization, way
-            )
+        name = f'torch {way} {normalization} {memory}'
+        if not {way, normalization, memory, name} & set(skip):
+            runners[name] = make_torch_runner(config, what, batch, memory, normalization, way)
     for name, run in runners.items():
         began = time.perf_counter()
         run()
