@@ -39,6 +39,11 @@ jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 
+def pytest_xdist_auto_num_workers(config):
+    """Return the workers of -n auto: one more than cores, since some tests wait for other processes and for clocks."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture
 def key():
     return jax.random.key(0)

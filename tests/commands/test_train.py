@@ -130,6 +130,7 @@ def test_the_rows_of_a_run_are_those_of_its_steps(whole):
     assert all(row['images_per_second'] > 0 for row in timings if 'images_per_second' in row)
 
 
+@pytest.mark.extended
 def test_a_run_from_the_device_cache_is_the_run_from_the_host(images, whole, tmp_path, without_plots):
     """To float32's rounding: it is another program."""
     commands.run('train', tiny(data__directory=images, data__device_cache=True), str(tmp_path))
@@ -181,6 +182,7 @@ def test_a_run_without_a_whole_checkpoint_is_refused_however_often_and_keeps_its
     assert (tmp_path / 'run' / 'metrics.jsonl').read_bytes() == rows
 
 
+@pytest.mark.extended
 def test_another_mesh_gives_the_same_losses(images, whole, tmp_path, without_plots):
     config = tiny(data__directory=images)
     config.mesh = '4,1'

@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
+from small_network import EVERY_LAYER, make_mesh
 
 from alexnet_jax.data import augment, device_cache, image_io, pipeline, prefetch
 from alexnet_jax.data.statistics import PcaBasis
 from alexnet_jax.errors import UserError
-from alexnet_jax.models import presets
 from alexnet_jax.models.alexnet import AlexNet
 from alexnet_jax.train import optimizer
 from alexnet_jax.train.train_step import init_train_state, make_train_step
 
-SIDE, CROP, BATCH, IMAGES = 64, 56, 16, 40
+CROP = EVERY_LAYER.crop_size
+SIDE, BATCH, IMAGES = CROP + 8, 16, 40
 
 
 class Made:
@@ -35,10 +36,6 @@ class Made:
     def __getitem__(self, record):
         self.read += 1
         return self.pixels[record], record % 10, str(record)
-
-
-def mesh_of(shape):
-    return jax.make_mesh(shape, ('data', 'column'), (AxisType.Auto,) * 2, devices=jax.devices()[: shape[0] * shape[1]])
 
 
 def everywhere(mesh):
@@ -80,7 +77,7 @@ def test_batches_without_pixels_are_the_same_otherwise_and_read_nothing():
 
 @functools.cache
 def model():
-    return AlexNet(presets.get_architecture('miniature'), key=jax.random.key(3), initialization='he')
+    return AlexNet(EVERY_LAYER, key=jax.random.key(3), initialization='he')
 
 
 def train(mesh, train_data, images, steps=3):
@@ -108,7 +105,7 @@ def test_steps_from_the_cache_are_the_steps_from_the_host(shape):
 
     Each device crops its own share out of its own copy: no more is moved between devices than without a cache.
     """
-    mesh, records = mesh_of(shape), Made()
+    mesh, records = make_mesh(*shape), Made()
     cache = device_cache.load_to_devices(records, everywhere(mesh), threads=3)
     from_host = train(mesh, train_data_of(records), None)
     from_cache = train(mesh, train_data_of(records).metadata_only(cache.labels), cache.images)
@@ -119,9 +116,9 @@ def test_steps_from_the_cache_are_the_steps_from_the_host(shape):
 
 
 def test_what_does_not_fit_is_refused_with_its_size_and_nothing_is_read(monkeypatch):
-    records, mesh = Made(), mesh_of((1, 2))
-    monkeypatch.setattr(device_cache, 'free_device_memory', lambda device, devices_sharing_memory: 400_000)
-    with pytest.raises(UserError, match=r'40 images of 64 pixels take .* GiB, but cpu:0 has .* GiB'):
+    records, mesh = Made(), make_mesh(1, 2)
+    monkeypatch.setattr(device_cache, 'free_device_memory', lambda device, devices_sharing_memory: 80_000)
+    with pytest.raises(UserError, match=r'40 images of 27 pixels take .* GiB, but cpu:0 has .* GiB'):
         device_cache.load_to_devices(records, everywhere(mesh))
     assert records.read == 1  # for the images' size
     with pytest.raises(UserError, match=r'1,281,167 images of 256 pixels take 234\.6 GiB'):
@@ -130,7 +127,7 @@ def test_what_does_not_fit_is_refused_with_its_size_and_nothing_is_read(monkeypa
 
 def test_memory_that_nobody_knows_refuses_nothing(monkeypatch):
     monkeypatch.setattr(device_cache, 'free_device_memory', lambda device, devices_sharing_memory: None)
-    device_cache.require_device_memory((1_281_167, 256, 256, 3), everywhere(mesh_of((1, 1))))
+    device_cache.require_device_memory((1_281_167, 256, 256, 3), everywhere(make_mesh(1, 1)))
 
 
 def test_cpu_devices_share_the_hosts_memory():

@@ -176,6 +176,7 @@ def run(*words):
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.extended
 def test_the_imagenet_card_trains_on_what_tfds_keeps_with_no_path_given_and_no_tensorflow(home, tmp_path):
     wnids = [f'n{number:08d}' for number in range(1000)]
     small = [archives.make_jpeg(seed, size=(8, 8)) for seed in range(10)]
