@@ -34,6 +34,5 @@ def get_config() -> ConfigDict:
     config.train.schedule = 'cosine'
     config.train.warmup_epochs = 1.0
     config.log.stalled_loss_steps = 300
-    config.machine.ynnpack_dots_only = False  # faster for the miniature
     config.machine.cpu_devices = 2
     return config

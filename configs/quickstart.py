@@ -32,8 +32,6 @@ def get_config() -> ConfigDict:
     config.train.schedule = 'cosine'
     config.train.warmup_epochs = 0.25
     config.evaluate.every_epochs = 2.0
-    # On two CPU devices a tenth slower than YNNPACK for so small a network.
-    config.machine.ynnpack_dots_only = False
     config.log.stalled_loss_steps = 300  # of some 2,000
     config.machine.cpu_devices = 2  # two columns on two devices
     return config
