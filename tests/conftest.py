@@ -44,6 +44,14 @@ def pytest_xdist_auto_num_workers(config):
     return (os.cpu_count() or 1) + 1
 
 
+@pytest.fixture(autouse=True)
+def no_devices_of_another_test(monkeypatch):
+    """Forget how many CPU devices a mode that ran in this process asked for: processes of later tests inherit it."""
+    monkeypatch.delenv('JAX_NUM_CPU_DEVICES', raising=False)
+    yield
+    os.environ.pop('JAX_NUM_CPU_DEVICES', None)
+
+
 @pytest.fixture
 def key():
     return jax.random.key(0)
