@@ -17,9 +17,9 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
     os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='jax_cache_of_tests_')
     atexit.register(shutil.rmtree, os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
     if 'XLA_FLAGS' not in os.environ:
-        # Machine code in haste: small networks are compiled more often than they run, and optimizing took two thirds
-        # of the suite's time. What XLA's own passes make of a program stays. XLA_FLAGS='' in the environment
-        # tests what users run. An XLA that no longer knows these flags would abort.
+        # Machine code in haste: small networks are compiled more often than they run, and optimizing took more than
+        # half of the suite's time. What XLA's own passes make of a program stays. XLA_FLAGS='' in the environment tests
+        # what users run. An XLA that no longer knows these flags would abort.
         os.environ['XLA_FLAGS'] = (
             '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true '
             '--xla_cpu_use_fusion_emitters=false'

@@ -25,7 +25,7 @@ def value_and_gradient(function, settings, x):
     return value, transpose(jax.random.normal(jax.random.key(1), value.shape, value.dtype))[0]
 
 
-@pytest.mark.parametrize('shape, padding', zip(SHAPES, PADDINGS, strict=True))
+@pytest.mark.parametrize('shape, padding', list(zip(SHAPES, PADDINGS, strict=True)))
 @pytest.mark.parametrize('levels', [2, 5, 1000])
 def test_pooling_gives_ties_to_the_first_as_xla_does(shape, padding, levels):
     x = jax.random.randint(jax.random.key(0), shape, 0, levels).astype(jnp.float32)
