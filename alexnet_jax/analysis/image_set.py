@@ -47,7 +47,7 @@ class ImageSet:
         return self.records[row][0]
 
 
-class ImageFiles:
+class ImageFiles(RecordSource):
     """Image files as records: prepared as a dataset's images are, labelled by the name of their folder.
 
     The id is the path below `folder`, or the path as it is without one. The label is that of the class with the name,

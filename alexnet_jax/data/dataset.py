@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -38,6 +39,12 @@ class RecordSource(Protocol):
         """Return the image, uint8 (side, side, 3), its label and its id."""
         ...
 
+    def read_crop(self, record: int, out: np.ndarray, top: int = 0, left: int = 0) -> tuple[int, str]:
+        """Write the square at (top, left) of the image into `out`, uint8 (size, size, 3); return its label and id."""
+        image, label, name = self[record]
+        out[...] = image_io.crop_image(image, top, left, len(out))
+        return label, name
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset(DatasetInfo):
@@ -57,7 +64,7 @@ class Dataset(DatasetInfo):
         return SplitRecords(self.directory, name, self.image_size, self.encoding)
 
 
-class SplitRecords:
+class SplitRecords(RecordSource):
     """The records of one split, by number. May be read from several threads, and sent to other processes."""
 
     def __init__(self, directory: str, split: str, image_size: int, encoding: str):
@@ -89,12 +96,27 @@ class SplitRecords:
 
         Raises IndexError beyond the last record (and below 0), UserError if the record is damaged.
         """
+        return self._read(record, None)
+
+    def read_crop(self, record: int, out: np.ndarray, top: int = 0, left: int = 0) -> tuple[int, str]:
+        """Do as RecordSource says, without memory of its own for each image. Raises as `__getitem__` does."""
+        if self._is_raw:
+            return super().read_crop(record, out, top, left)
+        whole = out if out.shape == self._shape and out.flags.c_contiguous else _decoding_buffer(self._shape)
+        image, label, name = self._read(record, whole)
+        if not np.may_share_memory(image, out):
+            out[...] = image_io.crop_image(image, top, left, len(out))
+        return label, name
+
+    def _read(self, record: int, buffer: np.ndarray | None) -> tuple[np.ndarray, int, str]:
+        """Return image, label and id; a JPEG is decoded into `buffer`, if there is one."""
         data, label, name = self.encoded(record)
         if self._is_raw:
             if len(data) != self._shape[0] * self._shape[1] * 3:
                 raise self._damaged(record, f'{len(data)} bytes of pixels')
             return np.frombuffer(data, np.uint8).reshape(self._shape), label, name
-        image = image_io.decode_square_jpeg(data, self._shape[0], name=f'{self._name}, record {record} ({name})')
+        described = f'{self._name}, record {record} ({name})'
+        image = image_io.decode_square_jpeg(data, self._shape[0], name=described, buffer=buffer)
         if image.shape != self._shape:
             raise self._damaged(record, f'an image of {image.shape}')
         return image, label, name
@@ -112,6 +134,17 @@ class SplitRecords:
         return UserError(
             f'{self._name}: record {record} is damaged ({reason}); run --mode=verify, then prepare the dataset again.'
         )
+
+
+_thread_memory = threading.local()
+
+
+def _decoding_buffer(shape: tuple[int, int, int]) -> np.ndarray:
+    """Return uint8 memory of that shape which this thread writes over and over: it stays in the cache."""
+    buffer = getattr(_thread_memory, 'buffer', None)
+    if buffer is None or buffer.shape != shape:
+        buffer = _thread_memory.buffer = np.empty(shape, np.uint8)
+    return buffer
 
 
 def open_dataset(directory: str | os.PathLike) -> Dataset:

@@ -44,7 +44,7 @@ def load_to_devices(records: RecordSource, sharding: jax.sharding.Sharding, *, t
 
     def read_every(first: int) -> None:
         for record in range(first, len(records), threads):
-            images[record], labels[record], _ = records[record]
+            labels[record], _ = records.read_crop(record, images[record])
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(read_every, range(threads)))  # the list raises what a thread raised

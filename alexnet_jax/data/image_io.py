@@ -70,13 +70,18 @@ def decode_image(data: bytes, *, name: str = 'image', upright: bool = False) -> 
     return decode_with_info(data, name=name, upright=upright).pixels
 
 
-def decode_square_jpeg(data: bytes, image_size: int, *, name: str = 'image') -> np.ndarray:
+def decode_square_jpeg(
+    data: bytes, image_size: int, *, name: str = 'image', buffer: np.ndarray | None = None
+) -> np.ndarray:
     """Decode a JPEG that should be `image_size` pixels square, a tenth faster than `decode_image`.
 
-    Other data is decoded, or refused, as by `decode_image`: check the shape of the result.
+    The result lies in `buffer`, uint8 (image_size, image_size, 3), if there is one. Other data is decoded, or refused,
+    as by `decode_image`: check the shape of the result.
     """
+    if buffer is None:
+        buffer = np.empty((image_size, image_size, 3), np.uint8)
     try:
-        return simplejpeg.decode_jpeg(data, buffer=np.empty((image_size, image_size, 3), np.uint8))
+        return simplejpeg.decode_jpeg(data, buffer=buffer)
     except ValueError:
         return decode_image(data, name=name)
 

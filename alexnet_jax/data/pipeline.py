@@ -18,7 +18,6 @@ from grain.experimental import index_shuffle
 
 from alexnet_jax.data.augment import Augmentation, AugmentParams, sample_augmentations
 from alexnet_jax.data.dataset import RecordSource
-from alexnet_jax.data.image_io import crop_image
 from alexnet_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
@@ -83,8 +82,7 @@ class TrainPipeline:
         image, label = np.empty((len(records), size, size, 3), np.uint8), np.empty(len(records), np.int32)
         corners = zip(records.tolist(), params.top.tolist(), params.left.tolist(), strict=True)
         for i, (record, top, left) in enumerate(corners):
-            pixels, label[i], _ = self.records[record]
-            image[i] = crop_image(pixels, top, left, size)
+            label[i], _ = self.records.read_crop(record, image[i], top, left)
         return {'image': image, 'label': label, **self._metadata(epochs, records, params)}
 
     def batches(self, first_step: int = 0, last_step: int | None = None) -> Iterator[Batch]:
@@ -190,7 +188,7 @@ class EvalPipeline:
         ids = np.where(valid, places, -1).astype(np.int32)
         image, label = np.zeros((size, *self._shape), np.uint8), np.zeros(size, np.int32)
         for i, record in enumerate(ids[valid].tolist()):
-            image[i], label[i], _ = self.records[record]
+            label[i], _ = self.records.read_crop(record, image[i])
         return {'image': image, 'label': label, 'id': ids, 'valid': valid}
 
     def batches(self, first: int = 0) -> Iterator[Batch]:

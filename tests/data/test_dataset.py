@@ -150,6 +150,21 @@ def test_records_are_read_from_many_threads_and_from_other_processes(made):
             assert label == number % 10
 
 
+@pytest.mark.parametrize('encoding', ['raw', 'jpeg'])
+@pytest.mark.parametrize('size', [SIDE, 5])
+def test_crops_written_by_many_threads_are_those_of_the_whole_images(made, encoding, size):
+    found = dataset.open_dataset(made[encoding]).split('train')
+    crops = np.empty((300, size, size, 3), np.uint8)
+    corner = (0, 0) if size == SIDE else (4, 7)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        rest = list(pool.map(lambda place: found.read_crop(place % 30, crops[place], *corner), range(300)))
+    for place in range(300):
+        image, *label_and_id = found[place % 30]
+        top, left = corner
+        np.testing.assert_array_equal(crops[place], image[top : top + size, left : left + size])
+        assert list(rest[place]) == label_and_id
+
+
 @pytest.mark.parametrize('number', [-1, 30, 10**9])
 def test_numbers_beyond_the_records_are_refused(made, number):
     found = dataset.open_dataset(made['raw']).split('train')

@@ -13,6 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from small_network import EVERY_LAYER, make_mesh
 
 from alexnet_jax.data import augment, device_cache, image_io, pipeline, prefetch
+from alexnet_jax.data.dataset import RecordSource
 from alexnet_jax.data.statistics import PcaBasis
 from alexnet_jax.errors import UserError
 from alexnet_jax.models.alexnet import AlexNet
@@ -23,7 +24,7 @@ CROP = EVERY_LAYER.crop_size
 SIDE, BATCH, IMAGES = CROP + 8, 16, 40
 
 
-class Made:
+class Made(RecordSource):
     """Records made of their number; no two alike, and counted as they are read."""
 
     def __init__(self, images=IMAGES, side=SIDE):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.data import augment, pipeline
+from alexnet_jax.data.dataset import RecordSource
 from alexnet_jax.data.normalize import normalize_batch
 from alexnet_jax.data.statistics import PcaBasis
 from alexnet_jax.errors import UserError
@@ -20,7 +21,7 @@ AUGMENTATION = augment.Augmentation(7, True, 'eigenvalues', 0.1, BASIS)
 SMALL = {'augmentation': AUGMENTATION, 'seed': 3, 'batch_size': 8}
 
 
-class Records:
+class Records(RecordSource):
     """Small images of chance, made at once."""
 
     def __init__(self, length, side=9):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.data import pipeline
+from alexnet_jax.data.dataset import RecordSource
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.evaluator import Evaluator, ViewOptions
 
@@ -13,7 +14,7 @@ SIDE, CROP, CLASSES = 9, 6, 7
 MESHES = [None, (1, 1), (8, 1), (4, 2)]
 
 
-class Records:
+class Records(RecordSource):
     """Images of chance, with labels that a fitting network often gets right."""
 
     def __init__(self, images: int):

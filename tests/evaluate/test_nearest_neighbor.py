@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alexnet_jax.data.dataset import RecordSource
 from alexnet_jax.evaluate import nearest_neighbor
 
 
-class Records:
+class Records(RecordSource):
     """A split that lies in memory."""
 
     def __init__(self, images, labels):
