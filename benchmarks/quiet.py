@@ -3,7 +3,7 @@
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 STAT = Path('/proc/stat')
@@ -21,11 +21,20 @@ def busy_seconds() -> float | None:
     return (user + nice + system + irq + softirq + steal) / os.sysconf('SC_CLK_TCK')
 
 
-def time_call(call: Callable[[], object]) -> tuple[float, float]:
-    """Return the seconds of a call, and the cores that other processes took meanwhile (0 where unknown)."""
-    busy, own, began = busy_seconds(), time.process_time(), time.perf_counter()
+def own_seconds(processes: Sequence[int]) -> float:
+    """Return the processor seconds of this process and of those by number, which must live."""
+    fields = (Path(f'/proc/{number}/stat').read_text().rpartition(')')[2].split() for number in processes)
+    return time.process_time() + sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf('SC_CLK_TCK')
+
+
+def time_call(call: Callable[[], object], processes: Sequence[int] = ()) -> tuple[float, float]:
+    """Return the seconds of a call, and the cores that others took meanwhile (0 where unknown).
+
+    `processes`, by number, do the call's work beside this one.
+    """
+    busy, own, began = busy_seconds(), own_seconds(processes), time.perf_counter()
     call()
-    seconds, own = time.perf_counter() - began, time.process_time() - own
+    seconds, own = time.perf_counter() - began, own_seconds(processes) - own
     others = 0.0 if busy is None else (busy_seconds() - busy - own) / seconds  # type: ignore[operator]
     return seconds, max(0.0, others)
 
@@ -38,12 +47,13 @@ def wait_for_quiet() -> None:
 
 
 def time_in_turn(
-    runners: Mapping[str, Callable[[], object]], rounds: int, calls: int = 1
+    runners: Mapping[str, Callable[[], object]], rounds: int, calls: int = 1, *, processes: Sequence[int] = ()
 ) -> tuple[list[dict[str, float]], int]:
     """Return by round the seconds per call of each runner, and how many turns were thrown away.
 
     The runners take turns of `calls` calls; every second round goes backward, so that no runner always follows the
-    same one. A turn during which others took more than MAX_OTHERS of a core is repeated, after MAX_TRIES left out.
+    same one. `processes` are those that work for the runners. A turn during which others took more than MAX_OTHERS of a
+    core is repeated, after MAX_TRIES left out.
     """
     results, discarded = [], 0
 
@@ -56,7 +66,7 @@ def time_in_turn(
         for name in list(runners) if number % 2 == 0 else list(runners)[::-1]:
             for _ in range(MAX_TRIES):
                 wait_for_quiet()
-                taken, others = time_call(lambda name=name: repeat(runners[name]))
+                taken, others = time_call(lambda name=name: repeat(runners[name]), processes)
                 if others <= MAX_OTHERS:
                     seconds[name] = taken / calls
                     break

@@ -1,6 +1,7 @@
 """Benchmarks go on from their own results and end with their figure."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent / 'benchmarks'
@@ -65,7 +66,7 @@ def test_turns_that_others_disturb_are_repeated_and_every_second_round_goes_back
     quiet, order = script('quiet'), []
     others = iter([0.0, 0.5, 0.0, 0.0] + [0.9] * quiet.MAX_TRIES)
     monkeypatch.setattr(quiet, 'wait_for_quiet', lambda: None)
-    monkeypatch.setattr(quiet, 'time_call', lambda call: (call(), (3.0, next(others)))[1])
+    monkeypatch.setattr(quiet, 'time_call', lambda call, processes: (call(), (3.0, next(others)))[1])
     runners = {name: lambda name=name: order.append(name) for name in 'ab'}
     rounds, discarded = quiet.time_in_turn(runners, 2, calls=2)
     assert rounds == [{'a': 1.5, 'b': 1.5}, {'b': 1.5}] and discarded == 1 + quiet.MAX_TRIES
@@ -114,3 +115,10 @@ def test_the_figure_of_features_says_memory_equality_and_median_rates(tmp_path):
         (tmp_path / name / 'fc7.npy').write_text(content)
     assert features.same_files(tmp_path / 'a', tmp_path / 'b')
     assert not features.same_files(tmp_path / 'a', tmp_path / 'c')
+
+
+def test_the_cores_of_processes_that_work_for_the_caller_are_its_own():
+    quiet = script('quiet')
+    if quiet.busy_seconds() is not None:
+        before = quiet.own_seconds([])
+        assert quiet.own_seconds([os.getpid()]) >= before + before / 2
