@@ -1,8 +1,13 @@
 """Benchmarks go on from their own results and end with their figure."""
 
 import importlib.util
+import math
 import os
 from pathlib import Path
+
+import pytest
+
+from alexnet_jax.data import image_io
 
 FOLDER = Path(__file__).resolve().parent.parent / 'benchmarks'
 
@@ -122,3 +127,100 @@ def test_the_cores_of_processes_that_work_for_the_caller_are_its_own():
     if quiet.busy_seconds() is not None:
         before = quiet.own_seconds([])
         assert quiet.own_seconds([os.getpid()]) >= before + before / 2
+
+
+def test_rows_count_for_epochs_by_their_share():
+    figure1 = script('figure1')
+    rows = [
+        {'step': 4, 'epoch': 0.8, 'top1_error': 0.9},
+        {'step': 4, 'validation_top1_error': 0.1},
+        {'step': 8, 'epoch': 1.6, 'top1_error': 0.5},
+        {'step': 20, 'epoch': 4.0, 'top1_error': 0.3},
+        {'step': 21, 'epoch': 4.2, 'top1_error': 0.0},
+    ]
+    expected = [0.8 * 0.9 + 0.2 * 0.5, 0.6 * 0.5 + 0.4 * 0.3, 0.3, 0.3]
+    assert figure1.errors_by_epoch(rows) == pytest.approx(expected)
+    assert figure1.errors_by_epoch(rows[:1]) == figure1.errors_by_epoch([]) == []
+
+
+def test_the_target_is_reached_between_the_middles_of_two_epochs():
+    figure1 = script('figure1')
+    assert figure1.epochs_to_target([0.6, 0.35, 0.15, 0.3]) == pytest.approx(2.0)
+    assert figure1.epochs_to_target([0.2]) == 0.5 and figure1.epochs_to_target([0.5, 0.26]) == math.inf
+
+
+class FakeRuns:
+    """A figure whose runs lower the error by 20 times the rate in each epoch, and diverge above a rate of 0.003."""
+
+    def __init__(self, figure1):
+        self.figure, self.asked = figure1.Figure(Path('nowhere'), ()), []
+        self.figure.run = self.run
+
+    def run(self, activation, rate, seed, epochs):
+        self.asked.append(rate)
+        return [0.9 - 20 * rate * epoch for epoch in range(epochs if rate < 0.003 else 1)]
+
+
+def test_the_search_goes_beyond_its_rates_until_the_best_has_worse_on_both_sides():
+    runs = FakeRuns(script('figure1'))
+    assert runs.figure.find_rate('tanh', [0.0005, 0.001], 5) == 0.002
+    assert runs.asked == [0.0005, 0.001, 0.002, 0.004]
+
+
+TRAINER = """
+import json, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+folder = sys.argv[1].partition('=')[2]
+number = sum(1 for _ in open(folder + '/metrics.jsonl')) if {resumes} else 0
+while True:
+    number += 1
+    with open(folder + '/metrics.jsonl', 'a') as file:
+        file.write(json.dumps({'step': number, 'epoch': float(number), 'top1_error': 1 / number}) + chr(10))
+    if number == 9:
+        sys.exit({status})
+    time.sleep(0.02)
+"""
+
+
+def test_a_run_is_stopped_when_it_has_enough_and_goes_on_when_more_is_asked(tmp_path, monkeypatch):
+    figure1 = script('figure1')
+    monkeypatch.setattr(figure1, 'ROOT', tmp_path)
+    monkeypatch.setattr(figure1, 'POLL_SECONDS', 0.01)
+    folder = tmp_path / 'run'
+    trainer = TRAINER.replace('{status}', '4')
+    (tmp_path / 'main.py').write_text(trainer.replace('{resumes}', 'False'))
+    errors = figure1.train_until(folder, (), lambda errors: len(errors) >= 2)
+    assert 2 <= len(errors) < 9 and errors[:2] == [1, 0.5]
+    (tmp_path / 'main.py').write_text('raise SystemExit(1)')
+    assert figure1.train_until(folder, (), lambda errors: len(errors) >= 2) == errors
+    with pytest.raises(SystemExit, match=r'ended with status 1; see .*output\.log'):
+        figure1.train_until(folder, (), lambda errors: False)
+    (tmp_path / 'main.py').write_text(trainer.replace('{resumes}', 'True'))
+    # Its loss is not finite after nine epochs.
+    assert figure1.train_until(folder, (), lambda errors: False) == pytest.approx([1 / n for n in range(1, 10)])
+
+
+def test_the_figure_is_the_ratio_of_epochs_by_seed(tmp_path):
+    figure1 = script('figure1')
+    curves = {
+        ('relu', 0.1, 0): [0.9],
+        ('relu', 0.2, 0): [0.35, 0.15],
+        ('relu', 0.2, 1): [0.4, 0.3, 0.2],
+        ('tanh', 0.1, 0): [0.8, 0.35, 0.15],
+        ('tanh', 0.1, 1): [0.8, 0.6, 0.55, 0.35, 0.15],
+    }
+    rates = {'relu': 0.2, 'tanh': 0.1}
+    assert figure1.format_figure(curves, rates) == (
+        'epochs to 25% training error: relu 1.5 (1.0 to 2.0) at rate 0.2, tanh 3.0 (2.0 to 4.0) at rate 0.1; '
+        'ratio 2.0 (2.0 to 2.0) of 2 seeds; the paper: 6'
+    )
+    figure1.write_curves(curves, tmp_path / 'curves.csv')
+    lines = (tmp_path / 'curves.csv').read_text().splitlines()
+    assert lines[:3] == [
+        'activation,learning_rate,seed,epoch,training_error',
+        'relu,0.1,0,1,0.90000',
+        'relu,0.2,0,1,0.35000',
+    ]
+    assert len(lines) == 1 + sum(map(len, curves.values()))
+    figure1.plot_errors(curves, rates, tmp_path / 'figure1.png')
+    assert image_io.decode_image((tmp_path / 'figure1.png').read_bytes()).std() > 5

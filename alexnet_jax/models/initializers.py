@@ -52,6 +52,11 @@ def _caffenet(name: str, fan_in: int) -> InitSpec:
     return _caffe(name, fan_in)._replace(bias=float(name in _BIAS_ONE_LAYERS))
 
 
+def _cuda_convnet(name: str, fan_in: int) -> InitSpec:
+    """example-layers/layers-conv-local-13pct.cfg of cuda-convnet, for pixels of 0 to 255 less their mean."""
+    return InitSpec({'conv1': 1e-4, 'conv3': 0.04, 'conv4': 0.04}.get(name, 0.01), 0.0)
+
+
 def _torch(name: str, fan_in: int) -> InitSpec:
     """torch.nn.Conv2d and Linear, which torchvision leaves as they are: within 1 / sqrt(fan-in), biases too.
 
@@ -75,6 +80,7 @@ INITIALIZATIONS: Mapping[str, Callable[[str, int], InitSpec]] = {
     'source2012': _source2012,
     'caffe': _caffe,
     'caffenet': _caffenet,
+    'cuda_convnet': _cuda_convnet,
     'torch': _torch,
     'he': _he,
 }

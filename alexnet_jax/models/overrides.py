@@ -67,15 +67,16 @@ def apply_overrides(arch: Architecture, overrides: ArchitectureOverrides) -> Arc
     return dataclasses.replace(arch, crop_size=overrides.crop_size or arch.crop_size, layers=layers)
 
 
-def derive_overrides(arch: Architecture) -> ArchitectureOverrides:
-    """Return overrides under which a preset has all that they decide as `arch` has it."""
+def derive_overrides(arch: Architecture, preset: Architecture) -> ArchitectureOverrides:
+    """Return overrides under which the preset has all that they decide as `arch` has it."""
     exchanging = [layer.name for layer in arch.layers if getattr(layer, 'input_from', '') == 'all']
+    removed = preset.parameter_counts().keys() - arch.parameter_counts().keys()
     dropout = _first_layer(arch, Dropout)
     normalization = _first_layer(arch, ResponseNormalization)
     return ArchitectureOverrides(
         crop_size=arch.crop_size,
         columns=arch.columns,
-        removed_layers=[name for name in _REMOVABLE if name not in arch.parameter_counts()],
+        removed_layers=[name for name in _REMOVABLE if name in removed],
         exchange_layers=exchanging if arch.columns > 1 else None,
         activation=getattr(_first_layer(arch, Activation), 'function', ''),
         pooling=getattr(_first_layer(arch, Pooling), 'kind', ''),

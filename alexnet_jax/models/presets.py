@@ -16,6 +16,7 @@ from alexnet_jax.models.architecture import (
     Pooling,
     ResponseNormalization,
 )
+from alexnet_jax.models.cuda_convnet import FOUR_LAYERS
 from alexnet_jax.models.overrides import ArchitectureOverrides, apply_overrides, derive_overrides, insert_after
 from alexnet_jax.models.source2012 import SOURCE145, SOURCE145_HALF, SOURCE146, SOURCE147, SOURCE150
 
@@ -213,6 +214,7 @@ PRESETS: Mapping[str, Architecture] = {
         ONNX_ZOO,
         TORCHVISION,
         MINIATURE,
+        FOUR_LAYERS,
     )
 }
 
@@ -244,14 +246,15 @@ def find_preset(arch: Architecture) -> tuple[str, ArchitectureOverrides]:
 
     Raises UserError, with the differences from the nearest preset, if there is none.
     """
-    overrides = derive_overrides(arch)
+    derived = {name: derive_overrides(arch, preset) for name, preset in PRESETS.items()}
     for preset in sorted(PRESETS, key=lambda name: name != arch.name):
+        overrides = derived[preset]
         if not _differing_layers(preset, overrides, arch):
             for field in dataclasses.fields(overrides):
                 fewer = dataclasses.replace(overrides, **{field.name: field.default})
                 overrides = overrides if _differing_layers(preset, fewer, arch) else fewer
             return preset, overrides
-    differences = {preset: _differing_layers(preset, overrides, arch) for preset in PRESETS}
+    differences = {preset: _differing_layers(preset, derived[preset], arch) for preset in PRESETS}
     nearest = min(differences, key=lambda preset: len(differences[preset]))
     raise UserError(
         f'The network is none of {", ".join(PRESETS)}, nor one of them with overrides; from {nearest} it differs in '

@@ -32,6 +32,8 @@ PARAMETERS = {
     'onnx_zoo': 60_965_224,
     'torchvision': 61_100_840,
     'miniature': 371_146,
+    # 64 x (75 + 1), 64 x (1,600 + 1), 32 x (576 + 1), 32 x (288 + 1), 10 x (1,152 + 1).
+    'four_layers': 146_570,
 }
 MULTIPLY_ADDS = {
     'paper': 724_406_816,
@@ -49,8 +51,10 @@ MULTIPLY_ADDS = {
     'caffenet': 724_406_816,
     'onnx_zoo': 654_560_384,
     'torchvision': 714_188_480,
+    'four_layers': 18_517_248,
 }
 CROPS = {'caffe': (227,), 'caffenet': (227,), 'onnx_zoo': (224,), 'torchvision': (224,), 'miniature': (56, 57)}
+CROPS['four_layers'] = (24,)
 EXCHANGED = {
     'paper': {'conv3': 21_632, 'fc6': 4_608, 'fc7': 2_048, 'fc8': 2_048},
     'source146': {'conv3': 21_632, 'conv6': 4_608, 'fc6': 4_608, 'fc7': 2_048, 'fc8': 2_048},
@@ -60,6 +64,9 @@ EXCHANGED = {
     'six_convolutions': {'conv3': 21_632, 'conv6': 4_608, 'fc6': 4_608, 'fc7': 2_048, 'fc8': 2_048},
     'miniature': {'conv3': 1_152, 'fc6': 288, 'fc7': 128, 'fc8': 128},
 }
+
+
+OTHER_MAPS = ('miniature', 'onnx_zoo', 'source147', 'four_layers')
 
 
 def test_every_network_is_counted_here():
@@ -96,7 +103,7 @@ def test_it_exchanges_what_its_layers_see(name):
     assert presets.get_architecture(name).columns == (2 if name in EXCHANGED else 1)
 
 
-@pytest.mark.parametrize('name', [name for name in PARAMETERS if name not in ('miniature', 'onnx_zoo', 'source147')])
+@pytest.mark.parametrize('name', [name for name in PARAMETERS if name not in OTHER_MAPS])
 def test_its_maps_shrink_as_the_papers(name):
     shapes = presets.get_architecture(name).activation_shapes()
     sides = {layer: shapes[layer][:2] for layer in ('conv1', 'pool1', 'conv2', 'pool2', 'conv5', 'pool5')}
@@ -124,6 +131,7 @@ def test_the_order_of_the_layers_is_that_of_each_source():
     middle = 'conv3 relu3 conv4 relu4 conv5 relu5 pool5 '
     last = 'fc6 relu6 drop6 fc7 relu7 drop7 fc8'
     source = 'conv1 norm1 pool1 relu1 conv2 relu2 norm2 norm2b pool2 conv3 relu3 conv4 relu4 conv5 pool5 relu5 '
+    four = 'conv3 relu3 conv4 relu4 fc5'
     plain = first.replace('norm1 ', '').replace('norm2 ', '')
     pooled_first = first.replace('norm1 pool1', 'pool1 norm1').replace('norm2 pool2', 'pool2 norm2')
     assert {name: names(network) for name, network in presets.PRESETS.items()} == {
@@ -141,6 +149,7 @@ def test_the_order_of_the_layers_is_that_of_each_source():
         'onnx_zoo': first + middle + last,
         'torchvision': plain + middle + 'drop5 fc6 relu6 drop6 fc7 relu7 fc8',
         'miniature': first + middle + last,
+        'four_layers': first + four,
     }
 
 

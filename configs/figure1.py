@@ -1,0 +1,32 @@
+"""Figure 1 of the paper: a four-layer network without regularization on CIFAR-10, with ReLUs; its training error.
+
+    python main.py --config=configs/figure1.py --workdir=/tmp/relu --config.prepare.path=cifar-10-binary.tar.gz
+
+With tanh: --config.model.activation=tanh. The whole figure, in which each has its own best learning rate:
+python benchmarks/figure1.py. For the archive see configs/cifar10.py.
+
+Published: with ReLUs the training error comes down to 25 % in a sixth of the epochs that tanh takes (section 3.1). The
+paper does not say which network; this is the one of section 3.3 without normalization.
+
+Cost: unknown
+Expected: unknown
+"""
+
+from ml_collections import ConfigDict
+
+from configs import cifar10_normalization
+
+
+def get_config() -> ConfigDict:
+    """Return the recipe of configs/cifar10_normalization.py without normalization, decay, crops and flips."""
+    config = cifar10_normalization.get_config()
+    config.name = 'figure1'
+    config.model.crop_size = 32
+    config.model.normalization = 'none'
+    config.augment.horizontal_flip = False
+    config.train.num_epochs = 100.0  # at most
+    config.train.milestones = ''
+    config.train.weight_decay = 0.0
+    config.evaluate.every_epochs = 0.0
+    config.evaluate.views = 1
+    return config
