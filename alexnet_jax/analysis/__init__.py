@@ -1,1 +1,1 @@
-"""Science on a trained network: its activations as arrays, nearest images, similarity of representations."""
+"""Science on a trained network: activations, nearest images, similarity, specialization, gradients to images."""

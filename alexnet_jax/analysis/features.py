@@ -16,12 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from alexnet_jax.analysis.center_view import CenterView
 from alexnet_jax.analysis.feature_files import column_slice
-from alexnet_jax.data import augment, normalize
 from alexnet_jax.distributed.mesh import per_device_batch
 from alexnet_jax.distributed.sharding import batch_sharding, replicated_sharding
 from alexnet_jax.errors import UserError
-from alexnet_jax.evaluate import ten_crop
 from alexnet_jax.models.alexnet import AlexNet, Parameters, with_parameters
 from alexnet_jax.models.architecture import Architecture, Shape
 from alexnet_jax.weights.model_weights import NumpyParameters, Preprocessing
@@ -83,13 +82,8 @@ class FeatureExtractor:
         self._model, self._mesh, self.batch_size = model, mesh, batch_size
         self.options = options or FeatureOptions()
         self.shapes = feature_shapes(model.arch, layers, self.options)
-        self._crop_size, self.image_size = model.arch.crop_size, preprocessing.image_size
-        (self._view,) = ten_crop.make_views(1, self.image_size, self._crop_size)
-        # In the center view the mean image is cropped as for a static mean.
-        kind = 'center' if preprocessing.mean_kind == 'image' else preprocessing.mean_kind
-        self._mean, _ = augment.select_mean(preprocessing.mean_image(), kind, self._crop_size)
-        red, green, blue = map(float, preprocessing.std)
-        self._std = red, green, blue
+        self._view = CenterView(preprocessing, model.arch.crop_size)
+        self.image_size = preprocessing.image_size
         self._data_sharding = replicated = None
         if mesh is not None:
             per_device_batch(batch_size, mesh, field='config.evaluate.batch_size')
@@ -105,7 +99,7 @@ class FeatureExtractor:
         network's input as they are. Fewer than `batch_size` are padded by zeros, so that nothing is compiled anew and
         an image in the same place gets the same bits. Raises UserError for images of another shape.
         """
-        side = self.image_size if images.dtype == np.uint8 else self._crop_size
+        side = self.image_size if images.dtype == np.uint8 else self._view.crop_size
         if images.shape[1:] != (side, side, 3):
             kind = 'uint8 images' if images.dtype == np.uint8 else 'prepared images (floating point)'
             raise UserError(f'The images are {images.shape}; {kind} must be (n, {side}, {side}, 3).')
@@ -115,8 +109,7 @@ class FeatureExtractor:
 
     def _compute_features(self, parameters: Any, images: jax.Array) -> dict[str, jax.Array]:
         if images.dtype == jnp.uint8:
-            crops = ten_crop.crop_view(images, self._view, self._crop_size).astype(jnp.float32)
-            images = normalize.divide_by_std(crops - self._mean[None], self._std)
+            images = self._view.prepare(images)
         model = with_parameters(self._model, parameters)
         _, activations = model(images, mesh=self._mesh, use_onednn=self.options.use_onednn)
         features = {}

@@ -68,6 +68,7 @@ MODES: Mapping[str, Mode] = {
             takes_layers=True,
             writes=False,
         ),
+        Mode('figures', 'draw figures of the run in --workdir: docs/gallery.md', takes_images=True, writes=False),
         Mode('summary', 'show layers, shapes, parameters and exchanged numbers', needs_workdir=False),
         Mode(
             'compile',

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from alexnet_jax.analysis.specialization import color_share
 from alexnet_jax.commands import factories
 from alexnet_jax.commands.evaluate import LoadedRun, report_split
 from alexnet_jax.data import augment, dataset, pipeline
@@ -109,7 +110,7 @@ def draw_plots(
         baseline=result['baseline']['best'],
         title=title,
     )
-    run_plots.plot_filters(filters, folder / FILTERS_FILE)
+    run_plots.plot_filters(filters, folder / FILTERS_FILE, color_shares=[color_share(column) for column in filters])
     sample = run_plots.sample_predictions(predictions)
     records = data.split(result['split'])
     run_plots.plot_predictions(

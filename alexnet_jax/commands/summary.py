@@ -1,4 +1,4 @@
-"""Mode summary: print a network on one screen, without dataset, workdir or device."""
+"""Mode summary: print a network on one screen, and draw it on request, without dataset, workdir or device."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from alexnet_jax.models.architecture import (
     ResponseNormalization,
     SpatialResponseNormalization,
 )
+from alexnet_jax.report.plots.network import write_network_figure
 from alexnet_jax.report.text import format_table
 
 # Characters of a narrow terminal.
@@ -29,10 +30,16 @@ log = logging.getLogger(__name__)
 
 
 def summary(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
-    """Log the network's table and return its totals; classes from model.num_classes, else the preset's own."""
+    """Log the network's table and return its totals; classes from model.num_classes, else the preset's own.
+
+    Draws it into the files of config.summary.figure.
+    """
     del workdir
     arch = build.preset_architecture(config)
     log.info('%s', '\n'.join(format_summary(arch)))
+    if config.summary.figure:
+        files = write_network_figure(arch, config.summary.figure)
+        log.info('Drawn: %s', ', '.join(files))
     return {
         'network': arch.name,
         'columns': arch.columns,

@@ -68,6 +68,14 @@ def layer_names(text: str) -> tuple[str, ...] | None:
     return () if names == ('none',) else names or None
 
 
+def map_numbers(text: str) -> tuple[int, ...]:
+    """Parse '3,17' to (3, 17) and an empty text to ()."""
+    numbers = _numbers(text, int)
+    if any(number < 0 for number in numbers):
+        raise ValueError('below 0')
+    return numbers
+
+
 def split_counts(text: str) -> tuple[int, int, int]:
     """Parse '8000,1000,1000' to the numbers of train, validation and test images."""
     train, validation, test = _numbers(text, int)

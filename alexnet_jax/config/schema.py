@@ -271,6 +271,28 @@ _NEIGHBORS = {
     'count': Field(5, 'neighbors of each', 1, MAX_INT),
     'metric': Field('euclidean', 'between two activations', choices=('euclidean', 'cosine', 'correlation')),
 }
+# Of the mode figures; docs/gallery.md.
+_FIGURES = {
+    'names': Field(
+        '',
+        'architecture, kernels, specialization, curves, confusion, answers, neighbors, feature_maps, saliency, '
+        'excitation; empty: all',
+        parse=parse.layer_names,
+        expected="figures such as 'kernels,curves', or empty",
+    ),
+    'directory': Field(
+        '', 'where they are written; {workdir} and {run} are filled in; empty: <workdir>/figures', per_host=True
+    ),
+    'layer': Field('', 'of excitation; empty: the last convolution'),
+    'maps': Field(
+        '',
+        'of excitation, from 0; empty: eight at even steps',
+        parse=parse.map_numbers,
+        expected="numbers of maps from 0 such as '3,17', or empty",
+    ),
+    'max_images': Field(2000, 'images that neighbors and excitation search, drawn by figures.seed', 8, MAX_INT),
+    'seed': _seed('decides which images are shown and searched'),
+}
 _BENCHMARK = {
     'steps': Field(10, 'training steps to time', 1, MAX_INT),
     'rounds': Field(5, 'in which each layer and the peak rates of the machine are timed', 1, MAX_INT),
@@ -318,6 +340,10 @@ FIELDS: Mapping[str, Field] = {
     **_section('predict', _PREDICT, resumable=True),
     **_section('features', _FEATURES, resumable=True),
     **_section('neighbors', _NEIGHBORS, resumable=True),
+    **_section('figures', _FIGURES, resumable=True),
+    'summary.figure': Field(
+        '', 'draw the network as FILE.svg and FILE.png, its numbers in FILE.csv', resumable=True, per_host=True
+    ),
     **_section('weights', _WEIGHTS, resumable=True),
     **_section('benchmark', _BENCHMARK, resumable=True),
     **_section('compile', _COMPILE, resumable=True),

@@ -14,7 +14,7 @@ from alexnet_jax.evaluate.evaluator import Predictions
 from alexnet_jax.report.plots import run
 
 CLASSES = ('disc', 'a $price$ of 5_000 %', 'black-and-tan coonhound, a hound', 'x' * 60)
-GREEN, RED = (0x1F, 0x9D, 0x55), (0xD2, 0x3B, 0x3B)
+GREEN, RED = (0x00, 0x78, 0x5A), (0xC4, 0x4A, 0x00)
 SHOWN = (255, 128, 128), (128, 128, 0), (128, 128, 128)  # only red, the opposite of blue, nothing
 TRAIN, VALIDATION = (0x2F, 0x6D, 0xB3), (0xD9, 0x62, 0x2B)
 
@@ -75,7 +75,7 @@ def test_curves_show_training_and_validation(tmp_path, steps):
 
 
 def test_rows_without_epoch_get_it_from_the_steps_around_them():
-    epochs, values = run._series(metric_rows(30), 'validation_loss')
+    epochs, values = run.read_series(metric_rows(30), 'validation_loss')
     np.testing.assert_allclose(epochs, [5, 10, 15])
     np.testing.assert_allclose(values, [2.4 * 0.9 * 0.97**number for number in (10, 20, 30)])
 
@@ -106,15 +106,6 @@ def test_kernels_of_any_architecture_fit(tmp_path, shape):
     run.plot_filters(np.random.default_rng(0).normal(size=shape), tmp_path / 'kernels.png', title='conv1')
     height, width, _ = read_pixels(tmp_path / 'kernels.png').shape
     assert 900 < width < 1700 and 200 < height < 2500
-
-
-def test_the_share_of_color_is_what_lies_off_the_gray_axis():
-    gray, opposed = np.ones((2, 2, 3, 4)), np.zeros((2, 2, 3, 4))
-    opposed[..., 0, :], opposed[..., 2, :] = 1, -1
-    assert run.color_share(gray) == pytest.approx(0, abs=1e-12)
-    assert run.color_share(opposed) == 1
-    assert run.color_share(gray * np.sqrt(2 / 3) + opposed) == pytest.approx(0.5)
-    assert run.color_share(np.zeros((2, 2, 3, 4))) == 0
 
 
 @pytest.mark.parametrize('number', [1, 9])

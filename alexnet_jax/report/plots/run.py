@@ -43,19 +43,19 @@ def plot_curves(
     )
     loss, rate, error = (figure.add_subplot(place) for place in (grid[0, 0], grid[1, 0], grid[:, 1]))
     for prefix, color, name in (('', style.TRAIN, 'training'), ('validation_', style.VALIDATION, 'validation')):
-        epochs, losses = _series(rows, f'{prefix}loss')
+        epochs, losses = read_series(rows, f'{prefix}loss')
         _plot_series(loss, epochs, losses, color, f'{name} {losses[-1]:.2f}' if len(losses) else name)
-        epochs, errors = _series(rows, f'{prefix}top1_error')
+        epochs, errors = read_series(rows, f'{prefix}top1_error')
         label = f'{name} {format_percent(errors[-1])}' if len(errors) else name
         _plot_series(error, epochs, errors, color, label)
-    epochs, learning_rates = _series(rows, 'rate')
+    epochs, learning_rates = read_series(rows, 'rate')
     rate.plot(epochs, learning_rates, color=style.LEARNING_RATE, linewidth=1.6)
     chance = 1 - 1 / num_classes
     _draw_hline(loss, np.log(num_classes), 'chance')
     _draw_hline(error, chance, 'chance', below=baseline is not None and baseline > chance)
     if baseline is not None:
         _draw_hline(error, baseline, 'nearest neighbors', below=baseline <= chance)
-    last = max([*epochs, *_series(rows, 'validation_loss')[0]], default=1.0)
+    last = max([*epochs, *read_series(rows, 'validation_loss')[0]], default=1.0)
     for axes, name in ((loss, 'loss'), (error, 'top-1 error'), (rate, 'learning rate')):
         style.style_axes(axes, grid='y')
         axes.set_title(name, loc='left', color=style.TEXT, fontsize=10, fontweight='bold', pad=5)
@@ -74,10 +74,13 @@ def plot_curves(
     style.save_figure(figure, file)
 
 
-def plot_filters(kernel: np.ndarray, file: style.FilePath, *, title: str = 'The filters of conv1') -> None:
+def plot_filters(
+    kernel: np.ndarray, file: style.FilePath, *, color_shares: Sequence[float] = (), title: str = 'The filters of conv1'
+) -> None:
     """Draw the filters of the first layer (columns, height, width, 3, channels), column above column as in figure 3.
 
-    Each filter is scaled by its own largest weight, so that zero is middle gray and nothing is clipped.
+    Each filter is scaled by its own largest weight, so that zero is middle gray and nothing is clipped. `color_shares`
+    are those of the columns (analysis.specialization.color_share), which their labels then say.
     """
     columns, height, width, _, channels = kernel.shape
     across = max((n for n in range(8, 17) if channels % n == 0), default=min(16, channels))
@@ -94,17 +97,12 @@ def plot_filters(kernel: np.ndarray, file: style.FilePath, *, title: str = 'The 
         axes = figure.add_axes((MARGIN / figure_width, low / figure_height, wide / figure_width, high / figure_height))
         axes.imshow(mosaic, interpolation='nearest', aspect='auto')
         axes.set_axis_off()
-        label = f'column {string.ascii_lowercase[column]}: ' if columns > 1 else ''
-        label += f'{format_percent(color_share(kernel[column]), 0)} of the squared weights are color, the rest gray'
+        label = f'column {string.ascii_lowercase[column]}' if columns > 1 else ''
+        if column < len(color_shares):
+            label += ': ' * bool(label)
+            label += f'{format_percent(color_shares[column], 0)} of the squared weights are color, the rest gray'
         axes.set_title(label, loc='left', color=style.TEXT, fontsize=9, pad=5)
     style.save_figure(figure, file)
-
-
-def color_share(kernel: np.ndarray) -> float:
-    """Return the share of squared weights (height, width, 3, channels) off the gray axis: 0 gray, 1 opponent colors."""
-    weights = np.asarray(kernel, np.float64)
-    total = (weights**2).sum()
-    return float(1 - (weights.sum(axis=2) ** 2).sum() / 3 / total) if total else 0.0
 
 
 def plot_examples(
@@ -130,11 +128,11 @@ def plot_predictions(
     title: str = 'What the network predicts',
     subtitle: str = '',
 ) -> None:
-    """Draw images uint8 (N, side, side, 3) with prediction, probability and label, framed green or, if wrong, red."""
+    """Draw images uint8 (N, side, side, 3) with prediction, probability and label; a mark says whether it is right."""
     correct = np.asarray(predictions.label) == np.asarray(predictions.predicted)
     captions, frames = [], []
     for _, label, predicted, probability in zip(*predictions, strict=True):
-        color, mark = (style.CORRECT, '\N{CHECK MARK}') if label == predicted else (style.WRONG, '\N{BALLOT X}')
+        color, mark = (style.CORRECT, style.CORRECT_MARK) if label == predicted else (style.WRONG, style.WRONG_MARK)
         answer = f'{mark} {style.truncate_name(class_names[predicted], 14)}  {format_percent(probability, 0)}'
         truth = '' if label == predicted else f'label: {style.truncate_name(class_names[label], 15)}'
         captions.append([(answer, color), (truth, style.MUTED)])
@@ -152,7 +150,7 @@ def sample_predictions(predictions: Predictions, *, number: int = 24, seed: int 
     return Predictions(*(array[places] for array in predictions))
 
 
-def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+def read_series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return epochs and values of the rows that have that number."""
     known = [(row['step'], row['epoch']) for row in rows if 'epoch' in row]
     known_steps, known_epochs = np.array(known or [(0, 0), (1, 1)], np.float64).T
@@ -161,14 +159,22 @@ def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, n
     return np.interp(steps, known_steps, known_epochs), values
 
 
+def smooth_series(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the running mean of many points, a thirtieth of them at a time; few points as they are."""
+    if len(x) <= SMOOTH_ABOVE:
+        return x, y
+    window = np.ones(len(x) // 30) / (len(x) // 30)
+    smooth_x, smooth_y = (np.convolve(values, window, mode='valid') for values in (x, y))
+    return smooth_x, smooth_y
+
+
 def _plot_series(axes: Axes, x: np.ndarray, y: np.ndarray, color: str, label: str) -> None:
     """Plot a line if it has points; over many points, their running mean."""
     if not len(x):
         return
     if len(x) > SMOOTH_ABOVE:
         axes.plot(x, y, color=color, linewidth=0.7, alpha=0.3)
-        window = np.ones(len(x) // 30) / (len(x) // 30)
-        x, y = (np.convolve(values, window, mode='valid') for values in (x, y))
+        x, y = smooth_series(x, y)
     marker = 'o' if len(x) <= 25 else None
     axes.plot(x, y, color=color, linewidth=1.8, marker=marker, markersize=3.2, label=label)
 

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 DPI = 160
 TEXT, MUTED, GRID = '#20242b', '#747b86', '#e3e6ea'
 TRAIN, VALIDATION, LEARNING_RATE = '#2f6db3', '#d9622b', '#5d6b78'
-CORRECT, WRONG = '#1f9d55', '#d23b3b'
+# Bluish green and vermilion, which color-blind readers tell apart; a mark stands beside them all the same.
+CORRECT, WRONG = '#00785a', '#c44a00'
+CORRECT_MARK, WRONG_MARK = '\N{CHECK MARK}', '\N{BALLOT X}'
+# Of several runs or columns in one plot: Okabe and Ito's palette, but for its yellow, which is too light for lines.
+SERIES = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#20242b')
+MARKERS = ('o', '^', 's', 'D', 'v', 'P', 'X')
 FilePath = str | os.PathLike[str]
 
 
@@ -33,6 +38,14 @@ def make_figure(width: float, height: float, title: str, subtitle: str) -> Figur
         corner = (0.3 / width, 1 - top / height)
         figure.text(*corner, text, fontsize=size, color=color, fontweight=weight, va='top', parse_math=False)
     return figure
+
+
+def place_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Return axes without ticks or frame, their place in inches from the upper left corner of the figure."""
+    wide, high = figure.get_size_inches()
+    axes = figure.add_axes((left / wide, 1 - (top + height) / high, width / wide, height / high))
+    axes.set_axis_off()
+    return axes
 
 
 def style_axes(axes: Axes, *, grid: str) -> None:
@@ -55,10 +68,18 @@ def truncate_name(name: str, length: int) -> str:
 
 
 def save_figure(figure: Figure, file: FilePath) -> None:
-    """Write a figure as PNG atomically; the same figure gives the same bytes. No character is drawn as a box."""
+    """Write a figure atomically, as PNG or as the ending .svg says; the same figure gives the same bytes.
+
+    No character is drawn as a box.
+    """
+    import matplotlib
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
         glyphs.use_drawable_text(text)
-    with atomic_io.write_atomic(file, 'wb') as opened:
-        figure.savefig(opened, format='png', metadata={'Software': None})
+    is_svg = os.fspath(file).lower().endswith('.svg')
+    metadata = {'Date': None, 'Creator': None} if is_svg else {'Software': None}
+    # Letters stay letters, to search and to read aloud; without a salt the names inside are drawn at random.
+    settings = {'svg.fonttype': 'none', 'svg.hashsalt': 'alexnet_jax'}
+    with atomic_io.write_atomic(file, 'wb') as opened, matplotlib.rc_context(settings):
+        figure.savefig(opened, format='svg' if is_svg else 'png', metadata=metadata)
