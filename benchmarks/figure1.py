@@ -28,6 +28,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from alexnet_jax.data.dataset import open_dataset
 from alexnet_jax.exit_codes import ExitCode
 from alexnet_jax.report.plots import style
 from alexnet_jax.runtime import atomic_io
@@ -90,15 +91,17 @@ def train_until(folder: Path, flags: Sequence[str], is_enough: Callable[[list[fl
             process.terminate()
             code = process.wait()
     if code not in (ExitCode.OK, ExitCode.STOPPED, ExitCode.NONFINITE_LOSS):
-        raise SystemExit(f'{" ".join(command)} ended with status {code}; see {log}.')
+        last = log.read_text().strip().rpartition('\n')[2]
+        raise SystemExit(f'{" ".join(command)} ended with status {code}; the last line of {log} is: {last}')
     return errors_by_epoch(read_metrics(folder))
 
 
 class Figure:
     """The runs of the figure, each in its folder of `workdir`, and what they gave."""
 
-    def __init__(self, workdir: Path, flags: Sequence[str]):
-        self._workdir, self._flags = workdir, flags
+    def __init__(self, workdir: Path, dataset: Path, flags: Sequence[str]):
+        self._workdir = workdir
+        self._flags = (f'--config.data.directory={dataset.absolute()}', *flags)
         self.curves: Curves = {}
 
     def run(self, activation: str, rate: float, seed: int, epochs: float = math.inf) -> list[float]:
@@ -106,7 +109,6 @@ class Figure:
         folder = self._workdir / f'{activation}-{rate:g}-{seed}'
         flags = (
             f'--config={ROOT / "configs" / "figure1.py"}',
-            f'--config.data.directory={self._workdir / "dataset"}',
             f'--config.model.activation={activation}',
             f'--config.train.learning_rate={rate!r}',
             f'--config.seed={seed}',
@@ -146,13 +148,13 @@ def write_curves(curves: Curves, file: Path) -> None:
                 writer.writerow((activation, f'{rate:g}', seed, epoch, f'{error:.5f}'))
 
 
-def plot_errors(curves: Curves, rates: Mapping[str, float], file: Path) -> None:
+def plot_errors(curves: Curves, rates: Mapping[str, float], num_images: int, file: Path) -> None:
     """Draw the training error by epoch of every seed, each activation at its rate, and the target."""
     from matplotlib.ticker import PercentFormatter
 
-    subtitle = 'a four-layer network without regularization on CIFAR-10; a line for each seed'
+    subtitle = f'four layers without regularization on {num_images:,} images of CIFAR-10; a line for each seed'
     figure = style.make_figure(7.2, 4.6, 'Training error with ReLU and with tanh', subtitle)
-    axes = figure.add_axes((0.09, 0.12, 0.88, 0.7))
+    axes = figure.add_axes((0.09, 0.12, 0.88, 0.67))
     for (activation, rate, seed), errors in curves.items():
         if rates.get(activation) == rate:
             label = f'{activation}, rate {rate:g}' if seed == 0 else None
@@ -192,11 +194,17 @@ def _describe(values: Sequence[float]) -> str:
     return f'{statistics.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})' if values else 'unknown'
 
 
+def parse_rates(text: str) -> list[float]:
+    """Return '0.001,0.002' as numbers."""
+    return [float(rate) for rate in text.split(',')]
+
+
 def main() -> None:
     """Run what is missing of the figure, and write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--workdir', type=Path, required=True)
-    parser.add_argument('--rates', default='0.0005,0.001,0.002', help='to begin with')
+    parser.add_argument('--dataset', type=Path, help='prepared, or to be; <workdir>/dataset if not given')
+    parser.add_argument('--rates', type=parse_rates, default='0.0005,0.001,0.002', help='to begin with')
     parser.add_argument('--search-epochs', type=int, default=10, help='for each rate')
     parser.add_argument('--seeds', type=int, default=3)
     args, flags = parser.parse_known_args()
@@ -204,13 +212,14 @@ def main() -> None:
         parser.error(f'unknown argument {unknown[0]}; flags of main.py begin with --config.')
     # So that a run is stopped and saved when the script is.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.TERMINATED))
-    figure, candidates = Figure(args.workdir, flags), [float(rate) for rate in args.rates.split(',')]
-    rates = {name: figure.find_rate(name, candidates, args.search_epochs) for name in COLORS}
+    directory = args.dataset or args.workdir / 'dataset'
+    figure = Figure(args.workdir, directory, flags)
+    rates = {name: figure.find_rate(name, args.rates, args.search_epochs) for name in COLORS}
     for seed in range(args.seeds):
         for activation, rate in rates.items():
             figure.run(activation, rate, seed)
     write_curves(figure.curves, args.workdir / 'figure1.csv')
-    plot_errors(figure.curves, rates, args.workdir / 'figure1.png')
+    plot_errors(figure.curves, rates, open_dataset(directory).counts['train'], args.workdir / 'figure1.png')
     print(format_figure(figure.curves, rates))
 
 

@@ -153,7 +153,7 @@ class FakeRuns:
     """A figure whose runs lower the error by 20 times the rate in each epoch, and diverge above a rate of 0.003."""
 
     def __init__(self, figure1):
-        self.figure, self.asked = figure1.Figure(Path('nowhere'), ()), []
+        self.figure, self.asked = figure1.Figure(Path('nowhere'), Path('nowhere'), ()), []
         self.figure.run = self.run
 
     def run(self, activation, rate, seed, epochs):
@@ -191,9 +191,9 @@ def test_a_run_is_stopped_when_it_has_enough_and_goes_on_when_more_is_asked(tmp_
     (tmp_path / 'main.py').write_text(trainer.replace('{resumes}', 'False'))
     errors = figure1.train_until(folder, (), lambda errors: len(errors) >= 2)
     assert 2 <= len(errors) < 9 and errors[:2] == [1, 0.5]
-    (tmp_path / 'main.py').write_text('raise SystemExit(1)')
+    (tmp_path / 'main.py').write_text('print("It failed."); raise SystemExit(1)')
     assert figure1.train_until(folder, (), lambda errors: len(errors) >= 2) == errors
-    with pytest.raises(SystemExit, match=r'ended with status 1; see .*output\.log'):
+    with pytest.raises(SystemExit, match=r'ended with status 1; the last line of .*output\.log is: It failed\.'):
         figure1.train_until(folder, (), lambda errors: False)
     (tmp_path / 'main.py').write_text(trainer.replace('{resumes}', 'True'))
     # Its loss is not finite after nine epochs.
@@ -222,5 +222,5 @@ def test_the_figure_is_the_ratio_of_epochs_by_seed(tmp_path):
         'relu,0.2,0,1,0.35000',
     ]
     assert len(lines) == 1 + sum(map(len, curves.values()))
-    figure1.plot_errors(curves, rates, tmp_path / 'figure1.png')
+    figure1.plot_errors(curves, rates, 50_000, tmp_path / 'figure1.png')
     assert image_io.decode_image((tmp_path / 'figure1.png').read_bytes()).std() > 5
