@@ -29,6 +29,7 @@ from alexnet_jax.distributed.sharding import DATA_AXIS, param_sharding
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.evaluator import Evaluator, ViewOptions
 from alexnet_jax.evaluate.image_batches import ImageBatches, Images
+from alexnet_jax.evaluate.view_places import Views
 from alexnet_jax.models.alexnet import AlexNet, get_parameters, with_parameters
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.models.presets import PRESETS, get_architecture
@@ -87,12 +88,12 @@ class Network:
         """Return how an image becomes the network's input."""
         return self.weights.preprocessing
 
-    def predict(self, images: Images, *, top_k: int = 5, views: int = 10) -> Prediction:
+    def predict(self, images: Images, *, top_k: int = 5, views: Views = 10) -> Prediction:
         """Return the probabilities and the `top_k` most probable classes of each image.
 
-        `views`: 10 averages over corners, center and their mirror images (paper, section 4.1), 1 is the center. A
-        prepared array is one view, whatever `views` is. Raises UserError for images that cannot be read or have another
-        shape.
+        `views`: 10 averages over corners, center and their mirror images (paper, section 4.1), 1 is the center; or
+        a list of places such as 'center,top_left+mirror,0:16'. A prepared array is one view, whatever `views` is.
+        Raises UserError for images that cannot be read or have another shape.
         """
         batches = ImageBatches(images, self.architecture.crop_size, self.preprocessing.image_size, self._batch_size)
         if batches.prepared:
@@ -150,7 +151,7 @@ class Network:
             )
         return iterate_features(self._extractors[key], self._parameters, batches)
 
-    def _evaluator(self, views: int, batch_size: int) -> Evaluator:
+    def _evaluator(self, views: Views, batch_size: int) -> Evaluator:
         key = (views, batch_size)
         if key not in self._evaluators:
             preprocessing = self.preprocessing

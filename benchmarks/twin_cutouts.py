@@ -89,7 +89,7 @@ class Comparison:
 
     def evaluator(self, model):
         """Return the package's evaluator by the center view."""
-        return self._factories.make_evaluator(self.config, self.data, model, self.mesh, num_views=1, num_images=0)
+        return self._factories.make_evaluator(self.config, self.data, model, self.mesh, views=1, num_images=0)
 
 
 def train_ours(shared: Comparison, seed: int, compute: str) -> dict:

@@ -24,6 +24,7 @@ LEVELS = {
     'weights': 7,
     'report': 8,
     'analysis': 8,
+    'experiments': 8,
     'config': 9,
     'cli': 10,
     'commands': 11,  # reads the config

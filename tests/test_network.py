@@ -41,7 +41,7 @@ def test_a_run_is_the_network_that_its_modes_use(trained, tmp_path):
         Image.fromarray(photo).save(tmp_path / f'{number}.png')
     files = find_image_files([str(tmp_path)]).files
     run = commands.evaluate.load_run(*commands.evaluate.read_trained_run(config, workdir), workdir)
-    evaluator = commands.factories.make_evaluator(run.config, run.info, run.model, run.mesh, num_views=10, num_images=3)
+    evaluator = commands.factories.make_evaluator(run.config, run.info, run.model, run.mesh, views=10, num_images=3)
     squares = np.stack([image_io.resize_and_crop(photo, run.info.image_size) for photo in photographs()])
     expected = evaluator.probabilities(run.params, squares)
     np.testing.assert_allclose(network.predict(files).probabilities, expected, rtol=1e-5)

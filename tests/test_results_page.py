@@ -36,7 +36,9 @@ def test_a_row_has_ours_or_says_that_it_was_not_measured():
     assert len(runs) > 25 and all(re.search(r'(not measured here|\d \[[^]]+\]\([^)]+\)) \|$', row) for row in runs)
 
 
-@pytest.mark.parametrize('card', ['no_lrn', 'no_overlap', 'one_gpu', 'no_communication', 'half_precision_exchange'])
+@pytest.mark.parametrize(
+    'card', ['no_lrn', 'no_overlap', 'one_gpu', 'no_communication', 'half_precision_exchange', 'no_norm2']
+)
 def test_its_figures_are_those_of_the_cards(card):
     expected = ' '.join(importlib.import_module(f'configs.ablations.{card}').__doc__.split())
     (row, *_) = (row for row in reversed(ROWS) if f'configs/ablations/{card}.py' in row)

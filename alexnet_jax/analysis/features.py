@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +57,19 @@ def feature_shapes(arch: Architecture, layers: Sequence[str], options: FeatureOp
         part = column_slice(arch.columns, maps, options.column)
         chosen[layer] = (*(() if options.space == 'mean' else space), part.stop - part.start)
     return chosen
+
+
+class Extractor(Protocol):
+    """Computes arrays (B, ...) by layer, of these `shapes` for one image, of at most `batch_size` images."""
+
+    shapes: Mapping[str, Shape]
+    options: FeatureOptions
+    batch_size: int
+    image_size: int
+
+    def __call__(self, parameters: Any, images: np.ndarray) -> Mapping[str, Any]:
+        """Begin to compute the arrays of uint8 images (n, image_size, image_size, 3)."""
+        ...
 
 
 class FeatureExtractor:
@@ -123,7 +136,7 @@ class FeatureExtractor:
 
 
 def iterate_features(
-    extractor: FeatureExtractor, parameters: Parameters | NumpyParameters, batches: Iterable[np.ndarray]
+    extractor: Extractor, parameters: Parameters | NumpyParameters, batches: Iterable[np.ndarray]
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yield the features (n, ...) by layer of each batch of n images; the next batch is computed in the meantime.
 
@@ -152,7 +165,7 @@ def extract_features(
     return features
 
 
-def _fetch_features(count: int, features: dict[str, jax.Array]) -> dict[str, np.ndarray]:
+def _fetch_features(count: int, features: Mapping[str, Any]) -> dict[str, np.ndarray]:
     fetched = {layer: values[:count] for layer, values in jax.device_get(features).items()}
     for layer, values in fetched.items():
         if values.dtype == np.float16 and np.isinf(values).any():

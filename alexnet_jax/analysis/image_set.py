@@ -32,6 +32,7 @@ class ImageSet:
     source: str
     digest: str
     class_names: tuple[str, ...]
+    split: str = ''  # of a prepared dataset
     skipped: Sequence[str] = ()  # files of the folders that are no images
     errors: Sequence[str] = ()  # about folders and files that cannot be opened
 
@@ -85,13 +86,14 @@ def image_files_set(paths: Sequence[str], image_size: int, class_names: Sequence
         status = os.stat(file)
         digest.update(json.dumps([records.id(number), status.st_size, status.st_mtime_ns]).encode())
     source = ','.join(os.path.abspath(os.path.expanduser(path)) for path in paths)
-    return ImageSet(records, source, digest.hexdigest(), tuple(class_names), found.skipped, found.errors)
+    names = tuple(class_names)
+    return ImageSet(records, source, digest.hexdigest(), names, skipped=found.skipped, errors=found.errors)
 
 
 def dataset_image_set(data: Dataset, split: str) -> ImageSet:
     """Return the images of a split, in the order of its records."""
     digest = hashlib.sha256(json.dumps([data.checksum, split]).encode()).hexdigest()
-    return ImageSet(data.split(split), f'{data.directory}, split {split}', digest, data.class_names)
+    return ImageSet(data.split(split), f'{data.directory}, split {split}', digest, data.class_names, split)
 
 
 def read_batches(

@@ -59,6 +59,7 @@ MODES: Mapping[str, Mode] = {
             needs_workdir=False,
             writes=False,
         ),
+        Mode('ensemble', 'average the probabilities of the runs that --workdir names', takes_images=True, writes=False),
         Mode('export', 'write the weights of the run in --workdir to the file --config.weights.path', writes=False),
         Mode('import', 'begin a run in --workdir with the weights in --config.weights.path', function='import_weights'),
         Mode(

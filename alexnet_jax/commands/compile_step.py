@@ -23,6 +23,7 @@ from alexnet_jax.distributed import targets
 from alexnet_jax.distributed.mesh import describe_neighbors
 from alexnet_jax.distributed.sharding import DATA_AXIS, batch_sharding, replicated_sharding
 from alexnet_jax.errors import UserError, first_line
+from alexnet_jax.evaluate.view_places import count_views
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.report import compile_report, compiled_program, layer_benchmark, memory
 from alexnet_jax.report.plots import layer_bytes
@@ -98,14 +99,14 @@ def compile_training(
 def compile_evaluation(
     config: ConfigDict, arch: Architecture, mesh: Mesh, target: targets.CompileTarget
 ) -> dict[str, Any]:
-    """Compile the evaluation of a batch with config.evaluate.views; return what `_describe_program` does."""
+    """Compile the evaluation of a batch with the views of config.evaluate; return what `_describe_program` does."""
     images = config.evaluate.batch_size // mesh.shape[DATA_AXIS]
     evaluator = factories.make_evaluator(
         config,
         _gray_info(config, arch),
         factories.make_model(config, arch),
         mesh,
-        num_views=config.evaluate.views,
+        views=build.report_views(config),
         num_images=config.evaluate.batch_size,
     )
     state = abstract_train_state(arch, factories.make_optimizer(config, arch), mesh)
@@ -190,7 +191,7 @@ def _describe_program(
     scopes = {layer.name for layer in arch.layers} | set(OTHER_SCOPES)
     program = compiled_program.read_program(compiled.as_text(), mesh.devices.shape, scopes)
     costs = compiled.cost_analysis() or {}
-    views = config.evaluate.views if passes == 1 else 1
+    views = count_views(build.report_views(config)) if passes == 1 else 1
     expected = layer_benchmark.training_flops(arch) * passes / 3 * views * images / mesh.devices.shape[1]
     # XLA's own count for TPU and CPU, which takes every loop for one turn; for GPUs it has none, and cuDNN's
     # convolutions are counted by their shapes.

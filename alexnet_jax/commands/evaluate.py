@@ -12,7 +12,7 @@ import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax.checkpoint.manager import CheckpointManager
-from alexnet_jax.commands import factories, run_dir
+from alexnet_jax.commands import factories, published_figures, run_dir
 from alexnet_jax.config import build
 from alexnet_jax.data import dataset, dataset_info
 from alexnet_jax.data.dataset_info import DatasetInfo
@@ -20,8 +20,10 @@ from alexnet_jax.distributed import initialize
 from alexnet_jax.distributed.initialize import is_primary
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate import metrics
+from alexnet_jax.evaluate.view_places import describe_views, place_views
+from alexnet_jax.experiments.published_errors import find_published
 from alexnet_jax.models.alexnet import AlexNet, Parameters
-from alexnet_jax.report import run_result
+from alexnet_jax.report import class_errors, run_result
 from alexnet_jax.report.text import format_percent
 from alexnet_jax.runtime import atomic_io, signals
 from alexnet_jax.train.loop import LoopSchedule
@@ -55,29 +57,29 @@ def _evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     data = factories.open_prepared_dataset(config, workdir)
     check_same_classes(info, data.class_names, data.directory)
     check_same_image_size(info, data)
-    split, num_views = report_split(config, data.counts), config.evaluate.views
+    split, views = report_split(config, data.counts), build.report_views(config)
     if note := other_dataset_note(info, data):
         log.warning('%s.', note)
     run = load_run(config, info, workdir)
     log.info(
-        'Evaluating step %d on the %s images of the %s split with %d view%s.',
+        'Evaluating step %d on the %s images of the %s split: %s.',
         run.step,
         f'{data.counts[split]:,}',
         split,
-        num_views,
-        's' * (num_views > 1),
+        describe_views(views),
     )
-    evaluator = factories.make_evaluator(
-        config, info, run.model, run.mesh, num_views=num_views, num_images=data.counts[split]
+    evaluator = factories.make_evaluator(config, info, run.model, run.mesh, views=views, num_images=data.counts[split])
+    error_rates, predictions = evaluator.evaluate_and_predict(
+        run.params, factories.make_eval_pipeline(config, data, split, run.mesh)
     )
-    error_rates = evaluator.evaluate(run.params, factories.make_eval_pipeline(config, data, split, run.mesh))
     interval = metrics.top1_interval(error_rates)
     result = {
         **error_rates,
         'split': split,
-        'views': num_views,
+        'views': views,
         'checkpoint_step': run.step,
         'interval': list(interval),
+        'classes': len(info.class_names),
         'note': note,
     }
     low, high = (format_percent(bound, 2) for bound in interval)
@@ -91,15 +93,27 @@ def _evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
         f'{error_rates["images"]:,}',
         split,
     )
+    by_class = class_errors.count_class_errors(
+        info.readable_class_names, predictions.label, predictions.predicted, predictions.rank
+    )
+    log.info('%s', class_errors.describe_worst_classes(by_class))
     if is_primary():
-        _write_evaluation(Path(workdir) / run_result.EVALUATION_FILE, result)
+        _write_evaluation(workdir, result, by_class, data.name)
     return result
 
 
-def _write_evaluation(file: Path, result: dict[str, Any]) -> None:
-    """Write the figures; where one may only read, say that they were not written."""
+def _write_evaluation(
+    workdir: str, result: dict[str, Any], by_class: Sequence[class_errors.ClassErrors], dataset_name: str
+) -> None:
+    """Write the figures, those by class, and the table beside the published ones; say so where one may only read."""
+    file = Path(workdir) / run_result.EVALUATION_FILE
     try:
         atomic_io.write_json(file, result)
+        class_errors.write_class_errors(workdir, by_class)
+        name = run_dir.read_name(workdir)
+        published = find_published(name, result['views'])
+        if sentence := published_figures.compare_with_published(workdir, name, published, result, dataset_name):
+            log.info('%s', sentence)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
@@ -201,6 +215,11 @@ def check_report_split(config: ConfigDict, counts: dict[str, int]) -> None:
             'config.evaluate.checkpoint=best needs a validation split, but the dataset has only '
             f'{", ".join(counts)}. Set --config.evaluate.checkpoint=final.'
         )
+
+
+def check_report_views(config: ConfigDict, image_size: int, crop_size: int) -> None:
+    """Raise UserError unless images of that size have the views that the report needs."""
+    place_views(build.report_views(config), image_size, crop_size)
 
 
 def check_report_step(config: ConfigDict, schedule: LoopSchedule, saved: list[int], *, ended: bool = False) -> None:

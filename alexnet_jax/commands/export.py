@@ -14,6 +14,7 @@ from alexnet_jax import weights as weight_files
 from alexnet_jax.commands import evaluate, run_dir
 from alexnet_jax.commands.evaluate import LoadedRun
 from alexnet_jax.errors import UserError
+from alexnet_jax.evaluate.view_places import describe_views
 from alexnet_jax.report import run_result
 from alexnet_jax.report.text import format_percent
 from alexnet_jax.weights.model_card import write_model_card
@@ -81,7 +82,7 @@ def _describe_figure(workdir: str, step: int) -> str:
                 continue
             top1, top5 = (format_percent(result[name], 2) for name in ('top1_error', 'top5_error'))
             images = f'{int(result["images"]):,} {result["split"]} images'
-            return f'{top1} top-1 and {top5} top-5 error on {images} ({run_result.VIEW_NAMES[result["views"]]})'
+            return f'{top1} top-1 and {top5} top-5 error on {images} ({describe_views(result["views"])})'
         except FileNotFoundError:
             continue
         except (ValueError, TypeError, KeyError) as error:

@@ -20,6 +20,7 @@ from alexnet_jax.distributed.mesh import describe_mesh, make_mesh, per_device_ba
 from alexnet_jax.distributed.sharding import COLUMN_AXIS, replicated_sharding
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.evaluator import Evaluator, ViewOptions
+from alexnet_jax.evaluate.view_places import Views, count_views
 from alexnet_jax.models.alexnet import AlexNet, with_parameters
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.models.custom_vjp import onednn_conv
@@ -222,13 +223,13 @@ def pays_onednn(config: ConfigDict, arch: Architecture, forward_passes: int | No
 
 
 def make_evaluator(
-    config: ConfigDict, info: DatasetInfo, model: AlexNet, mesh: Mesh, *, num_views: int, num_images: int
+    config: ConfigDict, info: DatasetInfo, model: AlexNet, mesh: Mesh, *, views: Views, num_images: int
 ) -> Evaluator:
-    """Return the evaluator of that model, trained on the dataset of `info`, by the center view or by ten.
+    """Return the evaluator of that model, trained on the dataset of `info`, by those views.
 
     `num_images` is how many it will be asked for at a time.
     """
-    use_onednn = pays_onednn(config, model.arch, num_views * num_images)
+    use_onednn = pays_onednn(config, model.arch, count_views(views) * num_images)
 
     def forward(parameters, images):
         return with_parameters(model, parameters)(images, mesh=mesh, use_onednn=use_onednn)[0]
@@ -236,7 +237,7 @@ def make_evaluator(
     return Evaluator(
         forward,
         info.mean,
-        ViewOptions(model.arch.crop_size, num_views, config.augment.mean, info.rgb_std),
+        ViewOptions(model.arch.crop_size, views, config.augment.mean, info.rgb_std),
         batch_size=config.evaluate.batch_size,
         mesh=mesh,
         compiler_options=compiler_options(config.machine.ynnpack_dots_only, mesh.devices.flat[0].platform),

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.analysis.activation_names import resolve_layers
 from alexnet_jax.analysis.feature_writer import FeatureWriter
-from alexnet_jax.analysis.features import FeatureExtractor, FeatureOptions, iterate_features
+from alexnet_jax.analysis.features import Extractor, FeatureExtractor, FeatureOptions, iterate_features
 from alexnet_jax.analysis.image_set import ImageSet, dataset_image_set, image_files_set, read_batches
 from alexnet_jax.commands import evaluate, export, factories, prepare
 from alexnet_jax.commands.evaluate import LoadedRun
@@ -130,7 +130,7 @@ def extract_run(config: ConfigDict, address: RunAddress, *, template: str = '') 
 
 
 def write_features(
-    writer: FeatureWriter, run: LoadedRun, extractor: FeatureExtractor, images: ImageSet, *, threads: int
+    writer: FeatureWriter, run: LoadedRun, extractor: Extractor, images: ImageSet, *, threads: int
 ) -> None:
     """Append what the writer lacks, batch by batch, and make its folder complete."""
     if writer.is_complete:
@@ -168,9 +168,7 @@ def write_features(
     )
 
 
-def describe_features(
-    run: LoadedRun, weights: ModelWeights, extractor: FeatureExtractor, images: ImageSet
-) -> dict[str, Any]:
+def describe_features(run: LoadedRun, weights: ModelWeights, extractor: Extractor, images: ImageSet) -> dict[str, Any]:
     """Return all that decides features, as features.json has it."""
     arch, preprocessing = weights.arch, weights.preprocessing
     return {

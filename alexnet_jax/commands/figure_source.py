@@ -117,7 +117,7 @@ class FigureSource:
 
     @functools.cached_property
     def predictions(self) -> tuple[dict[str, float], Predictions]:
-        """Error rates and the prediction for each image of config.evaluate.split, by config.evaluate.views."""
+        """Error rates and the prediction for each image of config.evaluate.split, by the views of config.evaluate."""
         data = factories.open_prepared_dataset(self.config, str(self.folder))
         evaluate.check_same_classes(self.info, data.class_names, data.directory)
         split = evaluate.report_split(self.config, data.counts)
@@ -126,7 +126,7 @@ class FigureSource:
             self.info,
             self.run.model,
             self.run.mesh,
-            num_views=self.config.evaluate.views,
+            views=build.report_views(self.config),
             num_images=data.counts[split],
         )
         batches = factories.make_eval_pipeline(self.config, data, split, self.run.mesh)

@@ -11,14 +11,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.analysis.specialization import color_share
-from alexnet_jax.commands import factories
+from alexnet_jax.commands import factories, published_figures
 from alexnet_jax.commands.evaluate import LoadedRun, report_split
+from alexnet_jax.config import build
 from alexnet_jax.data import augment, dataset, pipeline
 from alexnet_jax.distributed.initialize import is_primary
 from alexnet_jax.distributed.sharding import gather_to_host
 from alexnet_jax.evaluate import nearest_neighbor
 from alexnet_jax.evaluate.evaluator import Predictions
-from alexnet_jax.report import run_result
+from alexnet_jax.experiments.published_errors import find_published
+from alexnet_jax.report import class_errors, run_result
 from alexnet_jax.report.plots import run as run_plots
 from alexnet_jax.report.text import format_percent
 from alexnet_jax.train import metrics_writer
@@ -46,10 +48,8 @@ def write_final_report(run: LoadedRun, data: dataset.Dataset, workdir: str, *, e
     Returns the content of result.json; on processes that are not primary, the error rates alone.
     """
     config = run.config
-    split, num_views = report_split(config, data.counts), config.evaluate.views
-    evaluator = factories.make_evaluator(
-        config, data, run.model, run.mesh, num_views=num_views, num_images=data.counts[split]
-    )
+    split, views = report_split(config, data.counts), build.report_views(config)
+    evaluator = factories.make_evaluator(config, data, run.model, run.mesh, views=views, num_images=data.counts[split])
     error_rates, predictions = evaluator.evaluate_and_predict(
         run.params, factories.make_eval_pipeline(config, data, split, run.mesh)
     )
@@ -66,12 +66,21 @@ def write_final_report(run: LoadedRun, data: dataset.Dataset, workdir: str, *, e
         baseline=baseline,
         num_classes=len(data.class_names),
         split=split,
-        num_views=num_views,
+        views=views,
         note=split_note(split, data.counts),
     )
     run_result.write_result(workdir, result)
+    class_errors.write_class_errors(
+        workdir,
+        class_errors.count_class_errors(
+            data.readable_class_names, predictions.label, predictions.predicted, predictions.rank
+        ),
+    )
     draw_plots(config.name, data, filters, predictions, result, Path(workdir))
     log.info('%s', run_result.summarize_result(result))
+    published = find_published(config.name, views)
+    if sentence := published_figures.compare_with_published(workdir, config.name, published, result, data.name):
+        log.info('%s', sentence)
     names = (run_result.RESULT_FILE, CURVES_FILE, FILTERS_FILE, PREDICTIONS_FILE)
     log.info('Result and pictures: %s', ', '.join(str(Path(workdir) / name) for name in names))
     log.info('%s', suggest_next_command(config))

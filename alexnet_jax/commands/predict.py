@@ -8,10 +8,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.commands import evaluate, factories, prepare
+from alexnet_jax.config import build
 from alexnet_jax.data import dataset
 from alexnet_jax.data.dataset_info import DatasetInfo
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.predict import FilePrediction, find_image_files, predict_files, split_paths
+from alexnet_jax.evaluate.view_places import describe_views
 from alexnet_jax.prepare.splits import skipped_files_note
 
 TOP_K = 5  # classes printed for each image
@@ -27,9 +29,9 @@ def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
     found = find_image_files(split_paths(config.predict.images))
     run_config, info = evaluate.read_trained_run(config, workdir)
     _check_given_dataset(config, info, workdir)
-    run, num_views = evaluate.load_run(run_config, info, workdir), config.evaluate.views
+    run, views = evaluate.load_run(run_config, info, workdir), build.report_views(config)
     evaluator = factories.make_evaluator(
-        run.config, info, run.model, run.mesh, num_views=num_views, num_images=len(found.files)
+        run.config, info, run.model, run.mesh, views=views, num_images=len(found.files)
     )
     for note in found.notes:
         log.info('%s', note)
@@ -37,7 +39,7 @@ def predict(config: ConfigDict, workdir: str) -> dict[str, Any]:
         log.info('%s', skipped_files_note(found.skipped).strip())
     for error in found.errors:
         log.info('%s', error)
-    log.info('Predictions of step %d of the run in %s, %d view%s:', run.step, workdir, num_views, 's' * (num_views > 1))
+    log.info('Predictions of step %d of the run in %s, %s:', run.step, workdir, describe_views(views))
     unreadable = len(found.errors)
     for prediction in predict_files(
         evaluator, run.params, found.files, info.class_descriptions, image_size=info.image_size, top_k=TOP_K

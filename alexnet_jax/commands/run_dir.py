@@ -212,6 +212,14 @@ def read_run(workdir: str) -> dict[str, Any] | None:
         raise UserError(f'{file} is damaged ({error}); restore it from a copy, or choose another --workdir.') from error
 
 
+def read_name(workdir: str) -> str:
+    """Return config.name of the last training command in `workdir`; '' if it is not known."""
+    try:
+        return str(json.loads((Path(workdir) / CONFIG_FILE).read_text())['name'])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ''
+
+
 def restore_config(config: ConfigDict, workdir: str) -> ConfigDict:
     """Return `config` with the fields that decided the run in `workdir`, and with the place of its dataset.
 

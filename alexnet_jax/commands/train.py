@@ -49,6 +49,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     context = RunContext(config, workdir, data, arch, mesh, train_data, plateau)
     training_plan.check_batch_size(config, data, mesh, run_dir.read_run(workdir))
     evaluate.check_report_split(config, data.counts)
+    evaluate.check_report_views(config, data.image_size, arch.crop_size)
     if not context.checkpoint_dir.exists():
         schedule = context.make_schedule(train_data)
         evaluate.check_report_step(config, schedule, [])
@@ -184,7 +185,7 @@ class Trainer:
         if 'validation' not in data.counts:
             return lambda state, step: None
         evaluator = factories.make_evaluator(
-            config, data, self.model, mesh, num_views=1, num_images=data.counts['validation']
+            config, data, self.model, mesh, views=1, num_images=data.counts['validation']
         )
         return lambda state, step: evaluator.evaluate(
             state.params, factories.make_eval_pipeline(config, data, 'validation', mesh)

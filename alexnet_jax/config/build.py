@@ -11,6 +11,7 @@ from alexnet_jax.config import parse
 if TYPE_CHECKING:
     from alexnet_jax.data.augment import Augmentation
     from alexnet_jax.data.statistics import PcaBasis
+    from alexnet_jax.evaluate.view_places import Views
     from alexnet_jax.models.architecture import Architecture
     from alexnet_jax.models.overrides import ArchitectureOverrides
 
@@ -56,6 +57,11 @@ def model_fields(preset: str, overrides: ArchitectureOverrides) -> dict[str, obj
         'model.dropout': overrides.dropout,
         'model.dropout_position': overrides.dropout_position,
     }
+
+
+def report_views(config: ConfigDict) -> Views:
+    """Return the views of the final figure and of predictions: the list, if there is one, else their number."""
+    return config.evaluate.view_list or config.evaluate.views
 
 
 def augmentation(config: ConfigDict, dataset_basis: PcaBasis, crop_size: int) -> Augmentation:

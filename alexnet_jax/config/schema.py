@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.config import parse
 from alexnet_jax.config.field import MAX_INT, Field
+from alexnet_jax.evaluate import view_places
 
 MAX_BATCH_SIZE = 2**17  # images; four times the 32,768 of You et al. (2017)
 MAX_SEED = 2**32 - 1  # what JAX, NumPy and grain all take
@@ -53,7 +54,7 @@ _MODEL = {
     'pooling': Field('', "empty: the preset's own", choices='alexnet_jax.models.overrides.POOLINGS'),
     'normalization': Field(
         '',
-        "none: no response normalization; empty: the preset's own",
+        "none: no response normalization; norm1: that one alone; empty: the preset's own",
         choices='alexnet_jax.models.overrides.NORMALIZATIONS',
     ),
     'lrn_alpha_over_n': Field(
@@ -214,6 +215,13 @@ _TRAIN = {
 _EVALUATE = {
     'every_epochs': Field(1.0, 'on the validation split, center view; 0: only at the end', 0),
     'views': Field(10, "at the end: 10 are the paper's, 1 is the center view", choices=(1, 10), resumable=True),
+    'view_list': Field(
+        '',
+        'at the end, instead of `views`: any crops, the probabilities of which are averaged',
+        parse=view_places.parse_view_list,
+        expected="empty, or places such as 'center,top_left,bottom_right+mirror,0:16': names or TOP:LEFT in pixels",
+        resumable=True,
+    ),
     'split': Field(
         'test',
         'that the final figure is measured on, if it exists',
@@ -293,6 +301,17 @@ _FIGURES = {
     'max_images': Field(2000, 'images that neighbors and excitation search, drawn by figures.seed', 8, MAX_INT),
     'seed': _seed('decides which images are shown and searched'),
 }
+# Of the mode ensemble; docs/results.md.
+_ENSEMBLE = {
+    'weights': Field(
+        'equal',
+        'of the networks; top5 or top1: with the fewest such errors on the validation split, found by coordinate '
+        'search as in the 2012 source',
+        choices=('equal', 'top5', 'top1'),
+    ),
+    'devkit': Field('', "archive of the challenge's development kit: also write submission.txt, by its class numbers"),
+    'directory': Field('', 'of the figures; empty: the folder ensemble beside the runs', per_host=True),
+}
 _BENCHMARK = {
     'steps': Field(10, 'training steps to time', 1, MAX_INT),
     'rounds': Field(5, 'in which each layer and the peak rates of the machine are timed', 1, MAX_INT),
@@ -344,6 +363,7 @@ FIELDS: Mapping[str, Field] = {
     'summary.figure': Field(
         '', 'draw the network as FILE.svg and FILE.png, its numbers in FILE.csv', resumable=True, per_host=True
     ),
+    **_section('ensemble', _ENSEMBLE, resumable=True),
     **_section('weights', _WEIGHTS, resumable=True),
     **_section('benchmark', _BENCHMARK, resumable=True),
     **_section('compile', _COMPILE, resumable=True),

@@ -35,6 +35,12 @@ class DatasetInfo:
         pairs = zip(self.class_names, self.class_descriptions, strict=True)
         return tuple(name if name == text else text.partition(',')[0] for name, text in pairs)
 
+    @property
+    def readable_class_names(self) -> tuple[str, ...]:
+        """The names by label, each with the first of WordNet's words if it has any: 'n01440764 tench'."""
+        pairs = zip(self.class_names, self.short_class_names, strict=True)
+        return tuple(name if name == short else f'{name} {short}' for name, short in pairs)
+
 
 # Stored as JSON; the mean is an array.
 _JSON_FIELDS = ('name', 'class_names', 'class_descriptions', 'image_size', 'checksum')

@@ -20,6 +20,7 @@ from alexnet_jax.data.pipeline import Batch, EvalPipeline
 from alexnet_jax.distributed.mesh import per_device_batch
 from alexnet_jax.distributed.sharding import batch_sharding, place_array, replicated_sharding
 from alexnet_jax.evaluate import metrics, ten_crop
+from alexnet_jax.evaluate.view_places import Views
 
 Forward = Callable[[Any, jax.Array], jax.Array]
 
@@ -31,6 +32,7 @@ class Predictions(NamedTuple):
     label: np.ndarray  # int32
     predicted: np.ndarray  # int32
     probability: np.ndarray  # float32, of the predicted class, averaged over the views
+    rank: np.ndarray  # int32, how many other classes are not less probable than the label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,7 @@ class ViewOptions:
     """The crops that the network sees of an image, and what is subtracted from their colors and divides them."""
 
     crop_size: int
-    num_views: int = 1  # one of ten_crop.VIEW_COUNTS
+    views: Views = 1
     mean_kind: str = 'image'  # one of augment.MEAN_KINDS
     std: normalize.Std = normalize.NO_STD
 
@@ -61,11 +63,11 @@ class Evaluator:
         `mean` is the mean image (side, side, 3). The views go through one after another, so that memory is that of
         one. `batch_size` counts the images on all processes; on a `mesh` they are split over its axis `data`.
         `compiler_options` go to jax.jit. Raises UserError if the devices cannot share a batch evenly, the crop does
-        not fit, or the number of views or the kind of mean is unknown.
+        not fit, or the views or the kind of mean are unknown.
         """
         self._forward, self._crop_size, self._std = forward, options.crop_size, options.std
         self.batch_size, self._image_size = batch_size, len(mean)
-        views = ten_crop.make_views(options.num_views, len(mean), options.crop_size)
+        views = ten_crop.make_views(options.views, len(mean), options.crop_size)
         # As arrays (V,), over which lax.map goes on the device.
         self._views = ten_crop.View(*(np.array(column) for column in zip(*views, strict=True)))
         self._data_sharding = self._replicated = None
@@ -148,7 +150,8 @@ class Evaluator:
         if not with_predictions:
             return sums, None
         predicted, probability = jnp.argmax(log_probs_BK, axis=1), jnp.exp(jnp.max(log_probs_BK, axis=1))
-        return sums, (Predictions(batch['id'], batch['label'], predicted, probability), batch['valid'])
+        rank = metrics.rank_labels(log_probs_BK, batch['label'])
+        return sums, (Predictions(batch['id'], batch['label'], predicted, probability, rank), batch['valid'])
 
 
 def _accumulate(sums: dict[str, Any], parts: list[Predictions], numbers: dict[str, np.ndarray], answers: Any) -> None:

@@ -32,14 +32,24 @@ def sum_metrics(logits: jax.Array, label: jax.Array, valid: jax.Array) -> dict[s
     correct_BK = jnp.arange(num_classes)[None] == label[:, None]
     label_logit_B = jnp.sum(jnp.where(correct_BK, logits_BK, 0), axis=1)
     loss_B = jax.nn.logsumexp(logits_BK, axis=1) - label_logit_B
-    ahead_BK = ~(logits_BK < label_logit_B[:, None]) & ~correct_BK
-    rank_B = jnp.where(jnp.isfinite(label_logit_B), jnp.sum(ahead_BK, axis=1), num_classes)
+    rank_B = rank_labels(logits_BK, label)
     return {
         'loss': jnp.sum(jnp.where(valid, loss_B, 0)),
         'top1': jnp.sum((rank_B < 1) & valid),
         'top5': jnp.sum((rank_B < min(TOP_K, num_classes)) & valid),
         'images': jnp.sum(valid),
     }
+
+
+def rank_labels(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """Return how many other classes have a logit that is not below the label's, int32 (B,).
+
+    `logits` (B, K) need not be normalized. A label whose logit is not finite has rank K.
+    """
+    correct_BK = jnp.arange(logits.shape[1])[None] == label[:, None]
+    label_logit_B = jnp.sum(jnp.where(correct_BK, logits, 0), axis=1)
+    ahead_BK = ~(logits < label_logit_B[:, None]) & ~correct_BK
+    return jnp.where(jnp.isfinite(label_logit_B), jnp.sum(ahead_BK, axis=1), logits.shape[1])
 
 
 def error_rates(sums: Mapping[str, Any]) -> dict[str, float]:

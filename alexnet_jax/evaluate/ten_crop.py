@@ -1,46 +1,24 @@
-"""Test-time views of an image: the center or the paper's ten crops, and the average of the network's answers to them.
-
-The order is the 2012 source's: four corners with the center third, row by row, then the mirror image of each.
-"""
+"""Crops of the test-time views of images, and the average of the network's answers to them."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from alexnet_jax.data.augment import mirror_images, require_crop_fits
 from alexnet_jax.data.normalize import crop_images
-from alexnet_jax.errors import UserError
-
-VIEW_COUNTS = (1, 10)  # the center alone; the paper's
+from alexnet_jax.evaluate.view_places import View, Views, place_views
 
 
-class View(NamedTuple):
-    """One crop: its upper left corner in pixels, and whether it is mirrored; or, as arrays, several of them."""
+def make_views(views: Views, image_size: int, crop_size: int) -> tuple[View, ...]:
+    """Return the center view (1), the paper's ten (section 4.1) or those of a list, of images of `image_size` pixels.
 
-    top: int | jax.Array
-    left: int | jax.Array
-    mirror: bool | jax.Array
-
-
-def make_views(num_views: int, image_size: int, crop_size: int) -> tuple[View, ...]:
-    """Return the center view (1) or the paper's ten (section 4.1) of images of `image_size` pixels.
-
-    Raises UserError for another number of views and for a crop that does not fit.
+    Raises UserError for views and crops that do not fit.
     """
-    if num_views not in VIEW_COUNTS:
-        raise UserError(
-            f'The number of views must be 1 (center) or 10 (corners, center, their mirror images), not {num_views}.'
-        )
     require_crop_fits(crop_size, image_size)
-    far, middle = image_size - crop_size, (image_size - crop_size) // 2
-    if num_views == 1:
-        return (View(middle, middle, False),)
-    corners = ((0, 0), (0, far), (middle, middle), (far, 0), (far, far))
-    return tuple(View(top, left, mirror) for mirror in (False, True) for top, left in corners)
+    return place_views(views, image_size, crop_size)
 
 
 def crop_view(images: jax.Array, view: View, crop_size: int) -> jax.Array:

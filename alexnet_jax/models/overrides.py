@@ -73,6 +73,7 @@ def derive_overrides(arch: Architecture, preset: Architecture) -> ArchitectureOv
     removed = preset.parameter_counts().keys() - arch.parameter_counts().keys()
     dropout = _first_layer(arch, Dropout)
     normalization = _first_layer(arch, ResponseNormalization)
+    normalizations = [layer.name for layer in arch.layers if isinstance(layer, ResponseNormalization)]
     return ArchitectureOverrides(
         crop_size=arch.crop_size,
         columns=arch.columns,
@@ -80,7 +81,7 @@ def derive_overrides(arch: Architecture, preset: Architecture) -> ArchitectureOv
         exchange_layers=exchanging if arch.columns > 1 else None,
         activation=getattr(_first_layer(arch, Activation), 'function', ''),
         pooling=getattr(_first_layer(arch, Pooling), 'kind', ''),
-        normalization='' if normalization else 'none',
+        normalization='norm1' if normalizations == ['norm1'] else '' if normalizations else 'none',
         alpha_over_n=str(normalization.alpha_over_n).lower() if normalization else '',
         dropout='none' if dropout is None else 'inverted' if dropout.inverted else 'paper',
         dropout_position='' if dropout is None else 'before' if dropout.name == 'drop5' else 'after',
@@ -154,6 +155,11 @@ def _replace_fields(layers: Layers, layer_type: type, **values: object) -> Layer
     return tuple(dataclasses.replace(layer, **values) if isinstance(layer, layer_type) else layer for layer in layers)
 
 
+def _keep_normalizations(layers: Layers, names: Collection[str]) -> Layers:
+    kinds = ResponseNormalization | SpatialResponseNormalization
+    return tuple(layer for layer in layers if not isinstance(layer, kinds) or layer.name in names)
+
+
 def _without_dropout(layers: Layers) -> Layers:
     return tuple(layer for layer in layers if not isinstance(layer, Dropout))
 
@@ -180,9 +186,9 @@ POOLINGS: Mapping[str, Override] = {
 }
 NORMALIZATIONS: Mapping[str, Override] = {
     # Run 148: neither across maps nor within one.
-    'none': lambda layers: tuple(
-        layer for layer in layers if not isinstance(layer, ResponseNormalization | SpatialResponseNormalization)
-    )
+    'none': functools.partial(_keep_normalizations, names=()),
+    # Run 167: none after conv2.
+    'norm1': functools.partial(_keep_normalizations, names=('norm1',)),
 }
 # The paper's alpha multiplies the sum as it is; the 2012 source and Caffe divide it by n first.
 ALPHA_OVER_N: Mapping[str, Override] = {

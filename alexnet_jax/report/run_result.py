@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_jax.evaluate import metrics
+from alexnet_jax.evaluate.view_places import Views, describe_views
 from alexnet_jax.report.text import format_percent
 from alexnet_jax.runtime import atomic_io
 from alexnet_jax.train.timing import format_duration
 
 RESULT_FILE, EVALUATION_FILE = 'result.json', 'evaluation.json'
-VIEW_NAMES = {1: 'center view', 10: 'ten views'}
 BASELINE_NAMES = {'statistics': 'color and gradient statistics', 'pixels': '16x16 pixels'}
 
 
@@ -36,7 +36,7 @@ def build_result(
     baseline: Mapping[str, Any],
     num_classes: int,
     split: str,
-    num_views: int,
+    views: Views,
     note: str = '',
 ) -> dict[str, Any]:
     """Return the content of result.json.
@@ -50,7 +50,7 @@ def build_result(
         'top5_error': error_rates['top5_error'],
         'loss': error_rates['loss'] if math.isfinite(error_rates['loss']) else None,
         'split': split,
-        'views': num_views,
+        'views': views,
         'images': int(error_rates['images']),
         'interval': {'low': low, 'high': high},
         'baseline': dict(baseline),
@@ -72,7 +72,7 @@ def summarize_result(result: Mapping[str, Any]) -> str:
     note = f' ({result["note"].rstrip(".")})' if result['note'] else ''
     return (
         f'{format_percent(result["top1_error"])} top-1 error on {result["images"]:,} {result["split"]} images '
-        f'({VIEW_NAMES[result["views"]]}, 95 % interval {format_percent(interval["low"])} to '
+        f'({describe_views(result["views"])}, 95 % interval {format_percent(interval["low"])} to '
         f'{format_percent(interval["high"])}; chance {format_percent(1 - 1 / result["classes"])}) after '
         f'{result["epochs"]:.3g} epochs in {format_duration(result["seconds"])}, {comparison} the '
         f'{format_percent(baseline["best"])} of nearest neighbors on {BASELINE_NAMES[baseline["kind"]]}{note}.'

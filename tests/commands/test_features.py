@@ -47,7 +47,7 @@ def test_features_of_a_dataset_are_those_of_the_evaluation(trained, tmp_path):
     features = open_features(tmp_path / 'f')
     config, info = evaluate.read_trained_run(tiny_config(), workdir)
     run = evaluate.load_run(config, info, workdir)
-    evaluator = factories.make_evaluator(config, info, run.model, run.mesh, num_views=1, num_images=8)
+    evaluator = factories.make_evaluator(config, info, run.model, run.mesh, views=1, num_images=8)
     records = dataset.open_dataset(f'{workdir}/dataset').split('test')
     images, labels, names = zip(*(records[number] for number in range(20)), strict=True)
     expected = np.concatenate([evaluator.probabilities(run.params, np.stack(images[i : i + 8])) for i in (0, 8, 16)])

@@ -146,5 +146,5 @@ def test_a_run_that_one_may_only_read_is_read(trained, light, tmp_path, caplog, 
         commands.run(mode, config_for(tmp_path), str(light))
         assert not commands.MODES[mode].writes
     assert {path: path.stat().st_mtime_ns for path in light.rglob('*')} == before
-    assert 'Top-1 error' in caplog.messages[-2]
+    assert 'Top-1 error' in caplog.messages[-3]
     assert 'evaluation.json was not written (Permission denied)' in caplog.messages[-1]

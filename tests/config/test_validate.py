@@ -75,6 +75,7 @@ def test_the_default_config_is_accepted():
         ('train.layer_lr_multipliers', '=1'),
         ('train.layer_lr_multipliers', 'conv9=1'),
         ('evaluate.views', 2),
+        ('evaluate.view_list', 'center,left'),
         ('evaluate.split', 'val'),
         ('evaluate.batch_size', 0),
         ('evaluate.checkpoint', 'newest'),

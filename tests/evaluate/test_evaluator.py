@@ -113,6 +113,8 @@ def test_outcomes_tell_of_each_image_once_in_order(shape):
     np.testing.assert_array_equal(predictions.predicted, probabilities.argmax(axis=1))
     np.testing.assert_allclose(predictions.probability, probabilities.max(axis=1), rtol=1e-5)
     assert rates['top1_error'] == np.mean(predictions.predicted != predictions.label)
+    ahead = probabilities > probabilities[np.arange(21), records.labels][:, None]
+    np.testing.assert_array_equal(predictions.rank, ahead.sum(axis=1))
 
 
 def test_the_hosts_shares_together_are_the_whole():
@@ -123,6 +125,16 @@ def test_the_hosts_shares_together_are_the_whole():
     assert sum(rates['images'] for rates in each) == 21
     errors = sum(rates['images'] * rates['top1_error'] for rates in each)
     np.testing.assert_allclose(errors, 21 * whole['top1_error'])
+
+
+def test_the_probabilities_of_a_list_of_places_are_averaged():
+    """A crop from column 1 of 3, mirrored, is that from column 2 of the mirror image, mean and all."""
+    records, mirrored = Records(5), Records(5)
+    mirrored.images, mirrored.mean = records.images[:, :, ::-1], records.mean[:, ::-1]
+    found = make_evaluator(records, views='center+mirror,0:3').probabilities(weights(), records.images)
+    one = make_evaluator(mirrored, views='1:2').probabilities(weights(), mirrored.images)
+    other = make_evaluator(records, views='top_right').probabilities(weights(), records.images)
+    np.testing.assert_allclose(found, (one + other) / 2, rtol=1e-5)
 
 
 @pytest.mark.parametrize('shape', [None, (4, 2)])

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate import ten_crop
+from alexnet_jax.evaluate.view_places import View, count_views, describe_views, parse_view_list
 
 
 def expected_views(image, crop):
@@ -48,12 +49,12 @@ def test_places_of_the_paper():
     ten = ten_crop.make_views(10, 256, 224)
     assert [(view.top, view.left) for view in ten[:5]] == [(0, 0), (0, 32), (16, 16), (32, 0), (32, 32)]
     assert [view.mirror for view in ten] == [False] * 5 + [True] * 5
-    assert ten_crop.make_views(1, 256, 224) == (ten_crop.View(16, 16, False),)
+    assert ten_crop.make_views(1, 256, 224) == (View(16, 16, False),)
 
 
 def test_a_traced_view_is_the_same_view():
     images = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), np.uint8)
-    view = ten_crop.View(1, 2, True)
+    view = View(1, 2, True)
     traced = jax.jit(lambda view: ten_crop.crop_view(images, view, 4))(view)
     np.testing.assert_array_equal(traced, images[:, 1:5, 2:6][:, :, ::-1])
 
@@ -67,3 +68,29 @@ def test_other_numbers_of_views_are_refused(number):
 def test_a_crop_larger_than_the_image_is_refused_with_both_numbers():
     with pytest.raises(UserError, match=r'227 pixels .* 224 pixels'):
         ten_crop.make_views(10, 224, 227)
+
+
+def test_a_list_of_places_gives_the_slices_that_it_names():
+    images = np.random.default_rng(0).integers(0, 256, (2, 9, 9, 3), np.uint8)
+    views = ten_crop.make_views('center, top_right+mirror,3:0 ,0:1+mirror', 9, 6)
+    expected = [images[:, 1:7, 1:7], images[:, :6, 3:][:, :, ::-1], images[:, 3:, :6], images[:, :6, 1:7][:, :, ::-1]]
+    for view, pixels in zip(views, expected, strict=True):
+        np.testing.assert_array_equal(ten_crop.crop_view(images, view, 6), pixels)
+
+
+def test_views_are_counted_and_named():
+    assert [count_views(views) for views in (1, 10, 'center', '0:0,0:0+mirror')] == [1, 10, 1, 2]
+    assert [describe_views(views) for views in (1, 10, 'center', '0:0,center')] == [
+        'center view', 'ten views', '1 view', '2 views',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize('text', ['middle', 'center,', '3', '1:', '-1:0', 'center,center', '0:0+mirrored'])
+def test_a_malformed_list_is_no_list(text):
+    with pytest.raises(ValueError):
+        parse_view_list(text)
+
+
+def test_a_view_that_leaves_the_image_is_refused_with_what_fits():
+    with pytest.raises(UserError, match=r'The view 0:4 leaves the image: crops of 6 .* of 9 begin at 0 to 3'):
+        ten_crop.make_views('center,0:4', 9, 6)

@@ -242,6 +242,11 @@ def test_run_147_keeps_its_sizes_by_other_paddings():
     assert sides == [55, 28, 26, 13, 13, 13, 11, 6]
 
 
+def test_run_167_normalizes_after_conv1_alone():
+    network = presets.get_architecture('source145', overrides=ArchitectureOverrides(normalization='norm1'))
+    assert names(network) == names(presets.get_architecture('source145')).replace('norm2 norm2b ', '')
+
+
 def test_a_removed_convolution_takes_its_activation_along():
     network = presets.get_architecture(
         'paper',
@@ -266,6 +271,7 @@ def test_columns_are_a_number(columns, parameters):
     'overrides',
     [
         ArchitectureOverrides(normalization='none'),
+        ArchitectureOverrides(normalization='norm1'),
         ArchitectureOverrides(removed_layers=('conv4',)),
         ArchitectureOverrides(columns=4),
     ],

@@ -40,7 +40,7 @@ def only_dejavu(monkeypatch):
 
 def test_every_picture_of_a_run_is_drawn_without_a_warning(tmp_path):
     images, labels = np.zeros((len(NAMES), 8, 8, 3), np.uint8), np.arange(len(NAMES))
-    predictions = Predictions(labels, labels, labels[::-1], np.ones(len(NAMES)))
+    predictions = Predictions(labels, labels, labels[::-1], np.ones(len(NAMES)), labels)
     rows = [contact_sheet.ClassRow(name, 3, images[:2]) for name in NAMES]
     with warnings.catch_warnings():
         warnings.simplefilter('error')

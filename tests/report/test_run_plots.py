@@ -119,7 +119,7 @@ def test_answers_are_framed_green_where_right_and_red_where_wrong(tmp_path):
     images = np.full((8, 6, 6, 3), (20, 30, 200), np.uint8)
     labels, predicted = np.array([0, 1, 2, 3, 0, 1, 2, 3]), np.array([0, 1, 2, 3, 3, 2, 1, 0])
     for name, answers in (('both', predicted), ('right', labels), ('wrong', (labels + 1) % 4)):
-        predictions = Predictions(np.arange(8), labels, answers, np.linspace(0, 1, 8))
+        predictions = Predictions(np.arange(8), labels, answers, np.linspace(0, 1, 8), labels * 0)
         run.plot_predictions(images, predictions, CLASSES, tmp_path / f'{name}.png')
     both, right, wrong = (read_pixels(tmp_path / f'{name}.png') for name in ('both', 'right', 'wrong'))
     assert count_pixels(both, (20, 30, 200), 1) > 8 * 180**2
@@ -136,7 +136,7 @@ def test_answers_are_framed_green_where_right_and_red_where_wrong(tmp_path):
 def test_some_of_both_are_chosen_where_there_are_both(right, wrong, shown):
     labels = np.zeros(right + wrong, np.int32)
     predicted = np.random.default_rng(0).permutation(np.repeat([0, 1], [right, wrong]))
-    predictions = Predictions(np.arange(len(labels)), labels, predicted, np.ones(len(labels)))
+    predictions = Predictions(np.arange(len(labels)), labels, predicted, np.ones(len(labels)), labels * 0)
     sample = run.sample_predictions(predictions, number=24, seed=1)
     hits = sample.label == sample.predicted
     assert (hits.sum(), (~hits).sum()) == shown

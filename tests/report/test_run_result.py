@@ -20,7 +20,7 @@ def make_result(**changes):
     error_rates |= {name: changes.pop(name) for name in list(changes) if name in error_rates}
     baseline = {'statistics': 0.888, 'pixels': 0.8, 'best': 0.8, 'kind': 'pixels'}
     cost = run_result.TrainingCost(changes.pop('checkpoint_step', 1432), 22.9, 230.4, 795.2)
-    others = {'split': 'test', 'num_views': 10, 'baseline': baseline, 'num_classes': 10}
+    others = {'split': 'test', 'views': 10, 'baseline': baseline, 'num_classes': 10}
     return run_result.build_result(error_rates, cost, **{**others, **changes})
 
 
@@ -41,7 +41,7 @@ def test_the_sentence_says_figure_images_interval_chance_and_baseline():
         assert part in sentence
     assert 'NOT' not in sentence
     assert sentence.endswith('.') and '\n' not in sentence
-    assert 'center view' in run_result.summarize_result(make_result(num_views=1))
+    assert 'center view' in run_result.summarize_result(make_result(views=1))
 
 
 @pytest.mark.parametrize(('error', 'beats'), [(0.77, True), (0.78, False), (0.8, False), (0.9, False)])

@@ -131,7 +131,8 @@ def plot_predictions(
     """Draw images uint8 (N, side, side, 3) with prediction, probability and label; a mark says whether it is right."""
     correct = np.asarray(predictions.label) == np.asarray(predictions.predicted)
     captions, frames = [], []
-    for _, label, predicted, probability in zip(*predictions, strict=True):
+    shown = predictions.label, predictions.predicted, predictions.probability
+    for label, predicted, probability in zip(*shown, strict=True):
         color, mark = (style.CORRECT, style.CORRECT_MARK) if label == predicted else (style.WRONG, style.WRONG_MARK)
         answer = f'{mark} {style.truncate_name(class_names[predicted], 14)}  {format_percent(probability, 0)}'
         truth = '' if label == predicted else f'label: {style.truncate_name(class_names[label], 15)}'
