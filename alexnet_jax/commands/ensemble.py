@@ -159,13 +159,14 @@ def _report_errors(
     folder: Path, stored: Sequence[StoredProbabilities], result: dict[str, Any], answers: averaging.Answers
 ) -> None:
     """Print the table of errors and the worst classes; write errors by class and the table beside the paper's."""
-    rows = [('network', 'step', 'top-1 error', 'top-5 error', 'loss')]
+    rows: list[tuple[str, ...]] = [('network', 'step', 'top-1 error', 'top-5 error', 'loss')]
     rows += [_format_row(Path(run['run']).name, str(run['checkpoint_step']), run) for run in result['runs']]
     if len(stored) > 1:
         rows.append(_format_row(f'mean of {len(stored)}', '', result['mean']))
-        if 'equal_weights' in result:
+        found = 'equal_weights' in result
+        if found:
             rows.append(_format_row('average, equal weights', '', result['equal_weights']))
-        rows.append(_format_row('average', '', result['average']))
+        rows.append(_format_row('average, weights found' if found else 'average', '', result['average']))
     log.info('%s', '\n'.join(format_table(rows)))
     names = stored[0].readable_class_names
     by_class = class_errors.count_class_errors(names, stored[0].files.labels, answers.predicted, answers.rank)

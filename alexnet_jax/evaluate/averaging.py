@@ -43,7 +43,7 @@ def iterate_averages(parts: Sequence[np.ndarray], weights: Sequence[float] | Non
     shares = shares / shares.sum()
     for first in range(0, len(parts[0]), CHUNK_IMAGES):
         chunks = [np.asarray(part[first : first + CHUNK_IMAGES], np.float64) for part in parts]
-        yield sum(share * chunk for share, chunk in zip(shares, chunks, strict=True))
+        yield np.sum([share * chunk for share, chunk in zip(shares, chunks, strict=True)], axis=0)
 
 
 def rank_label(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

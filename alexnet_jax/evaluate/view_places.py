@@ -68,8 +68,11 @@ def place_views(views: Views, image_size: int, crop_size: int) -> tuple[View, ..
     free = image_size - crop_size
     placed = []
     for place, mirror in parsed:
-        # Half a pixel goes to the far side, as in the 2012 source.
-        top, left = (int(free * part) for part in PLACES[place]) if isinstance(place, str) else place
+        if isinstance(place, str):
+            # Half a pixel goes to the far side, as in the 2012 source.
+            top, left = int(free * PLACES[place][0]), int(free * PLACES[place][1])
+        else:
+            top, left = place
         if max(top, left) > free:
             raise UserError(
                 f'The view {top}:{left} leaves the image: crops of {crop_size} pixels in images of {image_size} begin '
