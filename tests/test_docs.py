@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import main
+from alexnet_jax.commands import figures
 from alexnet_jax.config import schema, validate
 from alexnet_jax.data import image_io
 from alexnet_jax.models import presets
@@ -117,3 +118,16 @@ def test_the_fields_and_flags_of_features_are_those_of_the_config():
         config = main.parse_flags(shlex.split(command.replace('$seed', '0').removesuffix(' \\'))[1:]).config
         validate.validate_values(config)
     assert len(commands) >= 4
+
+
+def test_the_gallery_has_its_pictures_and_commands_that_main_takes():
+    page = (ROOT / 'docs' / 'gallery.md').read_text()
+    pictures = re.findall(r'!\[[^\]]{20,}\]\(([^)]+)\)', page)
+    assert len(pictures) == page.count('![') >= 10
+    assert sorted(pictures) == sorted(f'gallery/{file.name}' for file in (ROOT / 'docs' / 'gallery').iterdir())
+    assert sum((ROOT / 'docs' / name).stat().st_size for name in pictures) < 1_500_000
+    assert re.findall(r'^\| `(\w+)` \|', page, re.M) == list(figures.FIGURES)
+    commands = re.findall(r'^    python (main\.py [^#\n]*)', page, re.M)
+    for command in commands:
+        validate.validate_values(main.parse_flags(shlex.split(command)).config)
+    assert len(commands) >= 3

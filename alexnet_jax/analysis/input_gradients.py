@@ -5,7 +5,7 @@ N images, M maps.
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +19,18 @@ from alexnet_jax.weights.model_weights import NumpyParameters
 
 # Gray levels: of the noise that an optimized image begins with, and of its first and its last change.
 START_NOISE, FIRST_CHANGE, LAST_CHANGE = 8.0, 6.0, 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class AscentOptions:
+    """The ascent of an optimized image; `seed` decides its first noise and its shifts."""
+
+    steps: int = 256
+    seed: int = 0
+    # 0: the gradient as it is; 1: divided by its frequency.
+    smoothness: float = 1.0
+    # Pixels.
+    max_shift: int = 4
 
 
 def class_gradients(
@@ -52,11 +64,7 @@ def optimize_images(
     view: CenterView,
     layer: str,
     maps: Sequence[int],
-    *,
-    steps: int = 256,
-    seed: int = 0,
-    smoothness: float = 1.0,
-    max_shift: int = 4,
+    options: AscentOptions | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return images that excite each of the maps, float32 (M, crop, crop, 3) in 0..255, and its activation by step.
 
@@ -66,8 +74,10 @@ def optimize_images(
     shifted at random by up to `max_shift` pixels, so that no pattern depends on its place on the strides' grid. All
     images change by the same number of gray levels in a step.
     """
+    options = options or AscentOptions()
+    steps, shift_range = options.steps, (-options.max_shift, options.max_shift + 1)
     channels = jnp.asarray(list(maps), jnp.int32)
-    filters = _frequency_filter(view.crop_size, smoothness)[None, :, :, None]
+    filters = _frequency_filter(view.crop_size, options.smoothness)[None, :, :, None]
 
     def excitations(parameters: Any, images: jax.Array) -> jax.Array:
         _, activations = with_parameters(model, parameters)(view.normalize(images))
@@ -75,10 +85,10 @@ def optimize_images(
         values = values.mean(axis=(1, 2)) if values.ndim == 4 else values
         return jnp.take_along_axis(values, channels[:, None], axis=1)[:, 0]
 
-    @functools.partial(jax.jit)
+    @jax.jit
     def ascend(parameters: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         def take_step(images: jax.Array, number: jax.Array) -> tuple[jax.Array, jax.Array]:
-            shift = jax.random.randint(jax.random.fold_in(key, number), (2,), -max_shift, max_shift + 1)
+            shift = jax.random.randint(jax.random.fold_in(key, number), (2,), *shift_range)
 
             def total(images: jax.Array) -> tuple[jax.Array, jax.Array]:
                 values = excitations(parameters, jnp.roll(images, shift, axis=(1, 2)))
@@ -94,7 +104,7 @@ def optimize_images(
         images, history = jax.lax.scan(take_step, jnp.clip(view.mean[None] + noise, 0, 255), jnp.arange(steps))
         return images, jnp.concatenate([history, excitations(parameters, images)[None]])
 
-    images, history = ascend(dict(parameters), jax.random.key(seed))
+    images, history = ascend(dict(parameters), jax.random.key(options.seed))
     return np.asarray(images), np.asarray(history)
 
 
@@ -104,4 +114,4 @@ def _frequency_filter(size: int, smoothness: float) -> np.ndarray:
     Frequencies are in periods per pixel; the mean counts as the lowest of the others.
     """
     rows, columns = np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size), indexing='ij')
-    return np.float32(1 / np.maximum(np.hypot(rows, columns), 1 / size) ** smoothness)
+    return np.asarray(1 / np.maximum(np.hypot(rows, columns), 1 / size) ** smoothness, np.float32)

@@ -18,7 +18,7 @@ PERMUTATIONS = 10_000
 
 
 class ColumnDifference(NamedTuple):
-    """How far the means of the columns lie apart, and how far those of shuffled columns do.
+    """The distance between the means of the columns, and that between those of shuffled columns.
 
     `means` is float64 (columns,), `difference` the largest mean less the smallest, `null` float64 (permutations,) the
     same with kernels shuffled between the columns, and `p_value` the share of these that are as large, the measured one

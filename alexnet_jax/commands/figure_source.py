@@ -76,7 +76,7 @@ class FigureSource:
 
     @functools.cached_property
     def view(self) -> CenterView:
-        """What the network sees of an image."""
+        """The crop of an image that the network sees, and its preparation."""
         return CenterView(self.weights.preprocessing, self.arch.crop_size)
 
     @functools.cached_property

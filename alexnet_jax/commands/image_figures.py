@@ -9,7 +9,7 @@ import numpy as np
 from alexnet_jax.analysis.activation_names import resolve_layers
 from alexnet_jax.analysis.excitation import Excitations, find_most_exciting
 from alexnet_jax.analysis.image_set import ImageSet
-from alexnet_jax.analysis.input_gradients import class_gradients, optimize_images, saliency_maps
+from alexnet_jax.analysis.input_gradients import AscentOptions, class_gradients, optimize_images, saliency_maps
 from alexnet_jax.analysis.neighbors import find_neighbors
 from alexnet_jax.analysis.receptive_field import receptive_field
 from alexnet_jax.commands.figure_source import FigureSource
@@ -81,7 +81,7 @@ def draw_hidden_neighbors(source: FigureSource, folder: Path) -> None:
     draw_neighbor_sheet(
         rows,
         folder / 'neighbors.png',
-        title=f'Nearest images in {layer}',
+        title=f'Nearest images in the last hidden layer ({layer})',
         subtitle=f'left: {_describe_shown(source)}; right: the nearest of {len(features):,} '
         f'{"training " * (searched is not source.images)}images by Euclidean distance',
     )
@@ -105,8 +105,8 @@ def draw_feature_maps(source: FigureSource, folder: Path) -> None:
         rows,
         folder / 'feature_maps.png',
         title='What each layer makes of an image',
-        subtitle=f'the {MAPS_PER_LAYER} most active maps{" (half of each column)" * (columns == 2)}, each from zero '
-        '(black) to its largest number (bright)',
+        subtitle=f'the {MAPS_PER_LAYER} most active maps{", half of each column (a, b)" * (columns == 2)}, each from '
+        'zero (black) to its largest number (bright)',
         names=names,
     )
     with atomic_io.write_atomic(folder / 'feature_maps.npz', 'wb') as file:
@@ -145,14 +145,16 @@ def draw_excitation(source: FigureSource, folder: Path) -> None:
     batches = source.read_pixels(source.images, source.sample_images(source.images), kept)
     parts = (part[layer] for part in source.iterate_activations([layer], batches))
     found = find_most_exciting(parts, maps, count=NUM_EXCITING)
-    optimized, history = optimize_images(source.run.model, source.parameters, source.view, layer, maps)
-    field = receptive_field(source.arch, layer)
+    ascent = AscentOptions(source.config.figures.steps)
+    optimized, history = optimize_images(source.run.model, source.parameters, source.view, layer, maps, ascent)
+    size = receptive_field(source.arch, layer).size
+    sees = f'frames: the {size} pixels that the place sees' if size < source.arch.crop_size else 'a place sees all'
     draw_image_rows(
         [_exciting_tiles(source, layer, number, optimized[number], found, kept) for number in range(len(maps))],
         folder / 'excitation.png',
         title=f'What excites maps of {layer}',
         subtitle=f'left: an image optimized for the map; right: of {len(kept):,} images those with its largest '
-        f'activations; frames: the {field.size} pixels that this place sees',
+        f'activations; {sees}',
         names=[f'{layer}\nmap {number}{_column_note(source, layer, number)}' for number in maps],
         is_first_apart=True,
     )

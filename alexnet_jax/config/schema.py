@@ -299,6 +299,7 @@ _FIGURES = {
         expected="numbers of maps from 0 such as '3,17', or empty",
     ),
     'max_images': Field(2000, 'images that neighbors and excitation search, drawn by figures.seed', 8, MAX_INT),
+    'steps': Field(256, 'of the ascent to an optimized image, of excitation', 1, MAX_INT),
     'seed': _seed('decides which images are shown and searched'),
 }
 # Of the mode ensemble; docs/results.md.

@@ -4,7 +4,7 @@ import numpy as np
 import small_network as small
 
 from alexnet_jax.analysis.center_view import CenterView
-from alexnet_jax.analysis.input_gradients import class_gradients, optimize_images, saliency_maps
+from alexnet_jax.analysis.input_gradients import AscentOptions, class_gradients, optimize_images, saliency_maps
 
 
 def test_the_gradient_is_that_of_differences():
@@ -37,7 +37,7 @@ def test_a_linear_map_is_driven_to_the_corner_of_the_cube_of_images():
     parameters, preprocessing = small.make_parameters(), small.make_preprocessing()
     view, maps = CenterView(preprocessing, small.CROP), [1, 4]
     images, history = optimize_images(
-        small.make_model(), parameters, view, 'conv1', maps, steps=400, smoothness=0.0, max_shift=0
+        small.make_model(), parameters, view, 'conv1', maps, AscentOptions(steps=400, smoothness=0.0, max_shift=0)
     )
     assert images.shape == (2, small.CROP, small.CROP, 3) and history.shape == (401, 2)
 
@@ -59,8 +59,8 @@ def test_a_linear_map_is_driven_to_the_corner_of_the_cube_of_images():
 def test_a_smooth_image_excites_a_hidden_map_too_and_follows_from_the_seed():
     parameters, view = small.make_parameters(), CenterView(small.make_preprocessing(), small.CROP)
     arguments = (small.make_model(), parameters, view, 'conv2', [2])
-    (first, history), (again, _) = (optimize_images(*arguments, steps=40, seed=1) for _ in range(2))
-    other, _ = optimize_images(*arguments, steps=40, seed=2)
+    (first, history), (again, _) = (optimize_images(*arguments, AscentOptions(steps=40, seed=1)) for _ in range(2))
+    other, _ = optimize_images(*arguments, AscentOptions(steps=40, seed=2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     assert history[-1, 0] > history[0, 0] and first.min() >= 0 and first.max() <= 255

@@ -79,7 +79,7 @@ def test_wrong_names_are_refused_before_work(trained, tmp_path, capsys):
 
 @pytest.mark.extended
 def test_every_figure_and_its_numbers(trained, tmp_path):
-    result = commands.run('figures', figures_config(tmp_path / 'f', max_images=8), trained[1])
+    result = commands.run('figures', figures_config(tmp_path / 'f', max_images=8, steps=4), trained[1])
     assert result['figures'] == list(FIGURES)
     for name in FIGURES:
         with Image.open(tmp_path / 'f' / f'{name}.png') as picture:
@@ -108,7 +108,7 @@ def test_images_of_ones_own_and_a_chosen_map(trained, tmp_path):
     for number in range(9):
         Image.fromarray(chance.integers(0, 256, (80, 70, 3), np.uint8)).save(tmp_path / 'mine' / f'{number}.png')
     (tmp_path / 'mine' / '0a.png').write_bytes(b'no image')
-    config = figures_config(tmp_path / 'f', names='answers,excitation', layer='conv2', maps='3,40')
+    config = figures_config(tmp_path / 'f', names='answers,excitation', layer='conv2', maps='3,40', steps=2)
     config.predict.images = str(tmp_path / 'mine')
     commands.run('figures', config, trained[1])
     assert {row['image'] for row in read_rows(tmp_path / 'f' / 'answers.csv')} == {f'{n}.png' for n in range(8)}

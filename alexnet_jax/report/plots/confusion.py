@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 MAX_NAMED = 30
 MAX_PAIRS = 20
 # Inches.
-CELL, NAME_WIDTH, PAIR_WIDTH, PAIR_HEIGHT, TOP, MARGIN = 0.27, 2.0, 4.6, 0.235, 0.95, 0.3
+MIN_CELL, MAX_CELL, MATRIX = 0.27, 0.45, 4.6
+NAME_WIDTH, PAIR_WIDTH, PAIR_HEIGHT, TOP, MARGIN = 1.9, 4.6, 0.235, 0.95, 0.3
 
 
 def plot_confusions(
@@ -35,7 +36,7 @@ def plot_confusions(
     labels in each. A cell's darkness is its share of the row. `pairs` are (label, predicted, count, share of the images
     of that label).
     """
-    pairs, side = pairs[:MAX_PAIRS], max(2.0, len(groups) * CELL)
+    pairs, side = pairs[:MAX_PAIRS], len(groups) * min(MAX_CELL, max(MIN_CELL, MATRIX / len(groups)))
     names = [_name_group(group, class_names) for group in groups]
     width = 2 * MARGIN + NAME_WIDTH + side + 0.5 + PAIR_WIDTH
     height = TOP + max(side + 1.75, 0.6 + len(pairs) * PAIR_HEIGHT) + MARGIN
@@ -70,13 +71,10 @@ def _draw_matrix(axes: Axes, counts: np.ndarray, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names, **options)
     axes.set_xlabel('predicted', color=style.MUTED, fontsize=9.5)
     axes.set_ylabel('class', color=style.MUTED, fontsize=9.5)
-    for row, column in zip(*np.nonzero(shares >= 0.005), strict=True):
+    for row, column in zip(*np.nonzero(shares > 0.005), strict=True):
         share = shares[row, column]
-        # 100 does not fit into a cell beside its neighbors.
-        text = f'{100 * share:.0f}'
-        axes.text(
-            column, row, text, ha='center', va='center', fontsize=7.5, color='white' if share > 0.35 else style.TEXT
-        )
+        color = 'white' if share > 0.35 else style.TEXT
+        axes.text(column, row, f'{100 * share:.0f}', ha='center', va='center', fontsize=7.5, color=color)
 
 
 def _list_pairs(axes: Axes, pairs: Sequence[tuple[int, int, int, float]], class_names: Sequence[str]) -> None:

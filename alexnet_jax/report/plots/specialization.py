@@ -39,7 +39,7 @@ def plot_specialization(
         2,
         left=0.07,
         right=0.97,
-        top=0.84,
+        top=0.81,
         bottom=0.12,
         width_ratios=(1.15, 1),
         wspace=0.16,
