@@ -102,7 +102,8 @@ def main() -> None:
     device, speeds = scale.read_compiled(reports)
 
     def link_of(devices: int) -> scale.Link:
-        return scale.Link(speeds[max(first for first in speeds if first <= devices)], given.latency, given.hidden)
+        slowest = speeds[max(first for first in speeds if first <= devices)]
+        return scale.Link(slowest, given.latency, given.hidden, pair_speed=speeds[1])
 
     for line in scale.ASSUMPTIONS:
         print(f'- {line}')

@@ -61,12 +61,14 @@ class Device:
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """A one-strategy link between any two devices: bytes per second, and seconds until the first byte arrives."""
+    """A link between any two devices: bytes per second, and seconds until the first byte arrives."""
 
     speed: float
     latency: float
     # Share of the gradients' reduction that the backward pass hides.
     hidden: float = 0.0
+    # Bytes per second between the two columns of a pair, which lie on one host; 0: those of any two devices.
+    pair_speed: float = 0.0
 
     def ring(self, size: float, devices: int) -> float:
         """Return the seconds of a gather, or of half a reduction, that leaves `size` bytes on each device."""
@@ -92,8 +94,8 @@ def read_compiled(reports: Sequence[dict]) -> tuple[Device, dict[int, float]]:
     of one kind of device, alone or two with a column each, and what columns exchange is what the network's layers say.
     """
     kinds = {parse_target(report['target']).kind for report in reports}
-    alone = [report for report in reports if tuple(report['mesh'].values()) == (1, 1)]
-    pairs = [report for report in reports if tuple(report['mesh'].values()) == (1, 2)]
+    alone = [report for report in reports if report['mesh'] == {'data': 1, 'column': 1}]
+    pairs = [report for report in reports if report['mesh'] == {'data': 1, 'column': 2}]
     if len(kinds) != 1 or len(alone) + len(pairs) < len(reports):
         raise ValueError(
             'Reports of one kind of device are needed, each on a mesh of one device or of two with a column each.'
@@ -141,7 +143,7 @@ def step_seconds(
         moved = (
             sum(arch.numbers_exchanged().values()) * batch / pairs * device.activation_bytes
         )  # by each device, in each direction
-        exchanges = 2 * (moved / link.speed + len(arch.numbers_exchanged()) * link.latency)
+        exchanges = 2 * (moved / (link.pair_speed or link.speed) + len(arch.numbers_exchanged()) * link.latency)
         pair = device.of_a_pair()
         reduction = 2 * link.ring(FLOAT_BYTES * parameters / 2, pairs)
         return pair.fixed + pair.per_image * batch / pairs + exchanges + (1 - link.hidden) * reduction
@@ -204,7 +206,7 @@ def main() -> None:
         speeds = {1: given.link * 1e9}
 
     def link_of(devices: int) -> Link:
-        return Link(speeds[max(first for first in speeds if first <= devices)], given.latency, given.hidden)
+        return Link(speeds[max(first for first in speeds if first <= devices)], given.latency, given.hidden, speeds[1])
 
     for line in ASSUMPTIONS:
         print(f'- {line}')

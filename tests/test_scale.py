@@ -51,6 +51,13 @@ def test_a_reduction_in_a_ring_sends_twice_the_parameters_but_for_one_share():
     assert scale.step_seconds(PAPER, 'data', 4, 4, scale.Device(0, 0), link(4.0, hidden=1)) == 0
 
 
+def test_a_pair_exchanges_over_its_own_link():
+    free = scale.Device(0, 0)
+    slow, fast = link(1e9), scale.Link(1e9, 0, 0, pair_speed=1e10)
+    times = [scale.step_seconds(PAPER, 'columns', 2, 128, free, each) for each in (slow, fast)]
+    assert times[0] == pytest.approx(10 * times[1])
+
+
 def test_what_cannot_be_shared_is_not_offered():
     torchvision = presets.get_architecture('torchvision')
     assert set(scale.seconds_by_strategy(torchvision, 2, 128, DEVICE, link(1e9))) == {'data', 'dense layers'}

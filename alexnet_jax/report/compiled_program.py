@@ -108,11 +108,24 @@ def _walk_computation(
     """Yield each instruction that runs, its computation, and how many times; loops by their known number of turns."""
     for instruction in computations[name].values():
         if instruction.opcode in ('while', 'call', 'conditional', 'async-start'):
-            turns = re.search(r'"known_trip_count":\{"n":"(\d+)"', instruction.line)
+            turns = _count_turns(instruction, computations)
             for called in instruction.called:
-                yield from _walk_computation(computations, called, times * (int(turns[1]) if turns else 1))
+                yield from _walk_computation(computations, called, times * turns)
         elif instruction.opcode not in FREE:
             yield instruction, computations[name], times
+
+
+def _count_turns(loop: Instruction, computations: Mapping[str, Computation]) -> int:
+    """Return the known turns of a loop: as XLA notes them, or by the number that its index is compared with; else 1."""
+    if noted := re.search(r'"known_trip_count":\{"n":"(\d+)"', loop.line):
+        return int(noted[1])
+    condition = re.search(r'condition=%([\w.\-]+)', loop.line)
+    inner = computations.get(condition[1], {}) if condition else {}
+    root = next((each for each in inner.values() if each.is_root), None)
+    if root is None or root.opcode != 'compare' or 'direction=LT' not in root.line:
+        return 1
+    end = re.search(r' constant\((\d+)\)', inner[root.operands[1]].line)
+    return int(end[1]) if end else 1
 
 
 def _collective_kind(instruction: Instruction) -> str:
@@ -126,7 +139,8 @@ def _find_collectives(
 ) -> Iterator[tuple[str, Instruction, tuple[ArrayShape, ...]]]:
     """Yield (kind, collective, arrays that it makes) of an instruction that is one, or of all within a fusion.
 
-    A TPU's reduction fused with the slice that the device keeps is a reduce-scatter.
+    A TPU's reduction fused with the slice that the device keeps is a reduce-scatter. Its asynchronous collectives stand
+    in every fusion that they run beside, and count in the one that starts them.
     """
     if kind := _collective_kind(instruction):
         results = instruction.results
@@ -137,7 +151,10 @@ def _find_collectives(
     elif instruction.opcode == 'fusion':
         for inner in (computations.get(name, {}) for name in instruction.called):
             kept = next((each for each in inner.values() if each.is_root and each.opcode == 'dynamic-slice'), None)
+            starts = any('"AsyncCollectiveStart"' in each.line for each in inner.values())
             for each in inner.values():
+                if '"async_collective_fusion_config"' in each.line and _collective_kind(each) and not starts:
+                    continue
                 if each.opcode == 'all-reduce' and kept and kept.operands[0] == each.name:
                     yield 'reduce-scatter', each, kept.results
                 else:

@@ -63,16 +63,20 @@ def assert_second_promise(report, arch, *, evaluation=False, parts=1):
     assert numbers_by_layer(part, 'all-gather') == exchanged
     if not evaluation:
         back = numbers_by_layer(part, 'reduce-scatter')
-        assert set(back) == set(exchanged)
-        # Of few images a TPU pads the rows that it scatters, and sends the odd one on.
+        # Of few images a TPU pads the rows that it scatters, and sends the odd one on; small arrays it reduces whole.
         padded = report['device'].startswith('TPU') and images < 64
+        whole = {name: count / 2 for name, count in numbers_by_layer(part, 'all-reduce').items() if name in exchanged}
+        assert padded or not whole
+        back |= {name: back.get(name, 0) + count for name, count in whole.items()}
+        assert set(back) == set(exchanged)
         for layer, count in exchanged.items():
-            assert count <= back[layer] <= (1.02 if padded else 1) * count
+            assert count <= back[layer] <= (1.2 if padded else 1) * count
         sent_on = sum(numbers_by_layer(part, 'collective-permute').values())
-        assert sent_on <= (0.02 if padded else 0) * sum(exchanged.values())
+        assert sent_on <= (0.05 if padded else 0) * sum(exchanged.values())
     rest = [each for each in found if (each['kind'], each['axes']) not in EXCHANGES]
     assert {each['kind'] for each in rest} <= {'all-reduce'}
-    across = sum(each['numbers'] * each['times'] for each in rest if each['axes'] != 'data')
+    small = [each for each in rest if each['axes'] != 'data' and each['layer'] not in arch.numbers_exchanged()]
+    across = sum(each['numbers'] * each['times'] for each in small)
     assert across <= 8 * images + 64 * parts
     over_data = sum(each['numbers'] * each['times'] for each in rest if each['axes'] == 'data')
     # Half of the parameters, the last layer's rounded up to whole columns; none in evaluation.
@@ -118,7 +122,7 @@ def test_every_network_of_two_columns_moves_what_its_layers_say(name, platform):
     'fields',
     [
         {'model__compute_dtype': 'bfloat16', 'train__grad_accumulation': 2, 'compile__evaluation': True},
-        {'model__matmul_precision': 'tensorfloat32', 'data__device_cache': True},
+        {'model__matmul_precision': 'tensorfloat32', 'data__device_cache': True, 'compile__num_images': 1000},
         {'model__matmul_precision': 'bfloat16', 'augment__mean': 'center'},
     ],
     ids=['bfloat16, accumulation, evaluation', 'tensorfloat32, device cache', 'products in bfloat16'],

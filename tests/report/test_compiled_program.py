@@ -153,6 +153,50 @@ def test_a_reduction_of_which_a_tpu_keeps_a_slice_is_a_reduce_scatter():
     )
 
 
+ASYNCHRONOUS = """HloModule jit_step
+
+%begin (x: bf16[1,8]) -> (bf16[2,8], s32[2]) {
+  %x = bf16[1,8]{1,0} parameter(0)
+  %all.1 = bf16[2,8]{1,0} all-gather(%x), replica_groups={{0,1}}, backend_config={"async_collective_fusion_config":{}}
+  ROOT %start = (bf16[2,8]{1,0}, s32[2]{0}) custom-call(%all.1), custom_call_target="AsyncCollectiveStart"
+}
+
+%end (x.1: bf16[1,8], flags: s32[2]) -> bf16[2,8] {
+  %x.1 = bf16[1,8]{1,0} parameter(0)
+  %flags = s32[2]{0} parameter(1)
+  %all.2 = bf16[2,8]{1,0} all-gather(%x.1), replica_groups={{0,1}}, backend_config={"async_collective_fusion_config":{}}
+  ROOT %done = bf16[2,8]{1,0} custom-call(%x.1, %all.2, %flags), custom_call_target="AsyncCollectiveDone"
+}
+
+%below (state.1: (s32[], bf16[1,8])) -> pred[] {
+  %state.1 = (s32[], bf16[1,8]{1,0}) parameter(0)
+  %two = s32[] constant(2)
+  %i.1 = s32[] get-tuple-element(%state.1), index=0
+  ROOT %lt = pred[] compare(%i.1, %two), direction=LT
+}
+
+%turn (state: (s32[], bf16[1,8])) -> (s32[], bf16[1,8]) {
+  %state = (s32[], bf16[1,8]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%state), index=0
+  %mine = bf16[1,8]{1,0} get-tuple-element(%state), index=1
+  %started = (bf16[2,8]{1,0}, s32[2]{0}) fusion(%mine), kind=kCustom, calls=%begin
+  %flag = s32[2]{0} get-tuple-element(%started), index=1
+  %both = bf16[2,8]{1,0} fusion(%mine, %flag), kind=kCustom, calls=%end
+  ROOT %next = (s32[], bf16[1,8]{1,0}) tuple(%i, %mine)
+}
+
+ENTRY %main (first: (s32[], bf16[1,8])) -> (s32[], bf16[1,8]) {
+  %first = (s32[], bf16[1,8]{1,0}) parameter(0)
+  ROOT %loop = (s32[], bf16[1,8]{1,0}) while(%first), condition=%below, body=%turn
+}
+"""
+
+
+def test_an_asynchronous_collective_of_a_tpu_counts_once_a_turn_of_a_loop():
+    (found,) = read_program(ASYNCHRONOUS, (1, 2), ()).collectives
+    assert (found.kind, found.numbers, found.times) == ('all-gather', 8, 2)
+
+
 def test_collectives_within_fusions_are_found():
     program = read_program(WITHIN_A_FUSION, (1, 2), {'conv3'})
     (found,) = program.collectives
