@@ -18,9 +18,11 @@ log = logging.getLogger('alexnet_jax')
 def parse_flags(argv: list[str]) -> flags.FlagValues:
     """Return the flags, `config` among them with its overridden fields. Raises UserError for whatever is wrong."""
     files, args = flags.FlagValues(), flags.FlagValues()
-    flags.DEFINE_string('mode', 'train', f'what to do: {", ".join(commands.MODES)}', flag_values=args)
+    flags.DEFINE_string('mode', 'train', 'one of the modes above; train without it', flag_values=args)
     flags.DEFINE_string('workdir', '', 'folder of this run, created if missing', flag_values=args)
-    flags.DEFINE_string('images', '', 'for predict and features: images and folders', flag_values=args)
+    flags.DEFINE_string(
+        'images', '', 'for predict and features: images, folders; predict: - for a list', flag_values=args
+    )
     flags.DEFINE_string('layers', '', 'for features: conv1,pool5,fc7; list: show them', flag_values=args)
     flags.DEFINE_bool('verbose', False, 'also print the settings of the machine', flag_values=args)
     flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0; docs/pods.md', flag_values=args)
@@ -32,7 +34,7 @@ def parse_flags(argv: list[str]) -> flags.FlagValues:
     try:
         words = cli.resolve_config_flag(files.read_flags_from_files(argv, force_gnu=False))
         cli.check_flag_names(words[1:])
-        help_text = 'config file such as configs/imagenet.py; fields by name: --config.train.batch_size=64'
+        help_text = 'file such as configs/imagenet.py; fields by name: --config.train.batch_size=64'
         default = str(cli.CONFIG_DIR / 'quickstart.py')
         config_flags.DEFINE_config_file('config', default, help_text, flag_values=args, sys_argv=words)
         if rest := args(words)[1:]:

@@ -24,8 +24,8 @@ from alexnet_jax import weights as weight_files
 from alexnet_jax.analysis.activation_names import resolve_layers
 from alexnet_jax.analysis.features import FeatureExtractor, FeatureOptions, feature_shapes, iterate_features
 from alexnet_jax.commands import finetune, resume_point
-from alexnet_jax.distributed.mesh import make_mesh
-from alexnet_jax.distributed.sharding import DATA_AXIS, param_sharding
+from alexnet_jax.distributed.mesh import make_mesh, padded_batch_size
+from alexnet_jax.distributed.sharding import param_sharding
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.evaluator import Evaluator, ViewOptions
 from alexnet_jax.evaluate.image_batches import ImageBatches, Images
@@ -100,7 +100,7 @@ class Network:
             parts = [part['prob'] for part in self._iterate_features(batches, ['prob'])]
         else:
             evaluator = self._evaluator(views, self._padded_size(batches))
-            parts = [evaluator.probabilities(self._parameters, batch) for batch in batches]
+            parts = list(evaluator.iterate_probabilities(self._parameters, batches))
         probabilities = np.concatenate(parts)
         labels = np.argsort(-probabilities, axis=1, kind='stable')[:, : max(1, top_k)]
         chosen = np.take_along_axis(probabilities, labels, axis=1)
@@ -172,10 +172,7 @@ class Network:
         return self._evaluators[key]
 
     def _padded_size(self, batches: ImageBatches) -> int:
-        """Return the size that a batch is padded to: a power of two, so that few programs are compiled."""
-        devices = self._mesh.shape[DATA_AXIS] if self._mesh else 1
-        size = 1 << (min(len(batches), self._batch_size) - 1).bit_length()
-        return -(-min(size, self._batch_size) // devices) * devices
+        return padded_batch_size(len(batches), self._batch_size, self._mesh)
 
 
 def load_network(

@@ -70,12 +70,13 @@ def trained(tmp_path_factory):
 
 @contextlib.contextmanager
 def draw_no_plots():
-    """Draw no pictures at the beginning and the end of a run: they take half of its time."""
-    from alexnet_jax.commands import final_report
+    """Draw no pictures at the beginning of a run, at its evaluations and at its end: they take half of its time."""
+    from alexnet_jax.commands import final_report, training_pictures
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(final_report, 'draw_examples', lambda *arguments: None)
         patch.setattr(final_report, 'draw_plots', lambda *arguments: None)
+        patch.setattr(training_pictures, 'refresh_pictures', lambda *arguments, **options: None)
         yield
 
 

@@ -11,7 +11,7 @@ import alexnet_jax
 from alexnet_jax import commands
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
-from alexnet_jax.evaluate.predict import find_image_files
+from alexnet_jax.evaluate.find_images import find_image_files
 from alexnet_jax.network import Network, fresh_weights
 
 

@@ -18,6 +18,7 @@ def tiny_config():
             'evaluate.views': 1,
             'log.every_steps': 2,
             'log.tensorboard': False,
+            'log.pictures': False,
         }
     )
     return config

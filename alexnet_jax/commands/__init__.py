@@ -70,6 +70,7 @@ MODES: Mapping[str, Mode] = {
             writes=False,
         ),
         Mode('figures', 'draw figures of the run in --workdir: docs/gallery.md', takes_images=True, writes=False),
+        Mode('report', 'write one HTML page about the run in --workdir, or about several', writes=False),
         Mode('summary', 'show layers, shapes, parameters and exchanged numbers', needs_workdir=False),
         Mode(
             'compile',

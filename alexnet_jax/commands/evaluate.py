@@ -24,6 +24,7 @@ from alexnet_jax.evaluate.view_places import describe_views, place_views
 from alexnet_jax.experiments.published_errors import find_published
 from alexnet_jax.models.alexnet import AlexNet, Parameters
 from alexnet_jax.report import class_errors, run_result
+from alexnet_jax.report.predictions_file import PREDICTIONS_CSV, ScoredSplit, write_predictions
 from alexnet_jax.report.text import format_percent
 from alexnet_jax.runtime import atomic_io, signals
 from alexnet_jax.train.loop import LoopSchedule
@@ -93,23 +94,22 @@ def _evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
         f'{error_rates["images"]:,}',
         split,
     )
-    by_class = class_errors.count_class_errors(
-        info.readable_class_names, predictions.label, predictions.predicted, predictions.rank
-    )
-    log.info('%s', class_errors.describe_worst_classes(by_class))
+    scored = ScoredSplit(predictions, split, views, run.step)
+    log.info('%s', class_errors.describe_worst_classes(scored.errors_by_class(info.readable_class_names)))
     if is_primary():
-        _write_evaluation(workdir, result, by_class, data.name)
+        _write_evaluation(workdir, result, scored, info, data.name)
     return result
 
 
 def _write_evaluation(
-    workdir: str, result: dict[str, Any], by_class: Sequence[class_errors.ClassErrors], dataset_name: str
+    workdir: str, result: dict[str, Any], scored: ScoredSplit, info: DatasetInfo, dataset_name: str
 ) -> None:
-    """Write the figures, those by class, and the table beside the published ones; say so where one may only read."""
+    """Write the figures, predictions, errors by class and the table beside the published ones, where one may write."""
     file = Path(workdir) / run_result.EVALUATION_FILE
     try:
         atomic_io.write_json(file, result)
-        class_errors.write_class_errors(workdir, by_class)
+        write_predictions(Path(workdir) / PREDICTIONS_CSV, scored, info.class_names)
+        class_errors.write_class_errors(workdir, scored.errors_by_class(info.readable_class_names))
         name = run_dir.read_name(workdir)
         published = find_published(name, result['views'])
         if sentence := published_figures.compare_with_published(workdir, name, published, result, dataset_name):

@@ -6,7 +6,6 @@ import collections
 import dataclasses
 import hashlib
 import logging
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.analysis.activation_names import resolve_layers
 from alexnet_jax.analysis.feature_writer import FeatureWriter
 from alexnet_jax.analysis.features import Extractor, FeatureExtractor, FeatureOptions, iterate_features
-from alexnet_jax.analysis.image_set import ImageSet, dataset_image_set, image_files_set, read_batches
+from alexnet_jax.analysis.image_set import ImageSet, dataset_image_set, image_files_set
 from alexnet_jax.commands import evaluate, export, factories, prepare
 from alexnet_jax.commands.evaluate import LoadedRun
 from alexnet_jax.commands.run_family import RunAddress, find_runs
@@ -27,12 +26,14 @@ from alexnet_jax.data.dataset_info import DatasetInfo
 from alexnet_jax.data.image_io import UnreadableImage
 from alexnet_jax.distributed.mesh import describe_mesh
 from alexnet_jax.errors import UserError
-from alexnet_jax.evaluate.predict import split_paths
+from alexnet_jax.evaluate.find_images import split_paths
+from alexnet_jax.evaluate.image_files import read_batches
 from alexnet_jax.models.architecture import Architecture
 from alexnet_jax.models.presets import TORCHVISION
 from alexnet_jax.prepare.splits import skipped_files_note
 from alexnet_jax.report.text import format_table
 from alexnet_jax.runtime import signals
+from alexnet_jax.runtime.progress import ImageProgress
 from alexnet_jax.runtime.xla_options import compiler_options
 from alexnet_jax.weights.architecture_json import architecture_to_dict
 from alexnet_jax.weights.layout import to_torch_layout
@@ -43,7 +44,6 @@ from alexnet_jax.weights.own_metadata import RESIZE_RULE, tensor_checksum
 LIST = 'list'
 DEFAULT_DIRECTORY = '{workdir}/features/{step}'
 LAYERS_HEADER = ('layer', 'shape', 'of one column', 'torchvision', 'Caffe blob')
-SECONDS_BETWEEN_LINES = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,6 @@ def write_features(
         return
     if writer.images_done:
         log.info('%s has those of %s images; going on.', writer.directory, f'{writer.images_done:,}')
-    first, began, told = writer.images_done, time.perf_counter(), time.perf_counter()
     pending: collections.deque[list] = collections.deque()
 
     def readable_images() -> Iterator[np.ndarray]:
@@ -148,22 +147,20 @@ def write_features(
             pixels = [each[0] for each in batch if not isinstance(each, UnreadableImage)]
             yield np.stack(pixels) if pixels else np.zeros((0, extractor.image_size, extractor.image_size, 3), np.uint8)
 
-    for part in iterate_features(extractor, run.params, readable_images()):
-        batch = pending.popleft()
-        readable = [each for each in batch if not isinstance(each, UnreadableImage)]
-        unreadable = [str(each) for each in batch if isinstance(each, UnreadableImage)]
-        writer.append(part, [name for _, _, name in readable], [label for _, label, _ in readable], unreadable)
-        if time.perf_counter() - told > SECONDS_BETWEEN_LINES:
-            told = time.perf_counter()
-            log.info('%s of %s images.', f'{writer.images_done:,}', f'{len(images):,}')
+    with ImageProgress(len(images), 'went through', done=writer.images_done) as progress:
+        for part in iterate_features(extractor, run.params, readable_images()):
+            batch = pending.popleft()
+            readable = [each for each in batch if not isinstance(each, UnreadableImage)]
+            unreadable = [str(each) for each in batch if isinstance(each, UnreadableImage)]
+            writer.append(part, [name for _, _, name in readable], [label for _, label, _ in readable], unreadable)
+            progress.advance(len(batch))
     writer.finish()
-    seconds = time.perf_counter() - began
     log.info(
         'Features of step %d for %s images in %s (%.1f images/s): %s.',
         run.step,
         f'{len(images):,}',
         writer.directory,
-        (len(images) - first) / seconds,
+        progress.images_per_second,
         ', '.join(f'{layer} {shape}' for layer, shape in extractor.shapes.items()),
     )
 

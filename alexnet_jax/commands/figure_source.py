@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.analysis.center_view import CenterView
 from alexnet_jax.analysis.features import FeatureExtractor, FeatureOptions, iterate_features
-from alexnet_jax.analysis.image_set import ImageSet, LabelledImage, dataset_image_set, read_batches
+from alexnet_jax.analysis.image_set import ImageSet, dataset_image_set
 from alexnet_jax.commands import evaluate, export, factories, prepare, run_dir
 from alexnet_jax.commands.evaluate import LoadedRun
 from alexnet_jax.commands.features import open_images
@@ -23,8 +23,9 @@ from alexnet_jax.commands.run_family import RunAddress
 from alexnet_jax.config import build
 from alexnet_jax.data.image_io import UnreadableImage
 from alexnet_jax.errors import UserError
-from alexnet_jax.evaluate.evaluator import Predictions
+from alexnet_jax.evaluate.image_files import LabelledImage, read_batches
 from alexnet_jax.models.architecture import Architecture, Dense
+from alexnet_jax.report.predictions_file import PREDICTIONS_CSV, ScoredSplit, read_predictions
 from alexnet_jax.runtime.xla_options import compiler_options
 from alexnet_jax.train import metrics_writer
 from alexnet_jax.weights.model_weights import ModelWeights
@@ -90,7 +91,7 @@ class FigureSource:
         directory = prepare.locate_dataset(self.config, str(self.folder))
         if not prepare.has_dataset(directory):
             return None
-        return dataset_image_set(factories.open_prepared_dataset(self.config, str(self.folder)), 'train')
+        return self.open_split('train')
 
     @functools.cached_property
     def shown(self) -> ImageSample:
@@ -116,21 +117,29 @@ class FigureSource:
         )
 
     @functools.cached_property
-    def predictions(self) -> tuple[dict[str, float], Predictions]:
-        """Error rates and the prediction for each image of config.evaluate.split, by the views of config.evaluate."""
+    def stored_predictions(self) -> ScoredSplit | None:
+        """The predictions in the run's folder, if they are what config.evaluate asks for."""
+        found = read_predictions(self.folder / PREDICTIONS_CSV, self.info.class_names)
+        wanted = self.config.evaluate
+        if found is None or (found.split, found.views) != (wanted.split, build.report_views(self.config)):
+            return None
+        step = int(wanted.checkpoint) if wanted.checkpoint.isdecimal() else self.run.step
+        return found if found.checkpoint_step == step else None
+
+    @functools.cached_property
+    def scored(self) -> ScoredSplit:
+        """The prediction for each image of the split and by the views of config.evaluate: stored, or computed."""
+        if self.stored_predictions:
+            return self.stored_predictions
         data = factories.open_prepared_dataset(self.config, str(self.folder))
         evaluate.check_same_classes(self.info, data.class_names, data.directory)
-        split = evaluate.report_split(self.config, data.counts)
+        split, views = evaluate.report_split(self.config, data.counts), build.report_views(self.config)
         evaluator = factories.make_evaluator(
-            self.config,
-            self.info,
-            self.run.model,
-            self.run.mesh,
-            views=build.report_views(self.config),
-            num_images=data.counts[split],
+            self.config, self.info, self.run.model, self.run.mesh, views=views, num_images=data.counts[split]
         )
         batches = factories.make_eval_pipeline(self.config, data, split, self.run.mesh)
-        return evaluator.evaluate_and_predict(self.run.params, batches)
+        _, predictions = evaluator.evaluate_and_predict(self.run.params, batches)
+        return ScoredSplit(predictions, split, views, self.run.step)
 
     @functools.cached_property
     def metric_rows(self) -> list[dict[str, Any]]:
@@ -158,6 +167,10 @@ class FigureSource:
         with_weights = [layer for layer in self.arch.layers if layer.name in self.arch.kernel_shapes()]
         convolutions = [layer.name for layer in with_weights if not isinstance(layer, Dense)]
         return convolutions[-1] if convolutions else with_weights[0].name
+
+    def open_split(self, split: str) -> ImageSet:
+        """Return the images of a split of the run's dataset."""
+        return dataset_image_set(factories.open_prepared_dataset(self.config, str(self.folder)), split)
 
     def sample_images(self, images: ImageSet) -> list[int]:
         """Return the numbers of at most config.figures.max_images images, in order."""

@@ -22,6 +22,7 @@ from alexnet_jax.evaluate.evaluator import Predictions
 from alexnet_jax.experiments.published_errors import find_published
 from alexnet_jax.report import class_errors, run_result
 from alexnet_jax.report.plots import run as run_plots
+from alexnet_jax.report.predictions_file import PREDICTIONS_CSV, ScoredSplit, write_predictions
 from alexnet_jax.report.text import format_percent
 from alexnet_jax.train import metrics_writer
 
@@ -70,12 +71,9 @@ def write_final_report(run: LoadedRun, data: dataset.Dataset, workdir: str, *, e
         note=split_note(split, data.counts),
     )
     run_result.write_result(workdir, result)
-    class_errors.write_class_errors(
-        workdir,
-        class_errors.count_class_errors(
-            data.readable_class_names, predictions.label, predictions.predicted, predictions.rank
-        ),
-    )
+    scored = ScoredSplit(predictions, split, views, run.step)
+    write_predictions(Path(workdir) / PREDICTIONS_CSV, scored, data.class_names)
+    class_errors.write_class_errors(workdir, scored.errors_by_class(data.readable_class_names))
     draw_plots(config.name, data, filters, predictions, result, Path(workdir))
     log.info('%s', run_result.summarize_result(result))
     published = find_published(config.name, views)

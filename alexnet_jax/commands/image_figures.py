@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,8 +47,25 @@ def draw_answers(source: FigureSource, folder: Path) -> None:
     write_csv(folder / 'answers.csv', rows)
 
 
+class HiddenNeighbors(NamedTuple):
+    """Images and those nearest to them in the last hidden layer: rows of tiles, the query first, and of a table."""
+
+    tiles: list[list[Tile]]
+    table: list[dict[str, Any]]
+    layer: str
+    description: str
+
+
 def draw_hidden_neighbors(source: FigureSource, folder: Path) -> None:
     """Draw figure 4, right: the training images whose last hidden activations are nearest, beside five images."""
+    found = find_hidden_neighbors(source)
+    title = f'Nearest images in the last hidden layer ({found.layer})'
+    draw_neighbor_sheet(found.tiles, folder / 'neighbors.png', title=title, subtitle=found.description)
+    write_csv(folder / 'neighbors.csv', found.table)
+
+
+def find_hidden_neighbors(source: FigureSource) -> HiddenNeighbors:
+    """Return the nearest training images of five images, by the activations that the last layer sees."""
     layer, shown = source.hidden_layer, source.shown
     searched = source.training_images or source.images
     kept: list[int] = []
@@ -78,14 +96,11 @@ def draw_hidden_neighbors(source: FigureSource, folder: Path) -> None:
                 }
             )
         rows.append(tiles)
-    draw_neighbor_sheet(
-        rows,
-        folder / 'neighbors.png',
-        title=f'Nearest images in the last hidden layer ({layer})',
-        subtitle=f'left: {_describe_shown(source)}; right: the nearest of {len(features):,} '
-        f'{"training " * (searched is not source.images)}images by Euclidean distance',
+    kind = '' if searched is source.images else 'training '
+    description = (
+        f'left: {_describe_shown(source)}; right: the nearest of {len(features):,} {kind}images by Euclidean distance'
     )
-    write_csv(folder / 'neighbors.csv', table)
+    return HiddenNeighbors(rows, table, layer, description)
 
 
 def draw_feature_maps(source: FigureSource, folder: Path) -> None:

@@ -86,7 +86,8 @@ def draw_curves(sources: Sequence[FigureSource], folder: Path) -> None:
 
 def draw_confusion(source: FigureSource, folder: Path) -> None:
     """Draw which classes, or groups of classes, are taken for which, with the worst pairs by name."""
-    rates, predictions = source.predictions
+    predictions = source.scored.predictions
+    wrong = predictions.label != predictions.predicted
     counts = confusion.count_confusions(predictions.label, predictions.predicted, len(source.class_names))
     groups = confusion.group_classes(counts, MAX_NAMED)
     pairs = confusion.find_worst_pairs(counts, 1000)
@@ -98,8 +99,8 @@ def draw_confusion(source: FigureSource, folder: Path) -> None:
         pairs,
         source.class_names,
         folder / 'confusion.png',
-        subtitle=f'{shown}, those that are confused side by side; each row in percent; {rates["images"]:,.0f} images, '
-        f'top-1 error {format_percent(rates["top1_error"])}',
+        subtitle=f'{shown}, those that are confused side by side; each row in percent; {len(wrong):,} images, '
+        f'top-1 error {format_percent(float(wrong.mean()))}',
     )
     names = source.class_names
     write_csv(

@@ -12,12 +12,12 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.analysis.feature_files import FeatureFiles, open_features
 from alexnet_jax.analysis.feature_writer import FeatureWriter
-from alexnet_jax.analysis.image_set import NO_LABEL
 from alexnet_jax.analysis.view_probabilities import LAYER, ViewProbabilities
 from alexnet_jax.commands import evaluate, export, factories, features
 from alexnet_jax.commands.run_family import RunAddress
 from alexnet_jax.config import build
 from alexnet_jax.errors import UserError
+from alexnet_jax.evaluate.image_files import NO_LABEL
 from alexnet_jax.evaluate.view_places import Views, describe_views
 
 DEFAULT_DIRECTORY = '{workdir}/predictions/{step}'

@@ -12,13 +12,14 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.checkpoint.manager import CheckpointManager
-from alexnet_jax.commands import evaluate, factories, final_report, finetune, run_dir, training_plan
+from alexnet_jax.commands import evaluate, factories, final_report, finetune, run_dir, training_pictures, training_plan
 from alexnet_jax.commands.resume_point import ResumePoint, RunContext, initial_point, make_record, restored_point
-from alexnet_jax.config import build, parse
+from alexnet_jax.config import build, parse, validate
 from alexnet_jax.data import prefetch
 from alexnet_jax.distributed import consistency, initialize, sync
 from alexnet_jax.distributed.initialize import is_primary
-from alexnet_jax.distributed.sharding import batch_sharding
+from alexnet_jax.distributed.sharding import batch_sharding, gather_to_host
+from alexnet_jax.evaluate.evaluator import Predictions
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import nonfinite
 from alexnet_jax.train.loop import MetricAccumulator, NonFiniteLoss, TrainLoop
@@ -91,6 +92,8 @@ def run_training(context: RunContext, handler: signals.SignalHandler) -> dict[st
         evaluate.check_report_step(
             config, start.schedule, checkpoints.steps(), ended=start.is_finished(context.plateau)
         )
+        fields = validate.flatten_config(config).items()
+        writer.add_text(start.step, 'config', '\n'.join(f'    {name} = {value!r}' for name, value in fields))
         trainer.timer.add('start', time.perf_counter() - began)
         return trainer.finish(trainer.train_with_recovery(start))
 
@@ -109,6 +112,8 @@ class Trainer:
         self.context, self.handler, self.writer = context, handler, writer
         self.profiler, self.checkpoints, self.timer = profiler, checkpoints, PhaseTimer()
         self.model = factories.make_model(context.config, context.arch)
+        # Of the newest validation.
+        self._predictions: Predictions | None = None
 
     def restore_or_init(self) -> ResumePoint:
         """Return the point of the newest whole checkpoint, else that of a new run; the plateau is set accordingly."""
@@ -167,6 +172,7 @@ class Trainer:
                 point.metrics,
                 evaluate=self._make_validator(),
                 save=self._make_saver(point),
+                draw_pictures=self._draw_pictures if config.log.pictures else lambda state, step: None,
                 stop_signal=sync.SignalSync(handler, context.mesh) if handler.multi_process else handler,
                 interruptible=handler.interruptible,
                 raise_if_save_failed=self.checkpoints.raise_if_save_failed,
@@ -187,9 +193,28 @@ class Trainer:
         evaluator = factories.make_evaluator(
             config, data, self.model, mesh, views=1, num_images=data.counts['validation']
         )
-        return lambda state, step: evaluator.evaluate(
-            state.params, factories.make_eval_pipeline(config, data, 'validation', mesh)
-        )
+
+        def validate(state: TrainState, step: int) -> dict[str, float]:
+            batches = factories.make_eval_pipeline(config, data, 'validation', mesh)
+            error_rates, self._predictions = evaluator.evaluate_and_predict(state.params, batches)
+            return error_rates
+
+        return validate
+
+    def _draw_pictures(self, state: TrainState, step: int) -> None:
+        """Refresh the pictures of the run after an evaluation."""
+        context = self.context
+        kernels = gather_to_host(state.params['conv1']['kernel'], context.mesh)
+        if is_primary():
+            training_pictures.refresh_pictures(
+                self.writer,
+                context.config,
+                context.data,
+                kernels,
+                self._predictions,
+                step=step,
+                workdir=context.workdir,
+            )
 
     def _make_saver(self, start: ResumePoint) -> Callable[..., None]:
         """Return what saves a state of a run that continued from `start`, as TrainLoop.save says."""

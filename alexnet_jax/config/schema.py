@@ -237,7 +237,11 @@ _EVALUATE = {
         resumable=True,
     ),
 }
-_PREDICT = {'images': Field('', 'images and folders, as --images gives them')}
+_PREDICT = {
+    'images': Field('', 'images and folders, as --images gives them'),
+    'json': Field('', 'file of JSON lines for the predictions, - for standard output; empty: text'),
+    'picture': Field('', 'PNG of the first images with their most probable classes; empty: none'),
+}
 _FEATURES = {
     'layers': Field('fc7', 'activations, as --layers gives them; list: show them'),
     'column': Field('both', 'a or b: of networks with two columns', choices=('both', 'a', 'b')),
@@ -313,6 +317,9 @@ _ENSEMBLE = {
     'devkit': Field('', "archive of the challenge's development kit: also write submission.txt, by its class numbers"),
     'directory': Field('', 'of the figures; empty: the folder ensemble beside the runs', per_host=True),
 }
+_REPORT = {
+    'path': Field('', 'HTML file; empty: report.html in the run directory, or in the folder of several', per_host=True)
+}
 _BENCHMARK = {
     'steps': Field(10, 'training steps to time', 1, MAX_INT),
     'rounds': Field(5, 'in which each layer and the peak rates of the machine are timed', 1, MAX_INT),
@@ -334,6 +341,7 @@ _LOG = {
     'stalled_loss_steps': Field(1000, 'warn after this many steps at ln(classes); 0: off', 0, MAX_INT),
     'time_breakdown': Field(False, 'print the time breakdown with every line of the log'),
     'tensorboard': Field(True, 'write event files for `tensorboard --logdir`'),
+    'pictures': Field(True, 'draw curves, kernels and some predictions after every evaluation'),
 }
 _MACHINE = {
     'cpu_devices': Field(1, 'CPU devices to make if there is no accelerator', 1, 1024),
@@ -366,6 +374,7 @@ FIELDS: Mapping[str, Field] = {
     ),
     **_section('ensemble', _ENSEMBLE, resumable=True),
     **_section('weights', _WEIGHTS, resumable=True),
+    **_section('report', _REPORT, resumable=True),
     **_section('benchmark', _BENCHMARK, resumable=True),
     **_section('compile', _COMPILE, resumable=True),
     **_section('checkpoint', _CHECKPOINT, resumable=True),

@@ -137,6 +137,16 @@ def per_device_batch(
     return batch_size // (devices * microbatches)
 
 
+def padded_batch_size(num_images: int, largest: int, mesh: Mesh | None) -> int:
+    """Return the size that batches are padded to: `largest`, or less where there are fewer images.
+
+    It is a power of two, so that few programs are compiled, made even over the devices along `data`.
+    """
+    devices = mesh.shape[DATA_AXIS] if mesh else 1
+    size = 1 << (min(num_images, largest) - 1).bit_length()
+    return -(-min(size, largest) // devices) * devices
+
+
 def process_batch_slice(mesh: Mesh) -> tuple[int, int]:
     """Return which slice of each batch this process reads, and into how many slices it is divided.
 

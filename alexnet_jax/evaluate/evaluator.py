@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -102,13 +102,32 @@ class Evaluator:
 
         At most `batch_size` of them at a time; fewer are padded, so that nothing is compiled anew.
         """
+        return next(self.iterate_probabilities(params, [images]))
+
+    def iterate_probabilities(self, params: Any, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield what `probabilities` returns for each batch; the next one is computed in the meantime."""
+        pending = None
+        for images in batches:
+            current = len(images), self._start_probabilities(params, images)
+            if pending is not None:
+                yield _fetch_probabilities(*pending)
+            pending = current
+        if pending is not None:
+            yield _fetch_probabilities(*pending)
+
+    def no_images(self) -> np.ndarray:
+        """Return a batch without images, uint8 (0, side, side, 3)."""
+        return np.zeros((0, self._image_size, self._image_size, 3), np.uint8)
+
+    def _start_probabilities(self, params: Any, images: np.ndarray) -> jax.Array:
+        """Begin to compute the probabilities of a batch, padding included (batch_size, K)."""
         padded = np.zeros((self.batch_size, self._image_size, self._image_size, 3), np.uint8)
         padded[: len(images)] = images
         if self._data_sharding is None:
             placed = jax.device_put(padded)
         else:  # every process has all of them
             placed = jax.make_array_from_callback(padded.shape, self._data_sharding, lambda index: padded[index])
-        return jax.device_get(self._probabilities(params, placed, self._mean))[: len(images)]
+        return self._probabilities(params, placed, self._mean)
 
     def log_probabilities(self, params: Any, images: jax.Array, mean: jax.Array) -> jax.Array:
         """Return the logarithms of the probabilities averaged over the views (B, K), to be traced by jax.
@@ -152,6 +171,10 @@ class Evaluator:
         predicted, probability = jnp.argmax(log_probs_BK, axis=1), jnp.exp(jnp.max(log_probs_BK, axis=1))
         rank = metrics.rank_labels(log_probs_BK, batch['label'])
         return sums, (Predictions(batch['id'], batch['label'], predicted, probability, rank), batch['valid'])
+
+
+def _fetch_probabilities(count: int, padded: jax.Array) -> np.ndarray:
+    return jax.device_get(padded)[:count]
 
 
 def _accumulate(sums: dict[str, Any], parts: list[Predictions], numbers: dict[str, np.ndarray], answers: Any) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from alexnet_jax.data import image_io
 from alexnet_jax.errors import UserError
-from alexnet_jax.evaluate.predict import find_image_files
+from alexnet_jax.evaluate.find_images import find_image_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image

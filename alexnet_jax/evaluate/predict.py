@@ -2,169 +2,82 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-import glob
-import itertools
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from alexnet_jax.data import image_io
-from alexnet_jax.errors import UserError
+from alexnet_jax.data.image_io import UnreadableImage
 from alexnet_jax.evaluate.evaluator import Evaluator
-from alexnet_jax.prepare.sources import base, folder
-from alexnet_jax.prepare.splits import skipped_files_note
+from alexnet_jax.evaluate.image_files import NO_LABEL, ImageFiles, LabelledImage, read_batches
 
-MAX_NAME_LENGTH = 255  # of a file on most systems
-EXAMPLE_FLAG = '--images=cat.jpg,holiday'
+
+def _no_pixels() -> np.ndarray:
+    return np.zeros((0, 0, 3), np.uint8)
+
+
+def _no_probabilities() -> np.ndarray:
+    return np.zeros(0, np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class FilePrediction:
-    """One file's classes with their probabilities, most probable first; or the error that it cannot be read."""
+    """One file's classes with their probabilities, most probable first; or the error that it cannot be read.
+
+    `labels` are the numbers of these classes. `pixels` is what was prepared of the image, uint8 (side, side, 3),
+    `probabilities` are those of all classes, float32 (K,), and `label` is the class by whose name its folder goes,
+    NO_LABEL if there is none.
+    """
 
     file: str
     classes: tuple[tuple[str, float], ...] = ()
+    labels: tuple[int, ...] = ()
     error: str = ''
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageFiles:
-    """The images that were named or lie in named folders, and the rest of these folders."""
-
-    files: list[str] = dataclasses.field(default_factory=list)
-    skipped: list[str] = dataclasses.field(default_factory=list)  # files whose names are not images'
-    errors: list[str] = dataclasses.field(default_factory=list)  # for each folder or image that cannot be opened
-    notes: list[str] = dataclasses.field(default_factory=list)  # for each folder with results of this program
-
-
-def split_paths(value: str) -> list[str]:
-    """Return the paths in a list with commas; what exists as it stands, with commas and spaces, is one path."""
-    paths, parts = [], value.split(',')
-    while parts:
-        joined = itertools.accumulate((os.path.expanduser(parts[0]), *parts[1:]), '{},{}'.format)
-        candidates = enumerate(itertools.takewhile(_is_possible_path, joined), 1)
-        existing = [(count, path) for count, path in candidates if os.path.lexists(path)]
-        count, path = max(existing, default=(1, parts[0].strip()))
-        paths += [path] if path else []
-        parts = parts[count:]
-    return paths
-
-
-def _is_possible_path(path: str) -> bool:
-    """Return False if neither this path nor any longer one that begins with it can exist."""
-    parent, name = os.path.split(path)
-    return len(name) <= MAX_NAME_LENGTH and (not parent or os.path.isdir(parent))
-
-
-def find_image_files(paths: Iterable[str]) -> ImageFiles:
-    """Return the image files of `paths`: a file is itself, a folder all images in it and below, sorted.
-
-    Pictures that a run or a preparation of this program drew are left out of a folder. ~ and the signs * ? [] mean what
-    they do to a shell, which does not expand them in --images=*.jpg. Raises UserError for a URL, a path without a file,
-    a folder without images, and if there are no paths.
-    """
-    found = ImageFiles()
-    for path in paths:
-        for match in _expand_path(path):
-            _add_images(Path(match), found)
-    if not found.files:
-        raise UserError(f'No images were named. Name image files or folders, as in {EXAMPLE_FLAG}.')
-    return found
+    label: int = NO_LABEL
+    pixels: np.ndarray = dataclasses.field(default_factory=_no_pixels, repr=False, compare=False)
+    probabilities: np.ndarray = dataclasses.field(default_factory=_no_probabilities, repr=False, compare=False)
 
 
 def predict_files(
     evaluator: Evaluator,
     params: Any,
-    files: Sequence[str],
+    images: ImageFiles,
     class_names: Sequence[str],
     *,
-    image_size: int,
     top_k: int = 5,
+    threads: int = 1,
 ) -> Iterator[FilePrediction]:
-    """Yield the `top_k` most probable classes of each file, in order, a batch of the evaluator's at a time.
+    """Yield the `top_k` most probable classes of each file, in order.
 
-    Images are rotated as their EXIF says and then prepared as a dataset is: shorter side to `image_size` pixels,
-    center square. A file that cannot be read yields a FilePrediction with an `error`.
+    `threads` read images and the devices compute a batch of the evaluator's at the same time; few batches are held.
+    Images are rotated as their EXIF says and then prepared as a dataset is. A file that cannot be read yields a
+    FilePrediction with an `error`.
     """
-    for first in range(0, len(files), evaluator.batch_size):
-        batch = files[first : first + evaluator.batch_size]
-        loaded = [_load_image(file, image_size) for file in batch]
-        images = [image for image in loaded if isinstance(image, np.ndarray)]
-        probabilities = iter(evaluator.probabilities(params, np.stack(images)) if images else ())
-        for file, image in zip(batch, loaded, strict=True):
-            if isinstance(image, str):
-                yield FilePrediction(file, error=image)
+    pending: collections.deque[list[LabelledImage | UnreadableImage]] = collections.deque()
+
+    def readable_images() -> Iterator[np.ndarray]:
+        for batch in read_batches(images, evaluator.batch_size, threads=threads):
+            pending.append(batch)
+            pixels = [each[0] for each in batch if not isinstance(each, UnreadableImage)]
+            yield np.stack(pixels) if pixels else evaluator.no_images()
+
+    done = 0
+    for probabilities in evaluator.iterate_probabilities(params, readable_images()):
+        rows = iter(probabilities)
+        for number, image in enumerate(pending.popleft(), done):
+            if isinstance(image, UnreadableImage):
+                yield FilePrediction(images.files[number], error=str(image))
             else:
-                yield FilePrediction(file, _most_probable(next(probabilities), class_names, top_k))
+                yield _make_prediction(images.files[number], image, next(rows), class_names, top_k)
+            done += 1
 
 
-def _expand_path(path: str) -> list[str]:
-    path = os.path.expanduser(path)
-    if '://' in path:
-        raise UserError(f'{path} is a URL, which is not downloaded; save the image and name its file.')
-    if os.path.lexists(path):
-        return [path]
-    # The folders that exist as they stand are no pattern, whatever their names.
-    folder_path, rest = os.path.split(path)
-    while folder_path and not os.path.isdir(folder_path):
-        folder_path, name = os.path.split(folder_path)
-        rest = os.path.join(name, rest)
-    return sorted(glob.glob(os.path.join(glob.escape(folder_path), rest))) or [path]
-
-
-def _add_images(path: Path, found: ImageFiles) -> None:
-    """Add a file, or what lies in a folder, to `found`."""
-    if not path.is_dir():
-        if not path.is_file():
-            problem = 'is not a file' if path.exists() else 'does not exist'
-            raise UserError(f'{path} {problem}. Name image files or folders, as in {EXAMPLE_FLAG}.')
-        found.files.append(str(path))
-        return
-    files, skipped, errors = {}, [], []
-
-    def add_error(error: OSError) -> None:
-        errors.append(f'{error.filename} cannot be read ({error.strerror}).')
-
-    for name, entry in folder.iter_files(path, (), add_error):
-        if not name.lower().endswith(image_io.IMAGE_EXTENSIONS):
-            skipped.append(name)
-        elif entry.is_file():
-            files[name] = path / name
-        else:
-            errors.append(f'{path / name} is not a regular file but a device, a pipe or a broken link.')
-    files, skipped, note = base.leave_out_results(files, skipped)
-    if not files:
-        remedy = f'Names of images end in {", ".join(image_io.IMAGE_EXTENSIONS)}.'
-        raise UserError(' '.join([f'{path} has no images.{note}{skipped_files_note(skipped)}', *errors, remedy]))
-    found.files.extend(map(str, sorted(files.values())))
-    found.notes.extend([note.strip()] if note else [])
-    found.skipped.extend(skipped)
-    found.errors.extend(errors)
-
-
-def read_center_square(file: str, image_size: int) -> np.ndarray:
-    """Return an image file's center square, upright, uint8 (image_size, image_size, 3). Raises UnreadableImage."""
-    try:
-        with open(file, 'rb') as opened:
-            data = opened.read(image_io.MAX_FILE_BYTES + 1)  # one more than the decoder accepts: it raises
-    except OSError as error:
-        raise image_io.UnreadableImage(f'{file} cannot be read ({error.strerror}).') from error
-    return image_io.decode_center_square(data, image_size, name=file, upright=True)[0]
-
-
-def _load_image(file: str, image_size: int) -> np.ndarray | str:
-    """Return the prepared square, or the message that it cannot be read."""
-    try:
-        return read_center_square(file, image_size)
-    except image_io.UnreadableImage as error:
-        return str(error)
-
-
-def _most_probable(probabilities: np.ndarray, class_names: Sequence[str], top_k: int) -> tuple[tuple[str, float], ...]:
-    """Return classes with their probabilities, most probable first."""
-    order = np.argsort(-probabilities, kind='stable')[:top_k]
-    return tuple((class_names[number], float(probabilities[number])) for number in order)
+def _make_prediction(
+    file: str, image: LabelledImage, probabilities: np.ndarray, class_names: Sequence[str], top_k: int
+) -> FilePrediction:
+    pixels, label, _ = image
+    labels = tuple(np.argsort(-probabilities, kind='stable')[:top_k].tolist())
+    classes = tuple((class_names[each], float(probabilities[each])) for each in labels)
+    return FilePrediction(file, classes, labels, label=label, pixels=pixels, probabilities=probabilities)

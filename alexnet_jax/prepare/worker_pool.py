@@ -7,20 +7,17 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from typing import Any
 
-import tqdm
-
 from alexnet_jax.errors import UserError
+from alexnet_jax.runtime.progress import ImageProgress
 
 log = logging.getLogger(__name__)
 
-SECONDS_BETWEEN_LINES = 10  # of progress if stderr is no terminal
 POLL_SECONDS = 0.2  # between two readings of the workers' progress
 
 Work = Callable[[Any, Callable[[int], object]], list[str]]
@@ -41,11 +38,11 @@ def run_jobs(
     `max_failures` sentences.
     """
     sentences = []
-    with _show_progress(sum(len(job.items) for job in jobs), progress) as update:
+    with ImageProgress(sum(len(job.items) for job in jobs), 'prepared', enabled=progress) as shown:
         results = (
-            _run_serial(work, jobs, update)
+            _run_serial(work, jobs, shown.advance)
             if num_workers == 1 or not _can_share_memory()
-            else _run_pool(num_workers, work, jobs, update)
+            else _run_pool(num_workers, work, jobs, shown.advance)
         )
         with contextlib.closing(results):
             for failures in results:
@@ -123,27 +120,3 @@ def _report_progress(num_items: int) -> None:
         raise _Cancelled
     with _num_done.get_lock():
         _num_done.value += num_items
-
-
-@contextlib.contextmanager
-def _show_progress(total: int, progress: bool) -> Iterator[Callable[[int], object]]:
-    """Yield a function that takes the number of items just done; it moves a bar on a terminal, or prints lines."""
-    if progress and sys.stderr.isatty():
-        with tqdm.tqdm(total=total, desc='preparing', unit=' images') as bar:
-            yield bar.update
-        return
-    start = last = time.monotonic()
-    done = 0
-
-    def print_line(num_items: int) -> None:
-        nonlocal done, last
-        done += num_items
-        now = time.monotonic()
-        if progress and (now - last >= SECONDS_BETWEEN_LINES or done == total and num_items):
-            last = now
-            rate = done / (now - start + 1e-9)
-            left = (total - done) / (rate + 1e-9)
-            line = f'prepared {done:,} of {total:,} images, {rate:,.0f} a second, {left:,.0f} s left'
-            print(line, file=sys.stderr, flush=True)
-
-    yield print_line

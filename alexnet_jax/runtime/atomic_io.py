@@ -123,6 +123,14 @@ def nearest_existing_parent(path: str | os.PathLike[str]) -> Path:
     return path if os.path.lexists(path) else nearest_existing_parent(path.parent)
 
 
+def require_folder_of(path: str | os.PathLike[str], flag: str) -> None:
+    """Raise UserError unless a file can be made at `path`, which `flag` gives, as far as its folder tells."""
+    folder = Path(path).absolute().parent
+    if Path(path).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        problem = f'{path} is a folder' if Path(path).is_dir() else f'{folder} is no folder that you may write to'
+        raise UserError(f'{flag}={path} cannot be written: {problem}. Choose another path.')
+
+
 def require_free_space(folder: str | os.PathLike[str], needed: float, *, subject: str, hint: str) -> None:
     """Raise UserError if the disk of `folder`, which may not exist yet, has less than `needed` bytes free.
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import textwrap
+from typing import TextIO
 
 # Width of a line where stdout is no terminal.
 LINE_WIDTH = 100
@@ -38,8 +39,24 @@ def print_error(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
+def discard_output(stream: TextIO) -> None:
+    """Let what is still written to a stream go nowhere, as its reader exited."""
+    # A stream without a number, as in a notebook, has nothing to discard.
+    with contextlib.suppress(OSError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def log_to_stderr() -> None:
+    """Let the log go to stderr from here on, as stdout is for data."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LogHandler):
+            handler.setStream(sys.stderr)
+
+
 class LogHandler(logging.StreamHandler):
-    """Log handler that wraps lines at the terminal's width. If the reader of stdout exits, work continues unseen."""
+    """Log handler that wraps lines at the terminal's width. If their reader exits, work continues unseen."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's message, wrapped."""
@@ -47,14 +64,10 @@ class LogHandler(logging.StreamHandler):
         return '\n'.join(_wrap_line(line, width) for line in super().format(record).splitlines())
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Discard all further output if the reader of stdout exited; otherwise report the error as logging does."""
+        """Discard all further output if its reader exited; otherwise report the error as logging does."""
         if not isinstance(sys.exc_info()[1], BrokenPipeError):
             return super().handleError(record)
-        # A stream without a number, as in a notebook, has nothing to discard.
-        with contextlib.suppress(OSError, AttributeError):
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, sys.stdout.fileno())
-            os.close(null)
+        discard_output(self.stream)
 
 
 def _wrap_line(line: str, width: int) -> str:

@@ -122,6 +122,8 @@ class TrainLoop:
     evaluate: Callable[[Any, int], dict[str, float] | None]
     save: Callable[..., None]  # (state, step, metrics, top1_error, unvalidated=False, overwrite=False)
     stop_signal: StopSignal
+    # Called when an evaluation was due and its state is saved: (state, step).
+    draw_pictures: Callable[[Any, int], None] = lambda state, step: None
     # signals.SignalHandler.interruptible
     interruptible: Callable[..., contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     raise_if_save_failed: Callable[[], None] = lambda: None
@@ -254,6 +256,9 @@ class TrainLoop:
             if results:
                 self._log_validation(step, results)
         self._save(state, step, results['top1_error'] if results else None, overwrite=overwrite)
+        if self.schedule.should_evaluate(step):
+            with self.timer.measure('pictures'):
+                self.draw_pictures(state, step)
 
     def _log_validation(self, step: int, results: dict[str, float]) -> None:
         """Write the results of a validation, and the plateau that they make, if any."""

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import atomic_io
-from alexnet_jax.train import timing
+from alexnet_jax.train import tensorboard, timing
+from alexnet_jax.train.tensorboard import EventWriter
 
 METRICS_FILE, TIMINGS_FILE, TENSORBOARD_DIR = 'metrics.jsonl', 'timings.jsonl', 'tensorboard'
 NOT_FINITE = ('NaN', 'Infinity', '-Infinity')  # as strings: JSON has no such numbers
@@ -42,7 +43,7 @@ class MetricsWriter:
         self._directory, self._enabled = Path(workdir), enabled
         self._tensorboard = tensorboard and enabled
         self._purge_step: int | None = None
-        self._events: Any = None
+        self._events: EventWriter | None = None
         self._files: dict[str, Any] = {}
         self._progress: Any = None
 
@@ -53,6 +54,16 @@ class MetricsWriter:
     def write_timings(self, step: int, **numbers: Any) -> None:
         """Append numbers that depend on the machine and its clock."""
         self._append(TIMINGS_FILE, step, numbers)
+
+    def add_text(self, step: int, tag: str, text: str) -> None:
+        """Show a text (Markdown) in TensorBoard."""
+        if self._tensorboard:
+            self._event_writer().add_text(step, tag, text)
+
+    def add_picture(self, step: int, tag: str, file: str | os.PathLike[str]) -> None:
+        """Show a PNG in TensorBoard."""
+        if self._tensorboard:
+            self._event_writer().add_picture(step, tag, file)
 
     def print_line(self, text: str) -> None:
         """Print a line to standard output, above the progress bar."""
@@ -132,17 +143,13 @@ class MetricsWriter:
         self._files[name].write(json.dumps(row, allow_nan=False) + '\n')
         self._files[name].flush()
         if self._tensorboard:
-            self._write_events(step, scalars)
+            tag = tensorboard.metric_tag if name == METRICS_FILE else tensorboard.timing_tag
+            self._event_writer().add_scalars(step, {tag(key): value for key, value in scalars.items()})
 
-    def _write_events(self, step: int, scalars: dict[str, Any]) -> None:
+    def _event_writer(self) -> EventWriter:
         if self._events is None:
-            # Takes a third of a second, so only if it is used.
-            import tensorboardX
-
-            directory = str(self._directory / TENSORBOARD_DIR)
-            self._events = tensorboardX.SummaryWriter(directory, purge_step=self._purge_step, flush_secs=10)
-        for key, value in scalars.items():
-            self._events.add_scalar(key, value, step)
+            self._events = EventWriter(self._directory / TENSORBOARD_DIR, purge_step=self._purge_step)
+        return self._events
 
 
 def _to_scalar(value: Any) -> bool | int | float:

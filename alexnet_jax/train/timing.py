@@ -19,6 +19,7 @@ PHASES = {
     'wait': 'input wait',
     'compile': 'compile',
     'evaluation': 'evaluation',
+    'pictures': 'pictures',
     'checkpoint': 'checkpoint',
     'start': 'start',
     'end': 'end',

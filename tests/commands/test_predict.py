@@ -1,7 +1,11 @@
 """--mode=predict: classes of image files, one by one, by the run in a folder whatever config it is given."""
 
 import dataclasses
+import io
+import json
+import logging
 import shutil
+import sys
 
 import pytest
 from PIL import Image
@@ -11,6 +15,7 @@ from alexnet_jax import commands
 from alexnet_jax.commands import run_dir
 from alexnet_jax.data import dataset_info
 from alexnet_jax.errors import UserError
+from alexnet_jax.runtime import streams
 from configs import default
 
 
@@ -126,3 +131,109 @@ def test_a_machine_that_the_training_batch_does_not_fit_predicts_and_evaluates(t
     config.evaluate.batch_size = 8
     with pytest.raises(UserError, match='make config.evaluate.batch_size a multiple of 3'):
         commands.run('predict', config, trained[1])
+
+
+def list_on_stdin(monkeypatch, *names):
+    text = ''.join(f'{name}\n' for name in names).encode()
+    monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(text)))
+
+
+def test_predictions_of_a_list_are_json_lines_and_what_is_missing_is_one_of_them(
+    trained, tmp_path, monkeypatch, log_lines
+):
+    files = [write_image(tmp_path / f'{color}.png', color) for color in ('red', 'blue')]
+    list_on_stdin(monkeypatch, files[0], tmp_path / 'gone.png', files[1])
+    config = with_images(tiny_config(), '-')
+    config.predict.json = str(tmp_path / 'predictions.jsonl')
+    with pytest.raises(UserError, match='^1 of 3 images could not be read'):
+        commands.run('predict', config, trained[1])
+    rows = [json.loads(line) for line in (tmp_path / 'predictions.jsonl').read_text().splitlines()]
+    assert [row['file'] for row in rows] == [files[0], str(tmp_path / 'gone.png'), files[1]]
+    assert rows[1] == {
+        'file': str(tmp_path / 'gone.png'),
+        'error': f'{tmp_path}/gone.png cannot be read (No such file or directory).',
+    }
+    info = dataset_info.read_dataset_info(f'{trained[1]}/{run_dir.DATASET_INFO_FILE}')
+    for row in (rows[0], rows[2]):
+        probabilities = [each['probability'] for each in row['predictions']]
+        assert (
+            len(probabilities) == 5
+            and probabilities == sorted(probabilities, reverse=True)
+            and sum(probabilities) <= 1.001
+        )
+        assert [info.class_names[each['label']] for each in row['predictions']] == [
+            each['class'] for each in row['predictions']
+        ]
+    assert f'Predictions of 3 images in {tmp_path}/predictions.jsonl' in '\n'.join(log_lines())
+    assert not any('%' in line for line in log_lines())  # the classes are in the file alone
+
+
+def test_json_on_standard_output_is_alone_there(trained, tmp_path, monkeypatch, capsys, caplog):
+    caplog.set_level('INFO', 'alexnet_jax')
+    handler = streams.LogHandler(sys.stdout)
+    monkeypatch.setattr(logging.getLogger(), 'handlers', [handler])
+    config = with_images(tiny_config(), write_image(tmp_path / 'a.png'))
+    config.predict.json = '-'
+    commands.run('predict', config, trained[1])
+    printed, told = capsys.readouterr()
+    (row,) = map(json.loads, printed.splitlines())
+    assert row['file'] == str(tmp_path / 'a.png') and handler.stream is sys.stderr
+    assert 'Predictions of 1 images in standard output' in told
+
+
+def test_a_reader_that_leaves_ends_the_work_without_an_error(trained, tmp_path, monkeypatch, log_lines):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(32, 'Broken pipe')
+
+    config = with_images(tiny_config(), write_image(tmp_path / 'a.png'))
+    config.predict.json = '-'
+    monkeypatch.setattr(sys, 'stdout', Gone())
+    assert commands.run('predict', config, trained[1])['images'] == 1
+
+
+def test_files_that_cannot_be_written_are_refused_before_anything_is_read(tmp_path):
+    for field, path, message in [
+        ('json', tmp_path / 'no' / 'a.jsonl', 'no is no folder that you may write to'),
+        ('json', tmp_path, 'is a folder'),
+        ('picture', tmp_path / 'no' / 'a.png', 'no is no folder that you may write to'),
+        ('picture', tmp_path / 'a.gif', r'must end in \.png'),
+    ]:
+        config = with_images(tiny_config(), 'nowhere.jpg')
+        config.predict[field] = str(path)
+        with pytest.raises(UserError, match=message):
+            commands.run('predict', config, str(tmp_path / 'nowhere'))
+
+
+def test_classes_are_those_of_the_evaluation_and_few_images_make_a_small_batch(trained, tmp_path, monkeypatch):
+    """The images of the test split as files give its labels and its probabilities."""
+    from alexnet_jax.commands import evaluate, factories
+    from alexnet_jax.data import dataset
+
+    config, workdir = trained
+    data, sizes = dataset.open_dataset(f'{workdir}/dataset'), []
+    make_evaluator = factories.make_evaluator
+
+    def recording(*args, **options):
+        sizes.append(args[0].evaluate.batch_size)
+        return make_evaluator(*args, **options)
+
+    monkeypatch.setattr(factories, 'make_evaluator', recording)
+    records = data.split('test')
+    for number in range(5):
+        Image.fromarray(records[number][0]).save(tmp_path / f'{number}.png')
+    given = with_images(tiny_config(), tmp_path)
+    given.predict.json = str(tmp_path / 'out.jsonl')
+    commands.run('predict', given, workdir)
+    given.predict.images = str(tmp_path / '3.png')
+    commands.run('predict', given, workdir)
+    assert sizes == [8, 1]
+    (again,) = [json.loads(line) for line in (tmp_path / 'out.jsonl').read_text().splitlines()]
+    run = evaluate.load_run(*evaluate.read_trained_run(config, workdir), workdir)
+    evaluator = make_evaluator(run.config, data, run.model, run.mesh, views=1, num_images=20)
+    _, predictions = evaluator.evaluate_and_predict(
+        run.params, factories.make_eval_pipeline(run.config, data, 'test', run.mesh)
+    )
+    (place,) = [i for i, number in enumerate(predictions.id) if number == 3]
+    assert again['predictions'][0]['label'] == predictions.predicted[place]
+    assert again['predictions'][0]['probability'] == pytest.approx(predictions.probability[place], rel=1e-5)

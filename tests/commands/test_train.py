@@ -41,6 +41,7 @@ def tiny(**fields):
     config.checkpoint.every_steps = 3
     config.log.every_steps = 4
     config.log.tensorboard = False
+    config.log.pictures = False
     config.mesh = '1,2'
     for name, value in fields.items():
         section, field = name.split('__')

@@ -20,11 +20,11 @@ class Feed:
         return {}
 
 
-def plan(last):
+def plan(last, evaluate_every=0):
     return loop.LoopSchedule(
         num_steps=last,
         log_every=2,
-        evaluate_every=0,
+        evaluate_every=evaluate_every,
         save_every=0,
         learning_rate=lambda n: 0.1,
         learning_rates=lambda n: np.zeros(1),
@@ -66,6 +66,32 @@ def test_reading_a_save_back_is_time_of_checkpoints_and_not_of_steps(tmp_path, m
     assert sum(row.get('checkpoint_seconds', 0) for row in rows) + run.timer.drain()[
         'checkpoint_seconds'
     ] == pytest.approx(60)
+
+
+def test_pictures_are_drawn_when_an_evaluation_is_written_and_its_state_saved(tmp_path):
+    sums, done = {'loss': 8.0, 'top1': 1.0, 'images': 8.0, 'gradient_norm': 1.0}, []
+
+    def draw(state, step):
+        rows = metrics_writer.read_metrics(tmp_path)
+        assert [row['step'] for row in rows if 'validation_loss' in row][-1] == step
+        done.append(('draw', state, step))
+
+    with metrics_writer.MetricsWriter(tmp_path, tensorboard=False) as written, signals.SignalHandler() as stop:
+        run = loop.TrainLoop(
+            lambda state, *given: (state + 1, {name: jnp.float32(value) for name, value in sums.items()}),
+            Feed(),
+            plan(5, evaluate_every=2),
+            written,
+            0,
+            metrics=loop.MetricAccumulator(),
+            evaluate=lambda state, step: {'loss': 1.0, 'top1_error': 0.5},
+            save=lambda state, step, *given, **named: done.append(('save', state, step)),
+            stop_signal=stop,
+            draw_pictures=draw,
+        )
+        run.run(0)
+    assert done == [(what, step, step) for step in (2, 4, 5) for what in ('save', 'draw')]
+    assert run.timer.drain()['pictures_seconds'] > 0
 
 
 def test_the_pace_of_a_checkpoint_is_of_the_steps_before_it():

@@ -1,3 +1,4 @@
+import io
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import hypothesis.strategies as st
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from alexnet_jax.errors import UserError
 from alexnet_jax.train import metrics_writer
@@ -174,28 +176,55 @@ def test_flushing_asks_the_system_to_write_each_open_file(tmp_path, monkeypatch)
 
 
 def events(workdir):
-    """(tag, step, value) of every scalar, and the step that each file begins by taking back from."""
+    """(tag, step, value) of everything, and the step that each file begins by taking back from."""
     from tensorboardX.proto.event_pb2 import Event
 
-    scalars, purged = [], []
+    found, purged = [], []
     for path in sorted((workdir / 'tensorboard').iterdir()):
         data = path.read_bytes()
         while data:
             length = int.from_bytes(data[:8], 'little')
             event = Event.FromString(data[12 : 12 + length])
             data = data[16 + length :]
-            scalars += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+            found += [(each.tag, event.step, getattr(each, each.WhichOneof('value'))) for each in event.summary.value]
             if event.HasField('session_log'):
                 purged.append(event.step)
-    return scalars, purged
+    return found, purged
 
 
-def test_tensorboard_gets_metrics_and_timings_as_scalars(tmp_path):
+def test_tensorboard_gets_metrics_and_timings_in_groups(tmp_path):
     with MetricsWriter(tmp_path, tensorboard=True) as writer:
-        writer.write_metrics(5, loss=2.5, top1_error=0.75)
-        writer.write_timings(5, images_per_second=100.0)
-    scalars, _ = events(tmp_path)
-    assert sorted(scalars) == [('images_per_second', 5, 100.0), ('loss', 5, 2.5), ('top1_error', 5, 0.75)]
+        writer.write_metrics(5, loss=2.5, top1_error=0.75, rate=0.5)
+        writer.write_metrics(5, validation_loss=1.5, validation_top1_error=0.25)
+        writer.write_timings(5, images_per_second=100.0, evaluation_seconds=2.0)
+    found, _ = events(tmp_path)
+    assert sorted(found) == [
+        ('time/evaluation_seconds', 5, 2.0),
+        ('time/images_per_second', 5, 100.0),
+        ('train/learning_rate', 5, 0.5),
+        ('train/loss', 5, 2.5),
+        ('train/top1_error', 5, 0.75),
+        ('validation/loss', 5, 1.5),
+        ('validation/top1_error', 5, 0.25),
+    ]
+    # The files keep the names that their readers know.
+    assert read_metrics(tmp_path)[0] == {'step': 5, 'loss': 2.5, 'top1_error': 0.75, 'rate': 0.5}
+
+
+def test_tensorboard_shows_pictures_and_texts(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'kernels.png')
+    with MetricsWriter(tmp_path, tensorboard=True) as writer:
+        writer.add_picture(5, 'kernels/conv1', tmp_path / 'kernels.png')
+        writer.add_text(0, 'config', '    seed = 1')
+    (picture, text), _ = events(tmp_path)
+    assert picture[:2] == ('kernels/conv1', 5) and (picture[2].height, picture[2].width) == (5, 7)
+    np.testing.assert_array_equal(Image.open(io.BytesIO(picture[2].encoded_image_string)), pixels)
+    assert text[0].startswith('config') and text[2].string_val == [b'    seed = 1']
+    with MetricsWriter(tmp_path / 'without', tensorboard=False) as writer:
+        writer.add_picture(5, 'kernels/conv1', tmp_path / 'kernels.png')
+        writer.add_text(0, 'config', 'seed')
+    assert not (tmp_path / 'without').exists()
 
 
 def test_after_cutting_back_tensorboard_is_told_to_forget_what_came_later(tmp_path):
