@@ -31,6 +31,17 @@ def test_every_card_of_the_paper_and_of_its_notes_is_named():
     assert {name for name in cards - NAMED if Path(name).stem not in about_others} == set()
 
 
+def test_the_published_differences_are_those_of_the_cards():
+    cards = sorted((ROOT / 'configs' / 'ablations').glob('[!_]*.py'))
+    modules = [importlib.import_module(f'configs.ablations.{card.stem}') for card in cards]
+    published = {
+        f'configs/ablations/{m.__name__.split(".")[-1]}.py': m.PUBLISHED for m in modules if hasattr(m, 'PUBLISHED')
+    }
+    assert len(published) > 9
+    for card, figure in published.items():
+        assert any(f'`{card}`' in row and figure.text in row for row in ROWS), card
+
+
 def test_a_row_has_ours_or_says_that_it_was_not_measured():
     runs = [row for row in ROWS if '`configs/' in row]
     assert len(runs) > 25 and all(re.search(r'(not measured here|\d \[[^]]+\]\([^)]+\)) \|$', row) for row in runs)

@@ -79,6 +79,12 @@ MODES: Mapping[str, Mode] = {
             function='compile_step',
         ),
         Mode('verify', 'check every file of a run or a dataset', needs_workdir=False, writes=False),
+        Mode(
+            'ablations',
+            'train a network and its ablations by several seeds; write the table of differences',
+            trains=True,
+            prepares=True,
+        ),
         Mode('benchmark', 'measure step time, layers, input and memory', trains=True, prepares=True),
     )
 }

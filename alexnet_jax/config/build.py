@@ -21,23 +21,31 @@ def preset_architecture(config: ConfigDict, num_classes: int | None = None) -> A
 
     Raises UserError if an override does not fit the preset.
     """
-    from alexnet_jax.models.overrides import ArchitectureOverrides
     from alexnet_jax.models.presets import get_architecture
 
+    classes = num_classes or config.model.num_classes or None
+    return get_architecture(config.model.preset, num_classes=classes, overrides=model_overrides(config))
+
+
+def model_overrides(config: ConfigDict) -> ArchitectureOverrides:
+    """Return the changes to its preset that section `model` asks for."""
+    from alexnet_jax.models.overrides import ArchitectureOverrides
+
     model = config.model
-    overrides = ArchitectureOverrides(
+    return ArchitectureOverrides(
         crop_size=model.crop_size,
         columns=model.columns,
         removed_layers=parse.layer_names(model.removed_layers) or (),
+        feature_multipliers=parse.layer_multipliers(model.feature_multipliers),
         exchange_layers=parse.layer_names(model.exchange_layers),
         activation=model.activation,
         pooling=model.pooling,
+        pool_overlap=model.pool_overlap,
         normalization=model.normalization,
         alpha_over_n=model.lrn_alpha_over_n,
         dropout=model.dropout,
         dropout_position=model.dropout_position,
     )
-    return get_architecture(model.preset, num_classes=num_classes or model.num_classes or None, overrides=overrides)
 
 
 def model_fields(preset: str, overrides: ArchitectureOverrides) -> dict[str, object]:
@@ -49,9 +57,13 @@ def model_fields(preset: str, overrides: ArchitectureOverrides) -> dict[str, obj
         'model.crop_size': overrides.crop_size,
         'model.columns': overrides.columns,
         'model.removed_layers': ','.join(overrides.removed_layers),
+        'model.feature_multipliers': ','.join(
+            f'{name}={multiplier!r}' for name, multiplier in (overrides.feature_multipliers or {}).items()
+        ),
         'model.exchange_layers': '' if exchange is None else ','.join(exchange) or 'none',
         'model.activation': overrides.activation,
         'model.pooling': overrides.pooling,
+        'model.pool_overlap': overrides.pool_overlap,
         'model.normalization': overrides.normalization,
         'model.lrn_alpha_over_n': overrides.alpha_over_n,
         'model.dropout': overrides.dropout,

@@ -44,6 +44,12 @@ _MODEL = {
         parse=parse.layer_names,
         expected="convolutions such as 'conv3,conv4', or empty",
     ),
+    'feature_multipliers': Field(
+        '',
+        'on the numbers of features of layers',
+        parse=parse.layer_multipliers,
+        expected="multipliers by layer such as 'conv1=0.5,fc6=2', or empty",
+    ),
     'exchange_layers': Field(
         '',
         "layers that see all columns; none; empty: the preset's own",
@@ -52,6 +58,11 @@ _MODEL = {
     ),
     'activation': Field('', "empty: the preset's own", choices='alexnet_jax.models.overrides.ACTIVATIONS'),
     'pooling': Field('', "empty: the preset's own", choices='alexnet_jax.models.overrides.POOLINGS'),
+    'pool_overlap': Field(
+        '',
+        "none: windows as wide as their stride, which give maps of the same sizes; empty: the preset's own",
+        choices='alexnet_jax.models.overrides.POOL_OVERLAPS',
+    ),
     'normalization': Field(
         '',
         "none: no response normalization; norm1: that one alone; empty: the preset's own",
@@ -332,6 +343,15 @@ _COMPILE = {
     'evaluation': Field(False, 'also compile the evaluation'),
     'num_images': Field(50_000, 'training images, where data.device_cache holds them', 1, MAX_INT),
 }
+# Of the mode ablations; commands/ablations.py.
+_ABLATIONS = {
+    'cards': Field(
+        'no_lrn,no_overlap,no_lighting,no_dropout,one_gpu,no_communication',
+        'what is changed in the network, one at a time: cards of configs/ablations, or files of your own',
+    ),
+    'seeds': Field(5, 'of each network: config.seed and those after it', 1, 1000),
+    'parallel': Field(1, 'runs at once; GPUs are shared out among them', 1, 1024),
+}
 _CHECKPOINT = {
     'every_steps': Field(1000, '0: only at the end of epochs that are evaluated', 0, MAX_INT),
     'keep_every_steps': Field(0, 'keep these for ever; 0: the two newest and the best', 0, MAX_INT),
@@ -377,6 +397,7 @@ FIELDS: Mapping[str, Field] = {
     **_section('report', _REPORT, resumable=True),
     **_section('benchmark', _BENCHMARK, resumable=True),
     **_section('compile', _COMPILE, resumable=True),
+    **_section('ablations', _ABLATIONS, resumable=True),
     **_section('checkpoint', _CHECKPOINT, resumable=True),
     **_section('log', _LOG, resumable=True),
     'mesh': Field(

@@ -1,4 +1,4 @@
-"""Named changes to a preset: which layers exchange, which activation, and how it pools, normalizes and drops out.
+"""Named changes to a preset: its widths, which layers exchange, which activation, how it pools, normalizes, drops out.
 
 Activations are named for their operation: with tanh, relu1 becomes tanh1.
 """
@@ -37,10 +37,13 @@ class ArchitectureOverrides:
     columns: int = 0
     # Convolutions that are left out, each with its activation.
     removed_layers: Collection[str] = ()
+    # On the numbers of features of layers: {'conv1': 0.5}.
+    feature_multipliers: Mapping[str, float] | None = None
     # Layers that see all columns; () for none.
     exchange_layers: Collection[str] | None = None
     activation: str = ''
     pooling: str = ''
+    pool_overlap: str = ''
     normalization: str = ''
     alpha_over_n: str = ''
     dropout: str = ''
@@ -50,6 +53,7 @@ class ArchitectureOverrides:
 def apply_overrides(arch: Architecture, overrides: ArchitectureOverrides) -> Architecture:
     """Return the architecture with the overrides. Raises UserError if one does not fit it."""
     arch = _without_layers(arch, overrides.removed_layers)
+    arch = _with_features(arch, overrides.feature_multipliers or {})
     arch = _with_columns(arch, overrides.columns or arch.columns)
     if overrides.exchange_layers is not None:
         arch = _with_exchange(arch, overrides.exchange_layers)
@@ -57,6 +61,7 @@ def apply_overrides(arch: Architecture, overrides: ArchitectureOverrides) -> Arc
     for table, choice in (
         (ACTIVATIONS, overrides.activation),
         (POOLINGS, overrides.pooling),
+        (POOL_OVERLAPS, overrides.pool_overlap),
         (NORMALIZATIONS, overrides.normalization),
         (ALPHA_OVER_N, overrides.alpha_over_n),
         (DROPOUTS, overrides.dropout),
@@ -68,24 +73,38 @@ def apply_overrides(arch: Architecture, overrides: ArchitectureOverrides) -> Arc
 
 
 def derive_overrides(arch: Architecture, preset: Architecture) -> ArchitectureOverrides:
-    """Return overrides under which the preset has all that they decide as `arch` has it."""
+    """Return overrides under which the preset has all that they decide as `arch`, but for numbers of features."""
     exchanging = [layer.name for layer in arch.layers if getattr(layer, 'input_from', '') == 'all']
     removed = preset.parameter_counts().keys() - arch.parameter_counts().keys()
     dropout = _first_layer(arch, Dropout)
     normalization = _first_layer(arch, ResponseNormalization)
     normalizations = [layer.name for layer in arch.layers if isinstance(layer, ResponseNormalization)]
+    pooling = _first_layer(arch, Pooling)
+    apart = pooling is not None and (pooling.window, pooling.rounding) == (pooling.stride, 'floor')
     return ArchitectureOverrides(
         crop_size=arch.crop_size,
         columns=arch.columns,
         removed_layers=[name for name in _REMOVABLE if name in removed],
         exchange_layers=exchanging if arch.columns > 1 else None,
         activation=getattr(_first_layer(arch, Activation), 'function', ''),
-        pooling=getattr(_first_layer(arch, Pooling), 'kind', ''),
+        pooling=getattr(pooling, 'kind', ''),
+        pool_overlap='none' if apart else '',
         normalization='norm1' if normalizations == ['norm1'] else '' if normalizations else 'none',
         alpha_over_n=str(normalization.alpha_over_n).lower() if normalization else '',
         dropout='none' if dropout is None else 'inverted' if dropout.inverted else 'paper',
         dropout_position='' if dropout is None else 'before' if dropout.name == 'drop5' else 'after',
     )
+
+
+def derive_feature_multipliers(arch: Architecture, base: Architecture) -> dict[str, float]:
+    """Return the override `feature_multipliers` under which layers of `base` have as many features as in `arch`."""
+    ours, theirs = (
+        {layer.name: layer.features for layer in each.layers[:-1] if isinstance(layer, Convolution | Dense)}
+        for each in (arch, base)
+    )
+    return {
+        name: features / theirs[name] for name, features in ours.items() if name in theirs and features != theirs[name]
+    }
 
 
 def _first_layer(arch: Architecture, layer_type: type) -> Layer | None:
@@ -111,6 +130,28 @@ def _without_layers(arch: Architecture, names: Collection[str]) -> Architecture:
         )
 
     return dataclasses.replace(arch, layers=tuple(layer for layer in arch.layers if not removed(layer)))
+
+
+def _with_features(arch: Architecture, multipliers: Mapping[str, float]) -> Architecture:
+    """Return the architecture with numbers of features multiplied. Raises UserError if they do not stay whole."""
+    able = [layer.name for layer in arch.layers[:-1] if isinstance(layer, Convolution | Dense)]
+    if unable := [name for name in multipliers if name not in able]:
+        raise UserError(
+            f'The features of {" and ".join(unable)} cannot be multiplied in {arch.name}. Choose among '
+            f'{", ".join(able)}.'
+        )
+    layers = []
+    for layer in arch.layers:
+        if layer.name in multipliers:
+            features = layer.features * multipliers[layer.name]
+            if features < 1 or features != round(features):
+                raise UserError(
+                    f'{layer.name} of {arch.name} has {layer.features} features, and {multipliers[layer.name]:g} of '
+                    f'them are {features:g}. Choose a multiplier that leaves a whole number from 1.'
+                )
+            layer = dataclasses.replace(layer, features=round(features))
+        layers.append(layer)
+    return dataclasses.replace(arch, layers=tuple(layers))
 
 
 def _with_columns(arch: Architecture, columns: int) -> Architecture:
@@ -160,6 +201,20 @@ def _keep_normalizations(layers: Layers, names: Collection[str]) -> Layers:
     return tuple(layer for layer in layers if not isinstance(layer, kinds) or layer.name in names)
 
 
+def _without_overlap(layers: Layers) -> Layers:
+    """Narrow every pooling window to its stride.
+
+    Rounded down, windows of 2 give as many pixels as windows of 3 at a stride of 2 do where those fit or hang over the
+    edge: "output of equivalent dimensions" (paper, section 3.4).
+    """
+    return tuple(
+        dataclasses.replace(layer, window=layer.stride, rounding='floor')
+        if isinstance(layer, Pooling) and layer.window > layer.stride
+        else layer
+        for layer in layers
+    )
+
+
 def _without_dropout(layers: Layers) -> Layers:
     return tuple(layer for layer in layers if not isinstance(layer, Dropout))
 
@@ -184,6 +239,7 @@ ACTIVATIONS: Mapping[str, Override] = {
 POOLINGS: Mapping[str, Override] = {
     kind: functools.partial(_replace_fields, layer_type=Pooling, kind=kind) for kind in ('max', 'average')
 }
+POOL_OVERLAPS: Mapping[str, Override] = {'none': _without_overlap}
 NORMALIZATIONS: Mapping[str, Override] = {
     # Run 148: neither across maps nor within one.
     'none': functools.partial(_keep_normalizations, names=()),

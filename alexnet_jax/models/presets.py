@@ -17,7 +17,13 @@ from alexnet_jax.models.architecture import (
     ResponseNormalization,
 )
 from alexnet_jax.models.cuda_convnet import FOUR_LAYERS
-from alexnet_jax.models.overrides import ArchitectureOverrides, apply_overrides, derive_overrides, insert_after
+from alexnet_jax.models.overrides import (
+    ArchitectureOverrides,
+    apply_overrides,
+    derive_feature_multipliers,
+    derive_overrides,
+    insert_after,
+)
 from alexnet_jax.models.source2012 import SOURCE145, SOURCE145_HALF, SOURCE146, SOURCE147, SOURCE150
 
 # 224 pixels are read as 227: three zeros below and to the right (2012 source, modulesX rounds up).
@@ -247,8 +253,12 @@ def find_preset(arch: Architecture) -> tuple[str, ArchitectureOverrides]:
     Raises UserError, with the differences from the nearest preset, if there is none.
     """
     derived = {name: derive_overrides(arch, preset) for name, preset in PRESETS.items()}
-    for preset in sorted(PRESETS, key=lambda name: name != arch.name):
-        overrides = derived[preset]
+    candidates = sorted(derived.items(), key=lambda each: each[0] != arch.name)
+    if arch.name in PRESETS:
+        # Other widths are looked for only in the network's own preset: any network is another with enough of them.
+        multipliers = derive_feature_multipliers(arch, PRESETS[arch.name])
+        candidates.append((arch.name, dataclasses.replace(derived[arch.name], feature_multipliers=multipliers)))
+    for preset, overrides in candidates:
         if not _differing_layers(preset, overrides, arch):
             for field in dataclasses.fields(overrides):
                 fewer = dataclasses.replace(overrides, **{field.name: field.default})

@@ -16,10 +16,13 @@ from ml_collections import ConfigDict
 
 from configs import source145
 
+# The ablation: get_config makes it in run 145, --mode=ablations in any network.
+CHANGES = {'model.activation': 'abs_tanh'}
+
 
 def get_config() -> ConfigDict:
     """Return run 145 with |tanh|."""
     config = source145.get_config()
     config.name = 'abs_tanh'
-    config.model.activation = 'abs_tanh'
+    config.update_from_flattened_dict(CHANGES)
     return config

@@ -14,10 +14,13 @@ from ml_collections import ConfigDict
 
 from configs import source145
 
+# The ablation: get_config makes it in run 145, --mode=ablations in any network.
+CHANGES = {'model.pooling': 'average'}
+
 
 def get_config() -> ConfigDict:
     """Return run 145 with average pooling."""
     config = source145.get_config()
     config.name = 'average_pooling'
-    config.model.pooling = 'average'
+    config.update_from_flattened_dict(CHANGES)
     return config

@@ -13,12 +13,17 @@ Expected: unknown; worse than 40.664 and 18.210 of run 145. What this code reach
 
 from ml_collections import ConfigDict
 
+from alexnet_jax.experiments.published import PublishedDifference
 from configs import source145
+
+# The ablation: get_config makes it in run 145, --mode=ablations in any network.
+CHANGES = {'model.exchange_layers': 'conv4,fc6,fc7,fc8'}
+PUBLISHED = PublishedDifference('worse', 'runs 132 and 133')
 
 
 def get_config() -> ConfigDict:
     """Return run 145 with another exchange."""
     config = source145.get_config()
     config.name = 'exchange_at_conv4'
-    config.model.exchange_layers = 'conv4,fc6,fc7,fc8'
+    config.update_from_flattened_dict(CHANGES)
     return config

@@ -17,12 +17,15 @@ from ml_collections import ConfigDict
 
 from configs import source145
 
+# The ablation: get_config makes it in run 145, --mode=ablations in any network.
+CHANGES = {'model.exchange_dtype': 'float16'}
+
 
 def get_config() -> ConfigDict:
     """Return run 145 with rounded exchanges and the rates of run 170."""
     config = source145.get_config()
     config.name = 'half_precision_exchange'
-    config.model.exchange_dtype = 'float16'
+    config.update_from_flattened_dict(CHANGES)
     config.train.num_epochs = 90.0
     # The notes give the four rates and not their epochs: quarters of the run.
     config.train.diary = '22.5: learning_rate=0.00159; 45: learning_rate=0.000252; 67.5: learning_rate=4e-05'

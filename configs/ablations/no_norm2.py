@@ -18,12 +18,15 @@ from ml_collections import ConfigDict
 
 from configs import source145
 
+# The ablation: get_config makes it in run 145, --mode=ablations in any network.
+CHANGES = {'model.normalization': 'norm1'}
+
 
 def get_config() -> ConfigDict:
     """Return run 145 without norm2 and norm2b, and with the rates of run 167."""
     config = source145.get_config()
     config.name = 'no_norm2'
-    config.model.normalization = 'norm1'
+    config.update_from_flattened_dict(CHANGES)
     config.train.num_epochs = 95.0
     config.train.diary = (
         '23.75: learning_rate=0.001; 47.5: learning_rate=0.0001; 63: lighting=off; 71.25: learning_rate=1e-05; '

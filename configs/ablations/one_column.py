@@ -15,10 +15,13 @@ from ml_collections import ConfigDict
 
 from configs import source145
 
+# The ablation: get_config makes it in run 145, --mode=ablations in any network.
+CHANGES = {'model.columns': 1}
+
 
 def get_config() -> ConfigDict:
     """Return run 145 in one column."""
     config = source145.get_config()
     config.name = 'one_column'
-    config.model.columns = 1
+    config.update_from_flattened_dict(CHANGES)
     return config

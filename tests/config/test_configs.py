@@ -94,12 +94,23 @@ def test_an_ablation_differs_from_run_145_and_states_what_was_published(name):
     arch, whole = (build.preset_architecture(each) for each in (config, base.get_config()))
     assert 'Published' in module.__doc__ and config.train.schedule == 'diary'
     assert arch.layers != whole.layers or arch.columns != whole.columns or own in OF_THE_RECIPE
+    if changes := getattr(module, 'CHANGES', None):
+        changed = base.get_config()
+        changed.update_from_flattened_dict(changes)
+        validate.validate_config(changed)
+        # Run 147 has other paddings too.
+        if own != 'no_overlap':
+            ablated = build.preset_architecture(changed)
+            assert (ablated.layers, ablated.columns) == (arch.layers, arch.columns)
+            assert all(validate.flatten_config(config)[field] == changes[field] for field in changes) or own in RECORDED
     if own in PUBLISHED:
         parameters, epochs, differences = PUBLISHED[own]
         assert sum(arch.parameter_counts().values()) == parameters and config.train.num_epochs == epochs
         assert differences in ' '.join(module.__doc__.split())
 
 
+# Their get_config takes the preset of the recorded run.
+RECORDED = ('one_gpu', 'no_communication')
 OF_THE_RECIPE = ('no_lighting', 'half_precision_exchange')
 
 

@@ -274,12 +274,58 @@ def test_columns_are_a_number(columns, parameters):
         ArchitectureOverrides(normalization='norm1'),
         ArchitectureOverrides(removed_layers=('conv4',)),
         ArchitectureOverrides(columns=4),
+        ArchitectureOverrides(pool_overlap='none'),
+        ArchitectureOverrides(feature_multipliers={'conv1': 0.75, 'fc6': 2}),
     ],
 )
 def test_an_ablation_is_recognized_among_the_presets(overrides):
     network = presets.get_architecture('source145', overrides=overrides)
     preset, found = presets.find_preset(network)
     assert preset == 'source145' and presets.get_architecture(preset, overrides=found) == network
+
+
+HALVES = dict.fromkeys(('conv1', 'conv2', 'conv3', 'conv4'), 0.5)
+
+
+@pytest.mark.parametrize(
+    ('recorded', 'overrides'),
+    [
+        ('source145_half', ArchitectureOverrides(columns=1, feature_multipliers=HALVES)),
+        ('source150', ArchitectureOverrides(exchange_layers=('fc8',), feature_multipliers={'conv2': 1.25, 'fc6': 2})),
+    ],
+)
+def test_overrides_of_run_145_are_the_networks_of_other_runs(recorded, overrides):
+    network = presets.get_architecture('source145', overrides=overrides)
+    assert (network.layers, network.columns) == (presets.PRESETS[recorded].layers, presets.PRESETS[recorded].columns)
+
+
+@pytest.mark.parametrize(
+    ('multipliers', 'sentence'),
+    [
+        ({'conv1': 0.3}, 'conv1 of paper has 96 features, and 0.3 of them are 28.8. Choose a multiplier'),
+        ({'fc6': 0}, 'fc6 of paper has 4096 features, and 0 of them are 0. Choose'),
+        ({'fc8': 2}, 'The features of fc8 cannot be multiplied in paper. Choose among conv1, .*, fc7'),
+        ({'conv1': 0.53125}, 'The 51 features of conv1 cannot be divided evenly among 2 columns'),
+    ],
+)
+def test_numbers_of_features_that_cannot_be(multipliers, sentence):
+    with pytest.raises(UserError, match=sentence):
+        presets.get_architecture('paper', overrides=ArchitectureOverrides(feature_multipliers=multipliers))
+
+
+OVERLAPPING = [(name, 0) for name in PARAMETERS if name not in ('onnx_zoo', 'torchvision', 'source147')]
+
+
+@pytest.mark.parametrize(('name', 'crop'), [*OVERLAPPING, ('miniature', 40), ('miniature', 57)])
+def test_windows_that_do_not_overlap_give_the_same_sizes(name, crop):
+    """Section 3.4: "output of equivalent dimensions"; also where windows hang over the edge."""
+    overrides = ArchitectureOverrides(pool_overlap='none', crop_size=crop)
+    network = presets.get_architecture(name, overrides=overrides)
+    plain = presets.get_architecture(name, overrides=ArchitectureOverrides(crop_size=crop))
+    assert network.activation_shapes() == plain.activation_shapes()
+    assert network.parameter_counts() == plain.parameter_counts()
+    assert {(each.window, each.stride) for each in network.layers if isinstance(each, Pooling)} == {(2, 2)}
+    assert {(each.window, each.stride) for each in plain.layers if isinstance(each, Pooling)} == {(3, 2)}
 
 
 def test_a_half_precision_exchange_rounds_what_crosses_and_its_gradient():
