@@ -38,7 +38,7 @@ def plot_paired_differences(bars: Sequence[DifferenceBar], file: style.FilePath,
         )
         dots.set(ms=3.5, color=style.MUTED)
         mean.set(ms=7, color=style.TRAIN)
-        diamond.set(ms=6, mfc='white', mec=style.VALIDATION, mew=1.6)
+        diamond.set(ms=6, mfc='white', mec=style.VALIDATION, mew=1.6, zorder=4)
         axes.plot([bar.low, bar.high], [row] * 2, color=style.TRAIN, lw=2.4, solid_capstyle='butt')
         axes.annotate(
             bar.verdict, (0.003, row - 0.27), xycoords=('axes fraction', 'data'), fontsize=7.5, color=style.MUTED,
@@ -51,7 +51,7 @@ def plot_paired_differences(bars: Sequence[DifferenceBar], file: style.FilePath,
     axes.set_xlabel('points of top-1 error from the base; to the right, worse than it', color=style.MUTED, fontsize=9)
     figure.legend(
         (dots, mean, diamond),
-        ('one seed', 'mean and its 95 % interval', 'published, on ImageNet'),
+        ('one seed', 'mean and its 95 % interval', 'published'),
         frameon=False,
         fontsize=8.5,
         labelcolor=style.TEXT,
