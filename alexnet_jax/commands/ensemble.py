@@ -138,7 +138,7 @@ def _score_average(
         'classes': num_classes,
     }
     if labels is None:
-        log.info('The classes of some images are not known, so there are no errors.')
+        log.info('The classes of some images are not known, so no error is measured.')
     else:
         for run, part in zip(result['runs'], parts, strict=True):
             run |= averaging.summarize_answers(averaging.answer_images([part], labels), num_classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +48,11 @@ class LoadedRun(NamedTuple):
 
 def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Return errors with their interval, loss, split, views and checkpoint step; write them as evaluation.json."""
+    if glob.has_magic(workdir) and not Path(workdir).exists():
+        raise UserError(
+            f'--workdir={workdir} names several runs; --mode=ensemble scores each of them, and their average. Name one '
+            'run to evaluate it alone.'
+        )
     with signals.interrupt_immediately(
         'nothing was written; run the same command again.', multi_process=initialize.is_multi_process()
     ):

@@ -11,6 +11,7 @@ from tiny_run import tiny_config
 from alexnet_jax import commands
 from alexnet_jax.commands import run_dir
 from alexnet_jax.commands.published_figures import compare_with_published
+from alexnet_jax.errors import UserError
 from alexnet_jax.experiments.published_errors import find_published
 
 
@@ -39,3 +40,8 @@ def test_the_same_images_and_views_are_compared_without_reserve(tmp_path):
     assert sentence.endswith('ours differs by +0.53 and +0.00 points.')
     assert 'The same images and views.' in (tmp_path / 'comparison.md').read_text()
     assert compare_with_published(tmp_path, 'quickstart', None, result, 'cutouts') == ''
+
+
+def test_several_runs_are_for_the_mode_that_averages_them(tmp_path):
+    with pytest.raises(UserError, match='seed. names several runs; --mode=ensemble scores each'):
+        commands.run('evaluate', tiny_config(), f'{tmp_path}/seed*')
