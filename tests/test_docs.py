@@ -127,7 +127,7 @@ def test_the_gallery_has_its_pictures_and_commands_that_main_takes():
     assert sorted(pictures) == sorted(f'gallery/{file.name}' for file in (ROOT / 'docs' / 'gallery').iterdir())
     assert sum((ROOT / 'docs' / name).stat().st_size for name in pictures) < 1_500_000
     assert re.findall(r'^\| `(\w+)` \|', page, re.M) == list(figures.FIGURES)
-    commands = re.findall(r'^    python (main\.py [^#\n]*)', page, re.M)
+    commands = re.findall(r'^    python (main\.py [^#\n]*)', page.replace('\\\n', ' '), re.M)
     for command in commands:
         validate.validate_values(main.parse_flags(shlex.split(command)).config)
     assert len(commands) >= 3

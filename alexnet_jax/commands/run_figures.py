@@ -132,13 +132,13 @@ def group_runs(sources: Sequence[FigureSource]) -> dict[str, list[FigureSource]]
         ]
         for key in kinds
     ]
-    return dict(zip((', '.join(fields) for fields in differing), kinds.values(), strict=True))
+    return dict(zip((' '.join(fields) for fields in differing), kinds.values(), strict=True))
 
 
 def _name_runs(sources: Sequence[FigureSource]) -> list[str]:
     """Return a name for each run, in their order: its kind and its seed."""
     kinds = {id(source): kind for kind, members in group_runs(sources).items() for source in members}
-    return [f'{kinds[id(source)]}, seed {source.config.seed}' for source in sources]
+    return [f'{kinds[id(source)]} seed {source.config.seed}' for source in sources]
 
 
 def _specialization_rows(name: str, measured: Specialization) -> list[dict[str, Any]]:

@@ -58,7 +58,7 @@ def test_several_runs_are_laid_over_each_other(trained, tmp_path):
     result = commands.run('figures', figures_config(tmp_path / 'f'), pattern)
     assert result['figures'] == ['specialization', 'curves']
     rows = read_rows(tmp_path / 'f' / 'specialization.csv')
-    assert [row['run'] for row in rows[::3]] == ['quickstart, seed 0', 'quickstart, seed 1']
+    assert [row['run'] for row in rows[::3]] == ['quickstart seed 0', 'quickstart seed 1']
     curves = read_rows(tmp_path / 'f' / 'curves.csv')
     assert {row['run'] for row in curves} == {'quickstart'} and {row['seeds'] for row in curves} == {'2'}
     with pytest.raises(UserError, match='kernels shows one run, and --workdir=.* names 2'):
