@@ -39,14 +39,17 @@ class ImageSet:
         return self.records[row][0]
 
 
-def image_files_set(paths: Sequence[str], image_size: int, class_names: Sequence[str]) -> ImageSet:
+def image_files_set(
+    paths: Sequence[str], image_size: int, class_names: Sequence[str], *, upright: bool = True
+) -> ImageSet:
     """Return the images of files and folders, in the order of `find_image_files`: sorted by path in each folder.
 
-    The digest is over ids, sizes and times of modification. Raises UserError as `find_image_files` does.
+    `upright`: turned as their EXIF says. The digest is over ids, sizes and times of modification. Raises UserError as
+    `find_image_files` does.
     """
     found = find_image_files(paths)
     folder = os.path.expanduser(paths[0]) if len(paths) == 1 and os.path.isdir(os.path.expanduser(paths[0])) else ''
-    records = ImageFiles(found.files, folder, image_size, class_names)
+    records = ImageFiles(found.files, folder, image_size, class_names, upright=upright)
     digest = hashlib.sha256()
     for number, file in enumerate(found.files):
         status = os.stat(file)

@@ -196,10 +196,12 @@ def describe_features(run: LoadedRun, weights: ModelWeights, extractor: Extracto
     }
 
 
-def open_images(config: ConfigDict, run_config: ConfigDict, info: DatasetInfo, run_dir: str) -> ImageSet:
+def open_images(
+    config: ConfigDict, run_config: ConfigDict, info: DatasetInfo, run_dir: str, *, upright: bool = True
+) -> ImageSet:
     """Return the images of --images: files and folders, or a split of a prepared dataset; empty: the run's dataset.
 
-    The split is that of config.evaluate.split, as for an evaluation.
+    The split is that of config.evaluate.split, as for an evaluation. Files are turned as their EXIF says if `upright`.
     """
     paths = split_paths(config.predict.images)
     if not paths:
@@ -207,7 +209,7 @@ def open_images(config: ConfigDict, run_config: ConfigDict, info: DatasetInfo, r
     elif len(paths) == 1 and prepare.has_dataset(Path(paths[0])):
         data = dataset.open_dataset(paths[0])
     else:
-        images = image_files_set(paths, info.image_size, info.class_names)
+        images = image_files_set(paths, info.image_size, info.class_names, upright=upright)
         if images.skipped:
             log.info('%s', skipped_files_note(images.skipped).strip())
         for error in images.errors:

@@ -19,6 +19,7 @@ from alexnet_jax.config import build
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.image_files import NO_LABEL
 from alexnet_jax.evaluate.view_places import Views, describe_views
+from alexnet_jax.prepare import wordnet
 
 DEFAULT_DIRECTORY = '{workdir}/predictions/{step}'
 
@@ -53,7 +54,9 @@ def store_probabilities(config: ConfigDict, address: RunAddress) -> StoredProbab
         config = ConfigDict(config.to_dict())
         config.evaluate.checkpoint = address.step
     run_config, info = evaluate.read_trained_run(config, address.run_dir)
-    images = features.open_images(config, run_config, info, address.run_dir)
+    # As a preparation of ImageNet takes them: published results ignore their EXIF.
+    upright = not wordnet.are_wordnet_ids(info.class_names)
+    images = features.open_images(config, run_config, info, address.run_dir, upright=upright)
     evaluate.check_same_classes(info, images.class_names, images.source)
     run, views = evaluate.load_run(run_config, info, address.run_dir), build.report_views(config)
     evaluator = factories.make_evaluator(run.config, info, run.model, run.mesh, views=views, num_images=len(images))

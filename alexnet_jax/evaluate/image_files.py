@@ -24,11 +24,13 @@ class ImageFiles(RecordSource):
     """Image files as records: prepared as a dataset's images are, labelled by the name of their folder.
 
     The id is the path below `folder`, or the path as it is without one. The label is that of the class with the name,
-    or one of the names, of the file's own folder, else NO_LABEL.
+    or one of the names, of the file's own folder, else NO_LABEL. `upright`: turned as their EXIF says.
     """
 
-    def __init__(self, files: Sequence[str], folder: str, image_size: int, class_names: Sequence[str]):
-        self.files, self._folder, self._image_size = files, folder, image_size
+    def __init__(
+        self, files: Sequence[str], folder: str, image_size: int, class_names: Sequence[str], *, upright: bool = True
+    ):
+        self.files, self._folder, self._image_size, self._upright = files, folder, image_size, upright
         self._labels = {name: label for label, name in enumerate(class_names)}
 
     def __len__(self) -> int:
@@ -36,7 +38,7 @@ class ImageFiles(RecordSource):
 
     def __getitem__(self, record: int) -> LabelledImage:
         """Return the image, its label and its id. Raises UnreadableImage."""
-        pixels = read_center_square(self.files[record], self._image_size)
+        pixels = read_center_square(self.files[record], self._image_size, upright=self._upright)
         return pixels, self._labels.get(Path(self.files[record]).parent.name, NO_LABEL), self.id(record)
 
     def id(self, record: int) -> str:
@@ -45,14 +47,17 @@ class ImageFiles(RecordSource):
         return Path(path).relative_to(self._folder).as_posix() if self._folder else path
 
 
-def read_center_square(file: str, image_size: int) -> np.ndarray:
-    """Return an image file's center square, upright, uint8 (image_size, image_size, 3). Raises UnreadableImage."""
+def read_center_square(file: str, image_size: int, *, upright: bool = True) -> np.ndarray:
+    """Return an image file's center square, uint8 (image_size, image_size, 3), turned as its EXIF says if `upright`.
+
+    Raises UnreadableImage.
+    """
     try:
         with open(file, 'rb') as opened:
             data = opened.read(image_io.MAX_FILE_BYTES + 1)  # one more than the decoder accepts: it raises
     except OSError as error:
         raise UnreadableImage(f'{file} cannot be read ({error.strerror}).') from error
-    return image_io.decode_center_square(data, image_size, name=file, upright=True)[0]
+    return image_io.decode_center_square(data, image_size, name=file, upright=upright)[0]
 
 
 def read_batches(
