@@ -16,9 +16,9 @@ import argparse
 import collections
 import csv
 import math
+import os
 import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from alexnet_jax.data.dataset import open_dataset
 from alexnet_jax.exit_codes import ExitCode
 from alexnet_jax.report.plots import style
-from alexnet_jax.runtime import atomic_io
+from alexnet_jax.runtime import atomic_io, child_process
 from alexnet_jax.train.metrics_writer import read_metrics
 
 TARGET = 0.25  # of the training images
@@ -81,18 +81,18 @@ def train_until(folder: Path, flags: Sequence[str], is_enough: Callable[[list[fl
     if is_enough(errors := errors_by_epoch(read_metrics(folder))) or over.exists():
         return errors
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(ROOT / 'main.py'), f'--workdir={folder}', *flags]
-    with open(log := folder / 'output.log', 'a') as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file)
-        try:
-            while process.poll() is None and not is_enough(errors_by_epoch(read_metrics(folder))):
-                time.sleep(POLL_SECONDS)
-        finally:
-            process.terminate()
-            code = process.wait()
+    command = [f'--workdir={folder}', *flags]
+    # Ends with this process, however that ends.
+    process = child_process.start_script(ROOT / 'main.py', command, log := folder / 'output.log', os.environ)
+    try:
+        while process.poll() is None and not is_enough(errors_by_epoch(read_metrics(folder))):
+            time.sleep(POLL_SECONDS)
+    finally:
+        process.terminate()
+        code = process.wait()
     if code not in (ExitCode.OK, ExitCode.STOPPED, ExitCode.NONFINITE_LOSS):
         last = log.read_text().strip().rpartition('\n')[2]
-        raise SystemExit(f'{" ".join(command)} ended with status {code}; the last line of {log} is: {last}')
+        raise SystemExit(f'main.py {" ".join(command)} ended with status {code}; the last line of {log} is: {last}')
     return errors_by_epoch(read_metrics(folder))
 
 

@@ -5,10 +5,13 @@
 --step is a measured step of one device, as IMAGES:SECONDS, given for at least two batches (--mode=benchmark measures
 them): a line through them is the model of the device. --link is what a device sends in one direction, in GB a second.
 Without measured steps, --compiled takes reports of `--mode=compile` (compile.json) on a mesh of one device, two batch
-sizes or more: their estimates are the steps, and the link is the published one, beyond a host of GPUs the network.
+sizes or more, and of two devices with a column each: their estimates are the steps, their collectives the exchange, and
+the link is the published one, beyond a host of GPUs the network.
 The assumptions are printed with the table and discussed in docs/scale.md. The last line names the fastest
 strategy by ranges of devices.
 """
+
+from __future__ import annotations
 
 import argparse
 import dataclasses
@@ -46,16 +49,26 @@ class Device:
     per_image: float
     # Of a number that columns or dense layers exchange.
     activation_bytes: int = FLOAT_BYTES
+    # The step of each of two devices that hold a column each, and see the same images; None: half the seconds.
+    pair: Device | None = None
+    # The most images that a device has memory for, on each or on the pair; 0 where nobody knows.
+    most_images: int = 0
+
+    def of_a_pair(self) -> Device:
+        """Return the step of each of two devices that hold a column each."""
+        return self.pair or Device(self.fixed / 2, self.per_image / 2)
 
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """A one-strategy link between any two devices: bytes per second, and seconds until the first byte arrives."""
+    """A link between any two devices: bytes per second, and seconds until the first byte arrives."""
 
     speed: float
     latency: float
     # Share of the gradients' reduction that the backward pass hides.
     hidden: float = 0.0
+    # Bytes per second between the two columns of a pair, which lie on one host; 0: those of any two devices.
+    pair_speed: float = 0.0
 
     def ring(self, size: float, devices: int) -> float:
         """Return the seconds of a gather, or of half a reduction, that leaves `size` bytes on each device."""
@@ -78,29 +91,46 @@ def read_compiled(reports: Sequence[dict]) -> tuple[Device, dict[int, float]]:
     """Return the device that reports of mode compile describe, and its links' bytes a second by devices from which on.
 
     The seconds of a step are the longer of computing and memory at published rates. Raises ValueError unless all are
-    of one kind of device, alone.
+    of one kind of device, alone or two with a column each, and what columns exchange is what the network's layers say.
     """
     kinds = {parse_target(report['target']).kind for report in reports}
-    if len(kinds) != 1 or any(math.prod(report['mesh'].values()) != 1 for report in reports):
-        raise ValueError('Reports of one kind of device, each on a mesh of one device, are needed.')
+    alone = [report for report in reports if report['mesh'] == {'data': 1, 'column': 1}]
+    pairs = [report for report in reports if report['mesh'] == {'data': 1, 'column': 2}]
+    if len(kinds) != 1 or len(alone) + len(pairs) < len(reports):
+        raise ValueError(
+            'Reports of one kind of device are needed, each on a mesh of one device or of two with a column each.'
+        )
+    for report in pairs:
+        expected = sum(presets.get_architecture(report['network']).numbers_exchanged().values())
+        for kind in ('all-gather', 'reduce-scatter'):
+            moved = sum(
+                each['numbers'] * each['times'] for each in report['training']['collectives'] if each['kind'] == kind
+            )
+            if moved != expected * report['batch']:
+                raise ValueError(
+                    f'{report["target"]} moves {moved / report["batch"]:,.0f} numbers an image, not {expected:,}.'
+                )
     rates = RATES[kinds.pop()]
-    parts = [report['training']['estimate']['parts'] for report in reports]
-    device = fit_device(
-        [
-            (report['batch'], max(part['arithmetic'], part['memory']))
-            for report, part in zip(reports, parts, strict=True)
-        ]
-    )
     itemsize = 2 if reports[0]['compute'] == 'bfloat16' else FLOAT_BYTES
     links = {1: rates.link} | ({GPUS_OF_A_HOST + 1: rates.network} if rates.network else {})
-    return dataclasses.replace(device, activation_bytes=itemsize), links
+    pair = _fit_compiled(pairs) if pairs else None
+    return dataclasses.replace(_fit_compiled(alone), activation_bytes=itemsize, pair=pair), links
+
+
+def _fit_compiled(reports: Sequence[dict]) -> Device:
+    """Fit a line through the estimates of reports on one mesh; the largest of them says what memory there is."""
+    parts = [(report['batch'], report['training']['estimate']['parts']) for report in reports]
+    device = fit_device([(batch, max(each['arithmetic'], each['memory'])) for batch, each in parts])
+    largest = max(reports, key=lambda report: report['batch'])
+    return dataclasses.replace(device, most_images=largest['training'].get('largest_batch', 0))
 
 
 def step_seconds(
     arch: Architecture, strategy: str, devices: int, batch: int, device: Device, link: Link
 ) -> float | None:
     """Return the seconds of a step of `batch` images over all `devices`; None if the strategy is impossible."""
-    if batch % devices:
+    # A pair of devices with a column each sees the same images.
+    if batch % (devices // 2 if strategy == 'columns' and devices % 2 == 0 else devices):
         return None
     parameters = sum(arch.parameter_counts().values())
     work = device.per_image * batch / devices
@@ -113,10 +143,10 @@ def step_seconds(
         moved = (
             sum(arch.numbers_exchanged().values()) * batch / pairs * device.activation_bytes
         )  # by each device, in each direction
-        exchanges = 2 * (moved / link.speed + len(arch.numbers_exchanged()) * link.latency)
-        return (
-            device.fixed / 2 + work + exchanges + (1 - link.hidden) * 2 * link.ring(FLOAT_BYTES * parameters / 2, pairs)
-        )
+        exchanges = 2 * (moved / (link.pair_speed or link.speed) + len(arch.numbers_exchanged()) * link.latency)
+        pair = device.of_a_pair()
+        reduction = 2 * link.ring(FLOAT_BYTES * parameters / 2, pairs)
+        return pair.fixed + pair.per_image * batch / pairs + exchanges + (1 - link.hidden) * reduction
     weights = arch.parameter_counts()
     convolutions = sum(weights[each.name] for each in arch.layers if isinstance(each, Convolution))
     dense = parameters - convolutions
@@ -176,7 +206,7 @@ def main() -> None:
         speeds = {1: given.link * 1e9}
 
     def link_of(devices: int) -> Link:
-        return Link(speeds[max(first for first in speeds if first <= devices)], given.latency, given.hidden)
+        return Link(speeds[max(first for first in speeds if first <= devices)], given.latency, given.hidden, speeds[1])
 
     for line in ASSUMPTIONS:
         print(f'- {line}')

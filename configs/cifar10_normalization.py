@@ -3,7 +3,7 @@
     python main.py --config=configs/cifar10_normalization.py --workdir=/tmp/normalized \\
         --config.prepare.path=cifar-10-binary.tar.gz
 
-Without it: --config.model.normalization=none. For the archive see configs/cifar10.py.
+Without it, and both by several seeds: configs/cifar10_no_normalization.py. For the archive see configs/cifar10.py.
 
 Published: 11 % test error with response normalization, 13 % without. The paper leaves the details to the files of
 cuda-convnet (layers-conv-local-11pct.cfg), and so does this recipe, but for the third and fourth layer, whose kernels

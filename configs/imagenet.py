@@ -18,13 +18,15 @@ devices go along `column`, so that each pair takes 128 / (devices / 2) images of
     8 devices (4,2): 32 images a pair. Small, but columns move little: worth it.
     64 devices (32,2): 4 images a pair. Mostly waiting for one another; a larger batch is the better use.
     256 devices (128,2): 1 image a pair, the most that batch 128 can be split; 512 devices are refused.
-What such a step needs, before a machine is there (docs/pods.md), with the result of 28 November 2026:
+What such a step needs, before a machine is there (docs/pods.md), with the results of 29 November 2026. For a TPU slice:
     main.py --config=configs/imagenet.py --mode=compile --config.compile.target=tpu:v5e:16x16 \\
         --config.train.batch_size=8192 --config.evaluate.batch_size=8192 \\
         --config.model.compute_dtype=bfloat16
-    compiles; (128,2), columns on neighboring chips; 0.61 of 14.9 GiB a chip; estimate 7.9 ms a step, bound by
-    the reduction of gradients. For one GPU, --config.compile.target=cuda:h100:1 and batch 1024 in bfloat16: compiles;
-    3.8 of 74.5 GiB; 21.9 MiB an image; estimate 7.0 ms a step, bound by memory.
+    compiles; (128,2), columns on neighboring chips; 0.61 of 14.9 GiB a chip; estimate 6.9 ms a step, bound by
+    the reduction of gradients.
+For a host of eight GPUs, the same with --config.compile.target=cuda:h100:8:
+    compiles; (4,2), columns within the host; 4.0 of 74.5 GiB a GPU; estimate 8.1 ms a step, bound by memory. At
+    batch 128 one pair is best, --config.mesh=1,2 on two GPUs: estimate 0.8 ms a step (docs/scale.md).
 A larger batch is another recipe: learning rate and warm-up must be tuned, and its figure is not the paper's.
 """
 

@@ -195,7 +195,8 @@ def _describe_program(
     expected = layer_benchmark.training_flops(arch) * passes / 3 * views * images / mesh.devices.shape[1]
     # XLA's own count for TPU and CPU, which takes every loop for one turn; for GPUs it has none, and cuDNN's
     # convolutions are counted by their shapes.
-    loops = any(kernel.times > 1 for kernel in program.kernels)
+    weighted = arch.kernel_shapes()
+    loops = any(kernel.times > 1 and weighted.keys() & kernel.layer.split('+') for kernel in program.kernels)
     flops = float(program.flops if 'flops' not in costs else expected if loops else costs['flops'])
     report = {
         'images': images,

@@ -141,6 +141,8 @@ def make_devices(target: CompileTarget) -> list[jax.Device]:
     if target.platform == 'cpu':
         return _make_cpu_devices(target.num_devices)
     check_extras(target.platform)
+    # jax would write such a program to its cache on disk, and warn that it cannot read it the next time.
+    jax.config.update('jax_enable_compilation_cache', False)
     make = {'tpu': _make_tpu_devices, 'cuda': _make_cuda_devices}[target.platform]
     try:
         return list(make(target))

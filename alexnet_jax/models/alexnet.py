@@ -215,7 +215,7 @@ def apply_layer(
                 for c in range(len(x))
             )
         case Activation():
-            op = layers.ACTIVATIONS[layer.function]
+            op = ops.get(layer.function, layers.ACTIVATIONS[layer.function])
         case Pooling():
             op = functools.partial(
                 ops[f'{layer.kind}_pooling'], window=layer.window, stride=layer.stride, padding=arch.padding(layer)

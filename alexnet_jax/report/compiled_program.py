@@ -88,25 +88,15 @@ def read_program(text: str, mesh_shape: tuple[int, int], layers: Collection[str]
     entry = next(name for name in computations if name.startswith('ENTRY '))
     kernels, collectives = [], []
     for instruction, computation, times in _walk_computation(computations, entry, 1):
-        layer, backward = _find_layer(instruction, computations, layers)
-        kind = instruction.opcode.removesuffix('-start')
-        if kind in COLLECTIVES:
-            results = _collective_results(instruction)
-            axes, size = axes_crossed(instruction.line, mesh_shape)
-            if axes:
-                collectives.append(
-                    Collective(
-                        kind,
-                        axes,
-                        layer,
-                        _received_share(kind, sum(each.numbers for each in results), size),
-                        _received_share(kind, sum(_wire_bytes(each) for each in results), size),
-                        times,
-                    )
-                )
+        for kind, each, results in _find_collectives(instruction, computations):
+            if (crossed := axes_crossed(each.line, mesh_shape))[0]:
+                layer, _ = _find_layer(each, computations, layers)
+                collectives.append(_describe_collective(kind, results, crossed, layer, times))
+        if _collective_kind(instruction):
             continue
         moved = _kernel_bytes(instruction, computation, computations)
         if moved or instruction.opcode == 'fusion':
+            layer, backward = _find_layer(instruction, computations, layers)
             flops = _kernel_flops(instruction, computation, computations)
             kernels.append(Kernel(instruction.name, instruction.opcode, layer, backward, moved, flops, times))
     return Program(tuple(kernels), tuple(collectives))
@@ -118,19 +108,68 @@ def _walk_computation(
     """Yield each instruction that runs, its computation, and how many times; loops by their known number of turns."""
     for instruction in computations[name].values():
         if instruction.opcode in ('while', 'call', 'conditional', 'async-start'):
-            turns = re.search(r'"known_trip_count":\{"n":"(\d+)"', instruction.line)
+            turns = _count_turns(instruction, computations)
             for called in instruction.called:
-                yield from _walk_computation(computations, called, times * (int(turns[1]) if turns else 1))
+                yield from _walk_computation(computations, called, times * turns)
         elif instruction.opcode not in FREE:
             yield instruction, computations[name], times
 
 
-def _collective_results(instruction: Instruction) -> tuple[ArrayShape, ...]:
-    """Return the arrays that a collective makes; the start of an asynchronous one lists its operands before them."""
-    results = instruction.results
-    lists_operands = instruction.opcode.endswith('-start') and instruction.opcode != 'all-reduce-start'
-    count = len(instruction.operands)
-    return results[count : 2 * count] if lists_operands else results
+def _count_turns(loop: Instruction, computations: Mapping[str, Computation]) -> int:
+    """Return the known turns of a loop: as XLA notes them, or by the number that its index is compared with; else 1."""
+    if noted := re.search(r'"known_trip_count":\{"n":"(\d+)"', loop.line):
+        return int(noted[1])
+    condition = re.search(r'condition=%([\w.\-]+)', loop.line)
+    inner = computations.get(condition[1], {}) if condition else {}
+    root = next((each for each in inner.values() if each.is_root), None)
+    if root is None or root.opcode != 'compare' or 'direction=LT' not in root.line:
+        return 1
+    end = re.search(r' constant\((\d+)\)', inner[root.operands[1]].line)
+    return int(end[1]) if end else 1
+
+
+def _collective_kind(instruction: Instruction) -> str:
+    """Return the kind of a collective operation, or of the start of an asynchronous one; '' for all others."""
+    kind = instruction.opcode.removesuffix('-start')
+    return kind if kind in COLLECTIVES else ''
+
+
+def _find_collectives(
+    instruction: Instruction, computations: Mapping[str, Computation]
+) -> Iterator[tuple[str, Instruction, tuple[ArrayShape, ...]]]:
+    """Yield (kind, collective, arrays that it makes) of an instruction that is one, or of all within a fusion.
+
+    A TPU's reduction fused with the slice that the device keeps is a reduce-scatter. Its asynchronous collectives stand
+    in every fusion that they run beside, and count in the one that starts them.
+    """
+    if kind := _collective_kind(instruction):
+        results = instruction.results
+        if instruction.opcode.endswith('-start') and kind != 'all-reduce':
+            # The start of an asynchronous one lists its operands before its results.
+            results = results[len(instruction.operands) : 2 * len(instruction.operands)]
+        yield kind, instruction, results
+    elif instruction.opcode == 'fusion':
+        for inner in (computations.get(name, {}) for name in instruction.called):
+            kept = next((each for each in inner.values() if each.is_root and each.opcode == 'dynamic-slice'), None)
+            starts = any('"AsyncCollectiveStart"' in each.line for each in inner.values())
+            for each in inner.values():
+                if '"async_collective_fusion_config"' in each.line and _collective_kind(each) and not starts:
+                    continue
+                if each.opcode == 'all-reduce' and kept and kept.operands[0] == each.name:
+                    yield 'reduce-scatter', each, kept.results
+                else:
+                    yield from _find_collectives(each, computations)
+
+
+def _describe_collective(
+    kind: str, results: tuple[ArrayShape, ...], crossed: tuple[str, int], layer: str, times: int
+) -> Collective:
+    """Return what a collective over `crossed` axes and devices does whose results are these arrays."""
+    axes, size = crossed
+    numbers, moved = sum(each.numbers for each in results), sum(_wire_bytes(each) for each in results)
+    return Collective(
+        kind, axes, layer, _received_share(kind, numbers, size), _received_share(kind, moved, size), times
+    )
 
 
 def _wire_bytes(array: ArrayShape) -> int:

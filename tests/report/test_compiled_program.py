@@ -95,6 +95,115 @@ def test_bytes_arithmetic_and_collectives_of_a_program_by_hand():
     assert program.moved(['all-gather'], ['column']) == 40
 
 
+WITHIN_A_FUSION = """HloModule jit_step
+
+%inner (param: bf16[1,8]) -> bf16[2,8] {
+  %param = bf16[1,8]{1,0} parameter(0)
+  ROOT %all = bf16[2,8]{1,0} all-gather(%param), replica_groups={{0,1}}, dimensions={0}, metadata={op_name="conv3/x"}
+}
+
+%outer (param.1: bf16[1,8]) -> bf16[2,8] {
+  %param.1 = bf16[1,8]{1,0} parameter(0)
+  ROOT %fusion.1 = bf16[2,8]{1,0} fusion(%param.1), kind=kCustom, calls=%inner
+}
+
+ENTRY %main (x: bf16[1,8]) -> bf16[2,8] {
+  %x = bf16[1,8]{1,0} parameter(0)
+  ROOT %fusion = bf16[2,8]{1,0} fusion(%x), kind=kCustom, calls=%outer
+}
+"""
+
+
+REDUCED_AND_SLICED = """HloModule jit_step
+
+%sum (a: bf16[], b: bf16[]) -> bf16[] {
+  %a = bf16[] parameter(0)
+  %b = bf16[] parameter(1)
+  ROOT %add = bf16[] add(%a, %b), metadata={op_name="jit(step)/transpose(jvp())/conv3/reduce_scatter"}
+}
+
+%all-reduce-scatter (input: bf16[5,8]) -> bf16[3,8] {
+  %input = bf16[5,8]{1,0} parameter(0)
+  %zero = bf16[] constant(0)
+  %pad = bf16[6,8]{1,0} pad(%input, %zero), padding=0_1x0_0
+  %all-reduce.1 = bf16[6,8]{1,0} all-reduce(%pad), replica_groups={{0,1}}, use_global_device_ids=true, to_apply=%sum
+  %i = u32[] partition-id()
+  %start = u32[] constant(3)
+  %row = u32[] multiply(%i, %start)
+  %none = u32[] constant(0)
+  ROOT %mine = bf16[3,8]{1,0} dynamic-slice(%all-reduce.1, %row, %none), dynamic_slice_sizes={3,8}
+}
+
+ENTRY %main (x: bf16[5,8]) -> bf16[3,8] {
+  %x = bf16[5,8]{1,0} parameter(0)
+  ROOT %fusion = bf16[3,8]{1,0} fusion(%x), kind=kCustom, calls=%all-reduce-scatter
+}
+"""
+
+
+def test_a_reduction_of_which_a_tpu_keeps_a_slice_is_a_reduce_scatter():
+    (found,) = read_program(REDUCED_AND_SLICED, (1, 2), {'conv3'}).collectives
+    # Of six rows, one of which pads, each device receives three.
+    assert (found.kind, found.axes, found.layer, found.numbers, found.bytes) == (
+        'reduce-scatter',
+        'column',
+        'conv3',
+        24,
+        48,
+    )
+
+
+ASYNCHRONOUS = """HloModule jit_step
+
+%begin (x: bf16[1,8]) -> (bf16[2,8], s32[2]) {
+  %x = bf16[1,8]{1,0} parameter(0)
+  %all.1 = bf16[2,8]{1,0} all-gather(%x), replica_groups={{0,1}}, backend_config={"async_collective_fusion_config":{}}
+  ROOT %start = (bf16[2,8]{1,0}, s32[2]{0}) custom-call(%all.1), custom_call_target="AsyncCollectiveStart"
+}
+
+%end (x.1: bf16[1,8], flags: s32[2]) -> bf16[2,8] {
+  %x.1 = bf16[1,8]{1,0} parameter(0)
+  %flags = s32[2]{0} parameter(1)
+  %all.2 = bf16[2,8]{1,0} all-gather(%x.1), replica_groups={{0,1}}, backend_config={"async_collective_fusion_config":{}}
+  ROOT %done = bf16[2,8]{1,0} custom-call(%x.1, %all.2, %flags), custom_call_target="AsyncCollectiveDone"
+}
+
+%below (state.1: (s32[], bf16[1,8])) -> pred[] {
+  %state.1 = (s32[], bf16[1,8]{1,0}) parameter(0)
+  %two = s32[] constant(2)
+  %i.1 = s32[] get-tuple-element(%state.1), index=0
+  ROOT %lt = pred[] compare(%i.1, %two), direction=LT
+}
+
+%turn (state: (s32[], bf16[1,8])) -> (s32[], bf16[1,8]) {
+  %state = (s32[], bf16[1,8]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%state), index=0
+  %mine = bf16[1,8]{1,0} get-tuple-element(%state), index=1
+  %started = (bf16[2,8]{1,0}, s32[2]{0}) fusion(%mine), kind=kCustom, calls=%begin
+  %flag = s32[2]{0} get-tuple-element(%started), index=1
+  %both = bf16[2,8]{1,0} fusion(%mine, %flag), kind=kCustom, calls=%end
+  ROOT %next = (s32[], bf16[1,8]{1,0}) tuple(%i, %mine)
+}
+
+ENTRY %main (first: (s32[], bf16[1,8])) -> (s32[], bf16[1,8]) {
+  %first = (s32[], bf16[1,8]{1,0}) parameter(0)
+  ROOT %loop = (s32[], bf16[1,8]{1,0}) while(%first), condition=%below, body=%turn
+}
+"""
+
+
+def test_an_asynchronous_collective_of_a_tpu_counts_once_a_turn_of_a_loop():
+    (found,) = read_program(ASYNCHRONOUS, (1, 2), ()).collectives
+    assert (found.kind, found.numbers, found.times) == ('all-gather', 8, 2)
+
+
+def test_collectives_within_fusions_are_found():
+    program = read_program(WITHIN_A_FUSION, (1, 2), {'conv3'})
+    (found,) = program.collectives
+    assert (found.kind, found.axes, found.layer, found.numbers, found.times) == ('all-gather', 'column', 'conv3', 8, 1)
+    assert [kernel.name for kernel in program.kernels] == ['fusion']
+
+
 CONVOLUTIONS = """HloModule jit_step
 
 ENTRY %main (x: bf16[4,9,9,3], w: bf16[16,3,3,3], y: bf16[4,7,7,16]) -> bf16[4,7,7,16] {

@@ -18,6 +18,7 @@ from alexnet_jax.models.custom_vjp import (
     max_pooling,
     onednn_conv,
     recomputed_normalization,
+    relu,
     response_normalization,
 )
 
@@ -40,11 +41,18 @@ FAST_OPS: Mapping[str, Ops] = {
         'max_pooling': max_pooling.max_pooling,
     },
     # By the bytes that the step compiled for an H100 reads and writes, `paper` in bfloat16, 1,024 images: 36.2 MiB an
-    # image with the reference, 21.9 with both. Not timed on a GPU yet (benchmarks/gpu.py;
-    # benchmarks/results/2026-11-28-compile.md).
+    # image with the reference, 19.8 with these. Not timed on a GPU yet (benchmarks/gpu.py;
+    # benchmarks/results/2026-11-29-compile.md has the bytes of each).
     'gpu': {
         'response_normalization': recomputed_normalization.recomputed_normalization,
-        'max_pooling': functools.partial(max_pooling.max_pooling, spread_once=False),
+        'max_pooling': functools.partial(max_pooling.max_pooling, spread=False),
+        'relu': relu.relu,
+    },
+    # In the step compiled for two TPU v5e with a column each, bfloat16: of 8 images 172 MiB an image by the reference,
+    # 79 with this dense; of 128 images 20.9 with it and 15.9 with both. Not timed on a TPU.
+    'tpu': {
+        'dense': functools.partial(dense.dense, input_first=False),
+        'response_normalization': functools.partial(recomputed_normalization.recomputed_normalization, by_product=True),
     },
 }
 

@@ -1,4 +1,4 @@
-"""Dense layers with a gradient whose products come in an order that spares a copy of the kernels."""
+"""Dense layers with a gradient whose products come in an order and a layout that spare copies of the kernels."""
 
 from __future__ import annotations
 
@@ -11,32 +11,45 @@ from jax import lax
 from alexnet_jax.models.layers import column_products, promote_to_float32
 
 
-def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, keep_float32: bool = False) -> jax.Array:
-    """Return layers.dense with the same gradient; no forward mode, no second derivative."""
+def dense(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, *, keep_float32: bool = False, input_first: bool = True
+) -> jax.Array:
+    """Return layers.dense with the same gradient; no forward mode, no second derivative.
+
+    `input_first` computes the input's gradient before the kernel's.
+    """
     dtype = promote_to_float32(x.dtype) if keep_float32 else x.dtype
-    return (_products(x, kernel, dtype) + bias[:, None, :]).astype(dtype)
+    return (_products(x, kernel, dtype, input_first) + bias[:, None, :]).astype(dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _products(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _products(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype, input_first: bool) -> jax.Array:
     return column_products(x, kernel, dtype)
 
 
-def _dense_forward(x, kernel, dtype):
-    return _products(x, kernel, dtype), (x, kernel)
+def _dense_forward(x, kernel, dtype, input_first):
+    return _products(x, kernel, dtype, input_first), (x, kernel)
 
 
-def _dense_backward(dtype, residuals, g):
+def _dense_backward(dtype, input_first, residuals, g):
     x, kernel = residuals
     g = g.astype(x.dtype)
     input_gradient = lax.dot_general(g, kernel, (((2,), (2,)), ((0,), (0,))))
+    if input_first:
+        x = _after(input_gradient, x)
+    # In the kernel's own layout, (in, out): the transpose that jax would write has TPUs copy kernels and velocities to
+    # the other layout for the update, and back.
+    return input_gradient, lax.dot_general(x.swapaxes(1, 2), g, (((2,), (1,)), ((0,), (0,))))
+
+
+def _after(input_gradient, x):
+    """Return x as an array that XLA computes after the input's gradient."""
     # The input's gradient reads the kernel, the update writes over it. XLA may compute the two gradients in any order;
     # if the kernel's comes first, it copies every kernel before the update. So the kernel's depends on the input's: by
     # a factor of one, or NaN where that is NaN. (An optimization_barrier does not order them: it is gone before XLA:CPU
     # schedules, and the copies stay.)
     first = input_gradient[0, 0, 0]
-    x = x * jnp.where(first == first, jnp.ones((), x.dtype), first)
-    return input_gradient, lax.dot_general(x.swapaxes(1, 2), g, (((2,), (1,)), ((0,), (0,))))
+    return x * jnp.where(first == first, jnp.ones((), x.dtype), first)
 
 
 _products.defvjp(_dense_forward, _dense_backward)
