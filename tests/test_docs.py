@@ -125,7 +125,7 @@ def test_the_gallery_has_its_pictures_and_commands_that_main_takes():
     pictures = re.findall(r'!\[[^\]]{20,}\]\(([^)]+)\)', page)
     assert len(pictures) == page.count('![') >= 10
     assert sorted(pictures) == sorted(f'gallery/{file.name}' for file in (ROOT / 'docs' / 'gallery').iterdir())
-    assert sum((ROOT / 'docs' / name).stat().st_size for name in pictures) < 1_500_000
+    assert sum((ROOT / 'docs' / name).stat().st_size for name in pictures) < 2_000_000
     assert re.findall(r'^\| `(\w+)` \|', page, re.M) == list(figures.FIGURES)
     commands = re.findall(r'^    python (main\.py [^#\n]*)', page.replace('\\\n', ' '), re.M)
     for command in commands:

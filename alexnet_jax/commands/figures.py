@@ -69,7 +69,12 @@ def figures(config: ConfigDict, workdir: str) -> dict[str, Any]:
         image_figures.choose_maps(sources[0])
     names = names or _drawable_names(sources)
     folder = Path(addresses[0].expand(template, step=addresses[0].step or config.evaluate.checkpoint))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f'{folder} cannot be created ({error.strerror}); choose another --config.figures.directory.'
+        ) from error
     with signals.interrupt_immediately('the figures that are drawn are kept; run the same command again.'):
         for name in names:
             FIGURES[name].draw(sources if FIGURES[name].takes_several else sources[0], folder)

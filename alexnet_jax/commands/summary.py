@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import textwrap
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import build
+from alexnet_jax.errors import UserError
 from alexnet_jax.models.architecture import (
     Architecture,
     Convolution,
@@ -32,10 +35,16 @@ log = logging.getLogger(__name__)
 def summary(config: ConfigDict, workdir: str = '') -> dict[str, Any]:
     """Log the network's table and return its totals; classes from model.num_classes, else the preset's own.
 
-    Draws it into the files of config.summary.figure.
+    Draws it into the files of config.summary.figure. Raises UserError where these cannot be written.
     """
     del workdir
     arch = build.preset_architecture(config)
+    folder = Path(config.summary.figure).parent
+    if config.summary.figure and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise UserError(
+            f'--config.summary.figure={config.summary.figure} cannot be written: {folder} is not a folder that you may '
+            'write to. Choose another.'
+        )
     log.info('%s', '\n'.join(format_summary(arch)))
     if config.summary.figure:
         files = write_network_figure(arch, config.summary.figure)

@@ -73,6 +73,9 @@ def test_wrong_names_are_refused_before_work(trained, tmp_path, capsys):
     with pytest.raises(UserError, match='has no trained run'):
         commands.run('figures', figures_config(tmp_path / 'f'), str(tmp_path))
     assert not (tmp_path / 'f').exists()
+    (tmp_path / 'file').touch()
+    with pytest.raises(UserError, match=r'file/f cannot be created \(Not a directory\)'):
+        commands.run('figures', figures_config(tmp_path / 'file' / 'f', names='curves'), trained[1])
     assert main.main(['main.py', '--mode=figures', f'--workdir={trained[1]}', '--config.figures.maps=3,x']) == 2
     assert "numbers of maps from 0 such as '3,17'" in capsys.readouterr().err
 

@@ -85,3 +85,5 @@ def test_neither_dataset_nor_workdir_is_needed_or_made(tmp_path, monkeypatch, ca
     assert list(tmp_path.iterdir()) == []
     assert main.main(['main.py', '--mode=summary', '--config.model.crop_size=9']) == 2
     assert 'pool1: a window of 3 pixels does not fit into 2' in capsys.readouterr().err
+    assert main.main(['main.py', '--mode=summary', '--config.summary.figure=missing/network']) == 2
+    assert 'missing is not a folder that you may write to' in capsys.readouterr().err
