@@ -109,7 +109,9 @@ def _draw_picture(file: str, pictured: Sequence[FilePrediction], info: DatasetIn
         np.stack([each.probabilities for each in pictured]),
         info.short_class_names,
         file,
-        subtitle=f'the first {len(pictured):,} of {num_images:,} images; a class is known from the name of the folder',
+        image_names=[os.path.basename(each.file) for each in pictured],
+        subtitle=f'the first {len(pictured):,} of {num_images:,} images: the class by whose name the folder goes, else '
+        'the name of the file, and the most probable classes',
     )
     log.info('Picture: %s', file)
 

@@ -7,6 +7,7 @@ import logging
 import shutil
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 from tiny_run import tiny_config
@@ -15,6 +16,7 @@ from alexnet_jax import commands
 from alexnet_jax.commands import run_dir
 from alexnet_jax.data import dataset_info
 from alexnet_jax.errors import UserError
+from alexnet_jax.report.plots import style, top_five
 from alexnet_jax.runtime import streams
 from configs import default
 
@@ -166,6 +168,25 @@ def test_predictions_of_a_list_are_json_lines_and_what_is_missing_is_one_of_them
         ]
     assert f'Predictions of 3 images in {tmp_path}/predictions.jsonl' in '\n'.join(log_lines())
     assert not any('%' in line for line in log_lines())  # the classes are in the file alone
+
+
+def test_the_picture_shows_what_could_be_read(trained, tmp_path, log_lines):
+    (tmp_path / 'disc').mkdir()
+    files = [
+        write_image(tmp_path / 'disc' / 'a.png'),
+        str(tmp_path / 'bad.png'),
+        write_image(tmp_path / 'b.png', 'blue'),
+    ]
+    (tmp_path / 'bad.png').write_text('no image')
+    config = with_images(tiny_config(), *files)
+    config.predict.picture = str(tmp_path / 'picture.png')
+    with pytest.raises(UserError, match='^1 of 3 images could not be read'):
+        commands.run('predict', config, trained[1])
+    with Image.open(tmp_path / 'picture.png') as picture:
+        pixels = np.asarray(picture.convert('RGB')).astype(int)
+    for color in ((255, 0, 0), (0, 0, 255)):
+        assert (np.abs(pixels - color).max(axis=2) < 12).sum() > 0.9 * (top_five.SIDE * style.DPI) ** 2
+    assert f'Picture: {tmp_path}/picture.png' in log_lines()
 
 
 def test_json_on_standard_output_is_alone_there(trained, tmp_path, monkeypatch, capsys, caplog):

@@ -21,26 +21,27 @@ def plot_top_five(
     class_names: Sequence[str],
     file: style.FilePath,
     *,
-    title: str = 'What the network answers',
+    image_names: Sequence[str] = (),
     subtitle: str = '',
 ) -> None:
     """Draw images uint8 (N, side, side, 3), each with its class below it and its most probable classes as bars.
 
-    `probabilities` is (N, classes); a label below 0 is not known. The bar of the right class is colored and has a check
-    mark; the class below the image has a cross if it is not the most probable one.
+    `probabilities` is (N, classes); a label below 0 is not known, and the image then goes by its name in `image_names`.
+    The bar of the right class is colored and has a check mark.
     """
     count = min(TOP_K, probabilities.shape[1])
     across, down = min(PER_ROW, len(images)), -(-len(images) // PER_ROW)
     row_height = SIDE + 0.34 + count * BAR_HEIGHT + GAP
     width, height = max(5.5, 2 * MARGIN + across * (SIDE + GAP) - GAP), TOP + down * row_height
     note = subtitle or f'the {count} most probable classes with their probabilities; the right one has a check mark'
-    figure = style.make_figure(width, height, title, note)
+    figure = style.make_figure(width, height, 'What the network answers', note)
     for number, (image, label, row) in enumerate(zip(images, labels, probabilities, strict=True)):
         left, top = MARGIN + number % across * (SIDE + GAP), TOP + number // across * row_height
         style.place_axes(figure, left, top, SIDE, SIDE).imshow(image)
         best = np.argsort(-row, kind='stable')[:count]
         caption = style.place_axes(figure, left, top + SIDE + 0.04, SIDE, 0.25)
-        name = style.truncate_name(class_names[label], 24) if label >= 0 else 'class not known'
+        unknown = image_names[number] if image_names else 'class not known'
+        name = style.truncate_name(class_names[label] if label >= 0 else unknown, 24)
         caption.text(
             0.5, 0.5, name, ha='center', va='center', fontsize=10.5, fontweight='bold', parse_math=False,
             color=style.TEXT,
