@@ -1,6 +1,6 @@
 """The paper's network, recipe and data layout: every field at its default. The other configs set only what differs.
 
-docs/config.md lists the fields with defaults, values and meanings; alexnet_jax/config/schema.py declares them.
+docs/config.md lists the fields with defaults, values and meanings; alexnet_jax/config declares them.
 """
 
 from ml_collections import ConfigDict

@@ -114,7 +114,7 @@ MISTAKES = {
     'an unknown word': ('--config.train.schedule=linear', 'expected one of step, cosine, polynomial, plateau, diary'),
     'images for another mode': (
         [*QUICK, '--images=cat.jpg'],
-        '--images is for --mode=predict or features or neighbors; --mode=train takes none',
+        '--images is for --mode=predict or features or ensemble or neighbors or figures; --mode=train takes none',
     ),
     'no images': ('--mode=predict --workdir={f}/run', 'No images were named'),
     'images that do not exist': ('--mode=predict --workdir={f}/run --images={f}/no.jpg', 'no.jpg does not exist'),

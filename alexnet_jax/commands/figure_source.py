@@ -176,7 +176,7 @@ class FigureSource:
         """Return the numbers of at most config.figures.max_images images, in order."""
         return sorted(self._draw_rows(len(images), self.config.figures.max_images))
 
-    def extract(self, layers: Sequence[str], pixels: np.ndarray) -> dict[str, np.ndarray]:
+    def compute_activations(self, layers: Sequence[str], pixels: np.ndarray) -> dict[str, np.ndarray]:
         """Return activations (N, ...) by layer of a few images, uint8 (N, side, side, 3)."""
         (parts,) = self.iterate_activations(layers, [pixels])
         return parts

@@ -31,7 +31,7 @@ MAPS_PER_LAYER, NUM_MAPS, NUM_EXCITING = 8, 8, 6
 def draw_answers(source: FigureSource, folder: Path) -> None:
     """Draw figure 4, left: eight images with the probabilities of their five most probable classes."""
     shown, names = source.shown, source.class_names
-    probabilities = source.extract(['prob'], shown.pixels)['prob']
+    probabilities = source.compute_activations(['prob'], shown.pixels)['prob']
     plot_top_five(shown.pixels, shown.labels, probabilities, names, folder / 'answers.png')
     rows = [
         {
@@ -75,7 +75,7 @@ def find_hidden_neighbors(source: FigureSource) -> HiddenNeighbors:
         # An image is not its own neighbor.
         others = [place for place, row in enumerate(kept) if row not in shown.rows[:NUM_QUERIES]]
         features, kept = features[others], [kept[place] for place in others]
-    queries = source.extract([layer], shown.pixels)[layer][:NUM_QUERIES]
+    queries = source.compute_activations([layer], shown.pixels)[layer][:NUM_QUERIES]
     count = min(NUM_NEIGHBORS, len(features))
     found = find_neighbors(queries, features, count=count)
     rows, table = [], []
@@ -109,7 +109,7 @@ def draw_feature_maps(source: FigureSource, folder: Path) -> None:
     layers = [each.name for each in source.arch.layers if isinstance(each, Activation) and len(shapes[each.name]) == 3]
     layers = layers or [source.chosen_layer]
     pixels, columns = source.shown.pixels[:1], source.arch.columns
-    maps = {layer: values[0] for layer, values in source.extract(layers, pixels).items()}
+    maps = {layer: values[0] for layer, values in source.compute_activations(layers, pixels).items()}
     label = source.shown.labels[0]
     rows = [[Tile(source.view.crop(pixels)[0], source.class_names[label] if label >= 0 else source.shown.ids[0])]]
     names = ['image\nas it is seen']
@@ -132,7 +132,7 @@ def draw_saliency(source: FigureSource, folder: Path) -> None:
     """Draw the gradient of the logit of the most probable class with respect to each of eight images."""
     shown = source.shown
     inputs = np.asarray(source.view.prepare(shown.pixels))
-    answers = source.extract(['prob'], shown.pixels)['prob'].argmax(axis=1)
+    answers = source.compute_activations(['prob'], shown.pixels)['prob'].argmax(axis=1)
     gradients = class_gradients(source.run.model, source.parameters, inputs, answers)
     maps = saliency_maps(gradients)
     # Single pixels are often far above all others.

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Collection
 from typing import Any
 
+MAX_SEED = 2**32 - 1  # what JAX, NumPy and grain all take
 MAX_INT = 2**31 - 1
 
 
@@ -81,3 +82,13 @@ class Field:
         if self.high in (math.inf, MAX_INT):
             return noun + low
         return f'{noun}{low} {"and below" if self.exclusive_high else "to"} {self.high:.10g}'
+
+
+def seed_field(help: str) -> Field:
+    """Return a field that decides random draws."""
+    return Field(0, help, 0, MAX_SEED)
+
+
+def fraction_field(default: float, help: str) -> Field:
+    """Return a field from 0 and below 1."""
+    return Field(default, help, 0, 1, exclusive_high=True)

@@ -11,20 +11,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import parse
-from alexnet_jax.config.field import MAX_INT, Field
+from alexnet_jax.config import data_fields, mode_fields, parse
+from alexnet_jax.config.field import MAX_INT, Field, fraction_field, seed_field
 from alexnet_jax.evaluate import view_places
 
 MAX_BATCH_SIZE = 2**17  # images; four times the 32,768 of You et al. (2017)
-MAX_SEED = 2**32 - 1  # what JAX, NumPy and grain all take
-
-
-def _seed(help: str) -> Field:
-    return Field(0, help, 0, MAX_SEED)
-
-
-def _fraction(default: float, help: str) -> Field:
-    return Field(default, help, 0, 1, exclusive_high=True)
 
 
 def _section(name: str, fields: Mapping[str, Field], **common: bool) -> dict[str, Field]:
@@ -101,66 +92,6 @@ _MODEL = {
     ),
     'use_reference_ops': Field(False, 'plain gradients, for forward-mode and second derivatives', resumable=True),
 }
-_DATA = {
-    'directory': Field('', 'prepared dataset; empty: <workdir>/dataset', per_host=True),
-    'num_threads': Field(2, 'threads that decode; batches do not depend on it', 1, 1024, per_host=True),
-    'prefetch': Field(2, 'batches that wait on the device', 1, 1024, per_host=True),
-    'device_cache': Field(False, 'keep all training images as uint8 on every device, if they fit'),
-}
-# How images become a dataset.
-_PREPARE = {
-    'source': Field('folder', 'form of the images; docs/data.md', choices='alexnet_jax.prepare.sources.SOURCES'),
-    'path': Field('', 'folder or archive, or the folder that holds the archives', resumable=True),
-    'image_size': Field(256, 'pixels of the shorter side, then center square (paper, section 2)', 8, 8192),
-    'encoding': Field(
-        'jpeg',
-        'jpeg: small; raw: uint8 pixels, faster to read, about eight times larger',
-        choices='alexnet_jax.data.encoding.ENCODINGS',
-    ),
-    'jpeg_quality': Field(95, 'of encoding jpeg', 1, 100),
-    'validation_fraction': _fraction(0.1, 'of the training images, if the source has no such split'),
-    'test_fraction': _fraction(0.1, 'of the training images, if the source has no such split'),
-    'num_cutouts': Field(
-        '8000,1000,1000',
-        'images to make, for source cutouts',
-        parse=parse.split_counts,
-        expected=f'three whole numbers from 1 to {parse.MAX_CUTOUTS:,} for train, validation and test, '
-        'such as 8000,1000,1000',
-    ),
-    'expected_counts': Field(
-        'official',
-        'images that ImageNet and CIFAR-10 must have: all of the official ones, those listed, or any',
-        choices='alexnet_jax.prepare.sources.COUNT_CHECKS',
-        resumable=True,
-    ),
-    'verify_md5': Field(False, "compare ImageNet's archives with their known MD5; reads all", resumable=True),
-    'max_unreadable': Field(0, 'unreadable images that may be left out', 0, MAX_INT, resumable=True),
-    'num_workers': Field(1, 'processes; the bytes written do not depend on it', 1, 1024, resumable=True),
-    'seed': _seed('decides random splits and cut-outs'),
-}
-_AUGMENT = {
-    'horizontal_flip': Field(True, 'flip with probability one half'),
-    'mean': Field(
-        'image',
-        'image: cropped as the image is; center: unmoved, as in the 2012 source; channel: three numbers',
-        choices='alexnet_jax.data.augment.MEAN_KINDS',
-    ),
-    'lighting': Field(
-        'eigenvalues',
-        "scale of the color shift: eigenvalues, the paper's formula; deviations, the 2012 source's; none",
-        choices='alexnet_jax.data.augment.LIGHTING_KINDS',
-    ),
-    'pca_basis': Field(
-        'dataset',
-        'principal colors: of the training split, or published ones of ImageNet',
-        choices='alexnet_jax.data.statistics.PCA_BASES',
-    ),
-    'lighting_std': Field(0.1, 'of the three normal draws of the color shift', 0),
-    'lighting_rescale': Field(
-        False, 'divide images less the mean by 1 + lighting_std while there is lighting, as in the 2012 source'
-    ),
-    'crop_block': Field(1, 'images in a row that share one crop and flip; 32 in the 2012 source', 1, MAX_INT),
-}
 _TRAIN = {
     'batch_size': Field(128, 'images per step, over all devices', 1, MAX_BATCH_SIZE),
     'grad_accumulation': Field(1, 'parts of a batch, one after another, for less memory', 1, MAX_INT, resumable=True),
@@ -176,7 +107,7 @@ _TRAIN = {
         'sgd', "sgd: the paper's rule; lars: a rate by layer, for large batches", choices=('sgd', 'lars')
     ),
     'trust_coefficient': Field(0.001, 'lars: length of an update as a fraction of that of the weights', 0),
-    'momentum': _fraction(0.9, 'fraction of the last update that is kept (paper, section 5)'),
+    'momentum': fraction_field(0.9, 'fraction of the last update that is kept (paper, section 5)'),
     'weight_decay': Field(0.0005, "multiplied by the learning rate, as in the paper's update rule", 0),
     'schedule': Field(
         'step',
@@ -191,7 +122,7 @@ _TRAIN = {
         expected='increasing epochs such as 30,60,80',
     ),
     'patience': Field(5, 'plateau: evaluations without improvement until a division', 1, MAX_INT),
-    'min_delta': _fraction(0.001, 'plateau: decrease of the top-1 validation error that is an improvement'),
+    'min_delta': fraction_field(0.001, 'plateau: decrease of the top-1 validation error that is an improvement'),
     'diary': Field(
         '',
         'changes by epoch, with any schedule: multipliers of layers (0 freezes), lighting=off or on; with schedule '
@@ -248,33 +179,6 @@ _EVALUATE = {
         resumable=True,
     ),
 }
-_PREDICT = {
-    'images': Field('', 'images and folders, as --images gives them'),
-    'json': Field('', 'file of JSON lines for the predictions, - for standard output; empty: text'),
-    'picture': Field('', 'PNG of the first images with their most probable classes; empty: none'),
-}
-_FEATURES = {
-    'layers': Field('fc7', 'activations, as --layers gives them; list: show them'),
-    'column': Field('both', 'a or b: of networks with two columns', choices=('both', 'a', 'b')),
-    'space': Field('whole', 'mean: averaged over height and width', choices=('whole', 'mean')),
-    'dtype': Field('float32', 'of the numbers in the files', choices=('float32', 'float16')),
-    'directory': Field('', 'where they are written; {workdir}, {run} and {step} are filled in', per_host=True),
-}
-# Of the modes export and import; docs/weights.md.
-_WEIGHTS = {
-    'path': Field('', 'file of weights to write or read; its ending says the format'),
-    'preset': Field(
-        '',
-        'import: network of a file that does not say which it is; empty: what the file says',
-        choices='alexnet_jax.models.presets.PRESETS',
-    ),
-    'partial': Field(False, 'import: take what fits and draw the rest, instead of refusing'),
-    'tensor_names': Field(
-        '', "export: names of the tensors; empty: this package's", choices='alexnet_jax.weights.TENSOR_NAMES'
-    ),
-    'card': Field(False, 'export: also write README.md beside the file, as model hubs expect it'),
-    'license': Field('', 'export: of the weights, as file and card say it'),
-}
 # A training that begins with a trained network; commands/finetune.py.
 _FINETUNE = {
     'path': Field('', 'run directory, checkpoint or file of weights to begin with; empty: weights drawn by the seed'),
@@ -288,69 +192,6 @@ _FINETUNE = {
         expected="layers such as 'conv1,conv2', fitting, or empty",
     ),
     'adopt': Field(False, 'take network, mean and image size from the weights instead of from the config'),
-}
-_NEIGHBORS = {
-    'queries': Field('', 'images and folders whose neighbors are sought; empty: each of --images among the others'),
-    'count': Field(5, 'neighbors of each', 1, MAX_INT),
-    'metric': Field('euclidean', 'between two activations', choices=('euclidean', 'cosine', 'correlation')),
-}
-# Of the mode figures; docs/gallery.md.
-_FIGURES = {
-    'names': Field(
-        '',
-        'architecture, kernels, specialization, curves, confusion, answers, neighbors, feature_maps, saliency, '
-        'excitation; empty: all',
-        parse=parse.layer_names,
-        expected="figures such as 'kernels,curves', or empty",
-    ),
-    'directory': Field(
-        '', 'where they are written; {workdir} and {run} are filled in; empty: <workdir>/figures', per_host=True
-    ),
-    'layer': Field('', 'of excitation; empty: the last convolution'),
-    'maps': Field(
-        '',
-        'of excitation, from 0; empty: eight at even steps',
-        parse=parse.map_numbers,
-        expected="numbers of maps from 0 such as '3,17', or empty",
-    ),
-    'max_images': Field(2000, 'images that neighbors and excitation search, drawn by figures.seed', 8, MAX_INT),
-    'steps': Field(256, 'of the ascent to an optimized image, of excitation', 1, MAX_INT),
-    'seed': _seed('decides which images are shown and searched'),
-}
-# Of the mode ensemble; docs/results.md.
-_ENSEMBLE = {
-    'weights': Field(
-        'equal',
-        'of the networks; top5 or top1: with the fewest such errors on the validation split, found by coordinate '
-        'search as in the 2012 source',
-        choices=('equal', 'top5', 'top1'),
-    ),
-    'devkit': Field('', "archive of the challenge's development kit: also write submission.txt, by its class numbers"),
-    'directory': Field('', 'of the figures; empty: the folder ensemble beside the runs', per_host=True),
-}
-_REPORT = {
-    'path': Field('', 'HTML file; empty: report.html in the run directory, or in the folder of several', per_host=True)
-}
-_BENCHMARK = {
-    'steps': Field(10, 'training steps to time', 1, MAX_INT),
-    'rounds': Field(5, 'in which each layer and the peak rates of the machine are timed', 1, MAX_INT),
-}
-# Of the mode compile; docs/pods.md.
-_COMPILE = {
-    'target': Field(
-        'list', 'machine to compile for: tpu:v5e:16x16, cuda:h100:8, cuda:h100:2x8, cpu:8; list: show them'
-    ),
-    'evaluation': Field(False, 'also compile the evaluation'),
-    'num_images': Field(50_000, 'training images, where data.device_cache holds them', 1, MAX_INT),
-}
-# Of the mode ablations; commands/ablations.py.
-_ABLATIONS = {
-    'cards': Field(
-        'no_lrn,no_overlap,no_lighting,no_dropout,one_gpu,no_communication',
-        'what is changed in the network, one at a time: cards of configs/ablations, or files of your own',
-    ),
-    'seeds': Field(5, 'of each network: config.seed and those after it', 1, 1000),
-    'parallel': Field(1, 'runs at once; GPUs are shared out among them', 1, 1024),
 }
 _CHECKPOINT = {
     'every_steps': Field(1000, '0: only at the end of epochs that are evaluated', 0, MAX_INT),
@@ -377,27 +218,25 @@ _MACHINE = {
 
 FIELDS: Mapping[str, Field] = {
     'name': Field('paper', 'of this run in logs and plots', resumable=True),
-    'seed': _seed('decides initial weights, order of examples, crops, flips, lighting and dropout'),
+    'seed': seed_field('decides initial weights, order of examples, crops, flips, lighting and dropout'),
     **_section('model', _MODEL),
-    **_section('data', _DATA, resumable=True),
-    **_section('prepare', _PREPARE),
-    **_section('augment', _AUGMENT),
+    **_section('data', data_fields.DATA, resumable=True),
+    **_section('prepare', data_fields.PREPARE),
+    **_section('augment', data_fields.AUGMENT),
     **_section('train', _TRAIN),
     **_section('finetune', _FINETUNE),
     **_section('evaluate', _EVALUATE),
-    **_section('predict', _PREDICT, resumable=True),
-    **_section('features', _FEATURES, resumable=True),
-    **_section('neighbors', _NEIGHBORS, resumable=True),
-    **_section('figures', _FIGURES, resumable=True),
-    'summary.figure': Field(
-        '', 'draw the network as FILE.svg and FILE.png, its numbers in FILE.csv', resumable=True, per_host=True
-    ),
-    **_section('ensemble', _ENSEMBLE, resumable=True),
-    **_section('weights', _WEIGHTS, resumable=True),
-    **_section('report', _REPORT, resumable=True),
-    **_section('benchmark', _BENCHMARK, resumable=True),
-    **_section('compile', _COMPILE, resumable=True),
-    **_section('ablations', _ABLATIONS, resumable=True),
+    **_section('predict', mode_fields.PREDICT, resumable=True),
+    **_section('features', mode_fields.FEATURES, resumable=True),
+    **_section('neighbors', mode_fields.NEIGHBORS, resumable=True),
+    **_section('figures', mode_fields.FIGURES, resumable=True),
+    **_section('summary', mode_fields.SUMMARY, resumable=True),
+    **_section('ensemble', mode_fields.ENSEMBLE, resumable=True),
+    **_section('weights', mode_fields.WEIGHTS, resumable=True),
+    **_section('report', mode_fields.REPORT, resumable=True),
+    **_section('benchmark', mode_fields.BENCHMARK, resumable=True),
+    **_section('compile', mode_fields.COMPILE, resumable=True),
+    **_section('ablations', mode_fields.ABLATIONS, resumable=True),
     **_section('checkpoint', _CHECKPOINT, resumable=True),
     **_section('log', _LOG, resumable=True),
     'mesh': Field(

@@ -38,7 +38,8 @@ def run_jobs(
     `max_failures` sentences.
     """
     sentences = []
-    with ImageProgress(sum(len(job.items) for job in jobs), 'prepared', enabled=progress) as shown:
+    total = sum(len(job.items) for job in jobs)
+    with ImageProgress(total, 'prepared', enabled=progress, show_end=True) as shown:
         results = (
             _run_serial(work, jobs, shown.advance)
             if num_workers == 1 or not _can_share_memory()

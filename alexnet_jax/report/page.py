@@ -136,7 +136,7 @@ def embed_picture(file: str | os.PathLike[str], *, title: str, alt: str, caption
     from PIL import Image
 
     data = Path(file).read_bytes()
-    with Image.open(io.BytesIO(data)) as picture:
+    with Image.open(io.BytesIO(data), formats=['PNG']) as picture:
         width, height = picture.size
     return Picture(_data_uri(data, 'png'), width, height, title, alt, caption)
 

@@ -47,7 +47,7 @@ class EventWriter:
         """Add the picture in a PNG."""
         from PIL import Image
 
-        with Image.open(Path(file)) as picture:
+        with Image.open(Path(file), formats=['PNG']) as picture:
             self._writer.add_image(tag, np.asarray(picture.convert('RGB')), step, dataformats='HWC')
 
     def flush(self) -> None:

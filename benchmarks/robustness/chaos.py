@@ -50,6 +50,7 @@ FIELDS = {
     'checkpoint.every_steps': 2,
     'log.every_steps': 2,
     'log.tensorboard': 'false',
+    'log.pictures': 'false',  # seconds at each evaluation
 }
 TIMINGS = ('seconds', 'images_per_second')  # of result.json; these may differ
 KILLS_OF_A_LIFE = (6, 14)

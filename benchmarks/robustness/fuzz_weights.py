@@ -35,7 +35,18 @@ from alexnet_jax.weights import own_metadata, read_weights, write_weights
 from alexnet_jax.weights.layout import to_torch_layout
 from alexnet_jax.weights.names import rename_tensor, torchvision_layers
 
-FEATURES = {'conv1': 2, 'conv2': 4, 'conv3': 4, 'conv4': 4, 'conv5': 4, 'conv6': 4, 'fc6': 4, 'fc7': 4, 'fc8': 3}
+FEATURES = {
+    'conv1': 2,
+    'conv2': 4,
+    'conv3': 4,
+    'conv4': 4,
+    'conv5': 4,
+    'conv6': 4,
+    'fc5': 3,
+    'fc6': 4,
+    'fc7': 4,
+    'fc8': 3,
+}
 PERCENTAGES = {'.safetensors': 18, '.npz': 14, '.onnx': 22, '.caffemodel': 18, '.mat': 18, '.pth': 4, 'metadata': 6}
 if importlib.util.find_spec('torch') is None:
     del PERCENTAGES['.pth']

@@ -18,10 +18,13 @@ from alexnet_jax.commands.run_facts import RunFacts
 from alexnet_jax.commands.run_family import RunAddress
 from alexnet_jax.data import dataset_info
 from alexnet_jax.errors import UserError
+from alexnet_jax.report import run_result
 
 
 def copy_run(trained, folder, *without):
-    shutil.copytree(trained[1], folder, ignore=shutil.ignore_patterns(*without))
+    # Other tests may have evaluated the run that all share.
+    ignored = (run_result.EVALUATION_FILE, *without)
+    shutil.copytree(trained[1], folder, ignore=shutil.ignore_patterns(*ignored))
     return folder
 
 

@@ -113,7 +113,7 @@ def test_a_value_outside_its_range_is_refused_with_its_field_and_itself(field, v
         ('model.lrn_alpha_over_n', 'false, true'),
         ('model.dropout', 'paper, inverted, none'),
         ('model.dropout_position', 'after, before'),
-        ('model.initialization', 'paper, source2012, caffe, caffenet, torch, he'),
+        ('model.initialization', 'paper, source2012, caffe, caffenet, cuda_convnet, torch, he'),
         ('prepare.source', 'cifar10, cutouts, folder'),
         ('prepare.encoding', 'jpeg, raw'),
         ('augment.lighting', 'eigenvalues, deviations, none'),

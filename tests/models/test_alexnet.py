@@ -235,4 +235,6 @@ def test_float32_is_float32_on_accelerators_forward_and_backward(monkeypatch, pl
     held = get_parameters(net)
     program = jax.make_jaxpr(jax.grad(lambda p: with_parameters(net, p)(images)[0].sum()))(held)
     found = list(products(program.jaxpr))
-    assert len(found) > 25 and set(found) == {expected}
+    # On TPUs normalization multiplies by a band of ones, at full precision whatever was asked for.
+    bands = {(jax.lax.Precision.HIGHEST,) * 2} if platform == 'tpu' else set()
+    assert len(found) > 25 and set(found) == {expected} | bands

@@ -459,7 +459,7 @@ def test_progress_is_a_bar_on_a_terminal(tmp_path, monkeypatch):
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, 'stderr', terminal)
     prepare(tmp_path / 'd', progress=True)
-    assert 'preparing: 100%' in terminal.getvalue() and '70/70' in terminal.getvalue()
+    assert 'prepared: 100%' in terminal.getvalue() and '70/70' in terminal.getvalue()
 
 
 def test_the_manifest_says_what_was_done_by_which_versions(tmp_path):

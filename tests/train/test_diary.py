@@ -10,6 +10,7 @@ from tiny_run import tiny_config
 from alexnet_jax.commands import resume_point, training_plan
 from alexnet_jax.config import build, parse, validate
 from alexnet_jax.data import augment, pipeline
+from alexnet_jax.data.dataset import RecordSource
 from alexnet_jax.data.statistics import PcaBasis
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import signals
@@ -20,7 +21,7 @@ TEXT = '1: learning_rate=0.001; 2.5: conv1=0.1, lighting=off; 3: conv1=0, lighti
 LAYERS = ('conv1', 'conv2')
 
 
-class Records:
+class Records(RecordSource):
     """Four images, so that two steps of two are an epoch."""
 
     def __len__(self):

@@ -12,6 +12,7 @@ from alexnet_jax import commands
 from alexnet_jax.checkpoint.manager import CheckpointManager
 from alexnet_jax.data import pipeline
 from alexnet_jax.data.augment import Augmentation
+from alexnet_jax.data.dataset import RecordSource
 from alexnet_jax.data.statistics import PcaBasis
 from alexnet_jax.runtime import signals
 from alexnet_jax.train import loop, metrics_writer, nonfinite
@@ -145,7 +146,7 @@ def test_where_skipping_does_not_help_it_stops(directory, tmp_path):
 
 
 def stream(skipped, length=100):
-    class Two:
+    class Two(RecordSource):
         def __len__(self):
             return length
 

@@ -19,27 +19,30 @@ def dense(
     `input_first` computes the input's gradient before the kernel's.
     """
     dtype = promote_to_float32(x.dtype) if keep_float32 else x.dtype
-    return (_products(x, kernel, dtype, input_first) + bias[:, None, :]).astype(dtype)
+    # Read here, as the gradient is traced outside of the caller's jax.default_matmul_precision.
+    precision = jax.config.jax_default_matmul_precision
+    return (_products(x, kernel, dtype, input_first, precision) + bias[:, None, :]).astype(dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _products(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype, input_first: bool) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _products(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype, input_first: bool, precision: str | None) -> jax.Array:
     return column_products(x, kernel, dtype)
 
 
-def _dense_forward(x, kernel, dtype, input_first):
-    return _products(x, kernel, dtype, input_first), (x, kernel)
+def _dense_forward(x, kernel, dtype, input_first, precision):
+    return _products(x, kernel, dtype, input_first, precision), (x, kernel)
 
 
-def _dense_backward(dtype, input_first, residuals, g):
+def _dense_backward(dtype, input_first, precision, residuals, g):
     x, kernel = residuals
     g = g.astype(x.dtype)
-    input_gradient = lax.dot_general(g, kernel, (((2,), (2,)), ((0,), (0,))))
+    input_gradient = lax.dot_general(g, kernel, (((2,), (2,)), ((0,), (0,))), precision=precision)
     if input_first:
         x = _after(input_gradient, x)
     # In the kernel's own layout, (in, out): the transpose that jax would write has TPUs copy kernels and velocities to
     # the other layout for the update, and back.
-    return input_gradient, lax.dot_general(x.swapaxes(1, 2), g, (((2,), (1,)), ((0,), (0,))))
+    rows = x.swapaxes(1, 2)
+    return input_gradient, lax.dot_general(rows, g, (((2,), (1,)), ((0,), (0,))), precision=precision)
 
 
 def _after(input_gradient, x):
