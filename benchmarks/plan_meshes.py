@@ -44,7 +44,7 @@ def plan_meshes(
                 ('data', count, 1, device.most_images),
                 ('columns', count // 2, 2, pair.most_images),
             )
-            if strategy in found and not 0 < held < batch / data
+            if strategy in found and (held is None or batch / data <= held)
         ]
         if offered:
             plan[count, batch] = min(offered)

@@ -51,8 +51,8 @@ class Device:
     activation_bytes: int = FLOAT_BYTES
     # The step of each of two devices that hold a column each, and see the same images; None: half the seconds.
     pair: Device | None = None
-    # The most images that a device has memory for, on each or on the pair; 0 where nobody knows.
-    most_images: int = 0
+    # The most images that a device has memory for, on each or on the pair; None where nobody knows.
+    most_images: int | None = None
 
     def of_a_pair(self) -> Device:
         """Return the step of each of two devices that hold a column each."""
@@ -122,7 +122,7 @@ def _fit_compiled(reports: Sequence[dict]) -> Device:
     parts = [(report['batch'], report['training']['estimate']['parts']) for report in reports]
     device = fit_device([(batch, max(each['arithmetic'], each['memory'])) for batch, each in parts])
     largest = max(reports, key=lambda report: report['batch'])
-    return dataclasses.replace(device, most_images=largest['training'].get('largest_batch', 0))
+    return dataclasses.replace(device, most_images=largest['training'].get('largest_batch'))
 
 
 def step_seconds(

@@ -1,5 +1,7 @@
 """The planner: its model says what it was told, and the crossovers that follow by arithmetic."""
 
+import dataclasses
+
 import pytest
 
 from alexnet_jax.models import presets
@@ -136,6 +138,9 @@ def test_a_plan_names_the_fastest_mesh_that_divides_and_fits():
         'h',
         '-',
     ]
+    # Where the images do not even fit one by one, no mesh is offered.
+    full = dataclasses.replace(device, most_images=0)
+    assert set(plan_meshes.plan_meshes(PAPER, full, lambda devices: link(1e12), [1], [128])) == set()
     fastest = min((1, 2, 4, 256), key=lambda devices: plan[devices, 128][0])
     assert small.startswith(f'batch 128: fastest on {fastest} ')
     assert large.startswith('batch 2,048: fastest on ')

@@ -87,9 +87,9 @@ def compile_training(
     lowered, state = lower_training(config, arch, mesh)
     compiled, seconds = _compile_lowered(lowered, target, config.train.batch_size)
     found = _describe_program(config, arch, mesh, target, compiled, images)
-    # The update's gradients are float32; all else beside the state grows with the images.
+    # The update's gradients are float32; all else beside the state and cached images grows with the batch.
     state_bytes = compile_report.bytes_on_device(state)
-    fixed = state_bytes + state_bytes // 2
+    fixed = state_bytes + state_bytes // 2 + compile_report.bytes_on_device(_cached_images(config, arch, mesh))
     if target.rates and found['memory']:
         per_image = max(1.0, (found['memory']['all'] - fixed) / images)
         found['largest_batch'] = max(0, int((target.rates.memory - fixed) / per_image)) * mesh.shape[DATA_AXIS]
@@ -120,11 +120,7 @@ def compile_evaluation(
 
 def lower_training(config: ConfigDict, arch: Architecture, mesh: Mesh) -> tuple[Any, Any]:
     """Return the training step, lowered from shapes alone, and the shapes of its state."""
-    side = _image_size(config, arch)
-    cached = None
-    if config.data.device_cache:
-        shape = (config.compile.num_images, side, side, arch.channels)
-        cached = jax.ShapeDtypeStruct(shape, np.uint8, sharding=replicated_sharding(mesh))
+    cached = _cached_images(config, arch, mesh)
     step = factories.make_step(
         config,
         factories.make_model(config, arch),
@@ -139,6 +135,15 @@ def lower_training(config: ConfigDict, arch: Architecture, mesh: Mesh) -> tuple[
         del batch['image']
     rates = np.zeros((len(arch.parameter_counts()), 2), np.float32)
     return step.lower(state, batch, rates, np.uint32(0)), state
+
+
+def _cached_images(config: ConfigDict, arch: Architecture, mesh: Mesh) -> jax.ShapeDtypeStruct | None:
+    """Return the shape of the images that every device keeps; None without data.device_cache."""
+    if not config.data.device_cache:
+        return None
+    side = _image_size(config, arch)
+    shape = (config.compile.num_images, side, side, arch.channels)
+    return jax.ShapeDtypeStruct(shape, np.uint8, sharding=replicated_sharding(mesh))
 
 
 def abstract_batch(arch: Architecture, batch_size: int, mesh: Mesh, *, image_size: int = 0) -> dict[str, Any]:

@@ -71,10 +71,10 @@ def find_listed_files(text: str) -> FoundImages:
     """
     found = FoundImages()
     for name in text.split('\0') if '\0' in text else (line.rstrip('\r') for line in text.split('\n')):
-        path = Path(name)
-        if name and path.exists() and not path.is_file():
+        # Unlike Path.exists they answer False for a name that no file can have.
+        if name and os.path.exists(name) and not os.path.isfile(name):
             try:
-                _add_images(path, found)
+                _add_images(Path(name), found)
             except UserError as error:
                 found.errors.append(str(error))
         elif name:

@@ -1,5 +1,6 @@
 """Mode compile on CPUs: from shapes alone, the columns' exchange in its report, and what is wrong as a sentence."""
 
+import dataclasses
 import json
 
 import jax
@@ -7,6 +8,7 @@ import pytest
 
 import main
 from alexnet_jax import commands
+from alexnet_jax.distributed import targets
 from alexnet_jax.models import presets
 from configs import default
 
@@ -54,6 +56,17 @@ def test_images_may_be_in_the_device_cache():
         for count in (100, 3000)
     )
     assert many['bytes'] == few['bytes'] and many['memory']['arguments'] > few['memory']['arguments']
+
+
+def test_cached_images_leave_less_room_for_a_batch_and_make_none_of_its_images_larger(monkeypatch):
+    memory = 10 * 10**9
+    monkeypatch.setitem(targets.RATES, 'cpu', dataclasses.replace(targets.RATES['cuda:h100'], memory=memory))
+    cache = {'data__device_cache': True, 'compile__num_images': 20_000}
+    config = make_config('cpu:1')
+    without = commands.run('compile', config)['training']['largest_batch']
+    found = commands.run('compile', make_config('cpu:1', **cache))['training']['largest_batch']
+    cached = 20_000 * 3 * config.prepare.image_size**2
+    assert found == pytest.approx(without * (memory - cached) / memory, rel=0.1)
 
 
 def test_the_list_needs_no_devices(caplog, monkeypatch):

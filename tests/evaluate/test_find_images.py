@@ -136,6 +136,12 @@ def test_a_list_names_images_in_its_order_and_what_is_missing_stays_in_its_place
         assert len(found.errors) == 2 and 'empty has no images' in found.errors[0] and 'pipe' in found.errors[1]
 
 
+def test_a_line_longer_than_any_name_stays_a_name_that_cannot_be_read(tmp_path):
+    write(tmp_path / 'b.png', 'red')
+    line = 'x' * 5000
+    assert find_listed_files(f'{tmp_path}/b.png\n{line}').files == [f'{tmp_path}/b.png', line]
+
+
 def test_a_list_without_a_name_is_refused(tmp_path):
     for text, message in [
         ('', 'names no image'),

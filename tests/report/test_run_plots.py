@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from alexnet_jax.evaluate.evaluator import Predictions
-from alexnet_jax.report.plots import run
+from alexnet_jax.report.plots import run, style
 
 CLASSES = ('disc', 'a $price$ of 5_000 %', 'black-and-tan coonhound, a hound', 'x' * 60)
 GREEN, RED = (0x00, 0x78, 0x5A), (0xC4, 0x4A, 0x00)
@@ -106,6 +106,12 @@ def test_kernels_of_any_architecture_fit(tmp_path, shape):
     run.plot_filters(np.random.default_rng(0).normal(size=shape), tmp_path / 'kernels.png', title='conv1')
     height, width, _ = read_pixels(tmp_path / 'kernels.png').shape
     assert 900 < width < 1700 and 200 < height < 2500
+
+
+def test_columns_beyond_the_alphabet_go_by_their_numbers(tmp_path):
+    assert [style.name_column(column) for column in (0, 25, 26)] == ['a', 'z', '27']
+    run.plot_filters(np.ones((27, 1, 1, 3, 1)), tmp_path / 'kernels.png')
+    assert read_pixels(tmp_path / 'kernels.png').shape[0] > 27 * 50
 
 
 @pytest.mark.parametrize('number', [1, 9])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import string
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -253,12 +252,17 @@ def _write_stage(axes: Axes, stage: Stage, left: float, top: float) -> None:
 
 def _label_columns(axes: Axes, arch: Architecture, rows: list[int], floors: list[float], row_height: float) -> None:
     """Write the letters of the columns at the left, and what the colors and the stroke mean at the foot."""
-    names = string.ascii_lowercase
     if arch.columns > 1:
         for row, floor in zip(rows, floors, strict=True):
-            name = names[row] if row < len(names) else str(row + 1)
             top = floor + row_height - 0.62
-            axes.text(MARGIN + PITCH + 0.12, top, f'column {name}', color=style.TEXT, fontsize=10.5, fontweight='bold')
+            axes.text(
+                MARGIN + PITCH + 0.12,
+                top,
+                f'column {style.name_column(row)}',
+                color=style.TEXT,
+                fontsize=10.5,
+                fontweight='bold',
+            )
         if len(rows) < arch.columns:
             axes.text(MARGIN + PITCH + 0.12, floors[-1] + row_height - 0.42, '⋮', color=style.TEXT, fontsize=12)
     legend = [('what a layer sees: a window, or all' + ' of its own column' * (arch.columns > 1), style.MUTED)]

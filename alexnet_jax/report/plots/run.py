@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +96,7 @@ def plot_filters(
         axes = figure.add_axes((MARGIN / figure_width, low / figure_height, wide / figure_width, high / figure_height))
         axes.imshow(mosaic, interpolation='nearest', aspect='auto')
         axes.set_axis_off()
-        label = f'column {string.ascii_lowercase[column]}' if columns > 1 else ''
+        label = f'column {style.name_column(column)}' if columns > 1 else ''
         if column < len(color_shares):
             label += ': ' * bool(label)
             label += f'{format_percent(color_shares[column], 0)} of the squared weights are color, the rest gray'

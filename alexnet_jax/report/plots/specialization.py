@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -47,8 +46,7 @@ def plot_specialization(
     )
     axes = figure.add_subplot(grid[:, 0])
     for column, (colors, orientations) in enumerate(zip(color, orientation, strict=True)):
-        name = string.ascii_lowercase[column] if column < 26 else str(column + 1)
-        label = f'column {name}: means {colors.mean():.2f} and {orientations.mean():.2f}'
+        label = f'column {style.name_column(column)}: means {colors.mean():.2f} and {orientations.mean():.2f}'
         look = {'color': style.SERIES[column % 7], 'marker': style.MARKERS[column % 7]}
         axes.scatter(colors, orientations, s=34, alpha=0.75, linewidths=0, label=label, **look)
         axes.scatter(colors.mean(), orientations.mean(), s=170, edgecolors='white', linewidths=1.5, **look)

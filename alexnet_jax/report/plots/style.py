@@ -7,6 +7,7 @@ stay as they are.
 from __future__ import annotations
 
 import os
+import string
 from typing import TYPE_CHECKING
 
 from alexnet_jax.report.plots import glyphs
@@ -49,12 +50,18 @@ def place_axes(figure: Figure, left: float, top: float, width: float, height: fl
 
 
 def style_axes(axes: Axes, *, grid: str) -> None:
-    """Keep only the lower spine, and draw the grid lines of the axis `grid` ('x' or 'y') behind the data."""
+    """Keep only the lower spine, and draw the grid lines of the axis `grid` ('x', 'y' or 'both') behind the data."""
     axes.spines[['top', 'right', 'left']].set_visible(False)
     axes.spines['bottom'].set_color(MUTED)
     axes.grid(axis=grid, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=MUTED, labelsize=8, length=0)
+
+
+def name_column(column: int) -> str:
+    """Return the letter of a column of the network, counted from 0; of the 27th and later the number from 1."""
+    letters = string.ascii_lowercase
+    return letters[column] if column < len(letters) else str(column + 1)
 
 
 def truncate_name(name: str, length: int) -> str:
