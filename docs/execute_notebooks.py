@@ -32,7 +32,11 @@ def execute_notebook(path: Path, *, environment: dict[str, str] | None = None) -
         if cell.cell_type == 'code':
             cell.outputs, cell.execution_count = [], None
     client = nbclient.NotebookClient(
-        notebook, timeout=600, record_timing=False, resources={'metadata': {'path': str(path.parent)}}
+        notebook,
+        timeout=600,
+        record_timing=False,
+        coalesce_streams=True,  # what is printed arrives in pieces, as time has it
+        resources={'metadata': {'path': str(path.parent)}},
     )
     client.execute(env=environment or clean_environment())
     shrink_pictures(notebook.cells)
