@@ -8,7 +8,7 @@ python benchmarks/figure1.py. For the archive see configs/cifar10.py.
 Published: with ReLUs the training error comes down to 25 % in a sixth of the epochs that tanh takes (section 3.1). The
 paper does not say which network; this is the one of section 3.3 with half the maps and without normalization.
 
-Cost: 4 to 5 minutes on a busy core (EPYC, Zen 4) to 25 % training error on 5,000 images in batches of 32; on all unknown.
+Cost: 4 to 5 minutes on a busy core (EPYC, Zen 4) to 25 % training error on 5,000 images, batches of 32; on all unknown.
 Expected: on 5,000 images 25 % training error after 15 to 19 epochs with ReLUs, 27 to 30 with tanh, three seeds each; on
 all of them unknown.
 """
