@@ -22,3 +22,13 @@ def tiny_config():
         }
     )
     return config
+
+
+def open_source(folder, step='6', **fields):
+    """Return the run in `folder` as figures need it, with these fields of config.evaluate."""
+    from alexnet_jax.commands.figure_source import FigureSource
+    from alexnet_jax.commands.run_family import RunAddress
+
+    config = tiny_config()
+    config.evaluate.update(fields)
+    return FigureSource(config, RunAddress(str(folder), step))

@@ -81,7 +81,9 @@ def plan_runs(config: ConfigDict, configs: dict[str, ConfigDict], workdir: str) 
     for seed in range(config.seed, config.seed + config.ablations.seeds):
         for network, network_config in configs.items():
             own = ConfigDict(network_config.to_dict())
-            own.seed, own.data.directory, own.name = seed, directory, f'{network}, seed {seed}'
+            # Neither the seed, which makes no other kind of run, nor the bare name of a card of configs/, whose
+            # published error is of another base.
+            own.seed, own.data.directory, own.name = seed, directory, f'{config.name} {network}'
             runs.append(PlannedRun(network, seed, own, Path(workdir) / network / f'seed{seed}'))
     return runs
 

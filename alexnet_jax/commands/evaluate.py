@@ -87,6 +87,7 @@ def _evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
         'checkpoint_step': run.step,
         'interval': list(interval),
         'classes': len(info.class_names),
+        'dataset': data.checksum,
         'note': note,
     }
     low, high = (format_percent(bound, 2) for bound in interval)
@@ -100,7 +101,7 @@ def _evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
         f'{error_rates["images"]:,}',
         split,
     )
-    scored = ScoredSplit(predictions, split, views, run.step)
+    scored = ScoredSplit(predictions, split, views, run.step, data.checksum)
     log.info('%s', class_errors.describe_worst_classes(scored.errors_by_class(info.readable_class_names)))
     if is_primary():
         _write_evaluation(workdir, result, scored, info, data.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,11 +20,12 @@ from alexnet_jax.commands.evaluate import LoadedRun
 from alexnet_jax.commands.features import open_images
 from alexnet_jax.commands.run_family import RunAddress
 from alexnet_jax.config import build
+from alexnet_jax.data.dataset import Dataset
 from alexnet_jax.data.image_io import UnreadableImage
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.image_files import LabelledImage, read_batches
 from alexnet_jax.models.architecture import Architecture, Dense
-from alexnet_jax.report.predictions_file import PREDICTIONS_CSV, ScoredSplit, read_predictions
+from alexnet_jax.report.predictions_file import PREDICTIONS_CSV, EvaluationKey, ScoredSplit, read_predictions
 from alexnet_jax.runtime.xla_options import compiler_options
 from alexnet_jax.train import metrics_writer
 from alexnet_jax.weights.model_weights import ModelWeights
@@ -55,7 +55,7 @@ class FigureSource:
         config = ConfigDict(config.to_dict())
         if address.step:
             config.evaluate.checkpoint = address.step
-        self.folder = Path(address.run_dir)
+        self.folder, self.step = Path(address.run_dir), int(address.step) if address.step else None
         self.config, self.info = evaluate.read_trained_run(config, address.run_dir)
         self.arch: Architecture = build.preset_architecture(self.config, len(self.info.class_names))
         self.class_names = self.info.short_class_names
@@ -82,16 +82,24 @@ class FigureSource:
 
     @functools.cached_property
     def images(self) -> ImageSet:
-        """The images of --images, else the run's split of config.evaluate.split."""
-        return open_images(self.config, self.config, self.info, str(self.folder))
+        """The images of --images, else the run's split of config.evaluate.split. Their classes are the network's."""
+        images = open_images(self.config, self.config, self.info, str(self.folder))
+        evaluate.check_same_classes(self.info, images.class_names, images.source)
+        return images
+
+    @functools.cached_property
+    def dataset(self) -> Dataset | None:
+        """The dataset of config.data.directory, else the run's own; None where it is not there."""
+        if not prepare.has_dataset(prepare.locate_dataset(self.config, str(self.folder))):
+            return None
+        data = factories.open_prepared_dataset(self.config, str(self.folder))
+        evaluate.check_same_classes(self.info, data.class_names, data.directory)
+        return data
 
     @functools.cached_property
     def training_images(self) -> ImageSet | None:
         """The run's training images; None where its dataset is not there."""
-        directory = prepare.locate_dataset(self.config, str(self.folder))
-        if not prepare.has_dataset(directory):
-            return None
-        return self.open_split('train')
+        return dataset_image_set(self.dataset, 'train') if self.dataset else None
 
     @functools.cached_property
     def shown(self) -> ImageSample:
@@ -117,42 +125,58 @@ class FigureSource:
         )
 
     @functools.cached_property
+    def evaluation_key(self) -> EvaluationKey:
+        """Which evaluation the predictions are of: that of config.evaluate on the dataset at hand, or one assigned."""
+        data, wanted = self.dataset, self.config.evaluate
+        return EvaluationKey(
+            evaluate.report_split(self.config, data.counts) if data else wanted.split,
+            build.report_views(self.config),
+            int(wanted.checkpoint) if wanted.checkpoint.isdecimal() else self.run.step,
+            data.checksum if data else self.info.checksum,
+        )
+
+    @functools.cached_property
     def stored_predictions(self) -> ScoredSplit | None:
-        """The predictions in the run's folder, if they are what config.evaluate asks for."""
+        """The predictions in the run's folder, if they are those of `evaluation_key`."""
         found = read_predictions(self.folder / PREDICTIONS_CSV, self.info.class_names)
-        wanted = self.config.evaluate
-        if found is None or (found.split, found.views) != (wanted.split, build.report_views(self.config)):
-            return None
-        step = int(wanted.checkpoint) if wanted.checkpoint.isdecimal() else self.run.step
-        return found if found.checkpoint_step == step else None
+        return found if found and found.key == self.evaluation_key else None
 
     @functools.cached_property
     def scored(self) -> ScoredSplit:
-        """The prediction for each image of the split and by the views of config.evaluate: stored, or computed."""
+        """The prediction for each image of the evaluation of `evaluation_key`: stored, or computed.
+
+        Raises UserError where they are not stored and the dataset or the checkpoint is not at hand.
+        """
         if self.stored_predictions:
             return self.stored_predictions
-        data = factories.open_prepared_dataset(self.config, str(self.folder))
-        evaluate.check_same_classes(self.info, data.class_names, data.directory)
-        split, views = evaluate.report_split(self.config, data.counts), build.report_views(self.config)
+        wanted = self.evaluation_key
+        data = self.dataset or factories.open_prepared_dataset(self.config, str(self.folder))
+        if data.checksum != wanted.dataset:
+            raise UserError(f'{data.directory} is another dataset than the one that was evaluated.')
+        if self.run.step != wanted.checkpoint_step:
+            raise UserError(f'the checkpoint of step {wanted.checkpoint_step:,}, which was evaluated, is gone.')
+        log.info('%s has no predictions of that evaluation; evaluating it again.', self.folder)
         evaluator = factories.make_evaluator(
-            self.config, self.info, self.run.model, self.run.mesh, views=views, num_images=data.counts[split]
+            self.config,
+            self.info,
+            self.run.model,
+            self.run.mesh,
+            views=wanted.views,
+            num_images=data.counts[wanted.split],
         )
-        batches = factories.make_eval_pipeline(self.config, data, split, self.run.mesh)
+        batches = factories.make_eval_pipeline(self.config, data, wanted.split, self.run.mesh)
         _, predictions = evaluator.evaluate_and_predict(self.run.params, batches)
-        return ScoredSplit(predictions, split, views, self.run.step)
+        return ScoredSplit(predictions, *wanted)
 
     @functools.cached_property
     def metric_rows(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl; none for an imported network."""
-        return metrics_writer.read_metrics(self.folder)
+        """The rows of metrics.jsonl, up to the step if one was named; none for an imported network."""
+        return metrics_writer.read_metrics(self.folder, last_step=self.step)
 
     @property
     def name(self) -> str:
-        """The config's name when the run began."""
-        try:
-            return str(json.loads((self.folder / run_dir.CONFIG_FILE).read_text())['name'])
-        except (OSError, ValueError, KeyError):
-            return self.folder.name
+        """The name of the run in plots."""
+        return run_dir.display_name(str(self.folder))
 
     @property
     def hidden_layer(self) -> str:
@@ -167,10 +191,6 @@ class FigureSource:
         with_weights = [layer for layer in self.arch.layers if layer.name in self.arch.kernel_shapes()]
         convolutions = [layer.name for layer in with_weights if not isinstance(layer, Dense)]
         return convolutions[-1] if convolutions else with_weights[0].name
-
-    def open_split(self, split: str) -> ImageSet:
-        """Return the images of a split of the run's dataset."""
-        return dataset_image_set(factories.open_prepared_dataset(self.config, str(self.folder)), split)
 
     def sample_images(self, images: ImageSet) -> list[int]:
         """Return the numbers of at most config.figures.max_images images, in order."""

@@ -22,10 +22,11 @@ log = logging.getLogger(__name__)
 
 
 class Figure(NamedTuple):
-    """A figure: the function that draws it into a folder, and whether it lays several runs over each other."""
+    """A figure: its function, which draws into a folder; if it lays several runs over each other, if it shows images."""
 
     draw: Callable[[Any, Path], None]
     takes_several: bool = False
+    shows_images: bool = False
 
 
 FIGURES: Mapping[str, Figure] = {
@@ -34,11 +35,11 @@ FIGURES: Mapping[str, Figure] = {
     'specialization': Figure(run_figures.draw_specialization, takes_several=True),
     'curves': Figure(run_figures.draw_curves, takes_several=True),
     'confusion': Figure(run_figures.draw_confusion),
-    'answers': Figure(image_figures.draw_answers),
-    'neighbors': Figure(image_figures.draw_hidden_neighbors),
-    'feature_maps': Figure(image_figures.draw_feature_maps),
-    'saliency': Figure(image_figures.draw_saliency),
-    'excitation': Figure(image_figures.draw_excitation),
+    'answers': Figure(image_figures.draw_answers, shows_images=True),
+    'neighbors': Figure(image_figures.draw_hidden_neighbors, shows_images=True),
+    'feature_maps': Figure(image_figures.draw_feature_maps, shows_images=True),
+    'saliency': Figure(image_figures.draw_saliency, shows_images=True),
+    'excitation': Figure(image_figures.draw_excitation, shows_images=True),
 }
 
 
@@ -68,6 +69,9 @@ def figures(config: ConfigDict, workdir: str) -> dict[str, Any]:
     if not several and (not names or 'excitation' in names):
         image_figures.choose_maps(sources[0])
     names = names or _drawable_names(sources)
+    if any(FIGURES[name].shows_images for name in names):
+        # Their classes are compared before anything is drawn.
+        log.info('Images: %s.', sources[0].images.source)
     folder = Path(addresses[0].expand(template, step=addresses[0].step or config.evaluate.checkpoint))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,8 +104,14 @@ def _drawable_names(sources: Sequence[FigureSource]) -> tuple[str, ...]:
         lacking.add('specialization')
     if not all(source.metric_rows for source in sources):
         lacking.add('curves')
-    if len(sources) == 1 and sources[0].training_images is None:
-        lacking.add('confusion')
+    if len(sources) == 1 and sources[0].dataset is None:
+        (source,) = sources
+        if source.stored_predictions is None:
+            lacking.add('confusion')
+        if not source.config.predict.images:
+            lacking.update(name for name, figure in FIGURES.items() if figure.shows_images)
+        elif len(source.images) <= image_figures.NUM_QUERIES:
+            lacking.add('neighbors')
     wanted = [name for name, figure in FIGURES.items() if len(sources) == 1 or figure.takes_several]
     if left_out := [name for name in wanted if name in lacking]:
         log.info('Not drawn, as the run has no data for it: %s.', ', '.join(left_out))

@@ -71,7 +71,7 @@ def write_final_report(run: LoadedRun, data: dataset.Dataset, workdir: str, *, e
         note=split_note(split, data.counts),
     )
     run_result.write_result(workdir, result)
-    scored = ScoredSplit(predictions, split, views, run.step)
+    scored = ScoredSplit(predictions, split, views, run.step, data.checksum)
     write_predictions(Path(workdir) / PREDICTIONS_CSV, scored, data.class_names)
     class_errors.write_class_errors(workdir, scored.errors_by_class(data.readable_class_names))
     draw_plots(config.name, data, filters, predictions, result, Path(workdir))

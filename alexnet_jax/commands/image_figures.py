@@ -16,11 +16,12 @@ from alexnet_jax.analysis.receptive_field import receptive_field
 from alexnet_jax.commands.figure_source import FigureSource
 from alexnet_jax.config import parse
 from alexnet_jax.errors import UserError
+from alexnet_jax.evaluate.metrics import TOP_K
 from alexnet_jax.models.architecture import Activation
 from alexnet_jax.report.csv_file import write_csv
 from alexnet_jax.report.plots.image_rows import Tile, color_map_pixels, draw_image_rows
 from alexnet_jax.report.plots.neighbor_sheet import draw_neighbor_sheet
-from alexnet_jax.report.plots.top_five import TOP_K, plot_top_five
+from alexnet_jax.report.plots.top_five import plot_top_five
 from alexnet_jax.runtime import atomic_io
 
 # As figure 4 of the paper: test images, and the training images nearest to each.
@@ -65,16 +66,24 @@ def draw_hidden_neighbors(source: FigureSource, folder: Path) -> None:
 
 
 def find_hidden_neighbors(source: FigureSource) -> HiddenNeighbors:
-    """Return the nearest training images of five images, by the activations that the last layer sees."""
+    """Return the nearest training images of five images, by the activations that the last layer sees.
+
+    Without the training images they are searched among the other images. Raises UserError if there are none.
+    """
     layer, shown = source.hidden_layer, source.shown
     searched = source.training_images or source.images
     kept: list[int] = []
     batches = source.read_pixels(searched, source.sample_images(searched), kept)
-    features = np.concatenate([part[layer] for part in source.iterate_activations([layer], batches)])
-    if searched is source.images:
-        # An image is not its own neighbor.
-        others = [place for place, row in enumerate(kept) if row not in shown.rows[:NUM_QUERIES]]
-        features, kept = features[others], [kept[place] for place in others]
+    parts = [part[layer] for part in source.iterate_activations([layer], batches)]
+    # An image is not its own neighbor.
+    is_same = searched.digest == source.images.digest
+    others = [place for place, row in enumerate(kept) if not (is_same and row in shown.rows[:NUM_QUERIES])]
+    if not others:
+        raise UserError(
+            f'The figure neighbors needs images beside the {len(shown.rows[:NUM_QUERIES])} whose neighbors it draws, '
+            f'and {searched.source} has no other that can be read. Name more by --images, or leave out neighbors.'
+        )
+    features, kept = np.concatenate(parts)[others], [kept[place] for place in others]
     queries = source.compute_activations([layer], shown.pixels)[layer][:NUM_QUERIES]
     count = min(NUM_NEIGHBORS, len(features))
     found = find_neighbors(queries, features, count=count)
@@ -96,7 +105,7 @@ def find_hidden_neighbors(source: FigureSource) -> HiddenNeighbors:
                 }
             )
         rows.append(tiles)
-    kind = '' if searched is source.images else 'training '
+    kind = '' if is_same else 'training '
     description = (
         f'left: {_describe_shown(source)}; right: the nearest of {len(features):,} {kind}images by Euclidean distance'
     )
@@ -248,4 +257,4 @@ def _column_note(source: FigureSource, layer: str, number: int) -> str:
 
 
 def _describe_shown(source: FigureSource) -> str:
-    return 'images given' if source.config.predict.images else f'{source.config.evaluate.split} images'
+    return 'images given' if source.config.predict.images else f'{source.images.split} images'

@@ -22,6 +22,7 @@ from alexnet_jax.distributed.mesh import padded_batch_size
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate.find_images import FoundImages, find_image_files, find_listed_files, split_paths
 from alexnet_jax.evaluate.image_files import ImageFiles
+from alexnet_jax.evaluate.metrics import TOP_K
 from alexnet_jax.evaluate.predict import FilePrediction, predict_files
 from alexnet_jax.evaluate.view_places import describe_views
 from alexnet_jax.prepare.splits import skipped_files_note
@@ -29,7 +30,6 @@ from alexnet_jax.report.plots.top_five import plot_top_five
 from alexnet_jax.runtime import atomic_io, signals, streams
 from alexnet_jax.runtime.progress import ImageProgress
 
-TOP_K = 5  # classes printed for each image
 MAX_PICTURED = 24  # images
 STANDARD_STREAM = '-'
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from alexnet_jax.commands.report_text import format_value
 from alexnet_jax.commands.run_facts import RunFacts
+from alexnet_jax.commands.run_family import rows_of_each_run
 from alexnet_jax.evaluate.view_places import describe_views
 from alexnet_jax.report.page import Comparison, Picture, embed_picture
 from alexnet_jax.report.plots.run_curves import plot_run_curves
@@ -96,12 +96,18 @@ def _training_cells(run: RunFacts) -> tuple[str, str]:
 
 def _draw_curves(runs: Sequence[RunFacts], names: Sequence[str], scratch: Path) -> Picture | None:
     """Draw the curves over each other, those of runs that differ in their seed alone as one band."""
-    groups: dict[str, list] = collections.defaultdict(list)
-    group_names: dict[tuple, str] = {}
+    kinds: dict[tuple, list[tuple[RunFacts, str]]] = {}
     for run, name in zip(runs, names, strict=True):
         if run.metrics:
-            key = tuple((field, repr(value)) for field, value in run.deciding.items() if field != 'seed')
-            groups[group_names.setdefault(key, name)].append(run.metrics)
+            fields = run.deciding | {'seed': 0, 'dataset': run.stored['deciding'].get('dataset')}
+            kinds.setdefault(tuple((field, repr(value)) for field, value in fields.items()), []).append((run, name))
+    groups = {
+        # Of several checkpoints of a run, the curve is that of the last.
+        max(members, key=lambda member: len(member[0].metrics))[1]: rows_of_each_run(
+            (run.folder, run.metrics) for run, _ in members
+        )
+        for members in kinds.values()
+    }
     classes = {len(run.info.class_names) for run in runs if run.info}
     if not groups or len(classes) != 1:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,12 +26,10 @@ from alexnet_jax.report.class_errors import ClassErrors
 from alexnet_jax.report.page import Picture, RunPage, Tile, embed_image, embed_picture
 from alexnet_jax.report.plots import image_rows
 from alexnet_jax.report.plots.run import plot_curves, sample_predictions
-from alexnet_jax.report.predictions_file import PREDICTIONS_CSV, ScoredSplit, write_predictions
+from alexnet_jax.report.predictions_file import PREDICTIONS_CSV, EvaluationKey, ScoredSplit, write_predictions
 from alexnet_jax.report.text import format_percent
 
 SHOWN_PREDICTIONS = 24
-
-log = logging.getLogger(__name__)
 
 
 def collect_run(config: ConfigDict, address: RunAddress, facts: RunFacts, scratch: Path) -> RunPage:
@@ -46,7 +43,7 @@ def collect_run(config: ConfigDict, address: RunAddress, facts: RunFacts, scratc
     names = source.class_names if source else ()
     phases, time_note = list_phases(facts.timings)
     right, wrong = _prediction_tiles(source, scored, names)
-    neighbors, neighbors_note = _neighbor_tiles(source)
+    neighbors, neighbors_note = _neighbor_tiles(source, notes)
     return RunPage(
         name=facts.name,
         verdict=facts.measured.sentence if facts.measured else describe_progress(facts),
@@ -87,11 +84,12 @@ def _open_source(config: ConfigDict, address: RunAddress, facts: RunFacts, notes
         notes.append(f'What needs the network is left out: {error}')
         return None
     if facts.measured:
-        views = facts.measured.views
-        source.config.evaluate.split = facts.measured.split
-        source.config.evaluate.view_list = views if isinstance(views, str) else ''
-        source.config.evaluate.views = views if isinstance(views, int) else source.config.evaluate.views
-    if source.training_images is None:
+        measured = facts.measured
+        source.config.evaluate.split = measured.split
+        source.evaluation_key = EvaluationKey(
+            measured.split, measured.views, measured.checkpoint_step, measured.dataset or source.info.checksum
+        )
+    if source.dataset is None:
         notes.append('Its dataset is not at hand: what needs its images is left out.')
     return source
 
@@ -100,10 +98,8 @@ def _read_scored(source: FigureSource | None, facts: RunFacts, notes: list[str])
     """Return the predictions behind the figure: from their file, else computed if the dataset is there."""
     if source is None or facts.measured is None:
         return None
-    if source.training_images is None and source.stored_predictions is None:
+    if source.dataset is None and source.stored_predictions is None:
         return None
-    if source.stored_predictions is None:
-        log.info('%s has no predictions of that checkpoint; evaluating it again.', facts.folder)
     try:
         scored = source.scored
     except UserError as error:
@@ -132,9 +128,10 @@ def _prediction_tiles(
     source: FigureSource | None, scored: ScoredSplit | None, names: Sequence[str]
 ) -> tuple[list[Tile], list[Tile]]:
     """Return tiles of right and of wrong predictions, drawn at random."""
-    if source is None or scored is None or source.training_images is None:
+    # Predictions name their images by number, which in another dataset are others.
+    if source is None or scored is None or source.dataset is None or source.dataset.checksum != scored.dataset:
         return [], []
-    records, tiles = source.open_split(scored.split), ([], [])
+    images, tiles = source.dataset.split(scored.split), ([], [])
     for record, label, predicted, probability, _ in zip(
         *sample_predictions(scored.predictions, number=SHOWN_PREDICTIONS), strict=True
     ):
@@ -142,15 +139,19 @@ def _prediction_tiles(
         is_right = bool(label == predicted)
         lines = (f'{answer} {share}',) if is_right else (f'{answer} {share}', f'is {truth}')
         alt = f'Image {int(record)}, of the class {truth}'
-        tiles[not is_right].append(Tile(embed_image(records.records[int(record)][0]), alt, lines, is_right))
+        tiles[not is_right].append(Tile(embed_image(images[int(record)][0]), alt, lines, is_right))
     return tiles
 
 
-def _neighbor_tiles(source: FigureSource | None) -> tuple[list[list[Tile]], str]:
+def _neighbor_tiles(source: FigureSource | None, notes: list[str]) -> tuple[list[list[Tile]], str]:
     """Return an image and its neighbors in each row, and a sentence about the search."""
     if source is None or source.training_images is None:
         return [], ''
-    found = image_figures.find_hidden_neighbors(source)
+    try:
+        found = image_figures.find_hidden_neighbors(source)
+    except UserError as error:
+        notes.append(f'Neighbors are left out: {error}')
+        return [], ''
     rows = [[_neighbor_tile(each, is_query=not place) for place, each in enumerate(row)] for row in found.tiles]
     return rows, f'By the activations of the last hidden layer ({found.layer}); {found.description}.'
 

@@ -220,6 +220,11 @@ def read_name(workdir: str) -> str:
         return ''
 
 
+def display_name(workdir: str) -> str:
+    """Return what logs and plots call the run in `workdir`: its config.name, else the name of the folder."""
+    return read_name(workdir) or Path(workdir).absolute().name
+
+
 def restore_config(config: ConfigDict, workdir: str) -> ConfigDict:
     """Return `config` with the fields that decided the run in `workdir`, and with the place of its dataset.
 

@@ -34,6 +34,7 @@ class Measurement:
     views: Views
     checkpoint_step: int
     sentence: str
+    dataset: str  # its checksum; '' for the run's own
 
 
 class RunFacts:
@@ -58,7 +59,7 @@ class RunFacts:
     @property
     def name(self) -> str:
         """The config's name, else that of the folder."""
-        return str(self.fields.get('name') or self.folder.absolute().name)
+        return run_dir.display_name(str(self.folder))
 
     @property
     def deciding(self) -> dict[str, object]:
@@ -74,8 +75,7 @@ class RunFacts:
     @functools.cached_property
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, up to the step if one was named."""
-        rows = metrics_writer.read_metrics(self.folder)
-        return [row for row in rows if self.step is None or row['step'] <= self.step]
+        return metrics_writer.read_metrics(self.folder, last_step=self.step)
 
     @functools.cached_property
     def timings(self) -> list[dict[str, Any]]:
@@ -124,4 +124,5 @@ class RunFacts:
 
 def _as_measurement(content: Mapping[str, Any], interval: tuple[float, float], sentence: str) -> Measurement:
     names = ('top1_error', 'top5_error', 'loss', 'images', 'split', 'views', 'checkpoint_step')
-    return Measurement(interval=interval, sentence=sentence, **{name: content[name] for name in names})
+    fields = {name: content[name] for name in names}
+    return Measurement(interval=interval, sentence=sentence, dataset=content.get('dataset', ''), **fields)

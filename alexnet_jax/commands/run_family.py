@@ -10,8 +10,9 @@ from __future__ import annotations
 import glob
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from alexnet_jax.commands.run_dir import CHECKPOINTS_DIR, RUN_FILE
 from alexnet_jax.errors import UserError
@@ -55,6 +56,15 @@ def parse_address(path: str) -> RunAddress | None:
     if folder.name.isdecimal() and folder.parent.name == CHECKPOINTS_DIR and folder.is_dir():
         return RunAddress(str(folder.parent.parent), folder.name)
     return None
+
+
+def rows_of_each_run(members: Iterable[tuple[Path, list[dict[str, Any]]]]) -> list[list[dict[str, Any]]]:
+    """Return the rows of metrics.jsonl of each run directory once: of several checkpoints of a run the longest."""
+    longest: dict[Path, list[dict[str, Any]]] = {}
+    for folder, rows in members:
+        key = folder.absolute()
+        longest[key] = max(longest.get(key, []), rows, key=len)
+    return list(longest.values())
 
 
 def _natural_order(path: str) -> list[tuple[int, str]]:

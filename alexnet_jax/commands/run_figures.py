@@ -11,6 +11,8 @@ import numpy as np
 from alexnet_jax.analysis import confusion
 from alexnet_jax.analysis.specialization import Specialization, color_share, measure_specialization
 from alexnet_jax.commands.figure_source import FigureSource
+from alexnet_jax.commands.report_text import format_value
+from alexnet_jax.commands.run_family import rows_of_each_run
 from alexnet_jax.config import validate
 from alexnet_jax.errors import UserError
 from alexnet_jax.report.csv_file import write_csv
@@ -38,7 +40,7 @@ def draw_kernels(source: FigureSource, folder: Path) -> None:
 def draw_specialization(sources: Sequence[FigureSource], folder: Path) -> None:
     """Draw how far the columns' kernels differ in color and orientation, and how far shuffled ones do."""
     measured = [measure_specialization(_first_kernel(source)) for source in sources]
-    names = _name_runs(sources)
+    names = name_runs(sources)
     rows = [row for name, each in zip(names, measured, strict=True) for row in _specialization_rows(name, each)]
     write_csv(folder / 'specialization.csv', rows)
     file = folder / 'specialization.png'
@@ -63,7 +65,10 @@ def draw_curves(sources: Sequence[FigureSource], folder: Path) -> None:
         if not source.metric_rows:
             raise UserError(f'{source.folder} has no metrics.jsonl, as imported networks; leave out its curves.')
     groups = group_runs(sources)
-    rows = {name: [source.metric_rows for source in members] for name, members in groups.items()}
+    rows = {
+        name: rows_of_each_run((source.folder, source.metric_rows) for source in members)
+        for name, members in groups.items()
+    }
     bands = plot_run_curves(rows, folder / 'curves.png', num_classes=sources[0].arch.num_classes)
     points = [
         {
@@ -113,20 +118,20 @@ def draw_confusion(source: FigureSource, folder: Path) -> None:
 
 
 def group_runs(sources: Sequence[FigureSource]) -> dict[str, list[FigureSource]]:
-    """Return the runs by what tells their kinds apart: those that differ in their seed alone are of one kind.
+    """Return the runs by what tells their kinds apart: those that differ in their seed or step alone are of one kind.
 
-    Kinds are called by the names of their configs, or by the fields in which they differ.
+    Kinds are called by the names of their configs, or by the fields, or datasets, in which they differ.
     """
     kinds: dict[tuple, list[FigureSource]] = {}
     for source in sources:
-        fields = {**validate.result_fields(source.config), 'seed': 0}
+        fields = {**validate.result_fields(source.config), 'seed': 0, 'dataset': source.info.checksum[:8]}
         kinds.setdefault(tuple(fields.items()), []).append(source)
     names = [members[0].name for members in kinds.values()]
     if len(set(names)) == len(kinds):
         return dict(zip(names, kinds.values(), strict=True))
     differing = [
         [
-            f'{field.partition(".")[2] or field}={value or "default"}'
+            f'{field.partition(".")[2] or field}={format_value(value)}'
             for field, value in key
             if any((field, value) not in other for other in kinds)
         ]
@@ -135,10 +140,13 @@ def group_runs(sources: Sequence[FigureSource]) -> dict[str, list[FigureSource]]
     return dict(zip((' '.join(fields) for fields in differing), kinds.values(), strict=True))
 
 
-def _name_runs(sources: Sequence[FigureSource]) -> list[str]:
-    """Return a name for each run, in their order: its kind and its seed."""
+def name_runs(sources: Sequence[FigureSource]) -> list[str]:
+    """Return a name for each run, in their order: its kind, its seed, and the step of a checkpoint that was named."""
     kinds = {id(source): kind for kind, members in group_runs(sources).items() for source in members}
-    return [f'{kinds[id(source)]} seed {source.config.seed}' for source in sources]
+    return [
+        f'{kinds[id(source)]} seed {source.config.seed}' + ('' if source.step is None else f' step {source.step}')
+        for source in sources
+    ]
 
 
 def _specialization_rows(name: str, measured: Specialization) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,17 +17,32 @@ from alexnet_jax.report.class_errors import ClassErrors, count_class_errors
 from alexnet_jax.runtime import atomic_io
 
 PREDICTIONS_CSV = 'predictions.csv'
-COLUMNS = ('id', 'label', 'predicted', 'probability', 'rank', 'split', 'views', 'checkpoint_step')
+COLUMNS = ('id', 'label', 'predicted', 'probability', 'rank', 'split', 'views', 'checkpoint_step', 'dataset')
+
+
+class EvaluationKey(NamedTuple):
+    """One evaluation of a run among others, by its split, its views, the step of its checkpoint and its dataset."""
+
+    split: str
+    views: Views
+    checkpoint_step: int
+    dataset: str  # its checksum; '' in files that do not say it
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoredSplit:
-    """The predictions for a split by some views at the checkpoint of a step."""
+    """The predictions for a split of a dataset, named by its checksum, by some views at the checkpoint of a step."""
 
     predictions: Predictions
     split: str
     views: Views
     checkpoint_step: int
+    dataset: str
+
+    @property
+    def key(self) -> EvaluationKey:
+        """Which evaluation they are of."""
+        return EvaluationKey(self.split, self.views, self.checkpoint_step, self.dataset)
 
     def errors_by_class(self, class_names: Sequence[str]) -> list[ClassErrors]:
         """Return the errors of every class that has images, in the order of the classes."""
@@ -39,13 +55,12 @@ def write_predictions(path: str | os.PathLike[str], scored: ScoredSplit, class_n
 
     `rank` is how many other classes are not less probable than the right one.
     """
-    common = (scored.split, scored.views, scored.checkpoint_step)
     with atomic_io.write_atomic(path) as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(COLUMNS)
         for record, label, predicted, probability, rank in zip(*scored.predictions, strict=True):
             classes = class_names[label], class_names[predicted]
-            writer.writerow((int(record), *classes, str(probability), int(rank), *common))
+            writer.writerow((int(record), *classes, str(probability), int(rank), *scored.key))
 
 
 def read_predictions(path: str | os.PathLike[str], class_names: Sequence[str]) -> ScoredSplit | None:
@@ -61,8 +76,12 @@ def read_predictions(path: str | os.PathLike[str], class_names: Sequence[str]) -
             np.array([row['probability'] for row in rows], np.float32),
             np.array([int(row['rank']) for row in rows], np.int32),
         )
-        ((split, views, step),) = {(row['split'], row['views'], row['checkpoint_step']) for row in rows}
-        return ScoredSplit(Predictions(*columns), split, int(views) if views.isdecimal() else views, int(step))
+        # Files of older versions do not say of which dataset they are.
+        ((split, views, step, dataset),) = {
+            (row['split'], row['views'], row['checkpoint_step'], row.get('dataset', '')) for row in rows
+        }
+        views = int(views) if views.isdecimal() else views
+        return ScoredSplit(Predictions(*columns), split, views, int(step), dataset)
     except FileNotFoundError:
         return None
     except (KeyError, ValueError, TypeError, csv.Error) as error:

@@ -23,12 +23,13 @@ METRICS_FILE, TIMINGS_FILE, TENSORBOARD_DIR = 'metrics.jsonl', 'timings.jsonl', 
 NOT_FINITE = ('NaN', 'Infinity', '-Infinity')  # as strings: JSON has no such numbers
 
 
-def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
-    """Return the entries of metrics.jsonl in their order, each with its `step`; none without the file.
+def read_metrics(workdir: str | Path, *, last_step: int | None = None) -> list[dict[str, Any]]:
+    """Return the entries of metrics.jsonl up to a step, in their order, each with its `step`; none without the file.
 
     A last line that a kill tore is skipped. Raises UserError if another line is damaged.
     """
-    return [entry for entry, _ in _read_entries(Path(workdir) / METRICS_FILE)]
+    entries = [entry for entry, _ in _read_entries(Path(workdir) / METRICS_FILE)]
+    return [entry for entry in entries if last_step is None or entry['step'] <= last_step]
 
 
 def read_timings(workdir: str | Path) -> list[dict[str, Any]]:

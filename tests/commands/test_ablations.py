@@ -163,6 +163,14 @@ def test_the_flags_of_a_run_make_its_config(tmp_path):
     assert given.config.to_dict() == config.to_dict() and given.workdir == str(run.folder)
 
 
+def test_the_runs_of_a_kind_have_one_name_which_is_no_card_of_the_paper(tmp_path):
+    config = tiny_config()
+    config.ablations.seeds = 2
+    runs = ablations.plan_runs(config, {'base': config, 'no_lrn': config}, str(tmp_path))
+    assert [run.config.name for run in runs] == ['quickstart base', 'quickstart no_lrn'] * 2
+    assert [run.config.seed for run in runs] == [0, 0, 1, 1]
+
+
 def test_a_damaged_result_is_named(tmp_path):
     run = planned(tmp_path)[0]
     run.folder.mkdir(parents=True)

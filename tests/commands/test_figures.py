@@ -11,6 +11,7 @@ from tiny_run import tiny_config
 
 import main
 from alexnet_jax import commands
+from alexnet_jax.commands import figures
 from alexnet_jax.commands.figures import FIGURES
 from alexnet_jax.errors import UserError
 
@@ -65,6 +66,30 @@ def test_several_runs_are_laid_over_each_other(trained, tmp_path):
         commands.run('figures', figures_config(tmp_path / 'f', names='curves,kernels'), pattern)
     with pytest.raises(UserError, match='names 2 runs; say where their figures go'):
         commands.run('figures', figures_config(), pattern)
+
+
+def test_without_the_dataset_all_figures_are_those_that_need_no_images(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        figures, 'FIGURES', {name: each._replace(draw=lambda *_: None) for name, each in FIGURES.items()}
+    )
+    run, config = tmp_path / 'run', figures_config(tmp_path / 'f')
+    shutil.copytree(trained[1], run, ignore=shutil.ignore_patterns('dataset'))
+    config.evaluate.checkpoint = '6'
+
+    def left_out():
+        return set(FIGURES) - set(commands.run('figures', config, str(run))['figures'])
+
+    images = {'answers', 'neighbors', 'feature_maps', 'saliency', 'excitation'}
+    assert left_out() == images
+    (run / 'predictions.csv').unlink()
+    assert left_out() == {*images, 'confusion'}
+    (tmp_path / 'mine').mkdir()
+    for number in range(6):
+        Image.new('RGB', (80, 80)).save(tmp_path / 'mine' / f'{number}.png')
+    config.predict.images = str(tmp_path / 'mine')
+    assert left_out() == {'confusion'}
+    (tmp_path / 'mine' / '5.png').unlink()
+    assert left_out() == {'confusion', 'neighbors'}
 
 
 def test_wrong_names_are_refused_before_work(trained, tmp_path, capsys):

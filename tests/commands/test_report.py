@@ -12,7 +12,7 @@ from tiny_run import tiny_config
 pytest.importorskip('jinja2', reason='requirements-report.txt is not installed')
 
 from alexnet_jax import commands
-from alexnet_jax.commands import run_dir
+from alexnet_jax.commands import report_comparison, report_content, run_dir
 from alexnet_jax.commands.report_comparison import compare_errors, differing_fields
 from alexnet_jax.commands.run_facts import RunFacts
 from alexnet_jax.commands.run_family import RunAddress
@@ -93,6 +93,44 @@ def test_without_the_dataset_its_images_are_left_out_and_that_is_said(trained, t
     assert 'Its dataset is not at hand' in plain(text)
 
 
+def read_scored(run):
+    """The predictions that the page shows errors by class of, whether it shows images, and its notes."""
+    address, notes = RunAddress(str(run)), []
+    facts = RunFacts(address)
+    source = report_content._open_source(tiny_config(), address, facts, notes)
+    scored = report_content._read_scored(source, facts, notes)
+    right, wrong = report_content._prediction_tiles(source, scored, source.class_names)
+    return scored, bool(right + wrong), ' '.join(notes)
+
+
+def test_predictions_of_a_checkpoint_that_is_gone_are_shown_and_kept(trained, tmp_path):
+    run = copy_run(trained, tmp_path / 'run')
+    result, written = json.loads((run / 'result.json').read_text()), (run / 'predictions.csv').read_text()
+    (run / 'result.json').write_text(json.dumps(result | {'checkpoint_step': 4}))
+    scored, _, notes = read_scored(run)
+    assert scored is None and 'Errors by class are left out: the checkpoint of step 4, which was' in notes
+    assert 'The checkpoint of step 4 is gone: kernels and neighbors are those of the newest' in notes
+    assert (run / 'predictions.csv').read_text() == written
+    (run / 'predictions.csv').write_text(written.replace(',test,1,6,', ',test,1,4,'))
+    assert read_scored(run)[0].checkpoint_step == 4
+
+
+def test_errors_by_class_are_of_the_dataset_that_was_measured(trained, tmp_path):
+    run = copy_run(trained, tmp_path / 'run')
+    file, result = run / 'predictions.csv', json.loads((run / 'result.json').read_text())
+    assert read_scored(run)[1]
+    own = dataset_info.read_dataset_info(run / run_dir.DATASET_INFO_FILE).checksum
+    file.write_text(file.read_text().replace(own, 'c0ffee'))
+    (run / 'result.json').unlink()
+    evaluation = result | {'dataset': 'c0ffee', 'interval': list(result['interval'].values())}
+    (run / run_result.EVALUATION_FILE).write_text(json.dumps(evaluation))
+    scored, shows_images, _ = read_scored(run)
+    assert scored.dataset == 'c0ffee' and not shows_images
+    shutil.copy(f'{trained[1]}/result.json', run)
+    shutil.rmtree(run / 'dataset')
+    assert read_scored(run)[0] is None
+
+
 def test_class_names_with_markup_are_shown_as_they_are(trained, tmp_path):
     run = copy_run(trained, tmp_path / 'run', 'predictions.csv', 'result.json', 'dataset')
     file = run / run_dir.DATASET_INFO_FILE
@@ -150,6 +188,22 @@ def test_the_comparison_says_whether_chance_could_make_the_difference(trained, t
     assert 'the figures do not compare' in compare_errors([runs[0], runs[3]], 'ab')
     assert compare_errors([runs[0], runs[4]], 'ab').startswith('1 of 2 runs is evaluated')
     assert differing_fields(runs) == []
+
+
+def test_curves_are_one_for_each_run_and_kind(trained, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(report_comparison, 'plot_run_curves', lambda groups, *_, **__: drawn.update(groups))
+    monkeypatch.setattr(report_comparison, 'embed_picture', lambda *_, **__: None)
+    folders = [copy_run(trained, tmp_path / name, 'dataset', 'checkpoints') for name in ('seed0', 'seed1', 'other')]
+    stored = json.loads((folders[2] / 'run.json').read_text())
+    stored['deciding']['dataset'] = 'c0ffee'
+    (folders[2] / 'run.json').write_text(json.dumps(stored))
+    addresses = [RunAddress(str(folders[0]), step) for step in ('4', '6')] + [RunAddress(str(f)) for f in folders[1:]]
+    report_comparison.compare_runs([RunFacts(address) for address in addresses], tmp_path)
+    assert {name: [rows[-1]['step'] for rows in members] for name, members in drawn.items()} == {
+        'seed0, step 6': [6, 6],
+        'other': [6],
+    }
 
 
 def test_a_folder_without_a_run_and_a_place_that_cannot_be_written_are_refused(trained, tmp_path):

@@ -1,8 +1,10 @@
 """Runs and checkpoints by one path pattern: which, in what order, and where their files go."""
 
+from pathlib import Path
+
 import pytest
 
-from alexnet_jax.commands.run_family import RunAddress, find_runs, parse_address
+from alexnet_jax.commands.run_family import RunAddress, find_runs, parse_address, rows_of_each_run
 from alexnet_jax.errors import UserError
 
 
@@ -44,3 +46,9 @@ def test_placeholders_are_filled_in(family):
     address = RunAddress(f'{family}/seed2/', '90')
     assert address.expand('/f/{run}/{step}-{other}', step='90') == '/f/seed2/90-{other}'
     assert address.expand('{workdir}/features', step='') == f'{family}/seed2//features'
+
+
+def test_of_the_checkpoints_of_a_run_the_last_has_all_its_rows():
+    rows = [{'step': step} for step in (2, 4, 6)]
+    members = [(Path('a'), rows[:1]), (Path.cwd() / 'a', rows), (Path('b'), rows[:2])]
+    assert rows_of_each_run(members) == [rows, rows[:2]]

@@ -91,6 +91,8 @@ def test_other_images_of_the_same_classes_are_scored_with_the_runs_mean(trained,
     np.testing.assert_array_equal(means[0], dataset.open_dataset(f'{trained[1]}/dataset').mean)
     assert not np.array_equal(means[0], dataset.open_dataset(tmp_path / 'other').mean)
     assert result['images'] == 20
+    checksum = dataset.open_dataset(tmp_path / 'other').checksum
+    assert result['dataset'] == checksum and f',{checksum}\n' in (light / 'predictions.csv').read_text()
     # On its own dataset there is nothing to say.
     shutil.copytree(f'{trained[1]}/dataset', light / 'dataset')
     assert commands.run('evaluate', config_for(tmp_path), str(light))['note'] == ''

@@ -118,6 +118,23 @@ def test_specialization_of_one_run_and_of_several(tmp_path):
     assert read_pixels(tmp_path / 'runs.png').shape[1] == 11 * style.DPI
 
 
+def test_names_of_runs_keep_what_tells_them_apart():
+    assert style.shorten_run_name('exchange_layers=conv3,fc8 seed 0', 34) == 'exchange_layers=conv3,fc8 seed 0'
+    names = [f'exchange_layers=conv3,fc6,fc7,fc8 seed {seed}' for seed in (0, 1)]
+    assert [style.shorten_run_name(name, 34) for name in names] == [
+        f'exchange_layers=…c6,fc7,fc8 seed {seed}' for seed in (0, 1)
+    ]
+
+
+def test_the_legend_has_the_whole_name_of_each_run(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(style, 'save_figure', lambda figure, file: saved.append(figure))
+    rows = [{'step': 1, 'epoch': 1.0, 'loss': 2.0}, {'step': 2, 'epoch': 2.0, 'loss': 1.0}]
+    names = ['exchange_layers=conv3,fc6,fc7,fc8', 'exchange_layers=conv3,fc8', 'seed0, step 500']
+    run_curves.plot_run_curves({name: [rows] for name in names}, tmp_path / 'curves.png', num_classes=10)
+    assert [text.get_text() for text in saved[0].legends[0].get_texts()] == names
+
+
 def test_rows_of_images_with_names_boxes_and_marks(tmp_path):
     tile = np.full((10, 10, 3), (20, 30, 200), np.uint8)
     rows = [[image_rows.Tile(tile, name, same) for name, same in zip(NAMES, (None, True, False), strict=False)]] * 2

@@ -107,7 +107,7 @@ def plot_run_curves(
 def _plot_band(axes: Axes, band: CurveBand, place: int, name: str, scale: float) -> None:
     """Plot a line with markers of its own, for readers who cannot tell its color, and the band around it."""
     color, marker = style.SERIES[place % len(style.SERIES)], style.MARKERS[place % len(style.MARKERS)]
-    label = f'{style.truncate_name(name, 60)}' + f', {band.seeds} seeds' * (band.seeds > 1)
+    label = style.shorten_run_name(name, 60) + f', {band.seeds} seeds' * (band.seeds > 1)
     if band.seeds > 1:
         axes.fill_between(band.epoch, scale * band.lowest, scale * band.highest, color=color, alpha=0.18, linewidth=0)
     axes.plot(

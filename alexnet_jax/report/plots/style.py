@@ -66,12 +66,26 @@ def name_column(column: int) -> str:
 
 def truncate_name(name: str, length: int) -> str:
     """Return a class name that is at most `length` characters wide; of WordNet's lists of synonyms the first."""
-    name = glyphs.drawable_text(name.split(',')[0])
+    name = glyphs.drawable_text(name.partition(',')[0])
     if glyphs.display_width(name) <= length:
         return name
     while glyphs.display_width(name) >= length:
         name = name[:-1]
     return name.rstrip() + '\N{HORIZONTAL ELLIPSIS}'
+
+
+def shorten_run_name(name: str, length: int) -> str:
+    """Return a run's name that is at most `length` characters wide; what is left out is left out of its middle.
+
+    Names of the runs in one plot differ at their beginning, by a field, or at their end, by a seed or a step.
+    """
+    name = glyphs.drawable_text(name)
+    head, tail = name[: len(name) // 2], name[len(name) // 2 :]
+    if glyphs.display_width(name) <= length:
+        return name
+    while glyphs.display_width(head) + glyphs.display_width(tail) >= length:
+        head, tail = (head[:-1], tail) if len(head) >= len(tail) else (head, tail[1:])
+    return f'{head.rstrip()}\N{HORIZONTAL ELLIPSIS}{tail.lstrip()}'
 
 
 def save_figure(figure: Figure, file: FilePath) -> None:

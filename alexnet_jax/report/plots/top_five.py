@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from alexnet_jax.evaluate.metrics import TOP_K
 from alexnet_jax.report.plots import style
 
-TOP_K = 5
 PER_ROW = 4
 # Inches.
 SIDE, BAR_HEIGHT, GAP, MARGIN, TOP = 2.1, 0.25, 0.3, 0.3, 0.9
