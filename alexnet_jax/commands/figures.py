@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Figure(NamedTuple):
-    """A figure: its function, which draws into a folder; if it lays several runs over each other, if it shows images."""
+    """A figure: its function, which draws into a folder; if it takes several runs; if it shows images."""
 
     draw: Callable[[Any, Path], None]
     takes_several: bool = False
