@@ -72,6 +72,8 @@ def figures(config: ConfigDict, workdir: str) -> dict[str, Any]:
     if any(FIGURES[name].shows_images for name in names):
         # Their classes are compared before anything is drawn.
         log.info('Images: %s.', sources[0].images.source)
+    if 'neighbors' in names:
+        image_figures.check_neighbors(sources[0])
     folder = Path(addresses[0].expand(template, step=addresses[0].step or config.evaluate.checkpoint))
     try:
         folder.mkdir(parents=True, exist_ok=True)

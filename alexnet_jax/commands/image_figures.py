@@ -65,6 +65,13 @@ def draw_hidden_neighbors(source: FigureSource, folder: Path) -> None:
     write_csv(folder / 'neighbors.csv', found.table)
 
 
+def check_neighbors(source: FigureSource) -> None:
+    """Raise UserError unless there are images beside those whose neighbors are drawn."""
+    searched = source.training_images or source.images
+    if searched.digest == source.images.digest and len(searched) <= NUM_QUERIES:
+        raise _too_few_images(searched)
+
+
 def find_hidden_neighbors(source: FigureSource) -> HiddenNeighbors:
     """Return the nearest training images of five images, by the activations that the last layer sees.
 
@@ -79,10 +86,7 @@ def find_hidden_neighbors(source: FigureSource) -> HiddenNeighbors:
     is_same = searched.digest == source.images.digest
     others = [place for place, row in enumerate(kept) if not (is_same and row in shown.rows[:NUM_QUERIES])]
     if not others:
-        raise UserError(
-            f'The figure neighbors needs images beside the {len(shown.rows[:NUM_QUERIES])} whose neighbors it draws, '
-            f'and {searched.source} has no other that can be read. Name more by --images, or leave out neighbors.'
-        )
+        raise _too_few_images(searched)
     features, kept = np.concatenate(parts)[others], [kept[place] for place in others]
     queries = source.compute_activations([layer], shown.pixels)[layer][:NUM_QUERIES]
     count = min(NUM_NEIGHBORS, len(features))
@@ -185,6 +189,13 @@ def draw_excitation(source: FigureSource, folder: Path) -> None:
     with atomic_io.write_atomic(folder / 'excitation.npz', 'wb') as file:
         np.savez_compressed(file, maps=np.array(maps), optimized=optimized, activation_by_step=history)
     write_csv(folder / 'excitation.csv', _excitation_rows(source.images, maps, found, kept))
+
+
+def _too_few_images(searched: ImageSet) -> UserError:
+    return UserError(
+        f'The figure neighbors shows the images nearest to {NUM_QUERIES} others, and {searched.source} has no more '
+        'than these that can be read. Name more by --images, or leave out neighbors.'
+    )
 
 
 def _map_tiles(values: np.ndarray, columns: int) -> list[Tile]:

@@ -90,6 +90,9 @@ def test_without_the_dataset_all_figures_are_those_that_need_no_images(trained, 
     assert left_out() == {'confusion'}
     (tmp_path / 'mine' / '5.png').unlink()
     assert left_out() == {'confusion', 'neighbors'}
+    config.figures.names = 'kernels,neighbors'
+    with pytest.raises(UserError, match='neighbors shows the images nearest to 5 others, and .*mine has no more than'):
+        commands.run('figures', config, str(run))
 
 
 def test_wrong_names_are_refused_before_work(trained, tmp_path, capsys):

@@ -45,7 +45,7 @@ def test_too_few_images_have_no_neighbors(trained, tmp_path):
     use_pixels(source)
     (tmp_path / 'mine' / '5.png').write_bytes(b'no image')
     source.config.predict.images = str(tmp_path / 'mine')
-    with pytest.raises(UserError, match='needs images beside the 5 whose neighbors it draws, and .*mine has no other'):
+    with pytest.raises(UserError, match='shows the images nearest to 5 others, and .*mine has no more than'):
         image_figures.find_hidden_neighbors(source)
 
 

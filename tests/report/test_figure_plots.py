@@ -126,6 +126,16 @@ def test_names_of_runs_keep_what_tells_them_apart():
     ]
 
 
+def test_rows_of_runs_have_two_lines_for_their_names(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(style, 'save_figure', lambda figure, file: saved.append(figure))
+    difference = {'color': MeasuredDifference(0.1, np.zeros(9), 0.5)}
+    names = [f'exchange_layers={layers} seed 0 step 90000' for layers in ('conv3,fc6,fc7,fc8', 'conv3,fc8')]
+    plot_specialization_of_runs([(name, difference) for name in names], tmp_path / 'runs.png', title='Runs')
+    shown = [label.get_text() for label in saved[0].axes[0].get_yticklabels()]
+    assert [text.replace('\n', ' ') for text in shown] == names and all('\n' in text for text in shown)
+
+
 def test_the_legend_has_the_whole_name_of_each_run(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(style, 'save_figure', lambda figure, file: saved.append(figure))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -98,8 +99,8 @@ def plot_specialization_of_runs(
             )  # fmt: skip
         style.style_axes(axes, grid='x')
         axes.set_title(measure, loc='left', color=style.TEXT, fontsize=10.5, fontweight='bold')
-        names = [style.shorten_run_name(name, 34) for name, _ in runs] if number == 0 else []
-        axes.set_yticks(range(len(runs)) if number == 0 else [], names, fontsize=9.5, color=style.TEXT)
+        names = [textwrap.fill(style.shorten_run_name(name, 60), 34) for name, _ in runs] if number == 0 else []
+        axes.set_yticks(range(len(runs)) if number == 0 else [], names, fontsize=8.5, color=style.TEXT)
         axes.set_ylim(len(runs) - 0.4, -0.6)
         axes.set_xlim(0, 1.35 * max(axes.dataLim.x1, 1e-9))
     style.save_figure(figure, file)
