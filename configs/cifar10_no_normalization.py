@@ -11,8 +11,8 @@ Both by three seeds, with the table:
 
 Published: 13 % test error, against 11 % with it (paper, section 3.3).
 
-Cost: unknown; 2.6e15 operations.
-Expected: unknown for all epochs.
+Cost: 2.6e15 operations; 10 epochs by half the maps 5 to 9 minutes beside other work on two cores (EPYC, Zen 4).
+Expected: unknown for all epochs; 31.6 % test error after those 10, mean of three seeds.
 """
 
 from ml_collections import ConfigDict

@@ -11,8 +11,8 @@ differ from place to place there, and for the weight decay, which conv1 and conv
 for 300 epochs on four fifths of the images, for 150 on all, and for 10 and 10 more at a tenth and a hundredth of the
 rate.
 
-Cost: unknown; 2.6e15 operations.
-Expected: unknown for all epochs.
+Cost: 2.6e15 operations; 10 epochs by half the maps 5 to 9 minutes beside other work on two cores (EPYC, Zen 4).
+Expected: unknown for all epochs; 32.0 % test error after those 10, mean of three seeds.
 """
 
 from ml_collections import ConfigDict

@@ -7,7 +7,7 @@ The archive holds all 60,000 images as train/<class>/0000.jpg to 4999.jpg and te
 first 1,000 of each class are trained on, four times, and all 10,000 test images are reported by their center view. The
 network is undertrained: what it is for is the difference between two of its kind, at equal budget.
 
-Cost: 55 s of CPU time for a run, 40 s where two run at once on two cores (EPYC, Zen 4).
+Cost: 55 s of CPU time for a run, a minute where two run at once on two cores (EPYC, Zen 4).
 Expected: 53.3 % top-1 error (50.5 to 55.4), center view, mean of five seeds; nearest neighbors on pixels 69.5 %.
 """
 

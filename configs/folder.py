@@ -10,8 +10,11 @@ A class needs about a thousand images, as the network learns from these alone. W
 and a tenth of them is a test of ten, with a wide interval. Near-copies of one scene (frames of a film, bursts) belong
 into one split: sort them into train/, validation/ and test/ yourself.
 
-Cost: unknown
-Expected: unknown, it depends on the photographs; the baseline in result.json is what colors alone reach.
+Cost: 4 to 6 minutes on two cores (EPYC, Zen 4) for 2,000 photographs.
+Expected: it depends on the photographs. 180 of each of ten classes of Imagenette: 36.5 % top-1 error (35.0 to 38.2,
+three seeds); nearest neighbors without a network, the baseline in result.json, 68.0 %. Twice the epochs with stronger
+color noise may give two points more: --config.train.num_epochs=120 --config.augment.lighting=deviations
+--config.augment.lighting_std=0.5.
 """
 
 from ml_collections import ConfigDict

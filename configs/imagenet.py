@@ -19,7 +19,7 @@ devices go along `column`, so that each pair takes 128 / (devices / 2) images of
     64 devices (32,2): 4 images a pair. Mostly waiting for one another; a larger batch is the better use.
     256 devices (128,2): 1 image a pair, the most that batch 128 can be split; 512 devices are refused.
 What such a step needs, before a machine is there (docs/pods.md), with the results of 29 November 2026. For a TPU slice:
-    main.py --config=configs/imagenet.py --mode=compile --config.compile.target=tpu:v5e:16x16 \\
+    python main.py --config=configs/imagenet.py --mode=compile --config.compile.target=tpu:v5e:16x16 \\
         --config.train.batch_size=8192 --config.evaluate.batch_size=8192 \\
         --config.model.compute_dtype=bfloat16
     compiles; (128,2), columns on neighboring chips; 0.61 of 14.9 GiB a chip; estimate 6.9 ms a step, bound by

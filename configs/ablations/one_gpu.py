@@ -5,8 +5,8 @@
 
 Published: 1.7 points worse top-1 and 1.2 top-5 than two columns (paper, section 3.2). conv5 and the dense layers are
 whole: 59,798,312 parameters against 60,965,224. In the order of run 145; configs/one_gpu.py has the paper's order, on
-the images of 2012. Uses the images of configs/imagenet.py; to reuse a dataset prepared for it, set
---config.data.directory=/data/alexnet/dataset.
+the images of 2012. Uses the images of configs/source145_2010.py; to reuse a dataset prepared for it, set
+--config.data.directory=/data/145/dataset.
 
 Cost: unknown
 Expected: 39.168 % top-1 and 18.229 % top-5 error on the test images of 2010, ten views, against 37.473 and 16.999 of
