@@ -21,9 +21,14 @@ def parse_flags(argv: list[str]) -> flags.FlagValues:
     flags.DEFINE_string('mode', 'train', 'one of the modes above; train without it', flag_values=args)
     flags.DEFINE_string('workdir', '', 'folder of this run, created if missing', flag_values=args)
     flags.DEFINE_string(
-        'images', '', 'for predict and features: images, folders; predict: - for a list', flag_values=args
+        'images',
+        '',
+        'for predict, features, neighbors, figures, ensemble: images, folders; predict: - for a list',
+        flag_values=args,
     )
-    flags.DEFINE_string('layers', '', 'for features: conv1,pool5,fc7; list: show them', flag_values=args)
+    flags.DEFINE_string(
+        'layers', '', 'for features and neighbors: conv1,pool5,fc7; features: list shows them', flag_values=args
+    )
     flags.DEFINE_bool('verbose', False, 'also print the settings of the machine', flag_values=args)
     flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0; docs/pods.md', flag_values=args)
     flags.DEFINE_integer('processes', 0, 'number of processes; 0: detect', flag_values=args)

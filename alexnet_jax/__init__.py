@@ -3,7 +3,7 @@
     import alexnet_jax
     network = alexnet_jax.load('/tmp/alexnet')  # a run, a file of weights, or a preset such as 'paper'
     network.predict(['cat.jpg', 'dog.jpg']).classes  # for each image five pairs of class and probability
-    network.features(['cat.jpg'], layers=['conv5'])['conv5'].shape  # (1, 13, 13, 256)
+    network.features(['cat.jpg'], layers=['conv5'])['conv5'].shape  # (1, 6, 6, 64)
     network.save('alexnet.safetensors')
 
     data = alexnet_jax.open_dataset('/tmp/alexnet/dataset')

@@ -134,6 +134,8 @@ class Figure:
                 last = errors[-1] if len(errors) == epochs else math.inf
                 results[rate] = epochs_to_target(errors), last
             best = min(results, key=lambda rate: results[rate])
+            if min(results[best]) == math.inf:
+                sys.exit(f'No rate trained {activation} for {epochs} epochs. Try smaller --rates or --search-epochs.')
             untried = [best * 2] if best == max(results) else [best / 2] if best == min(results) else []
         return best
 

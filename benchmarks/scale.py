@@ -24,7 +24,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from alexnet_jax.distributed.targets import RATES, parse_target
+from alexnet_jax.distributed.device_rates import RATES
+from alexnet_jax.distributed.targets import parse_target
 from alexnet_jax.models import presets
 from alexnet_jax.models.architecture import Architecture, Convolution, Dense
 

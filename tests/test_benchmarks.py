@@ -167,6 +167,12 @@ def test_the_search_goes_beyond_its_rates_until_the_best_has_worse_on_both_sides
     assert runs.asked == [0.0005, 0.001, 0.002, 0.004]
 
 
+def test_a_search_whose_runs_all_end_early_says_so():
+    runs = FakeRuns(script('figure1'))
+    with pytest.raises(SystemExit, match='No rate trained tanh for 5 epochs'):
+        runs.figure.find_rate('tanh', [0.01, 0.02], 5)
+
+
 TRAINER = """
 import json, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))

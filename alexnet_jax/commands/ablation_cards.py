@@ -95,10 +95,10 @@ def apply_card(config: ConfigDict, card: AblationCard) -> ConfigDict:
             'out of config.ablations.cards.'
         )
     changed = ConfigDict(config.to_dict())
-    changed.update_from_flattened_dict(dict(card.changes))
     try:
+        changed.update_from_flattened_dict(dict(card.changes))
         validate.validate_config(changed)
-    except UserError as error:
+    except (UserError, TypeError) as error:
         raise UserError(f'The ablation {card.name} does not fit this base: {error}') from None
     if card is not BASE_CARD and _is_same_network(config, changed):
         raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import logging
 import os
@@ -93,7 +94,9 @@ def share_devices(parallel: int) -> list[dict[str, str]]:
     if os.environ.get('JAX_PLATFORMS', '').startswith('cpu'):
         gpus = []
     elif visible is not None:
-        gpus = list(filter(None, map(str.strip, visible.split(','))))
+        # As CUDA reads it: a negative number hides what follows.
+        entries = itertools.takewhile(lambda entry: not entry.startswith('-'), map(str.strip, visible.split(',')))
+        gpus = list(filter(None, entries))
     else:
         gpus = [str(number) for number, _ in enumerate(Path('/proc/driver/nvidia/gpus').glob('*'))]
     if not gpus or parallel == 1:
@@ -113,6 +116,7 @@ class RunQueue:
         self.active: dict[PlannedRun, tuple[subprocess.Popen, Mapping[str, str]]] = {}
         # What to say of runs that ended without a result.
         self.failures: list[str] = []
+        self.has_diverged = False
         self._held: set[PlannedRun] = set()
         self._stopped: set[PlannedRun] = set()
 
@@ -129,8 +133,8 @@ class RunQueue:
                     self._start_runs()
                     time.sleep(POLL_SECONDS)
                     for run in self._collect_ended():
-                        progress.announce(run, self.active)
-                    progress.refresh(self.active)
+                        progress.announce(run)
+                    progress.refresh()
             finally:
                 self.stop_all()
                 for process, _ in self.active.values():
@@ -175,7 +179,9 @@ class RunQueue:
                 finished.append(run)
             elif run not in self._stopped:
                 self.failures.append(_describe_failure(run, process.returncode))
-                if process.returncode != ExitCode.NONFINITE_LOSS:
+                if process.returncode == ExitCode.NONFINITE_LOSS:
+                    self.has_diverged = True
+                else:
                     self.stop_all()
         return finished
 

@@ -28,8 +28,15 @@ from alexnet_jax.report.run_result import RESULT_FILE
 from alexnet_jax.runtime import atomic_io, signals
 
 STUDY_FILE, LOCK_FILE = 'ablations.json', '.ablations'
-# Resumable fields that decide how a finished run is scored.
-SCORING_FIELDS = ('evaluate.views', 'evaluate.view_list', 'evaluate.split', 'evaluate.checkpoint')
+# Fields that a run may change midway, and the runs of a study may not: how they are scored, and what training does.
+STUDY_FIELDS = (
+    'evaluate.views',
+    'evaluate.view_list',
+    'evaluate.split',
+    'evaluate.checkpoint',
+    'train.diary',
+    'train.on_nonfinite',
+)
 MARKDOWN_FILE, CSV_FILE, PLOT_FILE = 'table.md', 'table.csv', 'table.png'
 
 log = logging.getLogger(__name__)
@@ -60,9 +67,10 @@ def ablations(config: ConfigDict, workdir: str) -> dict[str, Any]:
             rows = write_tables(config, cards, runs, data, Path(workdir))
     left = sum(not run.is_finished() for run in runs)
     if queue.failures:
+        again = ' A loss that is not finite comes again: leave its card out, or change the base.' * queue.has_diverged
         raise UserError(
             f'{left} of {len(runs)} runs have no result. {" ".join(f"{failure}." for failure in queue.failures)} The '
-            'same command tries them again.'
+            f'same command tries them again.{again}'
         )
     if left:
         raise signals.StoppedGracefully(
@@ -97,7 +105,7 @@ def _check_same_study(config: ConfigDict, cards: Sequence[AblationCard], data: D
     fields = {
         name: value
         for name, value in validate.flatten_config(config).items()
-        if name != 'seed' and (name in schema.RESULT_FIELDS or name in SCORING_FIELDS)
+        if name != 'seed' and (name in schema.RESULT_FIELDS or name in STUDY_FIELDS)
     }
     fields['dataset'] = data.checksum
     changes = {card.name: dict(card.changes) for card in cards}

@@ -6,7 +6,6 @@ images beside it. A killed command goes on where it was, and other weights cost 
 
 from __future__ import annotations
 
-import glob
 import logging
 import re
 from collections.abc import Sequence
@@ -17,20 +16,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.commands import evaluate, factories, run_dir
+from alexnet_jax.commands.features import open_named_dataset
 from alexnet_jax.commands.published_figures import compare_with_published
-from alexnet_jax.commands.run_family import RunAddress, find_runs
+from alexnet_jax.commands.run_family import RunAddress, common_folder, find_runs
 from alexnet_jax.commands.stored_probabilities import StoredProbabilities, check_same_images, store_probabilities
 from alexnet_jax.config import build, validate
 from alexnet_jax.errors import UserError
 from alexnet_jax.evaluate import averaging, metrics
 from alexnet_jax.evaluate.submission import number_classes, submission_lines
 from alexnet_jax.evaluate.view_places import Views, describe_views
-from alexnet_jax.experiments.published_errors import (
-    PUBLISHED_AVERAGES,
-    PUBLISHED_ERRORS,
-    PublishedError,
-    find_published,
-)
+from alexnet_jax.experiments.published_errors import PublishedError, find_published, find_published_average
 from alexnet_jax.prepare.sources.devkit import read_devkit
 from alexnet_jax.report import class_errors
 from alexnet_jax.report.text import format_percent, format_table
@@ -59,7 +54,7 @@ def ensemble(config: ConfigDict, workdir: str) -> dict[str, Any]:
     numbers = _number_classes(config, addresses[0]) if config.ensemble.devkit else None
     if searches:
         _check_validation_images(config, addresses)
-    folder = _make_directory(config, workdir)
+    folder = _make_directory(config, addresses)
     with signals.interrupt_immediately('what was computed is kept; run the same command again to go on.'):
         search = _search_weights(config, addresses) if searches else None
         stored = [store_probabilities(config, address) for address in addresses]
@@ -69,12 +64,9 @@ def ensemble(config: ConfigDict, workdir: str) -> dict[str, Any]:
         return _score_average(config, folder, stored, search)
 
 
-def _make_directory(config: ConfigDict, workdir: str) -> Path:
+def _make_directory(config: ConfigDict, addresses: Sequence[RunAddress]) -> Path:
     """Return the folder of the figures, made: config.ensemble.directory, else beside the runs, or in a single one."""
-    parent = Path(workdir)
-    while glob.has_magic(str(parent)) and not parent.exists():
-        parent = parent.parent
-    folder = Path(config.ensemble.directory or parent / ENSEMBLE_DIRECTORY).expanduser()
+    folder = Path(config.ensemble.directory or common_folder(addresses) / ENSEMBLE_DIRECTORY).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -94,7 +86,12 @@ def _check_validation_images(config: ConfigDict, addresses: Sequence[RunAddress]
                 f'config.ensemble.weights={config.ensemble.weights} needs a validation split, but the dataset of '
                 f'{address.run_dir} has only {", ".join(data.counts)}. Set --config.ensemble.weights=equal.'
             )
-        if not config.predict.images and evaluate.report_split(config, data.counts) == 'validation':
+        reported = open_named_dataset(config, run_config, address.run_dir)
+        if (
+            reported is not None
+            and reported.checksum == data.checksum
+            and evaluate.report_split(config, reported.counts) == 'validation'
+        ):
             raise UserError(
                 f'config.ensemble.weights={config.ensemble.weights} finds the weights on the validation images, which '
                 'are the ones to be reported, and the figure would be too low. Report others by '
@@ -199,11 +196,9 @@ def _format_row(name: str, step: str, rates: dict[str, float]) -> tuple[str, ...
 
 
 def _find_published(stored: Sequence[StoredProbabilities], views: Views) -> PublishedError | None:
-    """Return the published error of one network, or of the average of so many networks of the paper's cards."""
+    """Return the published error of one network, or of the average of such networks."""
     names = [run_dir.read_name(each.address.run_dir) for each in stored]
-    if len(stored) == 1:
-        return find_published(names[0], views)
-    return PUBLISHED_AVERAGES.get(len(stored)) if all(name in PUBLISHED_ERRORS for name in names) else None
+    return find_published(names[0], views) if len(stored) == 1 else find_published_average(names)
 
 
 def _number_classes(config: ConfigDict, address: RunAddress) -> np.ndarray:

@@ -203,12 +203,9 @@ def open_images(
 
     The split is that of config.evaluate.split, as for an evaluation. Files are turned as their EXIF says if `upright`.
     """
-    paths = split_paths(config.predict.images)
-    if not paths:
-        data = factories.open_prepared_dataset(run_config, run_dir)
-    elif len(paths) == 1 and prepare.has_dataset(Path(paths[0])):
-        data = dataset.open_dataset(paths[0])
-    else:
+    data = open_named_dataset(config, run_config, run_dir)
+    if data is None:
+        paths = split_paths(config.predict.images)
         images = image_files_set(paths, info.image_size, info.class_names, upright=upright)
         if images.skipped:
             log.info('%s', skipped_files_note(images.skipped).strip())
@@ -217,6 +214,16 @@ def open_images(
         return images
     evaluate.check_same_image_size(info, data)
     return dataset_image_set(data, evaluate.report_split(config, data.counts))
+
+
+def open_named_dataset(config: ConfigDict, run_config: ConfigDict, run_dir: str) -> dataset.Dataset | None:
+    """Return the prepared dataset that --images names, the run's without --images; None where it names files."""
+    paths = split_paths(config.predict.images)
+    if not paths:
+        return factories.open_prepared_dataset(run_config, run_dir)
+    if len(paths) == 1 and prepare.has_dataset(Path(paths[0])):
+        return dataset.open_dataset(paths[0])
+    return None
 
 
 def _listed_architecture(config: ConfigDict, workdir: str) -> Architecture:

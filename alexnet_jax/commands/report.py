@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.commands.report_comparison import compare_runs
 from alexnet_jax.commands.report_content import collect_run
 from alexnet_jax.commands.run_facts import RunFacts
-from alexnet_jax.commands.run_family import RunAddress, find_runs
+from alexnet_jax.commands.run_family import RunAddress, common_folder, find_runs
 from alexnet_jax.config import validate
 from alexnet_jax.report import page
 from alexnet_jax.runtime import atomic_io, signals
@@ -58,5 +58,4 @@ def _page_path(given: str, addresses: Sequence[RunAddress]) -> Path:
     """Return where the page goes: where the config says, else into the run directory, or the folder of the runs."""
     if given:
         return Path(os.path.expanduser(given))
-    folders = [os.path.abspath(address.run_dir) for address in addresses]
-    return Path(os.path.commonpath(folders)) / PAGE_FILE
+    return common_folder(addresses) / PAGE_FILE

@@ -58,7 +58,9 @@ def compare_errors(runs: Sequence[RunFacts], names: Sequence[str]) -> str:
     if len(splits) > 1:
         return f'{sentence} They were not measured on the same images and views, so the figures do not compare.'
     if best.interval[1] >= worst.interval[0]:
-        return f'{sentence} The 95 % intervals of best and worst overlap: so many images do not tell them apart.'
+        return (
+            f'{sentence} The 95 % intervals of best and worst overlap, which alone does not tell whether they differ.'
+        )
     return f'{sentence} The 95 % intervals of best and worst do not overlap.'
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +56,11 @@ def parse_address(path: str) -> RunAddress | None:
     if folder.name.isdecimal() and folder.parent.name == CHECKPOINTS_DIR and folder.is_dir():
         return RunAddress(str(folder.parent.parent), folder.name)
     return None
+
+
+def common_folder(addresses: Sequence[RunAddress]) -> Path:
+    """Return the folder that all runs lie in; of a single run, or its checkpoints, the run directory."""
+    return Path(os.path.commonpath([os.path.abspath(address.run_dir) for address in addresses]))
 
 
 def rows_of_each_run(members: Iterable[tuple[Path, list[dict[str, Any]]]]) -> list[list[dict[str, Any]]]:

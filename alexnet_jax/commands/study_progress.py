@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ class StudyProgress:
     def __init__(self, runs: Sequence[PlannedRun]):
         self._runs = runs
         self._began = time.monotonic()
-        self._at_start = self._count_done(run for run in runs if not run.is_finished())
+        self._at_start = self._count_done()
         self._bar: Any = None
 
     def __enter__(self) -> StudyProgress:
@@ -48,28 +48,28 @@ class StudyProgress:
         if self._bar is not None:
             self._bar.close()
 
-    def announce(self, run: PlannedRun, active: Iterable[PlannedRun]) -> None:
-        """Print a line about a run that has its result now, while others are under way."""
+    def announce(self, run: PlannedRun) -> None:
+        """Print a line about a run that has its result now."""
         count = sum(each.is_finished() for each in self._runs)
         line = (
             f'{count} of {len(self._runs)} runs: {run}, {format_percent(run.read_errors()[0])} top-1 error'
-            f'{self._time_to_go(self._count_done(active))}'
+            f'{self._time_to_go(self._count_done())}'
         )
         if self._bar is None:
             log.info('%s', line)
         else:
             tqdm.write(line, file=sys.stdout)
 
-    def refresh(self, active: Iterable[PlannedRun]) -> None:
+    def refresh(self) -> None:
         """Redraw the bar, if there is one."""
         if self._bar is not None:
-            done = self._count_done(active)
+            done = self._count_done()
             self._bar.set_postfix_str(self._time_to_go(done).removeprefix('; '), refresh=False)
             self._bar.update(done - self._bar.n)
 
-    def _count_done(self, active: Iterable[PlannedRun]) -> float:
-        """Return the number of finished runs, and the finished parts of those that are under way."""
-        return sum(run.is_finished() for run in self._runs) + sum(map(_fraction_done, active))
+    def _count_done(self) -> float:
+        """Return the number of finished runs, and the finished parts of the others, under way or stopped."""
+        return sum(1 if run.is_finished() else _fraction_done(run) for run in self._runs)
 
     def _time_to_go(self, done: float) -> str:
         """Return '; 26:40 min to go' at the rate since this study was started or resumed; '' as long as it has none."""
@@ -82,7 +82,7 @@ class StudyProgress:
 def _fraction_done(run: PlannedRun) -> float:
     """Return the part of its epochs that a run without result has trained, by the last row of its metrics."""
     file = Path(run.folder) / METRICS_FILE
-    if run.is_finished() or not file.exists():
+    if not file.exists():
         return 0.0
     with open(file, 'rb') as opened:
         opened.seek(max(0, file.stat().st_size - TAIL))

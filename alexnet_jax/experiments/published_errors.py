@@ -61,6 +61,17 @@ PUBLISHED_ERRORS: Mapping[str, Sequence[PublishedError]] = {
 # Averages of so many networks: 5 CNNs and 7 CNNs* of table 2.
 PUBLISHED_AVERAGES: Mapping[int, PublishedError] = {5: _published(38.1, 16.4), 7: _published(36.7, 15.4)}
 
+# Cards of the network of table 2's averages; two of the 7 CNNs* are of the other card.
+_CARDS_OF_5, _PRETRAINED_CARD = {'paper', 'imagenet', 'source145', 'source145_longer'}, 'finetune_fall2011'
+
+
+def find_published_average(names: Sequence[str]) -> PublishedError | None:
+    """Return the published error of the average of runs by these names: 5 CNNs or 7 CNNs*; None for any other."""
+    pretrained = sum(name == _PRETRAINED_CARD for name in names)
+    plain = sum(name in _CARDS_OF_5 for name in names)
+    is_published = pretrained + plain == len(names) and (plain, pretrained) in ((5, 0), (5, 2))
+    return PUBLISHED_AVERAGES[len(names)] if is_published else None
+
 
 def find_published(name: str, views: object) -> PublishedError | None:
     """Return the published error of the run of that name over those views, else over others, else None."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from alexnet_jax.distributed.targets import DeviceRates
+from alexnet_jax.distributed.device_rates import DeviceRates
 from alexnet_jax.report.compiled_program import Program
 from alexnet_jax.report.memory import format_bytes
 from alexnet_jax.report.text import format_table

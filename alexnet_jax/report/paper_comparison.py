@@ -40,7 +40,7 @@ def compare_errors(name: str, ours: MeasuredError, published: MeasuredError, rea
         f'{_format_points(ours.top5, published.top5)} |',
         '',
     ]
-    rows += [f'Not the same: {reason}.' for reason in reasons] or ['The same images and views.']
+    rows += [f'Not the same: {reason}.' for reason in reasons] or ['As many images and classes, and the same views.']
     return '\n'.join(rows) + '\n'
 
 

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tiny_run import tiny_config
@@ -17,6 +18,7 @@ from tiny_run import tiny_config
 import main
 from alexnet_jax.commands import ablation_cards, ablation_runs, ablations, run_dir
 from alexnet_jax.commands.ablation_runs import PlannedRun, RunQueue
+from alexnet_jax.commands.study_progress import StudyProgress
 from alexnet_jax.config import build, validate
 from alexnet_jax.errors import UserError
 from alexnet_jax.runtime import atomic_io, signals
@@ -100,6 +102,8 @@ def test_runs_at_once_have_their_own_devices(stand_in, monkeypatch):
     assert sorted(line for run in runs[:2] for line in starts(run)) == ['0,2', '1,3']
     with pytest.raises(UserError, match='parallel=5 runs need as many GPUs, and there are 4'):
         ablation_runs.share_devices(5)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '-1')
+    assert ablation_runs.share_devices(2) == [{}] * 2
     monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
     assert ablation_runs.share_devices(5) == [{}] * 5
 
@@ -112,10 +116,12 @@ def test_a_run_that_fails_ends_the_study_and_one_that_diverges_does_not(stand_in
     queue = run_all(runs)
     assert [run.is_finished() for run in runs] == [False, True, True, True]
     assert queue.failures == [f'base, seed 0 ended with status 4: what went wrong ({runs[0].log_file})']
+    assert queue.has_diverged
     fails.write_text('2')
     more = planned(stand_in, seeds=3)
     queue = run_all(more)
     assert [run.is_finished() for run in more] == [False, True, True, True, False, False] and len(queue.failures) == 1
+    assert not queue.has_diverged
     fails.unlink()
     assert run_all(more).failures == [] and all(run.is_finished() for run in more)
 
@@ -238,10 +244,35 @@ def test_a_card_that_does_not_fit_or_changes_nothing_is_refused(tmp_path):
     with pytest.raises(UserError, match='no_communication sets config.model.feature_multipliers, and so does the base'):
         ablation_cards.apply_card(base, no_communication)
     file = tmp_path / 'mine.py'
+    file.write_text("from configs.default import get_config\n\nCHANGES = {'train.weight_decay': '0'}\n")
+    with pytest.raises(UserError, match='mine does not fit this base: .*weight_decay'):
+        ablation_cards.apply_card(base, *ablation_cards.read_cards(str(file)))
     file.write_text("from configs.default import get_config\n\nCHANGES = {'model.pooling': 'average'}\n")
     (mine,) = ablation_cards.read_cards(str(file))
     assert mine == ('mine', {'model.pooling': 'average'}, None)
     assert ablation_cards.apply_card(base, mine).model.pooling == 'average'
+
+
+def test_a_study_goes_on_with_its_own_diary_alone(tmp_path):
+    config, data = tiny_config(), SimpleNamespace(checksum='images')
+    cards = [ablation_cards.BASE_CARD]
+    ablations._check_same_study(config, cards, data, str(tmp_path))
+    ablations._check_same_study(config, cards, data, str(tmp_path))
+    config.train.diary = '1: lighting=off'
+    with pytest.raises(UserError, match='train.diary'):
+        ablations._check_same_study(config, cards, data, str(tmp_path))
+
+
+def test_half_trained_runs_count_before_and_after_a_study_goes_on(tmp_path):
+    runs = [PlannedRun('base', seed, tiny_config(), tmp_path / f'seed{seed}') for seed in range(2)]
+    for run in runs:
+        run.folder.mkdir()
+        (run.folder / 'metrics.jsonl').write_text(json.dumps({'epoch': 0.5 * run.config.train.num_epochs}) + '\n')
+    progress = StudyProgress(runs)
+    assert progress._count_done() == 1.0
+    progress._began -= 10
+    (runs[0].folder / 'metrics.jsonl').write_text(json.dumps({'epoch': run.config.train.num_epochs}) + '\n')
+    assert progress._time_to_go(progress._count_done()) == '; 10 s to go'
 
 
 def study_flags(workdir, **fields):

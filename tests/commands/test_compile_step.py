@@ -8,7 +8,7 @@ import pytest
 
 import main
 from alexnet_jax import commands
-from alexnet_jax.distributed import targets
+from alexnet_jax.distributed import device_rates
 from alexnet_jax.models import presets
 from configs import default
 
@@ -60,7 +60,8 @@ def test_images_may_be_in_the_device_cache():
 
 def test_cached_images_leave_less_room_for_a_batch_and_make_none_of_its_images_larger(monkeypatch):
     memory = 10 * 10**9
-    monkeypatch.setitem(targets.RATES, 'cpu', dataclasses.replace(targets.RATES['cuda:h100'], memory=memory))
+    rates = device_rates.RATES
+    monkeypatch.setitem(rates, 'cpu', dataclasses.replace(rates['cuda:h100'], memory=memory))
     cache = {'data__device_cache': True, 'compile__num_images': 20_000}
     config = make_config('cpu:1')
     without = commands.run('compile', config)['training']['largest_batch']

@@ -97,8 +97,13 @@ def name_of_views():
 
 
 def test_weights_are_not_found_on_the_images_that_are_reported(family, tmp_path):
-    root, _ = family
+    root, data = family
     config = configured(tmp_path, **{'ensemble.weights': 'top5', 'evaluate.split': 'validation'})
+    with pytest.raises(UserError, match='which are the ones to be reported'):
+        commands.run('ensemble', config, f'{root}/seed*')
+    # Nor where --images names the same dataset.
+    config = configured(tmp_path, **{'ensemble.weights': 'top5', 'evaluate.split': 'validation'})
+    config.predict.images = str(data.directory)
     with pytest.raises(UserError, match='which are the ones to be reported'):
         commands.run('ensemble', config, f'{root}/seed*')
     assert [path.name for path in tmp_path.iterdir()] == []

@@ -38,7 +38,7 @@ def test_the_same_images_and_views_are_compared_without_reserve(tmp_path):
     published = find_published('source145_2010', 10)
     sentence = compare_with_published(tmp_path, 'source145_2010', published, result, 'imagenet2010')
     assert sentence.endswith('ours differs by +0.53 and +0.00 points.')
-    assert 'The same images and views.' in (tmp_path / 'comparison.md').read_text()
+    assert 'As many images and classes, and the same views.' in (tmp_path / 'comparison.md').read_text()
     assert compare_with_published(tmp_path, 'quickstart', None, result, 'cutouts') == ''
 
 

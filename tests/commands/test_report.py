@@ -176,12 +176,12 @@ def measured(trained, tmp_path, *results):
     return runs
 
 
-def test_the_comparison_says_whether_chance_could_make_the_difference(trained, tmp_path):
+def test_overlapping_intervals_are_not_taken_for_a_test_of_the_difference(trained, tmp_path):
     low = {'top1_error': 0.2, 'interval': {'low': 0.15, 'high': 0.25}}
     middle = {'top1_error': 0.24, 'interval': {'low': 0.2, 'high': 0.3}}
     high = {'top1_error': 0.5, 'interval': {'low': 0.4, 'high': 0.6}}
     runs = measured(trained, tmp_path, low, middle, high, {**high, 'views': 10}, {})
-    assert 'overlap: so many images do not' in compare_errors(runs[:2], 'ab')
+    assert 'overlap, which alone does not tell' in compare_errors(runs[:2], 'ab')
     assert '20.0 % (a) to 50.0 % (c), mean 31.3 %. The 95 % intervals of best and worst do not overlap' in (
         compare_errors(runs[:3], 'abc')
     )

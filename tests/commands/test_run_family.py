@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_jax.commands.run_family import RunAddress, find_runs, parse_address, rows_of_each_run
+from alexnet_jax.commands.run_dir import RUN_FILE
+from alexnet_jax.commands.run_family import RunAddress, common_folder, find_runs, parse_address, rows_of_each_run
 from alexnet_jax.errors import UserError
 
 
@@ -52,3 +53,15 @@ def test_of_the_checkpoints_of_a_run_the_last_has_all_its_rows():
     rows = [{'step': step} for step in (2, 4, 6)]
     members = [(Path('a'), rows[:1]), (Path.cwd() / 'a', rows), (Path('b'), rows[:2])]
     assert rows_of_each_run(members) == [rows, rows[:2]]
+
+
+def test_what_is_written_beside_runs_never_lies_in_a_checkpoint(tmp_path):
+    def common(*paths):
+        return common_folder([parse_address(f'{tmp_path}/{path}') for path in paths])
+
+    for path in ('a/checkpoints/5', 'a/checkpoints/9', 'b'):
+        (tmp_path / path).mkdir(parents=True)
+    for run in 'ab':
+        (tmp_path / run / RUN_FILE).touch()
+    assert common('a', 'b') == common('a/checkpoints/5', 'b') == tmp_path
+    assert common('a/checkpoints/5') == common('a/checkpoints/5', 'a/checkpoints/9') == tmp_path / 'a'

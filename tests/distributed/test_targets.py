@@ -6,7 +6,7 @@ import importlib.util
 import jax
 import pytest
 
-from alexnet_jax.distributed import targets
+from alexnet_jax.distributed import device_rates, targets
 from alexnet_jax.distributed.mesh import describe_neighbors, make_mesh
 from alexnet_jax.errors import UserError
 
@@ -76,10 +76,10 @@ def test_the_list_has_every_machine_with_its_rates():
 
 
 def test_rates_follow_the_precision_of_products():
-    v5e = targets.RATES['tpu:v5e']
+    v5e = device_rates.RATES['tpu:v5e']
     assert v5e.flops('bfloat16', 'float32') == v5e.flops('float32', 'bfloat16') == 197e12
     assert v5e.flops('float32', 'float32') == pytest.approx(197e12 / 6)
-    assert targets.RATES['cuda:h100'].flops('float32', 'tensorfloat32') == 494.7e12
+    assert device_rates.RATES['cuda:h100'].flops('float32', 'tensorfloat32') == 494.7e12
 
 
 SLICES = (

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_jax.experiments.published_errors import PUBLISHED_AVERAGES, PUBLISHED_ERRORS, find_published
+from alexnet_jax.experiments.published_errors import (
+    PUBLISHED_AVERAGES,
+    PUBLISHED_ERRORS,
+    find_published,
+    find_published_average,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [line for line in (ROOT / 'docs' / 'results.md').read_text().splitlines() if line.startswith('| ')]
@@ -38,3 +43,11 @@ def test_the_figure_over_the_same_views_is_found_first():
     assert find_published('source145_2010', 'center,0:0').top1 == pytest.approx(0.37473)
     assert find_published('quickstart', 10) is None
     assert find_published('paper', 10) == find_published('imagenet', 10)
+
+
+def test_an_average_is_compared_with_that_of_the_same_networks_alone():
+    five = ['imagenet', 'source145', 'source145', 'source145_longer', 'paper']
+    assert find_published_average(five) == PUBLISHED_AVERAGES[5]
+    assert find_published_average([*five, 'finetune_fall2011', 'finetune_fall2011']) == PUBLISHED_AVERAGES[7]
+    for others in (['torchvision'] * 5, ['no_lrn'] * 5, five[:4], [*five, 'paper', 'paper'], [*five[:4], 'mine'], []):
+        assert find_published_average(others) is None

@@ -12,7 +12,10 @@ def test_the_table_has_both_figures_and_their_difference(tmp_path):
     assert paper_comparison.write_comparison(tmp_path, text).read_text() == text
     assert '| published | 50,000 validation images of ILSVRC 2012 | ten views | 40.66 % | 18.21 % |' in text
     assert '| ours | 50,000 validation images of data | ten views | 42.00 % | 18.00 % |' in text
-    assert '| difference, points | | | +1.34 | -0.21 |' in text and 'The same images and views.' in text
+    assert (
+        '| difference, points | | | +1.34 | -0.21 |' in text
+        and 'As many images and classes, and the same views.' in text
+    )
 
 
 def test_what_is_not_the_same_is_said_and_what_was_not_published_left_open():

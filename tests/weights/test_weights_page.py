@@ -40,7 +40,7 @@ def test_orbax_alone_opens_a_checkpoint_of_two_devices(trained, tmp_path):
     _, workdir = trained
     step = max(int(path.name) for path in (Path(workdir) / 'checkpoints').iterdir() if path.name.isdecimal())
     code = block_with('ocp.StandardCheckpointer').replace(
-        '/tmp/alexnet/checkpoints/1000', f'{workdir}/checkpoints/{step}'
+        '/tmp/alexnet/checkpoints/2344', f'{workdir}/checkpoints/{step}'
     )
     printed = run_without_package(
         code + "print(state['parameters']['conv1']['kernel'].shape, jax.device_count())", tmp_path

@@ -254,15 +254,8 @@ def _label_columns(axes: Axes, arch: Architecture, rows: list[int], floors: list
     """Write the letters of the columns at the left, and what the colors and the stroke mean at the foot."""
     if arch.columns > 1:
         for row, floor in zip(rows, floors, strict=True):
-            top = floor + row_height - 0.62
-            axes.text(
-                MARGIN + PITCH + 0.12,
-                top,
-                f'column {style.name_column(row)}',
-                color=style.TEXT,
-                fontsize=10.5,
-                fontweight='bold',
-            )
+            name, top = f'column {style.name_column(row)}', floor + row_height - 0.62
+            axes.text(MARGIN + PITCH + 0.12, top, name, color=style.TEXT, fontsize=10.5, fontweight='bold')
         if len(rows) < arch.columns:
             axes.text(MARGIN + PITCH + 0.12, floors[-1] + row_height - 0.42, '⋮', color=style.TEXT, fontsize=12)
     legend = [('what a layer sees: a window, or all' + ' of its own column' * (arch.columns > 1), style.MUTED)]
